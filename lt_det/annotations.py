@@ -1,0 +1,197 @@
+"""Read COCO- and LVIS-format json and find out what is wrong with it, in words a user can act on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
+
+# Annotators' boxes often pass the border by a rounding error; more than this many pixels is a mistake.
+BORDER_TOLERANCE = 1.0
+_SHOWN = 5  # problems printed in an error before "and ... more"
+
+
+
+class Problem(NamedTuple):
+    """A mistake in an annotation file. Training goes on over one that is not `fatal`: Detectron2 clips or skips it."""
+
+    message: str
+    fatal: bool
+
+
+_REQUIRED = {
+    "images": ("id", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read an annotation file and check its structure: the three lists, and the keys of each record.
+
+    Args:
+        json_file: a COCO- or LVIS-format json with ``images``, ``annotations`` and ``categories``.
+
+    Raises:
+        LtDetError: missing, empty or truncated file, a missing list or key, no image or no category.
+    """
+    path = Path(json_file)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise LtDetError(f"The annotation file {path} does not exist; check the path.") from None
+    except OSError as error:
+        raise LtDetError(f"The annotation file {path} cannot be read: {error.strerror}.") from None
+    if not text.strip():
+        raise LtDetError(f"The annotation file {path} is empty; download or write it again.")
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise LtDetError(
+            f"The annotation file {path} ({len(text)} bytes) is not valid json ({error}); "
+            "it may be truncated: download or write it again."
+        ) from None
+    if not isinstance(data, dict):
+        raise LtDetError(f"{path} holds a {type(data).__name__}, not an object with images, annotations, categories.")
+    for section, keys in _REQUIRED.items():
+        records = data.get(section)
+        if not isinstance(records, list):
+            raise LtDetError(f"{path} has no list '{section}'; is it a COCO- or LVIS-format annotation file?")
+        for index, record in enumerate(records):
+            missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+            if missing:
+                name = f"id {record['id']}" if isinstance(record, dict) and "id" in record else f"number {index}"
+                raise LtDetError(f"{path}: '{section}' record {name} has no '{missing[0]}'; add it or drop the record.")
+    for section in ("images", "categories"):
+        if not data[section]:
+            raise LtDetError(f"{path} lists no {section}; nothing can be trained or counted from it.")
+    return data
+
+
+def find_problems(
+    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+) -> Iterator[Problem]:
+    """Yield every mistake in loaded annotations: the record, what is wrong, the mend.
+
+    Checks duplicate ids and names, unknown image and category ids, boxes of zero size or outside their image,
+    polygons of fewer than three points, and, with `image_root`, that every image is on disk.
+    """
+    for section in _REQUIRED:
+        for id_, times in Counter(record["id"] for record in data[section]).items():
+            if times > 1:
+                message = f"'{section}' id {id_} is used {times} times; give each record an id of its own"
+                yield Problem(message, fatal=section != "annotations")
+    for name, times in Counter(category["name"] for category in data["categories"]).items():
+        if times > 1:
+            yield Problem(f"category name '{name}' is used {times} times; rename all but one", fatal=False)
+
+    category_ids = {category["id"] for category in data["categories"]}
+    images = {image["id"]: image for image in data["images"]}
+    for image in data["images"]:
+        for key in ("neg_category_ids", "not_exhaustive_category_ids"):
+            for id_ in sorted(set(image.get(key, ())) - category_ids):
+                message = f"image {image['id']}: '{key}' names category {id_}, which is not in 'categories'; remove it"
+                yield Problem(message, fatal=True)
+    for annotation in data["annotations"]:
+        yield from _reference_problems(annotation, images, category_ids)
+        yield from _shape_problems(annotation, images.get(annotation["image_id"]))
+    if image_root is not None:
+        yield from _missing_images(data, json_file, Path(image_root))
+
+
+def _reference_problems(
+    annotation: dict[str, Any], images: dict[Any, dict[str, Any]], category_ids: set[Any]
+) -> Iterator[Problem]:
+    for kind, id_, known in (
+        ("category", annotation["category_id"], category_ids),
+        ("image", annotation["image_id"], images),
+    ):
+        if id_ not in known:
+            plural = "categories" if kind == "category" else "images"
+            message = f"annotation {annotation['id']}: {kind} {id_} is not in '{plural}'; add it or correct the id"
+            yield Problem(message, fatal=True)
+
+
+def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) -> Iterator[Problem]:
+    here, box = f"annotation {annotation['id']}", annotation["bbox"]
+    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
+        yield Problem(f"{here}: 'bbox' is {box!r}; write four numbers [x, y, width, height]", fatal=True)
+        return
+    x, y, width, height = box
+    if not all(map(math.isfinite, box)):
+        yield Problem(f"{here}: 'bbox' {box} is not finite; correct or drop it", fatal=True)
+    elif width <= 0 or height <= 0:
+        yield Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
+    elif image is not None and (
+        min(x, y) < -BORDER_TOLERANCE
+        or x + width > image["width"] + BORDER_TOLERANCE
+        or y + height > image["height"] + BORDER_TOLERANCE
+    ):
+        size = f"{image['width']} x {image['height']}"
+        message = f"{here}: 'bbox' {box} leaves image {image['id']} of {size} pixels; correct the box or the size"
+        yield Problem(message, fatal=False)
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list) and any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+        message = f"{here}: 'segmentation' has a polygon of fewer than three points; drop that polygon"
+        yield Problem(message, fatal=False)
+
+
+def _missing_images(data: dict[str, Any], json_file: str | os.PathLike[str], root: Path) -> Iterator[Problem]:
+    if not root.is_dir():
+        yield Problem(f"the image folder {root} does not exist; correct the path", fatal=True)
+        return
+    listed: dict[Path, set[str]] = {}  # one listing per folder: a hundred thousand stat calls are slow on NFS
+    for image in data["images"]:
+        file = root / image_file_name(image, json_file)
+        if file.parent not in listed:
+            listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
+        if file.name not in listed[file.parent]:
+            message = f"image {image['id']}: {file} does not exist; correct the image folder or 'file_name'"
+            yield Problem(message, fatal=True)
+
+
+def check_annotations(
+    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+) -> None:
+    """Find problems; warn of the harmless ones, and raise for the fatal ones.
+
+    Raises:
+        LtDetError: names the file and the first few records.
+    """
+    problems = list(find_problems(data, json_file, image_root))
+    fatal = [problem.message for problem in problems if problem.fatal]
+    harmless = [problem.message for problem in problems if not problem.fatal]
+    if fatal:
+        raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
+    if harmless:
+        logger.warning("%s: %s. Training goes on without these.", json_file, _first_few(harmless))
+
+
+def _first_few(messages: list[str]) -> str:
+    more = f" ... and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
+    return "; ".join(messages[:_SHOWN]) + more
+
+
+def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) -> str:
+    """Path of an image inside its image folder.
+
+    ``file_name`` where there is one. LVIS v1 has only ``coco_url`` (``.../train2017/000000391895.jpg``: its last two
+    parts count), and LVIS v0.5's ``file_name`` carries a COCO 2014 prefix that no file on disk has.
+    """
+    name = image.get("file_name")
+    if name and not str(name).startswith("COCO_"):
+        return str(name)
+    if image.get("coco_url"):
+        return "/".join(str(image["coco_url"]).split("/")[-2:])
+    if name:
+        return str(name)
+    raise LtDetError(f"{json_file}: image {image['id']} has neither 'file_name' nor 'coco_url'; add 'file_name'.")

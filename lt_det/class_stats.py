@@ -1,0 +1,278 @@
+"""How often each class occurs in the training set, and the frequency buckets that follow from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.annotations import load_annotations
+from lt_det.errors import LtDetError
+
+CountBy = Literal["images", "instances"]
+
+# Images with at least one annotation in the training sets whose json Detectron2's metadata stands for.
+LVIS_V1_ANNOTATED_IMAGES = 99388
+
+_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class ClassStats:
+    """Counts of a training set, one entry per class in the order of the contiguous ids 0..K-1.
+
+    Attributes:
+        names: K class names.
+        image_counts: (K,) int64, images that hold at least one instance of the class.
+        instance_counts: (K,) int64, annotated instances, or None where only image counts are known.
+        num_images: images with at least one annotation.
+        source: the file or data set the counts come from, for error messages.
+        fingerprint: state of the files that were counted, by which a cache knows that it is out of date.
+    """
+
+    names: tuple[str, ...]
+    image_counts: NDArray[np.int64]
+    instance_counts: NDArray[np.int64] | None
+    num_images: int
+    source: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        for counts in (self.image_counts, self.instance_counts):
+            if counts is not None and (counts.shape != (len(self.names),) or (counts < 0).any()):
+                raise LtDetError(f"{self.source}: needs one count of at least 0 for each of {len(self.names)} classes.")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
+        """Count loaded COCO- or LVIS-format annotations. Classes are ordered by category id; crowd regions count not.
+
+        Raises:
+            LtDetError: an annotation names a category that is not listed.
+        """
+        categories = sorted(data["categories"], key=lambda category: category["id"])
+        index = {category["id"]: k for k, category in enumerate(categories)}
+        instances = np.zeros(len(categories), dtype=np.int64)
+        seen: set[tuple[Any, int]] = set()
+        for annotation in data["annotations"]:
+            k = index.get(annotation["category_id"])
+            if k is None:
+                raise LtDetError(
+                    f"{source}: annotation {annotation['id']} has category {annotation['category_id']}, "
+                    "which is not in 'categories'; add it there or correct the id."
+                )
+            if annotation.get("iscrowd", 0):
+                continue
+            instances[k] += 1
+            seen.add((annotation["image_id"], k))
+        images = np.bincount([k for _, k in seen], minlength=len(categories)) if seen else np.zeros_like(instances)
+        return cls(
+            names=tuple(str(category["name"]) for category in categories),
+            image_counts=images.astype(np.int64),
+            instance_counts=instances,
+            num_images=len({image for image, _ in seen}),
+            source=source,
+        )
+
+    @classmethod
+    def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
+        """Count a COCO- or LVIS-format file, or read counts that `save` wrote.
+
+        Raises:
+            LtDetError: see `load_annotations`.
+        """
+        path = Path(json_file)
+        # Saved counts are a few kilobytes; an annotation file is recognised by its lists.
+        if path.is_file() and path.stat().st_size < 10_000_000:
+            saved = _read_saved(path)
+            if saved is not None:
+                return saved
+        return cls.from_annotations(load_annotations(path), str(path))
+
+    @classmethod
+    def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:
+        """Sum the counts of several training sets with the same classes.
+
+        Raises:
+            LtDetError: the sets differ in their classes.
+        """
+        first = parts[0]
+        for other in parts[1:]:
+            if other.names != first.names:
+                raise LtDetError(
+                    f"The training sets {first.source} ({first.num_classes} classes) and {other.source} "
+                    f"({other.num_classes} classes) do not have the same classes; train on sets with one class list."
+                )
+        if len(parts) == 1:
+            return first
+        known = [part.instance_counts for part in parts if part.instance_counts is not None]
+        return cls(
+            names=first.names,
+            image_counts=np.sum([part.image_counts for part in parts], axis=0, dtype=np.int64),
+            instance_counts=np.sum(known, axis=0, dtype=np.int64) if len(known) == len(parts) else None,
+            num_images=sum(part.num_images for part in parts),
+            source=", ".join(part.source for part in parts),
+        )
+
+    def save(self, json_file: str | os.PathLike[str]) -> None:
+        """Write the counts as a small json that `from_json` reads; the file appears whole or not at all."""
+        path = Path(json_file)
+        content = {
+            "class_stats": 1,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "num_images": self.num_images,
+            "names": list(self.names),
+            "image_counts": self.image_counts.tolist(),
+            "instance_counts": None if self.instance_counts is None else self.instance_counts.tolist(),
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(content) + "\n")
+        temporary.replace(path)
+
+    def counts(self, by: CountBy) -> NDArray[np.int64]:
+        """(K,) counts of images or of instances.
+
+        Raises:
+            LtDetError: instance counts are asked for and not known.
+        """
+        if by == "images":
+            return self.image_counts
+        if self.instance_counts is None:
+            raise LtDetError(
+                f"{self.source} has image counts only, and instance counts are needed; "
+                "set MODEL.LONG_TAIL.CLASS_STATS to the training annotation json."
+            )
+        return self.instance_counts
+
+    def training_counts(self, by: CountBy) -> NDArray[np.int64]:
+        """`counts`, with classes that never occur counted once and named in a warning: losses divide by counts."""
+        counts = self.counts(by)
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
+            more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
+            warnings.warn(
+                f"{len(empty)} of {self.num_classes} classes have no {by} in {self.source} and count as one: {shown}{more}",
+                stacklevel=2,
+            )
+        return np.maximum(counts, 1)
+
+    def check_num_classes(self, num_classes: int) -> None:
+        """Raise unless the counts are those of `num_classes` classes."""
+        if num_classes != self.num_classes:
+            raise LtDetError(
+                f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
+                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the data set that belongs to it."
+            )
+
+
+def _read_saved(path: Path) -> ClassStats | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None  # load_annotations says what is wrong with it
+    if not (isinstance(content, dict) and "class_stats" in content):
+        return None
+    instances = content["instance_counts"]
+    return ClassStats(
+        names=tuple(content["names"]),
+        image_counts=np.asarray(content["image_counts"], dtype=np.int64),
+        instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
+        num_images=int(content["num_images"]),
+        source=str(content["source"]),
+        fingerprint=str(content["fingerprint"]),
+    )
+
+
+@dataclass(frozen=True)
+class FrequencyBuckets:
+    """A partition of the classes by how often they occur in training.
+
+    Attributes:
+        names: B bucket names, from seldom to often.
+        assignment: (K,) int64, the bucket of each class; -1 for a class in none.
+        by: what was counted.
+        edges: B-1 upper edges, inclusive, where the buckets come from edges.
+    """
+
+    names: tuple[str, ...]
+    assignment: NDArray[np.int64]
+    by: CountBy = "images"
+    edges: tuple[int, ...] | None = field(default=None)
+
+    @classmethod
+    def from_edges(
+        cls,
+        stats: ClassStats,
+        edges: Sequence[int] = (10, 100),
+        names: Sequence[str] | None = None,
+        by: CountBy = "images",
+    ) -> FrequencyBuckets:
+        """Buckets with inclusive upper `edges`; the default is LVIS: rare 1-10 images, common 11-100, frequent above.
+
+        Raises:
+            LtDetError: edges that do not rise, or names that do not fit them.
+        """
+        if any(high <= low for low, high in zip(edges, edges[1:], strict=False)) or min(edges, default=1) < 0:
+            raise LtDetError(f"Bucket edges must rise, but are {list(edges)}; write for example [10, 100].")
+        if names is None:
+            names = ("rare", "common", "frequent") if len(edges) == 2 else _range_names(edges)
+        if len(names) != len(edges) + 1:
+            raise LtDetError(f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given.")
+        assignment = np.searchsorted(np.asarray(edges), stats.counts(by), side="left").astype(np.int64)
+        return cls(tuple(names), assignment, by, tuple(int(edge) for edge in edges))
+
+    @classmethod
+    def equal_groups(cls, stats: ClassStats, groups: int, by: CountBy = "images") -> FrequencyBuckets:
+        """`groups` buckets of (nearly) equally many classes, sorted by count; ties go by class index.
+
+        Raises:
+            LtDetError: fewer than one or more groups than classes.
+        """
+        if not 1 <= groups <= stats.num_classes:
+            raise LtDetError(f"Cannot split {stats.num_classes} classes into {groups} groups.")
+        order = np.argsort(stats.counts(by), kind="stable")
+        assignment = np.empty(stats.num_classes, dtype=np.int64)
+        for bucket, members in enumerate(np.array_split(order, groups)):
+            assignment[members] = bucket
+        return cls(tuple(f"group{bucket}" for bucket in range(groups)), assignment, by)
+
+    @classmethod
+    def from_map(cls, stats: ClassStats, bucket_of: Mapping[str, str]) -> FrequencyBuckets:
+        """Buckets by name: `bucket_of` maps class name to bucket name, buckets in order of first appearance.
+
+        Raises:
+            LtDetError: a class that the statistics do not know.
+        """
+        index = {name: k for k, name in enumerate(stats.names)}
+        names = tuple(dict.fromkeys(bucket_of.values()))
+        assignment = np.full(stats.num_classes, -1, dtype=np.int64)
+        for name, bucket in bucket_of.items():
+            if name not in index:
+                raise LtDetError(f"The bucket map names a class '{name}' that {stats.source} does not have; correct it.")
+            assignment[index[name]] = names.index(bucket)
+        return cls(names, assignment)
+
+    def members(self, bucket: int) -> NDArray[np.int64]:
+        """Class indices of a bucket, rising."""
+        return np.flatnonzero(self.assignment == bucket)
+
+    def sizes(self) -> list[int]:
+        """Number of classes per bucket."""
+        return [len(self.members(bucket)) for bucket in range(len(self.names))]
+
+
+def _range_names(edges: Sequence[int]) -> list[str]:
+    lows = [0, *(edge + 1 for edge in edges)]
+    return [f"{low}-{high}" for low, high in zip(lows, edges, strict=False)] + [f">{edges[-1]}" if edges else "all"]

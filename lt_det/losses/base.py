@@ -1,0 +1,103 @@
+"""What every classification loss of a box head offers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+
+
+class ClassificationLoss(nn.Module):
+    """Classification loss of a box head with K foreground classes; label K is background.
+
+    A loss owns everything that is particular to it: how many columns the classifier has, how it starts, what is
+    minimised, and what a score is. Subclasses take `num_classes` first, class statistics and hyper-parameters as
+    keywords; hyper-parameters have their default in the constructor and nowhere else.
+
+    Attributes:
+        num_classes: K.
+        default_classifier: "linear" or "cosine", the layer the loss was published with.
+        statistics: constructor arguments that come from the training set and not from a config.
+        uses_features: whether `forward` wants the classifier's input.
+        missing_statistics: why a model that was built without its training set lacks them; such a model can predict.
+    """
+
+    default_classifier: ClassVar[str] = "linear"
+    statistics: ClassVar[tuple[str, ...]] = ()
+    uses_features: ClassVar[bool] = False
+    missing_statistics: str | None = None
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise LtDetError(f"A box head needs at least one class, but num_classes is {num_classes}.")
+        self.num_classes = num_classes
+
+    @property
+    def num_logits(self) -> int:
+        """Columns the classifier must have."""
+        return self.num_classes + 1
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            logits: (N, num_logits).
+            gt_classes: (N,) int64, 0..K-1, or K for background.
+            features: (N, D), the classifier's input; only some losses use it.
+
+        Returns:
+            scalar, divided by N; zero with a gradient for N = 0.
+        """
+        raise NotImplementedError
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, num_logits) logits to (N, K+1) probabilities, background last (0 where the loss has none)."""
+        raise NotImplementedError
+
+    def predicted_classes(self, logits: Tensor) -> Tensor:
+        """(N, num_logits) logits to (N,) classes, K for background; only the training log uses it."""
+        return self.scores(logits).argmax(dim=1)
+
+    def initial_bias(self) -> Tensor | None:
+        """(num_logits,) bias the classifier starts from, or None for zeros."""
+        return None
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
+        """Build from a training set's counts. Losses that use none need only the number of classes."""
+        return cls(stats.num_classes, **hyperparameters)
+
+    @classmethod
+    def hyperparameters(cls) -> dict[str, Any]:
+        """Name and default of each hyper-parameter, read from the constructor."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {
+            p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.statistics
+        }
+
+    def require_statistics(self) -> None:
+        """Raise if the loss was built without the training statistics it needs.
+
+        Raises:
+            LtDetError: says which are missing and why.
+        """
+        if self.missing_statistics is not None:
+            raise LtDetError(
+                f"{type(self).__name__} cannot train without the class counts of the training set: "
+                f"{self.missing_statistics}"
+            )
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision is raised to float32, whatever autocast does; float64 stays."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def divide_by_rois(total: Tensor, num_rois: int) -> Tensor:
+    """Detectron2's normaliser: all sampled RoIs, foreground and background; an empty batch divides by one."""
+    return total / max(num_rois, 1)

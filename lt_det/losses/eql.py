@@ -1,0 +1,109 @@
+"""Equalization loss (EQL).
+
+Tan et al., "Equalization Loss for Long-Tailed Object Recognition", CVPR 2020, https://arxiv.org/abs/2003.05176.
+Checked against the authors' detector code, https://github.com/tztztztztz/eql.detectron2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.registry import register_loss
+from lt_det.losses.sigmoid import SigmoidLoss, one_hot_foreground
+
+# Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
+# images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.
+TAIL_IMAGES = 100.5
+
+
+def eql_weight(gt_classes: Tensor, is_tail: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """w = 1 - E(r) F(k) (1 - t): tail classes are not pushed down by RoIs of other foreground classes (eq. 3, 6).
+
+    Args:
+        gt_classes: (N,) labels, K for background. E(r) = 1 for foreground RoIs r.
+        is_tail: (K,) bool, F(k).
+
+    Returns:
+        (N, K) of ones and zeros.
+    """
+    num_classes = len(is_tail)
+    foreground = (gt_classes < num_classes).unsqueeze(1)
+    is_target = one_hot_foreground(gt_classes, num_classes, torch.bool)
+    return (~(foreground & is_tail & ~is_target)).to(dtype)
+
+
+@register_loss("eql")
+class EQL(SigmoidLoss):
+    """L = (1/N) sum_r sum_k w_rk BCE(z_rk, t_rk), with w from `eql_weight` and F(k) = 1 if f_k < lambda.
+
+    f_k is the share of the annotated training images that hold class k. Background RoIs keep suppressing tail
+    classes: without that exemption detectors fire on background.
+
+    Args:
+        num_classes: K.
+        image_counts: K numbers of training images per class; None for a model that only predicts.
+        num_images: training images with at least one annotation.
+        frequency_threshold: lambda; the comparison is strict. None: `TAIL_IMAGES` / num_images, every class that is
+            not frequent.
+        prior_prob: starting probability of every class.
+
+    Raises:
+        LtDetError: counts of another length than K, lambda outside [0, 1].
+    """
+
+    statistics = ("image_counts", "num_images")
+    is_tail: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        image_counts: Sequence[int] | NDArray | Tensor | None = None,
+        num_images: int | None = None,
+        frequency_threshold: float | None = None,
+        prior_prob: float = 0.001,
+    ) -> None:
+        super().__init__(num_classes, prior_prob=prior_prob)
+        if frequency_threshold is not None and not 0 <= frequency_threshold <= 1:
+            raise LtDetError(
+                f"EQL's FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
+                f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
+            )
+        is_tail = torch.zeros(num_classes, dtype=torch.bool)
+        if image_counts is None or num_images is None:
+            self.missing_statistics = "EQL was built without image_counts and num_images."
+        else:
+            counts = torch.as_tensor(image_counts, dtype=torch.float64)
+            if counts.shape != (num_classes,):
+                raise LtDetError(f"EQL needs {num_classes} image counts, one per class, but got {tuple(counts.shape)}.")
+            if frequency_threshold is None:
+                frequency_threshold = TAIL_IMAGES / max(num_images, 1)
+            is_tail = counts / max(num_images, 1) < frequency_threshold
+        self.frequency_threshold = frequency_threshold
+        # Not in the checkpoint: it follows from config and data, and scores do not need it.
+        self.register_buffer("is_tail", is_tail, persistent=False)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> EQL:
+        counts = stats.training_counts("images")
+        return cls(stats.num_classes, image_counts=counts, num_images=stats.num_images, **hyperparameters)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
+        logits = at_least_float32(logits)[:, : self.num_classes]
+        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
+        weight = eql_weight(gt_classes, self.is_tail, logits.dtype)
+        total = F.binary_cross_entropy_with_logits(logits, targets, weight=weight, reduction="sum")
+        return divide_by_rois(total, len(gt_classes))
+
+    def extra_repr(self) -> str:
+        return f"frequency_threshold={self.frequency_threshold}, tail classes={int(self.is_tail.sum())}"

@@ -1,0 +1,79 @@
+"""Losses by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import ClassificationLoss
+
+LOSSES: dict[str, type[ClassificationLoss]] = {}
+
+_Loss = TypeVar("_Loss", bound=type[ClassificationLoss])
+
+
+def register_loss(name: str) -> Callable[[_Loss], _Loss]:
+    """Class decorator: make a loss known as `name`, in configs as ``MODEL.LONG_TAIL.LOSS.<NAME>``."""
+
+    def register(loss: _Loss) -> _Loss:
+        if name in LOSSES:
+            raise ValueError(f"A loss named '{name}' is registered already: {LOSSES[name]}")
+        LOSSES[name] = loss
+        return loss
+
+    return register
+
+
+def loss_class(name: str) -> type[ClassificationLoss]:
+    """
+    Raises:
+        LtDetError: no loss has this name; lists those there are.
+    """
+    if name not in LOSSES:
+        close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise LtDetError(f"There is no loss '{name}'; {hint}Known losses: {', '.join(sorted(LOSSES))}.")
+    return LOSSES[name]
+
+
+def build_loss(name: str, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
+    """Build the loss registered as `name` for a training set.
+
+    Args:
+        name: a key of `LOSSES`.
+        stats: the training set's counts.
+        hyperparameters: of this loss; those left out keep the constructor's default.
+
+    Raises:
+        LtDetError: unknown loss, unknown hyper-parameter, or a value the loss refuses.
+    """
+    loss = loss_class(name)
+    _check_hyperparameters(name, loss, hyperparameters)
+    return loss.from_stats(stats, **hyperparameters)
+
+
+def build_loss_without_stats(
+    name: str, num_classes: int, *, reason: str = "", **hyperparameters: Any
+) -> ClassificationLoss:
+    """Build a loss without its training set. One that needs counts gives scores only, and refuses to train with
+    `reason`.
+
+    Raises:
+        LtDetError: as `build_loss`.
+    """
+    loss = loss_class(name)
+    _check_hyperparameters(name, loss, hyperparameters)
+    built = loss(num_classes, **hyperparameters)
+    if loss.statistics:
+        built.missing_statistics = reason
+    return built
+
+
+def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dict[str, Any]) -> None:
+    unknown = sorted(set(given) - set(loss.hyperparameters()))
+    if unknown:
+        known = ", ".join(loss.hyperparameters()) or "none"
+        raise LtDetError(f"Loss '{name}' has no hyper-parameter '{unknown[0]}'; it has: {known}.")
