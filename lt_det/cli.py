@@ -1,0 +1,136 @@
+"""The `lt-det` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lt_det.annotations import check_annotations, load_annotations
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.errors import LtDetError
+
+console = Console()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; a user's mistake is one sentence on standard error and exit code 1."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.captureWarnings(True)
+    try:
+        return int(args.run(args))
+    except LtDetError as error:
+        if args.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lt-det", description="Long-tailed object detection for Detectron2.")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="check versions, devices, data sets, and a config against its data")
+    doctor.add_argument("--config", metavar="FILE", help="a yaml config to check against its data")
+    doctor.set_defaults(run=_doctor)
+
+    stats = commands.add_parser("stats", help="class counts and buckets of a COCO- or LVIS-format training json")
+    stats.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
+    stats.add_argument("--by", choices=("images", "instances"), default="images", help="what the buckets count")
+    stats.add_argument("--edges", type=int, nargs="+", metavar="N", help="inclusive upper edges (default: 10 100)")
+    stats.add_argument("--groups", type=int, metavar="G", help="instead of edges: G groups of equally many classes")
+    stats.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
+    stats.add_argument("--plot", type=Path, metavar="PNG", help="draw the distribution with the buckets shaded")
+    stats.set_defaults(run=_stats)
+
+    mini = commands.add_parser("mini-lvis", help="draw the small long-tailed data set of the demo")
+    mini.add_argument("out", type=Path, help="folder to write; training looks in DETECTRON2_DATASETS/mini_lvis")
+    mini.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
+    mini.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
+    mini.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, at most 62")
+    mini.add_argument("--seed", type=int, default=0, help="another seed draws another set (default 0)")
+    mini.set_defaults(run=_mini_lvis)
+
+    report = commands.add_parser("report", help="tables and figures of a training's output folder")
+    report.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training or of --eval-only")
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from lt_det.doctor import examine
+
+    table = Table(show_header=True, show_lines=False)
+    for column in ("", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    fatal = False
+    for finding in examine(args.config):
+        fatal = fatal or finding.fatal
+        style = "red" if finding.fatal else ("yellow" if finding.advice else "green")
+        table.add_row(finding.subject, finding.found, finding.advice, style=style)
+    console.print(table)
+    return int(fatal)
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from lt_det.reporting.tables import class_count_tables
+
+    stats = ClassStats.from_json(args.json)
+    if stats.source == str(args.json):  # counts saved by a training were checked when they were made
+        check_annotations(load_annotations(args.json), args.json, args.images)
+    if args.groups is not None:
+        buckets = FrequencyBuckets.equal_groups(stats, args.groups, args.by)
+    else:
+        buckets = FrequencyBuckets.from_edges(stats, args.edges or (10, 100), by=args.by)
+    total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
+    console.print(f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}")
+    for table in class_count_tables(stats, buckets):
+        console.print(table.to_rich())
+    empty = [name for name, count in zip(stats.names, stats.image_counts, strict=True) if count == 0]
+    if empty:
+        more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
+        console.print(f"{len(empty)} classes without annotation: {', '.join(empty[:10])}{more}")
+    if args.plot:
+        from lt_det.reporting.plots import plot_class_counts
+
+        try:
+            plot_class_counts(stats, buckets, args.plot, title=args.json.name)
+        except (OSError, ValueError) as error:
+            raise LtDetError(f"The picture {args.plot} cannot be written: {error}.") from error
+        console.print(f"Picture: {args.plot}")
+    return 0
+
+
+def _mini_lvis(args: argparse.Namespace) -> int:
+    from lt_det.data.mini_lvis import write_mini_lvis
+
+    written = write_mini_lvis(
+        args.out,
+        num_train=args.num_train,
+        num_val=args.num_val,
+        num_classes=args.num_classes,
+        seed=args.seed,
+    )
+    console.print(f"mini_lvis: {written.train_json}, {written.val_json}; a look at it: {written.contact_sheet}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from lt_det.reporting import write_report
+
+    console.print(f"Report: {write_report(args.output_dir, console)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Find the class counts of registered training sets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
+
+from lt_det.class_stats import LVIS_V1_ANNOTATED_IMAGES, ClassStats
+from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
+
+CACHE_NAME = "class_stats.json"
+
+
+def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir: str = "") -> ClassStats:
+    """Counts of the classes of one or several training sets.
+
+    Looked for in this order: the file `class_stats`; the cache, as long as the annotation files it was made from are
+    unchanged or not on this machine; the annotation files; Detectron2's metadata for LVIS v1 (image counts only).
+
+    Args:
+        datasets: registered names.
+        class_stats: annotation json or saved counts; wins over `datasets`.
+        cache_dir: folder of ``class_stats.json``, written if it exists and can be; empty: no cache.
+
+    Raises:
+        LtDetError: nothing found, with the places that were tried.
+    """
+    if class_stats:
+        return ClassStats.from_json(class_stats)
+    if not datasets:
+        raise LtDetError("No training set is given; set DATASETS.TRAIN or MODEL.LONG_TAIL.CLASS_STATS.")
+    json_files = [annotation_file(name) for name in datasets]
+    fingerprint = "; ".join(
+        f"{name} {file.stat().st_size} {file.stat().st_mtime_ns}" if file and file.is_file() else name
+        for name, file in zip(datasets, json_files, strict=True)
+    )
+    all_here = all(file is not None and file.is_file() for file in json_files)
+    cache = Path(cache_dir) / CACHE_NAME
+    if cache_dir and cache.is_file():
+        cached = ClassStats.from_json(cache)
+        same_sets = [part.split(" ")[0] for part in cached.fingerprint.split("; ")] == list(datasets)
+        if cached.fingerprint == fingerprint or (same_sets and not all_here):
+            return cached
+    parts = [_count(name, file) for name, file in zip(datasets, json_files, strict=True)]
+    merged = ClassStats.merge(parts)
+    stats = ClassStats(
+        merged.names, merged.image_counts, merged.instance_counts, merged.num_images, merged.source, fingerprint
+    )
+    if cache_dir and Path(cache_dir).is_dir():
+        try:
+            stats.save(cache)
+        except OSError as error:
+            logger.warning("Class counts are not cached: cannot write %s: %s", cache, error.strerror)
+    return stats
+
+
+def annotation_file(name: str) -> Path | None:
+    """The json behind a registered data set, on disk or not; None for a set registered without one."""
+    json_file = MetadataCatalog.get(name).get("json_file") if name in DatasetCatalog else None
+    return Path(json_file) if json_file else None
+
+
+def _count(name: str, json_file: Path | None) -> ClassStats:
+    if name not in DatasetCatalog:
+        raise LtDetError(f"The data set '{name}' is not registered; add it to DATASETS.REGISTER or correct its name.")
+    metadata = MetadataCatalog.get(name)
+    if json_file is not None and json_file.is_file():
+        stats = ClassStats.from_json(json_file)
+        return ClassStats(
+            stats.names, stats.image_counts, stats.instance_counts, stats.num_images, f"{name} ({json_file})"
+        )
+    if metadata.get("class_image_count") is not None:
+        return _from_lvis_metadata(name, metadata)
+    if json_file is not None:
+        raise LtDetError(
+            f"The annotation file {json_file} of '{name}' does not exist; put it there, set DETECTRON2_DATASETS, "
+            "or set MODEL.LONG_TAIL.CLASS_STATS to saved counts."
+        )
+    return _from_dicts(name, metadata)
+
+
+def _from_lvis_metadata(name: str, metadata: Any) -> ClassStats:
+    images = {entry["id"]: entry["image_count"] for entry in metadata.class_image_count}
+    categories = sorted(LVIS_CATEGORIES, key=lambda category: category["id"])
+    return ClassStats(
+        names=tuple(category["name"] for category in categories),
+        image_counts=np.asarray([images[category["id"]] for category in categories], dtype=np.int64),
+        instance_counts=None,
+        num_images=LVIS_V1_ANNOTATED_IMAGES,
+        source=f"{name} (Detectron2's LVIS v1 metadata)",
+    )
+
+
+def _from_dicts(name: str, metadata: Any) -> ClassStats:
+    """Count a set that was registered as a Python function."""
+    names = metadata.get("thing_classes")
+    if names is None:
+        raise LtDetError(f"'{name}' has no metadata thing_classes; set it with MetadataCatalog.get('{name}').set(...).")
+    return ClassStats.from_annotations(
+        {
+            "categories": [{"id": k, "name": class_name} for k, class_name in enumerate(names)],
+            "annotations": [
+                {**annotation, "id": "?", "image_id": index}
+                for index, record in enumerate(DatasetCatalog.get(name))
+                for annotation in record.get("annotations", ())
+            ],
+        },
+        name,
+    )

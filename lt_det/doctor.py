@@ -1,0 +1,143 @@
+"""`lt-det doctor`: is everything here that training needs, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from lt_det.errors import LtDetError
+
+DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's report."""
+
+    subject: str
+    found: str
+    advice: str = ""  # what to do; empty: all is well
+    fatal: bool = False  # training cannot work
+
+
+def examine(config_file: str | None = None) -> Iterator[Finding]:
+    """Look at packages, devices and data sets, and with `config_file` at a config against its data."""
+    yield Finding("Python", platform.python_version())
+    yield from _packages()
+    if find_spec("torch") is not None:
+        yield _cuda()
+    if find_spec("detectron2") is None:
+        return
+    yield _compiled_operators()
+    yield from _datasets()
+    if config_file is not None:
+        yield from _config(config_file)
+
+
+def _packages() -> Iterator[Finding]:
+    advice = {
+        "torch": "install torch and torchvision together, see https://pytorch.org/get-started",
+        "torchvision": "install it together with torch, in one pip call: a pair from two sources does not load",
+        "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py where only PyPI is reached",
+        "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, "
+        "or pip install opencv-python-headless in place of opencv-python",
+    }
+    for module, distribution in (
+        ("torch", "torch"),
+        ("torchvision", "torchvision"),
+        ("detectron2", "detectron2"),
+        ("cv2", "opencv-python"),
+        ("pycocotools", "pycocotools"),
+        ("lvis", "lvis"),
+    ):
+        what_to_do = advice.get(module, f"pip install {distribution}")
+        if find_spec(module) is None:
+            yield Finding(distribution, "not installed", what_to_do, fatal=True)
+            continue
+        try:
+            importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
+        except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
+            if "pkg_resources" in str(error):
+                what_to_do = "pip install 'setuptools<81': Detectron2's model_zoo needs its pkg_resources"
+            yield Finding(distribution, f"does not import: {error}", what_to_do, fatal=True)
+            continue
+        yield Finding(distribution, _version(distribution))
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "installed without version"  # a source tree on the path
+
+
+def _cuda() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+        return Finding("GPU", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}, CUDA {torch.version.cuda}")
+    return Finding("GPU", "none seen by torch", "train with MODEL.DEVICE cpu, or install a torch with CUDA and a driver")
+
+
+def _compiled_operators() -> Finding:
+    try:
+        importlib.import_module("detectron2._C")
+    except ImportError:
+        return Finding(
+            "compiled ops",
+            "missing (Python-only Detectron2)",
+            "fine for every config here; for rotated boxes or deformable convolution build Detectron2 from source: "
+            + DETECTRON2_GUIDE,
+        )
+    return Finding("compiled ops", "there")
+
+
+def _datasets() -> Iterator[Finding]:
+    root = os.environ.get("DETECTRON2_DATASETS")
+    where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS not set: ./datasets"
+    checks: tuple[tuple[str, Callable[[Path], list[Path]]], ...] = (
+        ("LVIS v1", lambda d: [d / f"lvis/lvis_v1_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"]),
+        ("LVIS v0.5", lambda d: [d / f"lvis/lvis_v0.5_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"]),
+        ("COCO", lambda d: [d / f"coco/annotations/instances_{s}2017.json" for s in ("train", "val")]),
+        ("mini_lvis", lambda d: [d / f"mini_lvis/mini_lvis_{s}.json" for s in ("train", "val")]),
+    )
+    folder = Path(root or "datasets")
+    for name, files in checks:
+        missing = [file for file in files(folder) if not file.exists()]
+        make = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see the README, Train on LVIS"
+        if missing:
+            yield Finding(name, f"no {missing[0]} ({where})", f"only if you want it: {make}")
+        else:
+            yield Finding(name, f"found in {folder}")
+
+
+def _config(config_file: str) -> Iterator[Finding]:
+    from lt_det.engine.setup import check_datasets, check_device, load_config, training_stats_of
+
+    try:
+        cfg = load_config(config_file)
+    except LtDetError as error:
+        yield Finding("config", config_file, str(error), fatal=True)
+        return
+    yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
+    cfg.OUTPUT_DIR = ""  # looking must not leave a cache behind
+    try:
+        stats = training_stats_of(cfg)
+        yield Finding("classes", f"{stats.num_classes} in {stats.source}, as NUM_CLASSES says")
+    except LtDetError as error:
+        yield Finding("classes", "do not fit", str(error), fatal=True)
+    try:
+        check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        yield Finding("data sets", ", ".join([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    except LtDetError as error:
+        yield Finding("data sets", "missing", str(error), fatal=True)
+    try:
+        check_device(cfg.MODEL.DEVICE)
+    except LtDetError as error:
+        yield Finding("device", cfg.MODEL.DEVICE, str(error), fatal=True)

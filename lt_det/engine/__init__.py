@@ -1,0 +1,7 @@
+"""Training and its commands, on Detectron2's engine."""
+
+from lt_det.engine.launch import argument_parser, run
+from lt_det.engine.setup import load_config, setup
+from lt_det.engine.trainer import LongTailCheckpointer, LongTailTrainer
+
+__all__ = ["LongTailCheckpointer", "LongTailTrainer", "argument_parser", "load_config", "run", "setup"]

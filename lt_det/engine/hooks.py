@@ -1,0 +1,42 @@
+"""Training hooks."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+
+class StopOnInterrupt(HookBase):
+    """On Ctrl-C finish the iteration, save a checkpoint, then stop; a second Ctrl-C stops at once.
+
+    Saving in the middle of an iteration could keep weights that are half updated.
+    """
+
+    def __init__(self, checkpointer: Any) -> None:
+        self._checkpointer = checkpointer
+        self._asked = False
+
+    def before_train(self) -> None:
+        self._previous = signal.signal(signal.SIGINT, self._ask)
+
+    def after_step(self) -> None:
+        if not self._asked:
+            return
+        iteration = self.trainer.iter
+        if comm.is_main_process():
+            self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        raise KeyboardInterrupt(
+            f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume."
+        )
+
+    def after_train(self) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt("Interrupted twice; the last checkpoint is the one on disk.")
+        self._asked = True

@@ -1,0 +1,62 @@
+"""Command line and processes of the training tools."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
+
+from lt_det.errors import LtDetError
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's training options, with ``--config`` and ``--traceback``."""
+    parser = default_argument_parser()
+    parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    return parser
+
+
+def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    """Run `main(args)` in as many processes as `args` says and return the exit code.
+
+    A user's mistake (`LtDetError`) is printed as one sentence by the main process; code 1.
+    """
+    try:
+        launch(
+            _guarded,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(main, args),
+        )
+    except ProcessExitedException as error:
+        return error.exit_code
+    except SystemExit as error:
+        return int(error.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _guarded(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+    try:
+        main(args)
+    except LtDetError as error:
+        if args.traceback:
+            raise
+        if comm.is_main_process():
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt as interrupt:
+        if comm.is_main_process():
+            print(str(interrupt) or "Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,148 @@
+"""From the command line to a checked config."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_setup
+
+from lt_det.class_stats import ClassStats
+from lt_det.config import add_lt_config
+from lt_det.data import register_from_config, training_stats
+from lt_det.errors import LtDetError
+from lt_det.losses import loss_class
+
+
+def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the data sets it lists.
+
+    Raises:
+        LtDetError: missing file, broken yaml, unknown key, value of another type, unknown loss.
+    """
+    if not config_file:
+        raise LtDetError("No config is given; add --config FILE, for example --config configs/mini_lvis_softmax.yaml.")
+    if not Path(config_file).is_file():
+        raise LtDetError(f"The config {config_file} does not exist; the ones that are shipped are in configs/.")
+    cfg = get_cfg()
+    add_lt_config(cfg)
+    try:
+        cfg.merge_from_file(config_file)
+    except FileNotFoundError as error:
+        raise LtDetError(f"{config_file}: its _BASE_ {error.filename} does not exist; correct the path.") from error
+    except yaml.YAMLError as error:
+        raise LtDetError(f"{config_file} is not valid yaml: {' '.join(str(error).split())}.") from error
+    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+        raise LtDetError(f"{config_file}: {_plain(error)}; correct the key or its value.") from error
+    if len(opts) % 2:
+        raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
+    try:
+        cfg.merge_from_list(list(opts))
+    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+        raise LtDetError(f"Override on the command line: {_plain(error)}; correct the key or its value.") from error
+    loss_class(cfg.MODEL.LONG_TAIL.LOSS.NAME)
+    register_from_config(cfg)
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Load the config of a training command, check it against machine and data, and prepare OUTPUT_DIR and logs.
+
+    Raises:
+        LtDetError: as `load_config`; no GPU, data sets that are not there, an OUTPUT_DIR that cannot be written.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    check_device(cfg.MODEL.DEVICE)
+    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
+        raise LtDetError("SOLVER.AMP.ENABLED needs a GPU in Detectron2; set SOLVER.AMP.ENABLED False.")
+    check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
+    check_output_dir(cfg.OUTPUT_DIR)
+    if cfg.MODEL.DEVICE == "cpu":
+        leave_cores_for_workers(cfg.DATALOADER.NUM_WORKERS)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def leave_cores_for_workers(num_workers: int) -> None:
+    """On the CPU, compute with the cores that data loading leaves: threads that fight for cores are many times slower."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - num_workers)))
+
+
+def training_stats_of(cfg: CfgNode) -> ClassStats:
+    """Counts of the training classes, checked against MODEL.ROI_HEADS.NUM_CLASSES.
+
+    Raises:
+        LtDetError: no counts are found, or another number of classes.
+    """
+    stats = training_stats(
+        cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
+    )
+    stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    return stats
+
+
+def check_device(device: str) -> None:
+    """Raise if a GPU is asked for that torch does not see."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise LtDetError("MODEL.DEVICE is cuda, but torch sees no GPU; add MODEL.DEVICE cpu, or see `lt-det doctor`.")
+
+
+def check_datasets(names: Sequence[str]) -> None:
+    """Raise unless each data set is registered and its files are on disk."""
+    for name in names:
+        if name not in DatasetCatalog:
+            raise LtDetError(
+                f"The data set '{name}' is not registered; list it in DATASETS.REGISTER or correct the name."
+            )
+        metadata = MetadataCatalog.get(name)
+        for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
+            path = metadata.get(key)
+            if path and not Path(path).exists():
+                hint = "run `lt-det mini-lvis`" if name.startswith("mini_lvis") else "put it there"
+                raise LtDetError(
+                    f"The {what} {path} of the data set '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
+                    "to the folder that holds your data sets."
+                )
+
+
+def check_output_dir(output_dir: str) -> None:
+    """Create the output folder; raise if that or writing into it fails."""
+    folder = Path(output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".lt_det_write_test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise LtDetError(f"OUTPUT_DIR {output_dir} cannot be written ({error.strerror}); choose another.") from error
+
+
+def _plain(error: Exception) -> str:
+    """An exception's text without the quotes that KeyError adds."""
+    return str(error.args[0] if error.args else error).strip().rstrip(".")
+
+
+def read_lazy_config(config_file: str, opts: Sequence[str]) -> Any:
+    """Read a LazyConfig file with ``key=value`` overrides.
+
+    Raises:
+        LtDetError: missing file, or an override that does not parse.
+    """
+    from detectron2.config import LazyConfig
+    from hydra.errors import HydraException
+
+    if not config_file or not Path(config_file).is_file():
+        raise LtDetError(f"The config '{config_file}' does not exist; the ones that are shipped are in configs/lazy/.")
+    try:
+        return LazyConfig.apply_overrides(LazyConfig.load(config_file), list(opts))
+    except HydraException as error:
+        raise LtDetError(f"Override on the command line: {_plain(error)}; write key=value.") from error

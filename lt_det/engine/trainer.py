@@ -1,0 +1,94 @@
+"""Detectron2's DefaultTrainer with bucket evaluation, early checks and a careful checkpointer."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import Any
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import DefaultTrainer, HookBase
+
+from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.setup import training_stats_of
+from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
+
+
+class LongTailCheckpointer(DetectionCheckpointer):
+    """Reads checkpoints, and says in one sentence why one cannot be used.
+
+    Detectron2 skips weights of another shape with a line in the log. For fine-tuning that is wanted; for a model that
+    is to be judged or trained on it means random classifiers, so there `exact` makes it an error.
+    """
+
+    exact = False
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._path = path
+        try:
+            return super().load(path, *args, **kwargs)
+        except LtDetError:
+            raise
+        except (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise LtDetError(
+                f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
+                "checkpoint."
+            ) from error
+
+    def _load_model(self, checkpoint: Any) -> Any:
+        incompatible = super()._load_model(checkpoint)
+        if self.exact and incompatible is not None:
+            for name, found, wanted in incompatible.incorrect_shapes:
+                raise LtDetError(
+                    f"The checkpoint {self._path} does not fit this model: {name} is {list(found)} there and "
+                    f"{list(wanted)} here; it was trained with another NUM_CLASSES, loss or network: use its config."
+                )
+            missing = [name for name in incompatible.missing_keys if name.startswith("roi_heads.")]
+            if missing:
+                raise LtDetError(
+                    f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
+                    "give the checkpoint of a finished training."
+                )
+        return incompatible
+
+
+class LongTailTrainer(DefaultTrainer):
+    """Train a config and judge it by frequency bucket."""
+
+    def __init__(self, cfg: Any) -> None:
+        """
+        Raises:
+            LtDetError: class counts that are missing or do not fit NUM_CLASSES, or a data set with mistakes.
+        """
+        training_stats_of(cfg)
+        super().__init__(cfg)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: Any, dataset_name: str, output_folder: str | None = None
+    ) -> LongTailEvaluator:
+        return LongTailEvaluator.from_config(cfg, dataset_name, output_folder)
+
+    def build_hooks(self) -> list[HookBase | None]:
+        # Detectron2 makes its checkpointer just before it asks for the hooks that keep it.
+        checkpointables = dict(self.checkpointer.checkpointables)
+        self.checkpointer = LongTailCheckpointer(self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
+        hooks: list[HookBase | None] = super().build_hooks()
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
+            hooks.append(StopOnInterrupt(self.checkpointer))
+        return hooks
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
+        super().resume_or_load(resume=resume)
+
+    @classmethod
+    def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
+        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and judge it on DATASETS.TEST."""
+        model = cls.build_model(cfg)
+        checkpointer = LongTailCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.exact = True
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        return dict(cls.test(cfg, model))

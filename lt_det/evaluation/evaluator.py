@@ -1,0 +1,191 @@
+"""Detectron2 evaluator: AP per class and per frequency bucket, for LVIS and any COCO-format set."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.utils import comm
+
+from lt_det.annotations import load_annotations
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.data.training_stats import annotation_file, training_stats
+from lt_det.errors import LtDetError
+from lt_det.evaluation.buckets import BucketAP, summarize
+from lt_det.evaluation.engines import Protocol, Task, precision_table
+
+logger = logging.getLogger(__name__)
+
+RESULT_NAME = "evaluation.json"
+_LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
+
+
+class LongTailEvaluator(DatasetEvaluator):
+    """AP, AP50, AP75, APs, APm, APl and the AP of each bucket, for boxes and, where predicted, masks."""
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        stats: ClassStats | None = None,
+        buckets: FrequencyBuckets | None = None,
+        output_dir: str | None = None,
+        distributed: bool = True,
+    ) -> None:
+        """
+        Args:
+            dataset_name: registered set to judge on.
+            stats: counts of the TRAINING set, for the report; None if they are not known.
+            buckets: of the training set's classes. None: LVIS's buckets of `stats`, or without `stats` those that
+                the json's ``frequency`` field names.
+            output_dir: where ``evaluation.json`` (for `lt-det report`) and the detections are written; None: nowhere.
+            distributed: gather the detections of all processes.
+
+        Raises:
+            LtDetError: no annotation file, or other classes than in `stats`.
+        """
+        json_file = annotation_file(dataset_name)
+        if json_file is None:
+            raise LtDetError(f"'{dataset_name}' has no annotation json to judge on; register it with register_dataset.")
+        self._ground_truth = load_annotations(json_file)
+        categories = sorted(self._ground_truth["categories"], key=lambda category: category["id"])
+        self._category_ids = [category["id"] for category in categories]
+        self._names = [category["name"] for category in categories]
+        if stats is not None and stats.num_classes != len(categories):
+            raise LtDetError(
+                f"{json_file} has {len(categories)} classes, but the training set {stats.source} has "
+                f"{stats.num_classes}; judge on a set with the classes of training."
+            )
+        if buckets is None:
+            buckets = FrequencyBuckets.from_edges(stats) if stats is not None else _buckets_of_json(categories)
+        self._stats, self._buckets = stats, buckets
+        metadata = MetadataCatalog.get(dataset_name)
+        self._protocol: Protocol = "lvis" if metadata.get("evaluator_type") == "lvis" else "coco"
+        self._dataset_name = dataset_name
+        self._output_dir = Path(output_dir) if output_dir else None
+        self._distributed = distributed
+        self.reset()
+
+    @classmethod
+    def from_config(cls, cfg: Any, dataset_name: str, output_dir: str | None = None) -> LongTailEvaluator:
+        """An evaluator with the training set and the buckets of a config.
+
+        Args:
+            cfg: with lt_det's keys; on a machine without its training set the json's own buckets are used.
+            dataset_name: registered set to judge on.
+            output_dir: default: ``OUTPUT_DIR/inference/<dataset_name>``, where `lt-det report` looks.
+
+        Raises:
+            LtDetError: see the constructor; also buckets that do not fit the classes.
+        """
+        try:
+            stats = training_stats(
+                cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
+            )
+        except LtDetError as error:
+            logger.warning("Training images per class are not known: %s", error)
+            stats = None
+        return cls(
+            dataset_name,
+            stats=stats,
+            buckets=None if stats is None else _buckets_of_config(cfg, stats),
+            output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
+        )
+
+    def reset(self) -> None:
+        self._detections: list[dict[str, Any]] = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        for image, output in zip(inputs, outputs, strict=True):
+            instances = output["instances"].to("cpu")
+            for detection in instances_to_coco_json(instances, image["image_id"]):
+                detection["category_id"] = self._category_ids[detection["category_id"]]
+                self._detections.append(detection)
+
+    def evaluate(self) -> dict[str, dict[str, float]] | None:
+        """Metrics in percent per task on the main process, None on the others. A bucket without classes is nan."""
+        detections = self._detections
+        if self._distributed and comm.get_world_size() > 1:
+            comm.synchronize()
+            gathered = comm.gather(detections, dst=0)
+            if not comm.is_main_process():
+                return None
+            detections = list(itertools.chain(*gathered))
+        if not detections:
+            logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
+        results = {
+            task: summarize(
+                precision_table(self._protocol, self._ground_truth, detections, task), self._buckets
+            )
+            for task in self._tasks(detections)
+        }
+        if self._output_dir is not None:
+            self._write(results, detections)
+        return {task: result.metrics for task, result in results.items()}
+
+    def _tasks(self, detections: list[dict[str, Any]]) -> list[Task]:
+        masks = bool(detections) and "segmentation" in detections[0]
+        outlined = any(a.get("segmentation") for a in self._ground_truth["annotations"])
+        return ["bbox", "segm"] if masks and outlined else ["bbox"]
+
+    def _write(self, results: dict[Task, BucketAP], detections: list[dict[str, Any]]) -> None:
+        assert self._output_dir is not None
+        self._output_dir.mkdir(parents=True, exist_ok=True)
+        (self._output_dir / "instances_results.json").write_text(json.dumps(detections))
+        stats, buckets = self._stats, self._buckets
+        content = {
+            "dataset": self._dataset_name,
+            "protocol": self._protocol,
+            "buckets": {"names": list(buckets.names), "by": buckets.by, "edges": buckets.edges},
+            "classes": [
+                {
+                    "name": name,
+                    "bucket": buckets.names[b] if (b := int(buckets.assignment[k])) >= 0 else None,
+                    "images": None if stats is None else int(stats.image_counts[k]),
+                }
+                for k, name in enumerate(self._names)
+            ],
+            "tasks": {
+                task: {
+                    "metrics": {name: _json_number(value) for name, value in result.metrics.items()},
+                    "bucket_sizes": result.bucket_sizes,
+                    "class_ap": [_json_number(value) for value in result.class_ap],
+                }
+                for task, result in results.items()
+            },
+        }
+        (self._output_dir / RESULT_NAME).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
+    node = cfg.TEST.BUCKETS
+    if node.BY not in ("images", "instances"):
+        raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
+    if node.MAP:
+        try:
+            bucket_of = json.loads(Path(node.MAP).read_text())
+        except (OSError, ValueError) as error:
+            raise LtDetError(f"TEST.BUCKETS.MAP {node.MAP} cannot be read as json ({error}); correct it.") from None
+        return FrequencyBuckets.from_map(stats, bucket_of)
+    if node.EQUAL_GROUPS:
+        return FrequencyBuckets.equal_groups(stats, node.EQUAL_GROUPS, node.BY)
+    return FrequencyBuckets.from_edges(stats, node.EDGES, node.NAMES or None, node.BY)
+
+
+def _buckets_of_json(categories: list[dict[str, Any]]) -> FrequencyBuckets:
+    """LVIS jsons carry the training set's buckets with them; other sets get three empty ones."""
+    assignment = [_LVIS_BUCKETS.get(category.get("frequency", ""), -1) for category in categories]
+    return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64))
+
+
+def _json_number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,146 @@
+"""The box predictor: Detectron2's, with any classification loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from lt_det.config import loss_hyperparameters
+from lt_det.errors import LtDetError
+from lt_det.layers import CosineClassifier
+from lt_det.losses import ClassificationLoss
+from lt_det.modeling.build import build_loss_for_data
+
+Predictions = tuple[Tensor, ...]
+
+
+class LongTailPredictor(FastRCNNOutputLayers):
+    """`FastRCNNOutputLayers` whose classifier is trained and read by a `ClassificationLoss`.
+
+    Box regression, thresholds and non-maximum suppression stay Detectron2's.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        loss: ClassificationLoss,
+        classifier: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            input_shape: of the box features.
+            loss: decides the number of logits, the starting bias, the loss and the scores.
+            classifier: "linear", "cosine", or "auto" for the loss's own choice.
+            kwargs: of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
+
+        Raises:
+            LtDetError: unknown classifier, another number of classes than the loss has, or a stock loss asked for too.
+        """
+        num_classes = kwargs.pop("num_classes", loss.num_classes)
+        if num_classes != loss.num_classes:
+            raise LtDetError(
+                f"The box head has {num_classes} classes (MODEL.ROI_HEADS.NUM_CLASSES) but its loss "
+                f"{loss.num_classes}; give both the same number."
+            )
+        for key in ("use_sigmoid_ce", "use_fed_loss"):
+            if kwargs.get(key):
+                raise LtDetError(
+                    f"MODEL.ROI_BOX_HEAD.{key.upper()} chooses a loss of the stock head; "
+                    "set it to False and choose with MODEL.LONG_TAIL.LOSS.NAME."
+                )
+        super().__init__(input_shape, num_classes=num_classes, **kwargs)
+        if classifier == "auto":
+            classifier = loss.default_classifier
+        if classifier not in ("linear", "cosine"):
+            raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear or cosine.")
+        in_features = self.cls_score.in_features
+        if classifier == "cosine":
+            self.cls_score = CosineClassifier(in_features, loss.num_logits)
+        elif loss.num_logits != self.cls_score.out_features:
+            self.cls_score = nn.Linear(in_features, loss.num_logits)
+            nn.init.normal_(self.cls_score.weight, std=0.01)
+        bias = loss.initial_bias()
+        nn.init.zeros_(self.cls_score.bias)
+        if bias is not None:
+            with torch.no_grad():
+                self.cls_score.bias.copy_(bias)
+        self.loss = loss
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
+        if "LONG_TAIL" not in cfg.MODEL:
+            raise LtDetError("The config has no MODEL.LONG_TAIL; call lt_det.add_lt_config(cfg) right after get_cfg().")
+        arguments = super().from_config(cfg, input_shape)
+        arguments["classifier"] = cfg.MODEL.LONG_TAIL.CLASSIFIER
+        arguments["loss"] = build_loss_for_data(
+            cfg.MODEL.LONG_TAIL.LOSS.NAME,
+            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            cfg.DATASETS.TRAIN,
+            class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS,
+            cache_dir=cfg.OUTPUT_DIR,
+            **loss_hyperparameters(cfg),
+        )
+        return arguments
+
+    def forward(self, x: Tensor) -> Predictions:
+        """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if the
+        loss asks for them."""
+        if x.dim() > 2:
+            x = torch.flatten(x, start_dim=1)
+        logits, deltas = self.cls_score(x), self.bbox_pred(x)
+        return (logits, deltas, x) if self.training and self.loss.uses_features else (logits, deltas)
+
+    def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
+        """As the stock method, with ``loss_cls`` from `self.loss`."""
+        logits, deltas = predictions[:2]
+        features = predictions[2] if self.loss.uses_features else None
+        if len(proposals):
+            gt_classes = cat([p.gt_classes for p in proposals], dim=0)
+            proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals], dim=0)
+            # An image without objects has no gt_boxes: all its proposals are background, which box regression skips.
+            gt_boxes = cat(
+                [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals], dim=0
+            )
+        else:
+            gt_classes = torch.empty(0, dtype=torch.int64, device=logits.device)
+            proposal_boxes = gt_boxes = torch.empty((0, 4), device=deltas.device)
+        self._log_accuracy(logits.detach(), gt_classes)
+        losses = {
+            "loss_cls": self.loss(logits, gt_classes, features),
+            "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
+        }
+        return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
+
+    def _log_accuracy(self, logits: Tensor, gt_classes: Tensor) -> None:
+        """The stock head's three training curves; the stock code would take a sigmoid loss's dead column for background."""
+        if gt_classes.numel() == 0:
+            return
+        storage = get_event_storage()
+        predicted = self.loss.predicted_classes(logits)
+        correct = predicted == gt_classes
+        foreground = gt_classes < self.num_classes
+        storage.put_scalar("fast_rcnn/cls_accuracy", correct.float().mean().item())
+        if foreground.any():
+            storage.put_scalar("fast_rcnn/fg_cls_accuracy", correct[foreground].float().mean().item())
+            missed = predicted[foreground] == self.num_classes
+            storage.put_scalar("fast_rcnn/false_negative", missed.float().mean().item())
+
+    def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
+        return super().predict_boxes(predictions[:2], proposals)
+
+    def predict_boxes_for_gt_classes(self, predictions: Predictions, proposals: list[Instances]) -> Any:
+        return super().predict_boxes_for_gt_classes(predictions[:2], proposals)
+
+    def predict_probs(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
+        """Per image (R_i, K+1) scores, background last."""
+        return self.loss.scores(predictions[0]).split([len(p) for p in proposals], dim=0)

@@ -1,0 +1,62 @@
+"""Tables for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A title, column heads and rows of text; the first column is left-aligned, the others are numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_rich(self) -> Table:
+        table = Table(title=self.title, title_justify="left", title_style="bold")
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def to_markdown(self) -> str:
+        align = ["---", *["---:"] * (len(self.columns) - 1)]
+        lines = [self.columns, align, *self.rows]
+        return f"**{self.title}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def percent(value: float | None) -> str:
+    """An AP with one decimal, or n/a."""
+    return "n/a" if value is None else f"{value:.1f}"
+
+
+def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int = 10) -> list[TextTable]:
+    """One table of the buckets, one of the most and the least frequent classes."""
+    counts = stats.counts(buckets.by)
+    rows = []
+    for bucket, name in enumerate(buckets.names):
+        members = counts[buckets.members(bucket)]
+        span = f"{members.min()} - {members.max()}" if len(members) else "-"
+        rows.append([name, str(len(members)), span, str(int(members.sum()))])
+    of_buckets = TextTable(f"Buckets by training {buckets.by}", ["bucket", "classes", "range", buckets.by], rows)
+
+    order = np.argsort(-counts, kind="stable")
+    picked = order if len(order) <= 2 * shown else [*order[:shown], None, *order[-shown:]]
+    rows = []
+    for k in picked:
+        if k is None:
+            rows.append([f"... {len(order) - 2 * shown} more", "", "", ""])
+            continue
+        bucket = int(buckets.assignment[k])
+        instances = "?" if stats.instance_counts is None else str(stats.instance_counts[k])
+        name = buckets.names[bucket] if bucket >= 0 else "-"
+        rows.append([stats.names[k], str(stats.image_counts[k]), instances, name])
+    return [of_buckets, TextTable("Classes", ["class", "images", "instances", "bucket"], rows)]

@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Train or judge a yaml config.
+
+    tools/train_net.py --config configs/lvis_eql.yaml --num-gpus 8
+    tools/train_net.py --config configs/lvis_eql.yaml --eval-only MODEL.WEIGHTS model_final.pth
+    tools/train_net.py --config configs/lvis_eql.yaml --resume
+"""
+
+import argparse
+import sys
+
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+from lt_det.engine import LongTailTrainer, argument_parser, run, setup
+from lt_det.reporting import write_report
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = setup(args)
+    if args.eval_only:
+        results = LongTailTrainer.evaluate(cfg, resume=args.resume)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+    else:
+        trainer = LongTailTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+    if comm.is_main_process() and cfg.DATASETS.TEST:
+        print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, argument_parser().parse_args()))
