@@ -20,7 +20,6 @@ BORDER_TOLERANCE = 1.0
 _SHOWN = 5  # problems printed in an error before "and ... more"
 
 
-
 class Problem(NamedTuple):
     """A mistake in an annotation file. Training goes on over one that is not `fatal`: Detectron2 clips or skips it."""
 

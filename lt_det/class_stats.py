@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import warnings
@@ -162,10 +163,8 @@ class ClassStats:
         if len(empty):
             shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
             more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
-            warnings.warn(
-                f"{len(empty)} of {self.num_classes} classes have no {by} in {self.source} and count as one: {shown}{more}",
-                stacklevel=2,
-            )
+            share = f"{len(empty)} of {self.num_classes} classes"
+            warnings.warn(f"{share} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
         return np.maximum(counts, 1)
 
     def check_num_classes(self, num_classes: int) -> None:
@@ -224,12 +223,14 @@ class FrequencyBuckets:
         Raises:
             LtDetError: edges that do not rise, or names that do not fit them.
         """
-        if any(high <= low for low, high in zip(edges, edges[1:], strict=False)) or min(edges, default=1) < 0:
+        if any(high <= low for low, high in itertools.pairwise(edges)) or min(edges, default=1) < 0:
             raise LtDetError(f"Bucket edges must rise, but are {list(edges)}; write for example [10, 100].")
         if names is None:
             names = ("rare", "common", "frequent") if len(edges) == 2 else _range_names(edges)
         if len(names) != len(edges) + 1:
-            raise LtDetError(f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given.")
+            raise LtDetError(
+                f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given."
+            )
         assignment = np.searchsorted(np.asarray(edges), stats.counts(by), side="left").astype(np.int64)
         return cls(tuple(names), assignment, by, tuple(int(edge) for edge in edges))
 
@@ -260,7 +261,9 @@ class FrequencyBuckets:
         assignment = np.full(stats.num_classes, -1, dtype=np.int64)
         for name, bucket in bucket_of.items():
             if name not in index:
-                raise LtDetError(f"The bucket map names a class '{name}' that {stats.source} does not have; correct it.")
+                raise LtDetError(
+                    f"The bucket map names a class '{name}' that {stats.source} does not have; correct it."
+                )
             assignment[index[name]] = names.index(bucket)
         return cls(names, assignment)
 

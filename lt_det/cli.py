@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
@@ -70,15 +70,13 @@ def _parser() -> argparse.ArgumentParser:
 def _doctor(args: argparse.Namespace) -> int:
     from lt_det.doctor import examine
 
-    table = Table(show_header=True, show_lines=False)
-    for column in ("", "found", "what to do"):
-        table.add_column(column, overflow="fold")
     fatal = False
     for finding in examine(args.config):
         fatal = fatal or finding.fatal
-        style = "red" if finding.fatal else ("yellow" if finding.advice else "green")
-        table.add_row(finding.subject, finding.found, finding.advice, style=style)
-    console.print(table)
+        mark, colour = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
+        console.print(f"[{colour}]{mark}[/] {finding.subject:14}{escape(finding.found)}", soft_wrap=True)
+        if finding.advice:
+            console.print(f"  {'':14}-> {escape(finding.advice)}", soft_wrap=True)
     return int(fatal)
 
 
@@ -93,13 +91,18 @@ def _stats(args: argparse.Namespace) -> int:
     else:
         buckets = FrequencyBuckets.from_edges(stats, args.edges or (10, 100), by=args.by)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
-    console.print(f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}")
+    title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
+    console.print(title, soft_wrap=True, markup=False)
     for table in class_count_tables(stats, buckets):
         console.print(table.to_rich())
     empty = [name for name, count in zip(stats.names, stats.image_counts, strict=True) if count == 0]
     if empty:
         more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
-        console.print(f"{len(empty)} classes without annotation: {', '.join(empty[:10])}{more}")
+        console.print(
+            f"{len(empty)} classes without annotation: {', '.join(empty[:10])}{more}",
+            soft_wrap=True,
+            markup=False,
+        )
     if args.plot:
         from lt_det.reporting.plots import plot_class_counts
 
@@ -107,7 +110,7 @@ def _stats(args: argparse.Namespace) -> int:
             plot_class_counts(stats, buckets, args.plot, title=args.json.name)
         except (OSError, ValueError) as error:
             raise LtDetError(f"The picture {args.plot} cannot be written: {error}.") from error
-        console.print(f"Picture: {args.plot}")
+        console.print(f"Picture: {args.plot}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -121,14 +124,18 @@ def _mini_lvis(args: argparse.Namespace) -> int:
         num_classes=args.num_classes,
         seed=args.seed,
     )
-    console.print(f"mini_lvis: {written.train_json}, {written.val_json}; a look at it: {written.contact_sheet}")
+    console.print(
+        f"mini_lvis: {written.train_json}, {written.val_json}; a look at it: {written.contact_sheet}",
+        soft_wrap=True,
+        markup=False,
+    )
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
     from lt_det.reporting import write_report
 
-    console.print(f"Report: {write_report(args.output_dir, console)}")
+    console.print(f"Report: {write_report(args.output_dir, console)}", soft_wrap=True, markup=False)
     return 0
 
 

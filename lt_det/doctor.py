@@ -82,7 +82,9 @@ def _cuda() -> Finding:
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
         return Finding("GPU", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}, CUDA {torch.version.cuda}")
-    return Finding("GPU", "none seen by torch", "train with MODEL.DEVICE cpu, or install a torch with CUDA and a driver")
+    return Finding(
+        "GPU", "none seen by torch", "train with MODEL.DEVICE cpu, or install a torch with CUDA and a driver"
+    )
 
 
 def _compiled_operators() -> Finding:
@@ -102,8 +104,14 @@ def _datasets() -> Iterator[Finding]:
     root = os.environ.get("DETECTRON2_DATASETS")
     where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS not set: ./datasets"
     checks: tuple[tuple[str, Callable[[Path], list[Path]]], ...] = (
-        ("LVIS v1", lambda d: [d / f"lvis/lvis_v1_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"]),
-        ("LVIS v0.5", lambda d: [d / f"lvis/lvis_v0.5_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"]),
+        (
+            "LVIS v1",
+            lambda d: [d / f"lvis/lvis_v1_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"],
+        ),
+        (
+            "LVIS v0.5",
+            lambda d: [d / f"lvis/lvis_v0.5_{s}.json" for s in ("train", "val")] + [d / "coco/train2017"],
+        ),
         ("COCO", lambda d: [d / f"coco/annotations/instances_{s}2017.json" for s in ("train", "val")]),
         ("mini_lvis", lambda d: [d / f"mini_lvis/mini_lvis_{s}.json" for s in ("train", "val")]),
     )

@@ -71,7 +71,7 @@ def main() -> int:
 
     existing = importlib.util.find_spec("detectron2")
     if existing is not None:
-        where = existing.origin or list(existing.submodule_search_locations or ["?"])[0]
+        where = existing.origin or next(iter(existing.submodule_search_locations or ["?"]))
         print(f"Detectron2 is already installed ({where}); it is used as it is and left alone.")
         return 0
     try:

@@ -114,9 +114,7 @@ def _render(look: _Look, shrink: float) -> npt.NDArray[np.float32]:
 # ---------------------------------------------------------------------------------------------- scenes
 
 
-def draw_scene(
-    rng: np.random.Generator, glyphs: Sequence[str], size: int
-) -> tuple[Image, list[list[Polygon]]]:
+def draw_scene(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> tuple[Image, list[list[Polygon]]]:
     """Draw one image with one object for each entry of `glyphs`, a character of `GLYPHS` each.
 
     Returns the image (size x size x 3 uint8, BGR) and, for each object, the outlines of what is visible
@@ -144,9 +142,7 @@ def draw_scene(
     return image, outlines
 
 
-def _background(
-    rng: np.random.Generator, size: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _background(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """A colour gradient with clutter on it (size x size x 3), and the two colours of the gradient (2 x 3)."""
     first = rng.uniform(20, 235, 3)
     ends = np.stack([first, np.clip(first + rng.uniform(-45, 45, 3), 0, 255)]).astype(np.float32)
@@ -161,9 +157,7 @@ def _background(
         width = int(rng.integers(1, 4))
         kind = int(rng.integers(4))
         if kind == 0:
-            cv2.ellipse(
-                canvas, (x0, y0), (size // 8 + x1 // 4, size // 8 + y1 // 4), 0, 0, 360, colour, width
-            )
+            cv2.ellipse(canvas, (x0, y0), (size // 8 + x1 // 4, size // 8 + y1 // 4), 0, 0, 360, colour, width)
         elif kind == 1:
             cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, width)
         elif kind == 2:
@@ -358,7 +352,5 @@ def _text_width(text: str, scale: float) -> int:
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
 
 
-def _write(
-    sheet: Image, text: str, origin: tuple[int, int], scale: float, colour: tuple[int, int, int]
-) -> None:
+def _write(sheet: Image, text: str, origin: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
     cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -147,31 +147,23 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
         file_names = {image["id"]: image["file_name"] for image in data["images"]}
         tiles = []
         for number in _sheet_choice({k: by_image[k] for k in sorted(whole)}, frequency_of):
-            objects = [
-                (frequency_of[a["category_id"]], a["bbox"], a["segmentation"]) for a in by_image[number]
-            ]
+            objects = [(frequency_of[a["category_id"]], a["bbox"], a["segmentation"]) for a in by_image[number]]
             picture = cv2.imdecode(np.fromfile(Path(root) / file_names[number], np.uint8), cv2.IMREAD_COLOR)
             if picture is None:
                 raise ValueError(f"{file_names[number]} is not an image")
             tiles.append(SheetTile(picture.astype(np.uint8), objects))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LtDetError(
-            f"{root} holds no complete mini_lvis data set to draw a contact sheet of."
-        ) from error
+        raise LtDetError(f"{root} holds no complete mini_lvis data set to draw a contact sheet of.") from error
     ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
     bars = [(_glyph(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
     totals = {letter: sum(bar[2] == letter for bar in bars) for letter in "fcr"}
     labels = {letter: f"{_FREQUENCY_NAMES[letter]} ({total} classes)" for letter, total in totals.items()}
     title = f"mini_lvis: {len(bars)} classes, {len(by_image)} training images"
     try:
-        encoded = cv2.imencode(
-            ".png", draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3]
-        )[1]
+        encoded = cv2.imencode(".png", draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
         _write_bytes(Path(out_png), encoded.tobytes())
     except OSError as error:
-        raise LtDetError(
-            f"the contact sheet cannot be written to {out_png}: {error.strerror or error}."
-        ) from error
+        raise LtDetError(f"the contact sheet cannot be written to {out_png}: {error.strerror or error}.") from error
 
 
 # ------------------------------------------------------------------------------------ sizes and counts
@@ -245,9 +237,7 @@ def _assign(rng: np.random.Generator, counts: Sequence[int], num_images: int) ->
     return classes
 
 
-def _plan(
-    rng: np.random.Generator, counts: Sequence[int], num_images: int, frequent: set[int]
-) -> list[_ImagePlan]:
+def _plan(rng: np.random.Generator, counts: Sequence[int], num_images: int, frequent: set[int]) -> list[_ImagePlan]:
     """Decide on the objects of each image; where a class is partial, it has at least two objects."""
     classes = _assign(rng, counts, num_images)
     eligible = [image for image, present in enumerate(classes) if frequent.intersection(present)]
@@ -295,9 +285,7 @@ def _write_all(made: MiniLvis, counts: Sequence[int], parameters: dict[str, int]
             rng = np.random.default_rng(seed)
             plans = _plan(rng, split_counts, parameters[f"num_{split}"], frequent)
             (made.image_root / split).mkdir(exist_ok=True)
-            splits[split] = _write_split(
-                rng, plans, glyphs, made.image_root, split, first_image, parameters, bar
-            )
+            splits[split] = _write_split(rng, plans, glyphs, made.image_root, split, first_image, parameters, bar)
             first_image += len(plans)
     categories = _categories(glyphs, train_counts, splits["train"][1])
     # Only now the json files: without them a folder of images is not taken for a data set.

@@ -24,7 +24,10 @@ BUILTIN = {name: ("mini_lvis", f"mini_lvis/{name}.json") for name in ("mini_lvis
 
 
 def register_dataset(
-    name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], format: Format | None = None
+    name: str,
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    format: Format | None = None,
 ) -> None:
     """Make an annotation file known to Detectron2 as `name`. The file is read when the set is first used.
 

@@ -52,7 +52,12 @@ def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir:
     parts = [_count(name, file) for name, file in zip(datasets, json_files, strict=True)]
     merged = ClassStats.merge(parts)
     stats = ClassStats(
-        merged.names, merged.image_counts, merged.instance_counts, merged.num_images, merged.source, fingerprint
+        merged.names,
+        merged.image_counts,
+        merged.instance_counts,
+        merged.num_images,
+        merged.source,
+        fingerprint,
     )
     if cache_dir and Path(cache_dir).is_dir():
         try:

@@ -1,7 +1,16 @@
 """Training and its commands, on Detectron2's engine."""
 
 from lt_det.engine.launch import argument_parser, run
-from lt_det.engine.setup import load_config, setup
+from lt_det.engine.setup import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.engine.trainer import LongTailCheckpointer, LongTailTrainer
 
-__all__ = ["LongTailCheckpointer", "LongTailTrainer", "argument_parser", "load_config", "run", "setup"]
+__all__ = [
+    "LongTailCheckpointer",
+    "LongTailTrainer",
+    "argument_parser",
+    "load_config",
+    "load_lazy_config",
+    "run",
+    "setup",
+    "setup_lazy",
+]

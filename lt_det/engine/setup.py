@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from lt_det.class_stats import ClassStats
 from lt_det.config import add_lt_config
@@ -29,6 +31,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """
     if not config_file:
         raise LtDetError("No config is given; add --config FILE, for example --config configs/mini_lvis_softmax.yaml.")
+    if config_file.endswith(".py"):
+        raise LtDetError(f"{config_file} is a LazyConfig; train it with tools/lazyconfig_train_net.py.")
     if not Path(config_file).is_file():
         raise LtDetError(f"The config {config_file} does not exist; the ones that are shipped are in configs/.")
     cfg = get_cfg()
@@ -52,6 +56,22 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
+def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
+    """Read a LazyConfig file with ``key=value`` overrides.
+
+    Raises:
+        LtDetError: missing file, a yaml file, or an override that does not parse.
+    """
+    if not config_file or not Path(config_file).is_file():
+        raise LtDetError(f"The config '{config_file}' does not exist; the ones that are shipped are in configs/lazy/.")
+    if not config_file.endswith(".py"):
+        raise LtDetError(f"{config_file} is not a LazyConfig (.py); train yaml configs with tools/train_net.py.")
+    try:
+        return LazyConfig.apply_overrides(LazyConfig.load(config_file), list(opts))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise LtDetError(f"Override on the command line: {_plain(error)}; write key=value.") from error
+
+
 def setup(args: argparse.Namespace) -> CfgNode:
     """Load the config of a training command, check it against machine and data, and prepare OUTPUT_DIR and logs.
 
@@ -59,22 +79,23 @@ def setup(args: argparse.Namespace) -> CfgNode:
         LtDetError: as `load_config`; no GPU, data sets that are not there, an OUTPUT_DIR that cannot be written.
     """
     cfg = load_config(args.config_file, args.opts)
-    check_device(cfg.MODEL.DEVICE)
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        raise LtDetError("SOLVER.AMP.ENABLED needs a GPU in Detectron2; set SOLVER.AMP.ENABLED False.")
+    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     check_output_dir(cfg.OUTPUT_DIR)
-    if cfg.MODEL.DEVICE == "cpu":
-        leave_cores_for_workers(cfg.DATALOADER.NUM_WORKERS)
     cfg.freeze()
     default_setup(cfg, args)
     return cfg
 
 
-def leave_cores_for_workers(num_workers: int) -> None:
-    """On the CPU, compute with the cores that data loading leaves: threads that fight for cores are many times slower."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - num_workers)))
+def setup_lazy(args: argparse.Namespace) -> Any:
+    """As `setup`, for a LazyConfig file with ``key=value`` overrides."""
+    cfg = load_lazy_config(args.config_file, args.opts)
+    loader = cfg.dataloader
+    prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
+    check_datasets([*([] if args.eval_only else [loader.train.dataset.names]), loader.test.dataset.names])
+    check_output_dir(cfg.train.output_dir)
+    default_setup(cfg, args)
+    return cfg
 
 
 def training_stats_of(cfg: CfgNode) -> ClassStats:
@@ -83,17 +104,30 @@ def training_stats_of(cfg: CfgNode) -> ClassStats:
     Raises:
         LtDetError: no counts are found, or another number of classes.
     """
-    stats = training_stats(
-        cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
-    )
+    stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
     stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     return stats
+
+
+def prepare_device(device: str, amp: bool, num_workers: int) -> None:
+    """Check the device. On the CPU, compute with the cores that data loading leaves: threads that fight for cores are
+    many times slower."""
+    check_device(device)
+    if device.startswith("cuda"):
+        return
+    if amp:
+        raise LtDetError("Detectron2's mixed precision (AMP) needs a GPU; switch it off to train on the CPU.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - num_workers)))
 
 
 def check_device(device: str) -> None:
     """Raise if a GPU is asked for that torch does not see."""
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise LtDetError("MODEL.DEVICE is cuda, but torch sees no GPU; add MODEL.DEVICE cpu, or see `lt-det doctor`.")
+        raise LtDetError(
+            "The device is cuda, but torch sees no GPU; train on the CPU with MODEL.DEVICE cpu "
+            "(LazyConfig: train.device=cpu), or see `lt-det doctor`."
+        )
 
 
 def check_datasets(names: Sequence[str]) -> None:
@@ -129,20 +163,3 @@ def check_output_dir(output_dir: str) -> None:
 def _plain(error: Exception) -> str:
     """An exception's text without the quotes that KeyError adds."""
     return str(error.args[0] if error.args else error).strip().rstrip(".")
-
-
-def read_lazy_config(config_file: str, opts: Sequence[str]) -> Any:
-    """Read a LazyConfig file with ``key=value`` overrides.
-
-    Raises:
-        LtDetError: missing file, or an override that does not parse.
-    """
-    from detectron2.config import LazyConfig
-    from hydra.errors import HydraException
-
-    if not config_file or not Path(config_file).is_file():
-        raise LtDetError(f"The config '{config_file}' does not exist; the ones that are shipped are in configs/lazy/.")
-    try:
-        return LazyConfig.apply_overrides(LazyConfig.load(config_file), list(opts))
-    except HydraException as error:
-        raise LtDetError(f"Override on the command line: {_plain(error)}; write key=value.") from error

@@ -57,6 +57,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
 class LongTailTrainer(DefaultTrainer):
     """Train a config and judge it by frequency bucket."""
 
+    checkpointer: DetectionCheckpointer
+
     def __init__(self, cfg: Any) -> None:
         """
         Raises:
@@ -66,9 +68,7 @@ class LongTailTrainer(DefaultTrainer):
         super().__init__(cfg)
 
     @classmethod
-    def build_evaluator(
-        cls, cfg: Any, dataset_name: str, output_folder: str | None = None
-    ) -> LongTailEvaluator:
+    def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:
         return LongTailEvaluator.from_config(cfg, dataset_name, output_folder)
 
     def build_hooks(self) -> list[HookBase | None]:

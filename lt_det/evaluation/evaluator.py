@@ -123,9 +123,7 @@ class LongTailEvaluator(DatasetEvaluator):
         if not detections:
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
         results = {
-            task: summarize(
-                precision_table(self._protocol, self._ground_truth, detections, task), self._buckets
-            )
+            task: summarize(precision_table(self._protocol, self._ground_truth, detections, task), self._buckets)
             for task in self._tasks(detections)
         }
         if self._output_dir is not None:

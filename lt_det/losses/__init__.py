@@ -2,7 +2,14 @@
 
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.eql import EQL
-from lt_det.losses.registry import LOSSES, build_loss, build_loss_without_stats, loss_class, register_loss
+from lt_det.losses.registry import (
+    LOSSES,
+    build_loss,
+    build_loss_without_stats,
+    loss_class,
+    register_loss,
+    require_statistics,
+)
 from lt_det.losses.sigmoid import SigmoidCrossEntropy
 from lt_det.losses.softmax import SoftmaxCrossEntropy
 
@@ -16,4 +23,5 @@ __all__ = [
     "build_loss_without_stats",
     "loss_class",
     "register_loss",
+    "require_statistics",
 ]

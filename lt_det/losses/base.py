@@ -76,9 +76,7 @@ class ClassificationLoss(nn.Module):
     def hyperparameters(cls) -> dict[str, Any]:
         """Name and default of each hyper-parameter, read from the constructor."""
         parameters = inspect.signature(cls).parameters.values()
-        return {
-            p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.statistics
-        }
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.statistics}
 
     def require_statistics(self) -> None:
         """Raise if the loss was built without the training statistics it needs.

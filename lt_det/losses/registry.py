@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from torch import nn
+
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss
@@ -77,3 +79,14 @@ def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dic
     if unknown:
         known = ", ".join(loss.hyperparameters()) or "none"
         raise LtDetError(f"Loss '{name}' has no hyper-parameter '{unknown[0]}'; it has: {known}.")
+
+
+def require_statistics(model: nn.Module) -> None:
+    """Raise before the first iteration if a loss inside `model` lacks its class counts.
+
+    Raises:
+        LtDetError: see `ClassificationLoss.require_statistics`.
+    """
+    for module in model.modules():
+        if isinstance(module, ClassificationLoss):
+            module.require_statistics()

@@ -25,7 +25,14 @@ class MiniBackbone(Backbone):
         super().__init__()
         width = _STEM
         self.stem = Conv2d(
-            in_channels, width, 3, stride=2, padding=1, bias=False, norm=get_norm(_NORM, width), activation=F.relu
+            in_channels,
+            width,
+            3,
+            stride=2,
+            padding=1,
+            bias=False,
+            norm=get_norm(_NORM, width),
+            activation=F.relu,
         )
         c2_msra_fill(self.stem)
         self.stages = nn.ModuleList()

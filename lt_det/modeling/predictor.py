@@ -27,6 +27,8 @@ class LongTailPredictor(FastRCNNOutputLayers):
     Box regression, thresholds and non-maximum suppression stay Detectron2's.
     """
 
+    cls_score: nn.Linear | CosineClassifier
+
     @configurable
     def __init__(
         self,
@@ -108,9 +110,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             gt_classes = cat([p.gt_classes for p in proposals], dim=0)
             proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals], dim=0)
             # An image without objects has no gt_boxes: all its proposals are background, which box regression skips.
-            gt_boxes = cat(
-                [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals], dim=0
-            )
+            gt_boxes = cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals], dim=0)
         else:
             gt_classes = torch.empty(0, dtype=torch.int64, device=logits.device)
             proposal_boxes = gt_boxes = torch.empty((0, 4), device=deltas.device)
@@ -122,7 +122,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
 
     def _log_accuracy(self, logits: Tensor, gt_classes: Tensor) -> None:
-        """The stock head's three training curves; the stock code would take a sigmoid loss's dead column for background."""
+        """The stock head's three training curves, whose code would take a sigmoid loss's dead column for background."""
         if gt_classes.numel() == 0:
             return
         storage = get_event_storage()

@@ -45,9 +45,7 @@ class LongTailRes5ROIHeads(Res5ROIHeads):
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         ret = super().from_config(cfg, input_shape)
         channels = ret["box_predictor"].cls_score.in_features
-        ret["box_predictor"] = _replace(
-            ret["box_predictor"], cfg, ShapeSpec(channels=channels, height=1, width=1)
-        )
+        ret["box_predictor"] = _replace(ret["box_predictor"], cfg, ShapeSpec(channels=channels, height=1, width=1))
         return ret
 
 

@@ -23,9 +23,7 @@ def bucket_colours(names: Sequence[str]) -> dict[str, str]:
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
 
 
-def plot_class_counts(
-    stats: ClassStats, buckets: FrequencyBuckets, file: str | os.PathLike[str], title: str
-) -> None:
+def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | os.PathLike[str], title: str) -> None:
     """Training count of every class from the most to the least frequent, buckets shaded; written to `file`."""
     counts = stats.counts(buckets.by)
     order = np.argsort(-counts, kind="stable")

@@ -81,7 +81,12 @@ def extremes_table(evaluation: dict[str, Any], task: str) -> TextTable:
     scored.sort(key=lambda pair: -pair[0])
     picked = scored if len(scored) <= 2 * _SHOWN else scored[:_SHOWN] + scored[-_SHOWN:]
     rows = [
-        [entry["name"], percent(ap), "?" if entry["images"] is None else str(entry["images"]), entry["bucket"] or "-"]
+        [
+            entry["name"],
+            percent(ap),
+            "?" if entry["images"] is None else str(entry["images"]),
+            entry["bucket"] or "-",
+        ]
         for ap, entry in picked
     ]
     title = f"{_TASK_NAMES[task]}: the {len(picked)} best and worst of {len(scored)} classes"

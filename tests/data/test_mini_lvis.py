@@ -313,9 +313,7 @@ def test_both_ways_to_name_an_image_find_it(made: Made, split: str) -> None:
         assert cv2.imread(str(path)).shape == (image["height"], image["width"], 3)
 
 
-def test_no_validation_image_is_a_training_image(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_validation_image_is_a_training_image(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [digest for name, digest in digests(made.paths.image_root).items() if name.endswith(".jpg")]
     assert len(found) == 440
     assert len(set(found)) == 440
@@ -347,9 +345,7 @@ def test_lvis_gives_full_marks_to_the_annotations_themselves(
     evaluation = lvis.LVISEval(truth, lvis.LVISResults(truth, perfect), iou_type)
     evaluation.run()
     results = evaluation.get_results()
-    assert {key: results[key] for key in ("APr", "APc", "APf")} == pytest.approx(
-        {"APr": 1.0, "APc": 1.0, "APf": 1.0}
-    )
+    assert {key: results[key] for key in ("APr", "APc", "APf")} == pytest.approx({"APr": 1.0, "APc": 1.0, "APf": 1.0})
 
 
 # ----------------------------------------------------------------------------- determinism and rewriting
@@ -363,10 +359,7 @@ def test_same_seed_same_bytes_other_seed_other_data(tmp_path: Path) -> None:
     assert first.keys() == other.keys()
     assert all(first[name] != other[name] for name in first)
     orders = [
-        [
-            c["image_count"]
-            for c in json.loads((tmp_path / name / "mini_lvis_val.json").read_text())["categories"]
-        ]
+        [c["image_count"] for c in json.loads((tmp_path / name / "mini_lvis_val.json").read_text())["categories"]]
         for name in ("first", "other")
     ]
     assert orders[0] != orders[1]

@@ -1,0 +1,57 @@
+"""Data loaders and evaluator of any registered set."""
+
+import detectron2.data.transforms as T
+from detectron2.config import LazyCall as L
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from omegaconf import OmegaConf
+
+from lt_det.data import training_stats
+from lt_det.evaluation.evaluator import LongTailEvaluator
+
+
+def loaders(train, test, augmentations, test_resize, *, masks, batch_size, workers):
+    """A dataloader node as Detectron2's LazyConfig tool expects it.
+
+    Args:
+        train, test: names of registered sets.
+        augmentations: of training images.
+        test_resize: of test images.
+        masks: whether masks are learned.
+        batch_size: training images per iteration, over all processes.
+        workers: loading processes per training process.
+    """
+    return OmegaConf.create(
+        dict(
+            train=L(build_detection_train_loader)(
+                dataset=L(get_detection_dataset_dicts)(names=train),
+                mapper=L(DatasetMapper)(
+                    is_train=True, augmentations=augmentations, image_format="BGR", use_instance_mask=masks
+                ),
+                total_batch_size=batch_size,
+                num_workers=workers,
+            ),
+            test=L(build_detection_test_loader)(
+                dataset=L(get_detection_dataset_dicts)(names=test, filter_empty=False),
+                mapper=L(DatasetMapper)(is_train=False, augmentations=[test_resize], image_format="BGR"),
+                num_workers=workers,
+            ),
+            evaluator=L(LongTailEvaluator)(
+                dataset_name="${..test.dataset.names}",
+                stats=L(training_stats)(datasets=[train]),
+            ),
+        ),
+        flags={"allow_objects": True},
+    )
+
+
+def resize(*short_edges):
+    """Scale so that the shorter edge has one of these lengths."""
+    return L(T.ResizeShortestEdge)(short_edge_length=short_edges, sample_style="choice", max_size=1333)
+
+
+flip = L(T.RandomFlip)(horizontal=True)

@@ -1,0 +1,79 @@
+#!/usr/bin/env python
+"""Train or judge a LazyConfig.
+
+tools/lazyconfig_train_net.py --config configs/lazy/lvis_eql.py --num-gpus 8
+tools/lazyconfig_train_net.py --config configs/lazy/mini_lvis_eql.py train.max_iter=100
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode, instantiate
+from detectron2.engine import AMPTrainer, SimpleTrainer, default_writers, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+
+from lt_det.engine import LongTailCheckpointer, argument_parser, run, setup_lazy
+from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.losses import require_statistics
+from lt_det.reporting import write_report
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = setup_lazy(args)
+    cfg.dataloader.evaluator.output_dir = str(
+        Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names
+    )
+    model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **cfg.train.ddp)
+    if args.eval_only:
+        checkpointer = LongTailCheckpointer(model, cfg.train.output_dir)
+        checkpointer.exact = True
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
+        judge(cfg, model)
+    else:
+        train(cfg, model, resume=args.resume)
+    if comm.is_main_process():
+        print(f"Report: {write_report(cfg.train.output_dir)}")
+
+
+def judge(cfg: Any, model: nn.Module) -> Any:
+    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+    if comm.is_main_process():
+        print_csv_format(results)
+    return results
+
+
+def train(cfg: Any, model: nn.Module, resume: bool) -> None:
+    require_statistics(model)
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    if cfg.train.clip_norm:
+        clipping = {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": cfg.train.clip_norm, "NORM_TYPE": 2.0}
+        optimizer = maybe_add_gradient_clipping(CfgNode({"SOLVER": {"CLIP_GRADIENTS": clipping}}), optimizer)
+    loader = instantiate(cfg.dataloader.train)
+    trainer = (AMPTrainer if cfg.train.amp.enabled else SimpleTrainer)(model, loader, optimizer)
+    checkpointer = LongTailCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    main_process = comm.is_main_process()
+    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if main_process else []
+    trainer.register_hooks(
+        [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+            hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
+            hooks.EvalHook(cfg.train.eval_period, lambda: judge(cfg, model)),
+            hooks.PeriodicWriter(writers, period=cfg.train.log_period) if main_process else None,
+            StopOnInterrupt(checkpointer),
+        ]
+    )
+    checkpointer.exact = resume and checkpointer.has_checkpoint()
+    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    trainer.train(trainer.iter + 1 if checkpointer.exact else 0, cfg.train.max_iter)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, argument_parser().parse_args()))
