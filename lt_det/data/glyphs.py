@@ -1,4 +1,4 @@
-"""Drawing for `mini_lvis`: glyph masks, cluttered scenes with true outlines, and the contact sheet.
+"""Drawing for `mini_lvis`: glyph masks, and cluttered scenes of them with true outlines.
 
 Images are height x width x 3 uint8 arrays in OpenCV's blue-green-red order. Coordinates are pixels with
 the origin at the upper left corner of the upper left pixel, as in COCO and LVIS.
@@ -13,14 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BUCKET_COLOURS", "GLYPHS", "SheetTile", "draw_scene", "draw_sheet", "polygon_area"]
+__all__ = ["GLYPHS", "Image", "Polygon", "draw_scene", "polygon_area"]
 
 Image = npt.NDArray[np.uint8]
 Polygon = list[float]  # x0, y0, x1, y1, ... in pixels
 
 GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-# Blue-green-red; told apart by readers with any common colour vision.
-BUCKET_COLOURS = {"r": (50, 70, 235), "c": (20, 165, 245), "f": (175, 150, 40)}
 
 _FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
@@ -247,110 +245,3 @@ def polygon_area(polygon: Polygon) -> float:
     # Plain floats: for a few dozen points this is several times quicker than arrays.
     x, y = polygon[::2], polygon[1::2]
     return abs(sum(x[i - 1] * y[i] - x[i] * y[i - 1] for i in range(len(x)))) / 2
-
-
-# --------------------------------------------------------------------------------------- contact sheet
-
-_TILE, _GAP, _MARGIN, _COLUMNS = 216, 10, 28, 6
-_PAPER, _INK, _FAINT = (255, 255, 255), (45, 40, 36), (150, 145, 140)
-_CHART_HEIGHT = 150
-
-
-@dataclass(frozen=True)
-class SheetTile:
-    """One picture of the contact sheet: a BGR image and its objects as (frequency, bbox xywh, polygons)."""
-
-    image: Image
-    objects: list[tuple[str, list[float], list[Polygon]]]
-
-
-def draw_sheet(
-    tiles: Sequence[SheetTile], title: str, labels: dict[str, str], bars: Sequence[tuple[str, int, str]]
-) -> Image:
-    """Draw a grid of tiles over a bar chart of training images per class.
-
-    `labels` names each frequency letter in the legend; `bars` is (glyph, image count, frequency letter)
-    for each class, in the order drawn. Returns an h x w x 3 uint8 BGR image.
-    """
-    rows = math.ceil(len(tiles) / _COLUMNS)
-    width = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
-    grid_top = _MARGIN + 44
-    chart_top = grid_top + rows * (_TILE + _GAP) + 34
-    sheet = np.full((chart_top + _CHART_HEIGHT + 56, width, 3), _PAPER, np.uint8)
-    _write(sheet, title, (_MARGIN, _MARGIN + 22), 0.8, _INK)
-    x = width - _MARGIN
-    for frequency in reversed(labels):
-        x -= _text_width(labels[frequency], 0.55)
-        _write(sheet, labels[frequency], (x, _MARGIN + 21), 0.55, _INK)
-        x -= 26
-        cv2.rectangle(sheet, (x, _MARGIN + 7), (x + 16, _MARGIN + 23), BUCKET_COLOURS[frequency], -1)
-        x -= 22
-    for index, tile in enumerate(tiles):
-        row, column = divmod(index, _COLUMNS)
-        top, left = grid_top + row * (_TILE + _GAP), _MARGIN + column * (_TILE + _GAP)
-        # Outlines on every other tile, so that the bare drawings can be seen too.
-        sheet[top : top + _TILE, left : left + _TILE] = _draw_tile(tile, filled=(row + column) % 2 == 1)
-    _draw_chart(sheet, bars, chart_top)
-    return sheet
-
-
-def _draw_tile(tile: SheetTile, filled: bool) -> Image:
-    zoom = _TILE / tile.image.shape[0]
-    picture = cv2.resize(tile.image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-    if filled:
-        tinted = picture.copy()
-        rings = [
-            (
-                frequency,
-                [np.round(np.reshape(part, (-1, 1, 2)) * zoom * 16).astype(np.int32) for part in parts],
-            )
-            for frequency, _, parts in tile.objects
-        ]
-        for frequency, parts in rings:
-            for ring in parts:
-                cv2.fillPoly(tinted, [ring], BUCKET_COLOURS[frequency], cv2.LINE_AA, 4)
-        picture = cv2.addWeighted(tinted, 0.7, picture, 0.3, 0).astype(np.uint8)
-        for _, parts in rings:
-            cv2.polylines(picture, parts, True, (255, 255, 255), 1, cv2.LINE_AA, 4)
-    for frequency, bbox, _ in tile.objects:
-        x, y, width, height = (round(value * zoom) for value in bbox)
-        start, end = (
-            (max(x - 2, 1), max(y - 2, 1)),
-            (min(x + width + 1, _TILE - 2), min(y + height + 1, _TILE - 2)),
-        )
-        cv2.rectangle(picture, start, end, (255, 255, 255), 4)
-        cv2.rectangle(picture, start, end, BUCKET_COLOURS[frequency], 2)
-    return picture
-
-
-def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) -> None:
-    """Bars on a log scale, with the glyph of each class below its bar."""
-    left, right = _MARGIN + 44, sheet.shape[1] - _MARGIN
-    bottom = top + _CHART_HEIGHT
-    decades = math.log10(max(count for _, count, _ in bars)) + 0.1
-    _write(sheet, "training images per class (log scale)", (_MARGIN, top - 12), 0.5, _INK)
-    for exponent in range(int(decades) + 1):
-        y = bottom - round(_CHART_HEIGHT * exponent / decades)
-        cv2.line(sheet, (left, y), (right, y), (225, 222, 220), 1)
-        label = str(10**exponent)
-        _write(sheet, label, (left - 10 - _text_width(label, 0.42), y + 5), 0.42, _FAINT)
-    step = (right - left) / len(bars)
-    for index, (glyph, count, frequency) in enumerate(bars):
-        x = left + index * step
-        height = round(_CHART_HEIGHT * math.log10(count) / decades)
-        cv2.rectangle(
-            sheet,
-            (round(x + 0.15 * step), bottom - height),
-            (round(x + 0.85 * step), bottom),
-            BUCKET_COLOURS[frequency],
-            -1,
-        )
-        _write(sheet, glyph, (round(x + (step - _text_width(glyph, 0.5)) / 2), bottom + 20), 0.5, _INK)
-
-
-def _text_width(text: str, scale: float) -> int:
-    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
-
-
-def _write(sheet: Image, text: str, origin: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
-    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -17,22 +17,20 @@ spawned from the seed, so no validation image is a copy of a training image.
 """
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lt_det.data.glyphs import GLYPHS, SheetTile, draw_scene, draw_sheet, polygon_area
+from lt_det.data.contact_sheet import FREQUENCY_NAMES, write_contact_sheet
+from lt_det.data.glyphs import GLYPHS, draw_scene, polygon_area
+from lt_det.data.writing import one_thread, progress_bar, write_whole
 from lt_det.errors import LtDetError
 
-__all__ = ["MiniLvis", "write_contact_sheet", "write_mini_lvis"]
+__all__ = ["MiniLvis", "write_mini_lvis"]
 
 _RECIPE = 1  # raised whenever the same parameters would give other data
 _MIN_IMAGE_SIZE = 64
@@ -45,9 +43,7 @@ _EXTRA_RATE = 0.12  # chance that a class present in an image is drawn once more
 _PARTIAL_RATE = 0.05  # share of images with a class that is not exhaustively annotated
 _NEGATIVES = 20  # absent classes listed for an image
 _JPEG_QUALITY = 95
-_SHEET_IMAGES = 24
 _MARKER = ".mini_lvis_unfinished.json"
-_FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}
 
 
 @dataclass(frozen=True)
@@ -124,48 +120,6 @@ def write_mini_lvis(
     return made
 
 
-def write_contact_sheet(root: Path, out_png: Path) -> None:
-    """Draw 24 training images with their objects in bucket colours, and a chart of the class counts.
-
-    Args:
-        root: folder of a data set written by `write_mini_lvis`.
-        out_png: picture to write.
-
-    Raises:
-        LtDetError: if `root` holds no such data set or the picture cannot be written.
-    """
-    source = Path(root) / "mini_lvis_train.json"
-    try:
-        data = json.loads(source.read_text(encoding="utf-8"))
-        categories: dict[int, dict[str, Any]] = {category["id"]: category for category in data["categories"]}
-        by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
-        for annotation in data["annotations"]:
-            by_image[annotation["image_id"]].append(annotation)
-        # A picture with an object deliberately left out would look like a mistake.
-        whole = {image["id"] for image in data["images"] if not image["not_exhaustive_category_ids"]}
-        frequency_of = {number: category["frequency"] for number, category in categories.items()}
-        file_names = {image["id"]: image["file_name"] for image in data["images"]}
-        tiles = []
-        for number in _sheet_choice({k: by_image[k] for k in sorted(whole)}, frequency_of):
-            objects = [(frequency_of[a["category_id"]], a["bbox"], a["segmentation"]) for a in by_image[number]]
-            picture = cv2.imdecode(np.fromfile(Path(root) / file_names[number], np.uint8), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise ValueError(f"{file_names[number]} is not an image")
-            tiles.append(SheetTile(picture.astype(np.uint8), objects))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LtDetError(f"{root} holds no complete mini_lvis data set to draw a contact sheet of.") from error
-    ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
-    bars = [(_glyph(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
-    totals = {letter: sum(bar[2] == letter for bar in bars) for letter in "fcr"}
-    labels = {letter: f"{_FREQUENCY_NAMES[letter]} ({total} classes)" for letter, total in totals.items()}
-    title = f"mini_lvis: {len(bars)} classes, {len(by_image)} training images"
-    try:
-        encoded = cv2.imencode(".png", draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-        _write_bytes(Path(out_png), encoded.tobytes())
-    except OSError as error:
-        raise LtDetError(f"the contact sheet cannot be written to {out_png}: {error.strerror or error}.") from error
-
-
 # ------------------------------------------------------------------------------------ sizes and counts
 
 
@@ -196,7 +150,7 @@ def _check_sizes(
 ) -> None:
     if not 3 <= num_classes <= len(GLYPHS):
         raise LtDetError(f"mini_lvis has 3 to {len(GLYPHS)} classes, not {num_classes}.")
-    missing = [name for letter, name in _FREQUENCY_NAMES.items() if letter not in map(_frequency, counts)]
+    missing = [name for letter, name in FREQUENCY_NAMES.items() if letter not in map(_frequency, counts)]
     if missing:
         raise LtDetError(
             f"{num_train} training images and {num_classes} classes give no {' and no '.join(missing)} class:"
@@ -278,14 +232,14 @@ def _write_all(made: MiniLvis, counts: Sequence[int], parameters: dict[str, int]
     glyphs = "".join(GLYPHS[round(i * len(GLYPHS) / num_classes)] for i in range(num_classes))
     frequent = {index for index, count in enumerate(train_counts) if _frequency(count) == "f"}
     num_images = parameters["num_train"] + parameters["num_val"]
-    with _one_thread(), _progress_bar(progress, num_images) as bar:
+    with one_thread(), progress_bar("drawing mini_lvis", num_images, shown=progress) as step:
         splits = {}
         first_image = 1
         for split, seed, split_counts in (("train", train_seed, train_counts), ("val", val_seed, val_counts)):
             rng = np.random.default_rng(seed)
             plans = _plan(rng, split_counts, parameters[f"num_{split}"], frequent)
             (made.image_root / split).mkdir(exist_ok=True)
-            splits[split] = _write_split(rng, plans, glyphs, made.image_root, split, first_image, parameters, bar)
+            splits[split] = _write_split(rng, plans, glyphs, made.image_root, split, first_image, parameters, step)
             first_image += len(plans)
     categories = _categories(glyphs, train_counts, splits["train"][1])
     # Only now the json files: without them a folder of images is not taken for a data set.
@@ -310,9 +264,9 @@ def _write_split(
     split: str,
     first_image: int,
     parameters: dict[str, int],
-    bar: "_Bar",
+    step: Callable[[], None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Draw the images of one split and return its LVIS `images` and `annotations`."""
+    """Draw the images of one split, `step` after each, and return its LVIS `images` and `annotations`."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     size = parameters["image_size"]
@@ -341,7 +295,7 @@ def _write_split(
                 "not_exhaustive_category_ids": [] if plan.partial is None else [plan.partial + 1],
             }
         )
-        bar.step()
+        step()
     return images, annotations
 
 
@@ -386,12 +340,6 @@ def _categories(
     return categories
 
 
-def _glyph(name: str) -> str:
-    """The glyph that a category name stands for."""
-    kind, letter = name.split("_")
-    return letter.upper() if kind == "upper" else letter
-
-
 def _info(parameters: dict[str, int]) -> dict[str, Any]:
     return {
         "description": "mini_lvis: drawn letters and digits with a long tail",
@@ -406,14 +354,7 @@ def _info(parameters: dict[str, int]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, separators=(",", ":")).encode())
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -451,61 +392,3 @@ def _read_parameters(path: Path) -> dict[str, Any] | None:
 
 def _num_images(folder: Path) -> int:
     return sum(1 for _ in folder.glob("*.jpg")) if folder.is_dir() else 0
-
-
-def _sheet_choice(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict[int, str]) -> list[int]:
-    """Images for the contact sheet: a third with rare classes, a third with common ones, mixed."""
-    rng = np.random.default_rng(0)
-    shuffled = rng.permutation(list(by_image)).tolist()
-    chosen: list[int] = []
-    for letter, wanted in (("r", _SHEET_IMAGES // 3), ("c", 2 * _SHEET_IMAGES // 3), ("f", _SHEET_IMAGES)):
-        for number in shuffled:
-            if len(chosen) == wanted:
-                break
-            shown = {frequency_of[annotation["category_id"]] for annotation in by_image[number]}
-            if number not in chosen and letter in shown:
-                chosen.append(number)
-    return [chosen[place] for place in rng.permutation(len(chosen)).tolist()]
-
-
-# ----------------------------------------------------------------------------------- progress, threads
-
-
-@dataclass
-class _Bar:
-    """A step counter that shows nothing when there is no bar behind it."""
-
-    bar: Progress | None
-    task: Any = None
-
-    def step(self) -> None:
-        if self.bar is not None:
-            self.bar.advance(self.task)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: for pictures this small, waking others costs more than they give."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-@contextmanager
-def _progress_bar(shown: bool, total: int) -> Iterator[_Bar]:
-    if not shown:
-        yield _Bar(None)
-        return
-    columns = (
-        TextColumn("drawing mini_lvis"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-    )
-    # Standard error, so that a command's own output can still be piped.
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield _Bar(bar, bar.add_task("", total=total))

@@ -10,12 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 
 # Okabe and Ito's palette: told apart by colour-blind readers too. From seldom to often.
 _COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 _GREY = "#888888"
+_PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # counts read better as 100 than as 10 to the power of 2
 
 
 def bucket_colours(names: Sequence[str]) -> dict[str, str]:
@@ -40,11 +42,10 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
     drawn = np.maximum(counts[order], 0.5)  # a class that never occurs still gets its place on a log axis
     axes.step(ranks, drawn, where="mid", color="#222222", linewidth=1.5)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_PLAIN)
     axes.set_xlim(0.5, len(order) + 0.5)
     axes.set_xlabel("class, from the most to the least frequent")
-    axes.set_ylabel(f"training {buckets.by}")
-    if (counts == 0).any():
-        axes.set_ylabel(f"training {buckets.by} (0 drawn at 0.5)")
+    axes.set_ylabel(f"training {buckets.by}" + (" (0 drawn at 0.5)" if (counts == 0).any() else ""))
     axes.set_title(title)
     axes.legend(frameon=False)
     figure.savefig(file, dpi=150)
@@ -76,6 +77,7 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
         axes.scatter(np.maximum(images, 0.5), aps, s=26, color=colour, alpha=0.75, linewidth=0, label=label)
         axes.hlines(mean, max(images.min(), 0.5), images.max(), color=colour, linewidth=2)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_PLAIN)
     axes.set_ylim(-2, 102)
     axes.set_xlabel("training images of the class")
     axes.set_ylabel(f"{'box' if task == 'bbox' else 'mask'} AP")

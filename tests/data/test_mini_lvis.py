@@ -14,8 +14,9 @@ import pycocotools.mask as mask_util
 import pytest
 
 from lt_det.data import glyphs, mini_lvis
-from lt_det.data.glyphs import BUCKET_COLOURS, draw_scene
-from lt_det.data.mini_lvis import MiniLvis, write_contact_sheet, write_mini_lvis
+from lt_det.data.contact_sheet import BUCKET_COLOURS, write_contact_sheet
+from lt_det.data.glyphs import draw_scene
+from lt_det.data.mini_lvis import MiniLvis, write_mini_lvis
 from lt_det.errors import LtDetError
 
 SIZES = {"num_train": 400, "num_val": 40, "num_classes": 12, "seed": 3, "image_size": 96}

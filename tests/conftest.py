@@ -1,0 +1,51 @@
+"""What several tests share: one thread, one small generated data set, the real annotation files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lt_det.data.mini_lvis import MiniLvis, write_mini_lvis
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+NUM_CLASSES = 12
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # sums then have one order, and processes under test do not fight for cores
+
+
+@pytest.fixture(scope="session")
+def datasets_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DETECTRON2_DATASETS folder with a small mini_lvis in it."""
+    return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="session")
+def mini(datasets_root: Path) -> MiniLvis:
+    """A mini_lvis of 12 classes, 400 training and 40 validation images."""
+    return write_mini_lvis(
+        datasets_root / "mini_lvis", num_train=400, num_val=40, num_classes=NUM_CLASSES, progress=False
+    )
+
+
+def shared_file(name: str) -> Path:
+    """A real annotation file, or skip where the folder does not exist (a user's clone)."""
+    path = SHARED_DATA / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not on this machine")
+    return path
+
+
+@pytest.fixture
+def taco() -> Path:
+    return shared_file("taco_annotations.json")
+
+
+@pytest.fixture
+def lvis_sample() -> Path:
+    return shared_file("lvis_val_100.json")

@@ -1,0 +1,91 @@
+"""Where class counts are looked for."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from lt_det.class_stats import ClassStats
+from lt_det.data import register_dataset, training_stats
+from lt_det.errors import LtDetError
+
+from ..modeling.conftest import annotations
+
+
+@pytest.fixture
+def name(tmp_path):
+    """A registered set of five classes whose images are not on disk: counting does not need them."""
+    (tmp_path / "train.json").write_text(json.dumps(annotations()))
+    register_dataset("counted", tmp_path / "train.json", tmp_path)
+    yield "counted"
+    DatasetCatalog.remove("counted")
+    MetadataCatalog.remove("counted")
+
+
+def test_counts_a_registered_set_and_caches_it(name, tmp_path):
+    stats = training_stats([name], cache_dir=str(tmp_path))
+    assert stats.image_counts.tolist() == [1, 3, 9, 27, 81]
+    cached = ClassStats.from_json(tmp_path / "class_stats.json")
+    assert cached.image_counts.tolist() == [1, 3, 9, 27, 81]
+    assert cached.source.startswith("counted (")
+
+
+def test_cache_serves_where_the_json_is_gone_and_not_where_it_changed(name, tmp_path):
+    training_stats([name], cache_dir=str(tmp_path))
+    train = tmp_path / "train.json"
+    data = json.loads(train.read_text())
+    data["annotations"].pop()
+    train.write_text(json.dumps(data))
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
+    train.unlink()
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
+    with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist; put it there"):
+        training_stats([name])
+
+
+def test_cache_of_another_set_is_not_used(name, tmp_path):
+    training_stats([name], cache_dir=str(tmp_path))
+    with pytest.raises(LtDetError, match="'not_there' is not registered"):
+        training_stats(["not_there"], cache_dir=str(tmp_path))
+
+
+def test_explicit_file_wins(name, tmp_path):
+    other = ClassStats(("x",), np.array([5]), np.array([6]), 5, "elsewhere")
+    other.save(tmp_path / "saved.json")
+    assert training_stats([name], class_stats=str(tmp_path / "saved.json")).names == ("x",)
+
+
+def test_lvis_v1_from_detectron2s_metadata():
+    """337 rare, 461 common, 405 frequent classes: the split of LVIS v1."""
+    from lt_det.class_stats import FrequencyBuckets
+
+    assert not os.path.exists(MetadataCatalog.get("lvis_v1_train").json_file)
+    stats = training_stats(["lvis_v1_train"])
+    assert stats.num_classes == 1203
+    assert stats.num_images == 99388
+    assert stats.instance_counts is None
+    assert FrequencyBuckets.from_edges(stats).sizes() == [337, 461, 405]
+
+
+def test_set_registered_as_a_function():
+    def records():
+        boxes = [{"category_id": 0}, {"category_id": 0}, {"category_id": 1, "iscrowd": 1}]
+        return [{"annotations": boxes}, {"annotations": boxes[:1]}, {"annotations": []}]
+
+    DatasetCatalog.register("function_set", records)
+    MetadataCatalog.get("function_set").set(thing_classes=["a", "b"])
+    try:
+        stats = training_stats(["function_set"])
+        assert stats.image_counts.tolist() == [2, 0]
+        assert stats.instance_counts.tolist() == [3, 0]
+        assert stats.num_images == 2
+    finally:
+        DatasetCatalog.remove("function_set")
+        MetadataCatalog.remove("function_set")
+
+
+def test_nothing_given():
+    with pytest.raises(LtDetError, match=r"No training set is given; set DATASETS\.TRAIN"):
+        training_stats([])

@@ -1,0 +1,131 @@
+"""The Detectron2 evaluator, fed with Instances as a model gives them."""
+
+import json
+import math
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+
+import lt_det
+from lt_det.class_stats import ClassStats
+from lt_det.data import register_dataset
+from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
+
+
+@pytest.fixture
+def val(mini):
+    register_dataset("eval_val", mini.val_json, mini.image_root)
+    register_dataset("eval_train", mini.train_json, mini.image_root)
+    yield "eval_val"
+    for name in ("eval_val", "eval_train"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def feed(evaluator, name, skip_class=None):
+    """Give the truth as detections."""
+    for record in DatasetCatalog.get(name):
+        kept = [a for a in record["annotations"] if a["category_id"] != skip_class]
+        instances = Instances((record["height"], record["width"]))
+        boxes = torch.tensor([a["bbox"] for a in kept]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        instances.pred_boxes = Boxes(boxes)
+        instances.scores = torch.full((len(kept),), 0.9)
+        instances.pred_classes = torch.tensor([a["category_id"] for a in kept])
+        evaluator.process([{"image_id": record["image_id"]}], [{"instances": instances}])
+
+
+def test_truth_scores_100_and_a_missed_class_0(val, mini, tmp_path):
+    stats = ClassStats.from_json(mini.train_json)
+    evaluator = LongTailEvaluator(val, stats=stats, output_dir=str(tmp_path))
+    feed(evaluator, val, skip_class=3)
+    metrics = evaluator.evaluate()["bbox"]
+    assert metrics["AP"] == pytest.approx(100 * 11 / 12)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["protocol"] == "lvis"
+    assert written["tasks"]["bbox"]["class_ap"][3] == 0
+    assert [entry["images"] for entry in written["classes"]] == stats.image_counts.tolist()
+    assert len(json.loads((tmp_path / "instances_results.json").read_text())) > 100
+
+
+def test_without_training_set_the_json_names_the_buckets(val, mini):
+    with_stats = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json))
+    without = LongTailEvaluator(val)
+    for evaluator in (with_stats, without):
+        feed(evaluator, val, skip_class=3)
+    assert with_stats.evaluate() == without.evaluate()
+
+
+def test_no_detections(val, caplog):
+    evaluator = LongTailEvaluator(val)
+    metrics = evaluator.evaluate()["bbox"]
+    assert metrics["AP"] == metrics["APr"] == 0
+    assert "found nothing in eval_val" in caplog.text
+
+
+def config(tmp_path, **buckets):
+    cfg = get_cfg()
+    lt_det.add_lt_config(cfg)
+    cfg.DATASETS.TRAIN = ("eval_train",)
+    cfg.OUTPUT_DIR = str(tmp_path)
+    for key, value in buckets.items():
+        cfg.TEST.BUCKETS[key] = value
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("buckets", "names"),
+    [
+        ({}, ["APr", "APc", "APf"]),
+        ({"EQUAL_GROUPS": 4}, ["AP-group0", "AP-group1", "AP-group2", "AP-group3"]),
+        ({"EDGES": [50], "NAMES": ["few", "many"], "BY": "instances"}, ["AP-few", "AP-many"]),
+    ],
+)
+def test_buckets_of_a_config(val, tmp_path, buckets, names):
+    evaluator = LongTailEvaluator.from_config(config(tmp_path, **buckets), val)
+    feed(evaluator, val)
+    metrics = evaluator.evaluate()["bbox"]
+    assert list(metrics)[6:] == names
+    assert all(metrics[name] == pytest.approx(100) for name in names)
+    assert (tmp_path / "inference" / "eval_val" / "evaluation.json").is_file()
+
+
+def test_bucket_map_and_mistakes(val, tmp_path):
+    (tmp_path / "map.json").write_text(json.dumps({"upper_a": "base"}))
+    names = DatasetCatalog.get(val) and MetadataCatalog.get(val).thing_classes
+    (tmp_path / "map.json").write_text(json.dumps({names[0]: "base", names[1]: "novel"}))
+    evaluator = LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "map.json")), val)
+    feed(evaluator, val)
+    assert list(evaluator.evaluate()["bbox"])[6:] == ["AP-base", "AP-novel"]
+    with pytest.raises(LtDetError, match=r"TEST\.BUCKETS\.MAP .*gone\.json cannot be read"):
+        LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "gone.json")), val)
+    with pytest.raises(LtDetError, match=r"TEST\.BUCKETS\.BY is 'pixels'"):
+        LongTailEvaluator.from_config(config(tmp_path, BY="pixels"), val)
+
+
+def test_other_classes_than_in_training(val, taco):
+    with pytest.raises(LtDetError, match=r"has 12 classes, but the training set .* has 60"):
+        LongTailEvaluator(val, stats=ClassStats.from_json(taco))
+
+
+def test_set_without_json():
+    DatasetCatalog.register("no_json", list)
+    try:
+        with pytest.raises(LtDetError, match="'no_json' has no annotation json to judge on"):
+            LongTailEvaluator("no_json")
+    finally:
+        DatasetCatalog.remove("no_json")
+
+
+def test_empty_bucket_is_nan_in_metrics_and_null_in_json(val, mini, tmp_path):
+    stats = ClassStats.from_json(mini.train_json)
+    buckets = lt_det.FrequencyBuckets.from_edges(stats, edges=[10**6, 10**7])
+    evaluator = LongTailEvaluator(val, stats=stats, buckets=buckets, output_dir=str(tmp_path))
+    feed(evaluator, val)
+    assert math.isnan(evaluator.evaluate()["bbox"]["APf"])
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["tasks"]["bbox"]["metrics"]["APf"] is None

@@ -1,0 +1,92 @@
+"""Tables and figures. Figures are checked for being written and not blank; people look at them."""
+
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.errors import LtDetError
+from lt_det.reporting import write_report
+from lt_det.reporting.plots import plot_class_ap, plot_class_counts
+from lt_det.reporting.tables import class_count_tables
+
+EVALUATION = {
+    "dataset": "cups",
+    "protocol": "coco",
+    "buckets": {"names": ["rare", "common", "frequent"], "by": "images", "edges": [10, 100]},
+    "classes": [
+        {"name": "espresso | cup", "bucket": "rare", "images": 3},
+        {"name": "mug", "bucket": "frequent", "images": 300},
+        {"name": "unseen", "bucket": "frequent", "images": 120},
+    ],
+    "tasks": {
+        "bbox": {
+            "metrics": {
+                "AP": 30.04, "AP50": 50.0, "AP75": 25.0, "APs": None, "APm": 1.0, "APl": 2.0,
+                "APr": 0.0, "APc": None, "APf": 60.08,
+            },
+            "bucket_sizes": {"rare": 1, "common": 0, "frequent": 1},
+            "class_ap": [0.0, 60.08, None],
+        }
+    },
+}  # fmt: skip
+
+
+def not_blank(path):
+    return cv2.imread(str(path)).std() > 5
+
+
+@pytest.fixture
+def output(tmp_path):
+    folder = tmp_path / "inference" / "cups"
+    folder.mkdir(parents=True)
+    (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    return tmp_path
+
+
+def test_report(output):
+    text = io.StringIO()
+    report = write_report(output, Console(file=text, width=120))
+    markdown = report.read_text()
+    assert "|  | AP | AP50 | AP75 | APr | APc | APf |" in markdown
+    assert "| AP | 30.0 | 50.0 | 25.0 | 0.0 | n/a | 60.1 |" in markdown
+    assert "| classes | 2 | 2 | 2 | 1 | 0 | 1 |" in markdown
+    assert "| mug | 60.1 | 300 | frequent |" in markdown
+    assert "unseen" not in markdown
+    assert "n/a" in text.getvalue()
+    assert not_blank(report.parent / "cups_bbox.png")
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(LtDetError, match=r"has no inference/\*/evaluation\.json; train there first"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"dataset": "x"}'])
+def test_foreign_file(output, content):
+    (output / "inference" / "cups" / "evaluation.json").write_text(content)
+    with pytest.raises(LtDetError, match=r"evaluation\.json is not an evaluation written by lt_det"):
+        write_report(output)
+
+
+def test_plots(tmp_path):
+    stats = ClassStats(tuple("abcd"), np.array([0, 5, 50, 5000]), None, 5000, "test")
+    plot_class_counts(stats, FrequencyBuckets.from_edges(stats), tmp_path / "counts.png", "test")
+    plot_class_ap(EVALUATION, "bbox", tmp_path / "ap.png")
+    assert not_blank(tmp_path / "counts.png")
+    assert not_blank(tmp_path / "ap.png")
+
+
+def test_class_count_tables():
+    stats = ClassStats(tuple("abcd"), np.array([0, 5, 50, 5000]), np.array([0, 6, 60, 6000]), 5000, "test")
+    buckets, classes = class_count_tables(stats, FrequencyBuckets.from_edges(stats))
+    assert list(map(list, buckets.rows)) == [
+        ["rare", "2", "0 - 5", "5"],
+        ["common", "1", "50 - 50", "50"],
+        ["frequent", "1", "5000 - 5000", "5000"],
+    ]
+    assert classes.rows[0] == ["d", "5000", "6000", "frequent"]
