@@ -19,7 +19,7 @@ def test_keys_and_defaults_come_from_the_constructors(cfg):
     node = cfg.MODEL.LONG_TAIL.LOSS
     assert set(node) == {"NAME", *(name.upper() for name in LOSSES)}
     default = inspect.signature(EQL).parameters["prior_prob"].default
-    assert node.EQL == {"FREQUENCY_THRESHOLD": None, "PRIOR_PROB": default}
+    assert {"FREQUENCY_THRESHOLD": None, "PRIOR_PROB": default} == node.EQL
     assert node.SOFTMAX == {}
 
 

@@ -119,7 +119,7 @@ def test_forgotten_add_lt_config():
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.ROI_HEADS.NAME = "LongTailRes5ROIHeads"
-    with pytest.raises(LtDetError, match="call lt_det.add_lt_config"):
+    with pytest.raises(LtDetError, match=r"call lt_det\.add_lt_config"):
         build_model(cfg)
 
 
@@ -133,7 +133,7 @@ def test_cosine_classifier_by_config():
     assert type(model.roi_heads.box_predictor.cls_score).__name__ == "CosineClassifier"
     losses, _ = train_step(model)
     assert torch.isfinite(losses["loss_cls"])
-    with pytest.raises(LtDetError, match="CLASSIFIER is 'cosin'; write auto, linear or cosine"):
+    with pytest.raises(LtDetError, match=r"CLASSIFIER is 'cosin'; write auto, linear or cosine"):
         seeded_model(small_config(**{"MODEL.LONG_TAIL.CLASSIFIER": "cosin"}))
 
 

@@ -1,0 +1,212 @@
+"""The two training tools, run as a user runs them, on a small mini_lvis."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lt_det.class_stats import ClassStats
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = ["SOLVER.MAX_ITER", "6", "SOLVER.IMS_PER_BATCH", "4", "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
+SMALL += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "3"]
+
+
+def tool(name, *arguments, root):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", str(REPOSITORY / "tools" / name), *map(str, arguments)],
+        env={**os.environ, "DETECTRON2_DATASETS": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(mini, datasets_root, tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    config = REPOSITORY / "configs" / "mini_lvis_eql.yaml"
+    result = tool("train_net.py", "--config", config, *SMALL, "OUTPUT_DIR", output, root=datasets_root)
+    assert result.returncode == 0, result.stderr
+    return output, result.stdout
+
+
+def test_training_ends_with_table_and_report(trained):
+    output, stdout = trained
+    assert "APr" in stdout
+    report = output / "report" / "report.md"
+    assert stdout.rstrip().endswith(f"Report: {report}")
+    assert report.is_file()
+
+
+def test_bucket_ap_is_in_metrics_json_and_tensorboard(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output, _ = trained
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert any("bbox/APr" in line and "bbox/APf" in line for line in lines)
+    events = EventAccumulator(str(output)).Reload()
+    assert [event.step for event in events.Scalars("bbox/APr")] == [2, 6]  # during training and after it
+    assert {"fast_rcnn/cls_accuracy", "loss_cls"} <= set(events.Tags()["scalars"])
+
+
+def test_counts_are_kept_beside_the_checkpoint(trained, mini):
+    cached = ClassStats.from_json(trained[0] / "class_stats.json")
+    assert cached.image_counts.tolist() == ClassStats.from_json(mini.train_json).image_counts.tolist()
+
+
+def test_eval_only_gives_the_same_numbers(trained, datasets_root, tmp_path):
+    output, _ = trained
+    config = REPOSITORY / "configs" / "mini_lvis_eql.yaml"
+    weights = ["MODEL.WEIGHTS", output / "model_final.pth", "OUTPUT_DIR", tmp_path]
+    result = tool("train_net.py", "--config-file", config, "--eval-only", *SMALL, *weights, root=datasets_root)
+    assert result.returncode == 0, result.stderr
+    evaluation = Path("inference/mini_lvis_val/evaluation.json")
+    assert json.loads((tmp_path / evaluation).read_text()) == json.loads((output / evaluation).read_text())
+
+
+def test_lazy_twin_trains(mini, datasets_root, tmp_path):
+    small = ["train.max_iter=4", "dataloader.train.total_batch_size=4", "dataloader.train.num_workers=0"]
+    small += ["model.roi_heads.num_classes=12", "model.roi_heads.box_predictor.loss.num_classes=12"]
+    config = REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"
+    arguments = ["--config", config, *small, f"train.output_dir={tmp_path}"]
+    result = tool("lazyconfig_train_net.py", *arguments, root=datasets_root)
+    assert result.returncode == 0, result.stderr
+    assert f"Report: {tmp_path}/report/report.md" in result.stdout
+    again = ["--config", config, "--eval-only", *small, f"train.init_checkpoint={tmp_path}/model_final.pth"]
+    result = tool("lazyconfig_train_net.py", *again, f"train.output_dir={tmp_path}/again", root=datasets_root)
+    assert result.returncode == 0, result.stderr
+
+
+def test_mistake_in_two_processes_is_one_sentence(mini, datasets_root, tmp_path):
+    config = REPOSITORY / "configs" / "mini_lvis_eql.yaml"
+    arguments = ["--num-gpus", "2", "--dist-url", "auto", "--config", config, "OUTPUT_DIR", tmp_path]
+    result = tool("train_net.py", *arguments, root=datasets_root)  # 62 classes on a set of 12
+    assert result.returncode == 1
+    assert result.stderr.count("NUM_CLASSES is 62, but mini_lvis_train") == 1
+    assert "Traceback" not in result.stderr
+
+
+def saved_counts(tmp_path, num_classes):
+    names = tuple(f"c{k}" for k in range(num_classes))
+    path = tmp_path / f"counts{num_classes}.json"
+    ClassStats(names, np.ones(num_classes, dtype=np.int64), None, 1, "counts of a test").save(path)
+    return path
+
+
+class TestBadInput:
+    """One sentence on standard error, exit code 1. In this process, because each import takes seconds; that there is
+    no traceback, test_mistake_in_two_processes_is_one_sentence sees from outside."""
+
+    @pytest.fixture
+    def fails(self, mini, datasets_root, tmp_path, capsys, monkeypatch):
+        import importlib.util
+
+        from detectron2.data import DatasetCatalog, MetadataCatalog
+
+        from lt_det.data.register import BUILTIN, register_builtin
+        from lt_det.engine import argument_parser, run
+
+        def forget_builtin():
+            for name in BUILTIN:
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        forget_builtin()
+        register_builtin()
+        spec = importlib.util.spec_from_file_location("train_net", REPOSITORY / "tools" / "train_net.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        def fails(*arguments, config=REPOSITORY / "configs" / "mini_lvis_eql.yaml"):
+            words = ["--config", str(config), *map(str, arguments)]
+            if "OUTPUT_DIR" not in arguments:
+                words += ["OUTPUT_DIR", str(tmp_path / "out")]
+            capsys.readouterr()
+            assert run(module.main, argument_parser().parse_args(words)) == 1
+            # Detectron2's logger keeps the stream it first saw and complains, under pytest, when that is closed.
+            errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+            assert len(errors) == 1
+            return errors[0]
+
+        yield fails
+        forget_builtin()
+        monkeypatch.undo()
+        register_builtin()
+
+    def test_configs(self, fails, tmp_path):
+        assert "gone.yaml does not exist; the ones that are shipped" in fails(config=tmp_path / "gone.yaml")
+        (tmp_path / "a.yaml").write_text("MODEL: [")
+        assert "a.yaml is not valid yaml" in fails(config=tmp_path / "a.yaml")
+        (tmp_path / "b.yaml").write_text("MODEL: {TYPO: 1}")
+        assert "Non-existent config key: MODEL.TYPO; correct the key" in fails(config=tmp_path / "b.yaml")
+        (tmp_path / "c.yaml").write_text("SOLVER: {MAX_ITER: many}")
+        assert "SOLVER.MAX_ITER" in fails(config=tmp_path / "c.yaml")
+        (tmp_path / "d.yaml").write_text("_BASE_: gone.yaml")
+        assert "_BASE_" in fails(config=tmp_path / "d.yaml")
+        (tmp_path / "e.yaml").write_text("just words")
+        assert "e.yaml" in fails(config=tmp_path / "e.yaml")
+        assert "train it with tools/lazyconfig_train_net.py" in fails(config="configs/lazy/lvis_eql.py")
+
+    def test_overrides(self, fails):
+        assert "KEY VALUE pairs" in fails("SOLVER.MAX_ITER")
+        assert "Override on the command line: Non-existent key: SOLVER.TYPO" in fails("SOLVER.TYPO", 1)
+
+    def test_unknown_loss(self, fails):
+        assert "There is no loss 'eqlv9'; did you mean 'eql'?" in fails("MODEL.LONG_TAIL.LOSS.NAME", "eqlv9")
+
+    def test_class_count(self, fails):
+        assert "NUM_CLASSES is 62, but mini_lvis_train" in fails()
+        softmax = REPOSITORY / "configs" / "mini_lvis_softmax.yaml"
+        assert "has 12 classes; set MODEL.ROI_HEADS.NUM_CLASSES to 12" in fails(config=softmax)
+
+    def test_no_statistics(self, fails):
+        error = fails("MODEL.LONG_TAIL.CLASS_STATS", "gone.json", *SMALL)
+        assert "The annotation file gone.json does not exist" in error
+
+    def test_missing_data(self, fails, mini, tmp_path):
+        assert "'typo_train' is not registered" in fails("DATASETS.TRAIN", "('typo_train',)")
+        assert "lvis_v1_train.json of the data set 'lvis_v1_train' does not exist" in fails(
+            "DATASETS.TRAIN", "('lvis_v1_train',)"
+        )
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "c.yaml").write_text(f"""
+_BASE_: {REPOSITORY}/configs/mini_lvis_eql.yaml
+DATASETS:
+  REGISTER:
+    imageless: {{JSON: {mini.train_json}, IMAGES: {tmp_path}/empty}}
+  TRAIN: ("imageless",)
+""")
+        assert "image 1: " in fails(*SMALL, config=tmp_path / "c.yaml")
+
+    def test_devices(self, fails):
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+        assert "torch sees no GPU; train on the CPU with MODEL.DEVICE cpu" in fails("MODEL.DEVICE", "cuda")
+        assert "(AMP) needs a GPU" in fails("SOLVER.AMP.ENABLED", True)
+
+    def test_output_folder(self, fails, tmp_path):
+        (tmp_path / "file").touch()
+        assert "cannot be written (Not a directory)" in fails("OUTPUT_DIR", tmp_path / "file" / "out")
+
+    def test_weights(self, fails, tmp_path):
+        missing = tmp_path / "gone.pth"
+        assert f"The weights {missing} cannot be loaded" in fails(*SMALL, "MODEL.WEIGHTS", missing)
+        (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
+        assert "torn.pth cannot be loaded" in fails(*SMALL, "MODEL.WEIGHTS", tmp_path / "torn.pth")
+
+    def test_checkpoint_of_another_class_count(self, fails, trained, tmp_path):
+        weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
+        counts = ["MODEL.LONG_TAIL.CLASS_STATS", saved_counts(tmp_path, 62)]
+        error = fails("--eval-only", *counts, *weights)
+        assert "cls_score.weight is [13, 256] there and [63, 256] here; it was trained with another NUM_CLASSES" in error
+
+    def test_checkpoint_without_box_head(self, fails, tmp_path):
+        torch.save({"model": {"backbone.stem.weight": torch.zeros(24, 3, 3, 3)}}, tmp_path / "backbone.pth")
+        assert "holds no trained box head" in fails("--eval-only", *SMALL, "MODEL.WEIGHTS", tmp_path / "backbone.pth")
