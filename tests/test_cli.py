@@ -78,7 +78,9 @@ def test_mini_lvis(capsys, tmp_path):
     size = ["--num-train", "120", "--num-val", "12", "--num-classes", "12"]
     code, out, _ = run(capsys, "mini-lvis", tmp_path / "mini", *size, "--seed", "3")
     assert code == 1  # twelve classes on so few images leave a bucket empty
-    code, out, err = run(capsys, "mini-lvis", tmp_path / "mini", "--num-train", 400, "--num-val", 12, "--num-classes", 12)
+    code, out, err = run(
+        capsys, "mini-lvis", tmp_path / "mini", "--num-train", 400, "--num-val", 12, "--num-classes", 12
+    )
     assert code == 0, err
     assert "mini_lvis_train.json" in out
     assert len(json.loads((tmp_path / "mini" / "mini_lvis_train.json").read_text())["images"]) == 400

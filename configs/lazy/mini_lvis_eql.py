@@ -42,7 +42,7 @@ model = L(GeneralizedRCNN)(
         positive_fraction=0.25,
         proposal_matcher=L(Matcher)(thresholds=[0.5], labels=[0, 1], allow_low_quality_matches=False),
         box_in_features=["p3"],
-        box_pooler=L(ROIPooler)(output_size=7, scales=(1 / 8,), sampling_ratio=2, pooler_type="ROIAlignV2"),
+        box_pooler=L(ROIPooler)(output_size=7, scales=(1 / 8,), sampling_ratio=1, pooler_type="ROIAlignV2"),
         box_head=L(FastRCNNConvFCHead)(
             input_shape=ShapeSpec(channels=64, height=7, width=7), conv_dims=[], fc_dims=[256]
         ),

@@ -1,4 +1,4 @@
-"""tools/train_net.py, but every iteration's losses are appended to OUTPUT_DIR/losses.jsonl. Run by test_interruption."""
+"""tools/train_net.py, with every iteration's losses appended to OUTPUT_DIR/losses.jsonl. Run by test_interruption."""
 
 import json
 import sys

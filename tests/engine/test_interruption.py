@@ -106,7 +106,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole_set_config, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    said = re.search(r"^Interrupted after iteration (\d+); the checkpoint is saved, go on with --resume\.$", errors, re.M)
+    said = re.search(
+        r"^Interrupted after iteration (\d+); the checkpoint is saved, go on with --resume\.$", errors, re.M
+    )
     assert said, errors
     last = int(said[1])
     assert "Traceback" not in errors

@@ -205,7 +205,9 @@ DATASETS:
         weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
         counts = ["MODEL.LONG_TAIL.CLASS_STATS", saved_counts(tmp_path, 62)]
         error = fails("--eval-only", *counts, *weights)
-        assert "cls_score.weight is [13, 256] there and [63, 256] here; it was trained with another NUM_CLASSES" in error
+        assert (
+            "cls_score.weight is [13, 256] there and [63, 256] here; it was trained with another NUM_CLASSES" in error
+        )
 
     def test_checkpoint_without_box_head(self, fails, tmp_path):
         torch.save({"model": {"backbone.stem.weight": torch.zeros(24, 3, 3, 3)}}, tmp_path / "backbone.pth")

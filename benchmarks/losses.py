@@ -1,0 +1,102 @@
+#!/usr/bin/env python
+"""Time and memory of every loss against Detectron2's stock parts, as ratios measured in one run.
+
+python benchmarks/losses.py                 # 4096 RoIs x 1203 classes, forward and backward
+python benchmarks/losses.py --device cuda
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from lt_det.class_stats import ClassStats
+from lt_det.losses import LOSSES, build_loss
+
+
+def median_seconds(step, device, repeats):
+    times = []
+    for _ in range(repeats):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak_bytes(step, device):
+    """Most memory held at once during a step beyond what was there before."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--rois", type=int, default=4096)
+    parser.add_argument("--classes", type=int, default=1203)
+    parser.add_argument("--repeats", type=int, default=15)
+    args = parser.parse_args()
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    counts = np.geomspace(1, 50_000, args.classes).astype(np.int64)
+    stats = ClassStats(tuple(map(str, range(args.classes))), counts, counts, 100_000, "benchmark")
+    logits = torch.randn(args.rois, args.classes + 1, device=args.device, requires_grad=True)
+    labels = torch.randint(0, args.classes, (args.rois,), device=args.device)
+    labels[torch.rand(args.rois, device=args.device) < 0.75] = args.classes
+    targets = F.one_hot(labels, args.classes + 1).float()
+
+    steps = {
+        "F.cross_entropy": lambda: F.cross_entropy(logits, labels),
+        "F.binary_cross_entropy_with_logits": lambda: F.binary_cross_entropy_with_logits(logits, targets),
+    }
+    for name in LOSSES:
+        loss = build_loss(name, stats).to(args.device)
+        steps[name] = lambda loss=loss: loss(logits, labels)
+
+    def step_of(forward):
+        def step():
+            logits.grad = None
+            forward().backward()
+
+        return step
+
+    seconds, memory = {}, {}
+    for name, forward in steps.items():
+        step = step_of(forward)
+        step()  # warm up
+        seconds[name] = median_seconds(step, args.device, args.repeats)
+        memory[name] = peak_bytes(step, args.device) / (logits.numel() * logits.element_size())
+
+    stock = list(steps)[:2]
+    table = Table(title=f"{args.rois} x {args.classes + 1} logits, forward + backward, {args.device}, one thread")
+    for column in ("", "ms", *(f"/ {name.split('.')[1]}" for name in stock), "peak memory / logits"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in steps:
+        ratios = [f"{seconds[name] / seconds[reference]:.2f}" for reference in stock]
+        table.add_row(name, f"{1000 * seconds[name]:.1f}", *ratios, f"{memory[name]:.1f}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

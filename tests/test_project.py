@@ -1,0 +1,131 @@
+"""A Detectron2 project outside this repository: installs lt_det, adds the README's lines, uses its own trainer."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text()
+
+TRAIN = """
+import json, os, sys
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.engine import DefaultTrainer
+
+train_json, val_json, images = sys.argv[1:]
+register_coco_instances("my_train", {}, train_json, images)
+register_coco_instances("my_val", {}, val_json, images)
+
+# --- the README's first block ---
+README_SETUP
+# --- and its second ---
+README_EVALUATOR
+
+class Trainer(DefaultTrainer):
+    @classmethod
+    def build_evaluator(cls, cfg, name, folder=None):
+        return LongTailEvaluator.from_config(cfg, name)
+
+os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+trainer = Trainer(cfg)
+trainer.resume_or_load(resume=False)
+trainer.train()
+predictor = trainer.model.roi_heads.box_predictor
+print(json.dumps({
+    "where": lt_det.__file__,
+    "head": type(trainer.model.roi_heads).__name__,
+    "loss": type(predictor.loss).__name__,
+    "tail": int(predictor.loss.is_tail.sum()),
+    "iterations": trainer.iter,
+    "metrics": trainer._last_eval_results["bbox"],
+}))
+"""
+
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: GeneralizedRCNN
+  DEVICE: cpu
+  WEIGHTS: ""
+  PIXEL_STD: [64.0, 64.0, 64.0]
+  BACKBONE: {NAME: build_resnet_backbone}
+  RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64, NORM: BN, OUT_FEATURES: [res4]}
+  ANCHOR_GENERATOR: {SIZES: [[32]]}
+  RPN: {IN_FEATURES: [res4], POST_NMS_TOPK_TEST: 20, POST_NMS_TOPK_TRAIN: 100}
+  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 1, FC_DIM: 32, POOLER_RESOLUTION: 7}
+INPUT: {MIN_SIZE_TRAIN: [96], MIN_SIZE_TEST: 96}
+DATASETS: {TRAIN: [my_train], TEST: [my_val]}
+DATALOADER: {NUM_WORKERS: 0}
+SOLVER: {IMS_PER_BATCH: 2, MAX_ITER: 1}
+OUTPUT_DIR: out
+"""
+
+
+def blocks(language, start="## Use it in your project"):
+    section = README.split(start)[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_project_outside_the_repository(mini, tmp_path):
+    site, project = tmp_path / "site", tmp_path / "project"
+    project.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    # A copy, because setuptools leaves a build folder beside the sources it installs.
+    copy = tmp_path / "lt_det_sources"
+    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in files.split("\n"):
+        if name.startswith("lt_det/") or name in ("pyproject.toml", "README.md"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((REPOSITORY / name).read_bytes())
+    subprocess.run([*install, "--target", str(site), str(copy)], check=True)
+    assert (site / "lt_det" / "py.typed").is_file()
+
+    setup, evaluator = blocks("python")
+    (heads,) = blocks("yaml")
+    import yaml
+
+    def merged(base, extra):
+        return {**base, **{k: merged(base.get(k, {}), v) if isinstance(v, dict) else v for k, v in extra.items()}}
+
+    config = merged(yaml.safe_load(CONFIG), yaml.safe_load(heads))
+    config["MODEL"]["ROI_HEADS"] |= {"NUM_CLASSES": 12, "IN_FEATURES": ["res4"]}
+    (project / "my_config.yaml").write_text(yaml.safe_dump(config))
+    (project / "train.py").write_text(TRAIN.replace("README_SETUP", setup).replace("README_EVALUATOR", evaluator))
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "train.py", str(mini.train_json), str(mini.val_json), str(mini.image_root)],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    import json
+
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["where"].startswith(str(site))
+    assert (said["head"], said["loss"]) == ("LongTailROIHeads", "EQL")
+    assert said["tail"] > 0
+    assert said["iterations"] == 1
+    assert {"AP", "APr", "APc", "APf"} <= set(said["metrics"])
+    assert (project / "out" / "inference" / "my_val" / "evaluation.json").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))])
+def test_links_and_files_named_in_a_page_exist(page):
+    text = (REPOSITORY / page).read_text()
+    folder = (REPOSITORY / page).parent
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (folder / target).exists(), target
+    for config in re.findall(r"(?<![\w/])configs/[\w./]+\.(?:yaml|py)", text):
+        assert (REPOSITORY / config).is_file(), config
+
+
+def test_every_config_stands_in_the_readme():
+    for config in (REPOSITORY / "configs").glob("*.yaml"):
+        assert config.name in README
