@@ -5,16 +5,27 @@ the losses (`lt_det.losses`) and the class statistics (`lt_det.class_stats`) wor
 """
 
 import warnings
-from importlib.util import find_spec
+from typing import Any
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["ClassStats", "FrequencyBuckets", "LtDetError", "__version__"]
+__all__ = [
+    "ClassStats",
+    "FrequencyBuckets",
+    "LongTailCascadeROIHeads",
+    "LongTailPredictor",
+    "LongTailROIHeads",
+    "LongTailRes5ROIHeads",
+    "LtDetError",
+    "__version__",
+    "add_lt_config",
+    "register_dataset",
+]
 
-if find_spec("detectron2") is not None:
+try:
     with warnings.catch_warnings():
         # Detectron2's use of torch.jit.script: nothing a user could do about, on every command.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
@@ -26,14 +37,13 @@ if find_spec("detectron2") is not None:
             LongTailRes5ROIHeads,
             LongTailROIHeads,
         )
-
     register_builtin()
+except ImportError as _error:  # no torch, no Detectron2, or one that lacks a shared library
+    _reason = str(_error)
 
-    __all__ += [
-        "LongTailCascadeROIHeads",
-        "LongTailPredictor",
-        "LongTailROIHeads",
-        "LongTailRes5ROIHeads",
-        "add_lt_config",
-        "register_dataset",
-    ]
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            raise ImportError(
+                f"lt_det.{name} needs Detectron2, which does not import ({_reason}); run `lt-det doctor`."
+            )
+        raise AttributeError(f"module 'lt_det' has no attribute '{name}'")

@@ -16,6 +16,23 @@ from lt_det.errors import LtDetError
 DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
 
 
+_DISTRIBUTIONS = {  # module: distribution
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "cv2": "opencv-python",
+    "pycocotools": "pycocotools",
+    "lvis": "lvis",
+    "detectron2": "detectron2",
+}
+_ADVICE = {
+    "torch": "install torch and torchvision together, see https://pytorch.org/get-started",
+    "torchvision": "install it together with torch, in one pip call: a pair from two sources does not load",
+    "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, "
+    "or pip uninstall opencv-python and pip install opencv-python-headless",
+    "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py where only PyPI is reached",
+}
+
+
 class Finding(NamedTuple):
     """One line of the doctor's report."""
 
@@ -28,45 +45,32 @@ class Finding(NamedTuple):
 def examine(config_file: str | None = None) -> Iterator[Finding]:
     """Look at packages, devices and data sets, and with `config_file` at a config against its data."""
     yield Finding("Python", platform.python_version())
-    yield from _packages()
-    if find_spec("torch") is not None:
-        yield _cuda()
-    if find_spec("detectron2") is None:
-        return
+    packages = [_package(module) for module in _DISTRIBUTIONS]
+    yield from packages
+    if any(finding.fatal for finding in packages):
+        return  # what follows needs them
+    yield _cuda()
     yield _compiled_operators()
     yield from _datasets()
     if config_file is not None:
         yield from _config(config_file)
 
 
-def _packages() -> Iterator[Finding]:
-    advice = {
-        "torch": "install torch and torchvision together, see https://pytorch.org/get-started",
-        "torchvision": "install it together with torch, in one pip call: a pair from two sources does not load",
-        "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py where only PyPI is reached",
-        "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, "
-        "or pip install opencv-python-headless in place of opencv-python",
-    }
-    for module, distribution in (
-        ("torch", "torch"),
-        ("torchvision", "torchvision"),
-        ("detectron2", "detectron2"),
-        ("cv2", "opencv-python"),
-        ("pycocotools", "pycocotools"),
-        ("lvis", "lvis"),
-    ):
-        what_to_do = advice.get(module, f"pip install {distribution}")
-        if find_spec(module) is None:
-            yield Finding(distribution, "not installed", what_to_do, fatal=True)
-            continue
-        try:
-            importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
-        except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
-            if "pkg_resources" in str(error):
-                what_to_do = "pip install 'setuptools<81': Detectron2's model_zoo needs its pkg_resources"
-            yield Finding(distribution, f"does not import: {error}", what_to_do, fatal=True)
-            continue
-        yield Finding(distribution, _version(distribution))
+def _package(module: str) -> Finding:
+    distribution = _DISTRIBUTIONS[module]
+    advice = _ADVICE.get(module, f"pip install {distribution}")
+    if find_spec(module) is None:
+        return Finding(distribution, "not installed", advice, fatal=True)
+    try:
+        importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
+    except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
+        reason = str(error)
+        if "pkg_resources" in reason:
+            advice = "pip install 'setuptools<81': Detectron2's model_zoo needs its pkg_resources"
+        elif "libGL" in reason or "libgthread" in reason:
+            advice = _ADVICE["cv2"]
+        return Finding(distribution, f"does not import: {reason}", advice, fatal=True)
+    return Finding(distribution, _version(distribution))
 
 
 def _version(distribution: str) -> str:
