@@ -1,4 +1,5 @@
 # From a fresh clone: `make demo` trains and reports, `make test` checks everything. Both set up .venv once.
+# A demo that was interrupted goes on where it was; a finished one is judged again.
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +10,7 @@ OUTPUT ?= output/mini_lvis_softmax
 
 demo: $(READY)
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
-	$(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml OUTPUT_DIR $(OUTPUT)
+	$(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
 
 test: lint
 	$(BIN)/python -m pytest

@@ -44,6 +44,8 @@ def test_reporting_needs_no_torch():
 
 def test_without_detectron2_the_message_says_so():
     result = run(["detectron2"], "import lt_det; lt_det.LongTailROIHeads")
-    assert "lt_det.LongTailROIHeads needs Detectron2, which does not import (No module named 'detectron2" in result.stderr
+    assert (
+        "lt_det.LongTailROIHeads needs Detectron2, which does not import (No module named 'detectron2" in result.stderr
+    )
     result = run(["detectron2"], "import lt_det; lt_det.no_such_thing")
     assert "has no attribute 'no_such_thing'" in result.stderr

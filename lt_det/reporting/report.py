@@ -79,17 +79,13 @@ def extremes_table(evaluation: dict[str, Any], task: str) -> TextTable:
         if ap is not None
     ]
     scored.sort(key=lambda pair: -pair[0])
-    picked = scored if len(scored) <= 2 * _SHOWN else scored[:_SHOWN] + scored[-_SHOWN:]
     rows = [
-        [
-            entry["name"],
-            percent(ap),
-            "?" if entry["images"] is None else str(entry["images"]),
-            entry["bucket"] or "-",
-        ]
-        for ap, entry in picked
+        [entry["name"], percent(ap), "?" if entry["images"] is None else str(entry["images"]), entry["bucket"] or "-"]
+        for ap, entry in scored
     ]
-    title = f"{_TASK_NAMES[task]}: the {len(picked)} best and worst of {len(scored)} classes"
+    if len(rows) > 2 * _SHOWN:
+        rows = [*rows[:_SHOWN], [f"... {len(rows) - 2 * _SHOWN} more", "", "", ""], *rows[-_SHOWN:]]
+    title = f"{_TASK_NAMES[task]}: best and worst classes"
     return TextTable(title, ["class", "AP", "training images", "bucket"], rows)
 
 
