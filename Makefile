@@ -10,7 +10,7 @@ OUTPUT ?= output/mini_lvis_softmax
 
 demo: $(READY)
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
-	$(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
+	DETECTRON2_DATASETS=datasets $(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
 
 test: lint
 	$(BIN)/python -m pytest

@@ -38,7 +38,7 @@ try:
             LongTailROIHeads,
         )
     register_builtin()
-except ImportError as _error:  # no torch, no Detectron2, or one that lacks a shared library
+except Exception as _error:  # no torch or Detectron2, or versions that do not fit; their imports fail in any way
     _reason = str(_error)
 
     def __getattr__(name: str) -> Any:

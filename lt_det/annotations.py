@@ -73,7 +73,53 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     for section in ("images", "categories"):
         if not data[section]:
             raise LtDetError(f"{path} lists no {section}; nothing can be trained or counted from it.")
+    _check_types(data, path)
     return data
+
+
+def _check_types(data: dict[str, Any], path: Path) -> None:
+    for section, records in data.items():
+        if section not in _REQUIRED:
+            continue
+        kinds = {type(record["id"]) for record in records}
+        if not (kinds <= {int} or kinds <= {str}):
+            names = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise LtDetError(f"{path}: the ids of '{section}' are of type {names}; make all of them whole numbers.")
+    for image in data["images"]:
+        for key in ("height", "width"):
+            if not isinstance(image[key], int | float) or image[key] <= 0:
+                raise LtDetError(f"{path}: image {image['id']} has '{key}' {image[key]!r}; write the number of pixels.")
+        for key in ("neg_category_ids", "not_exhaustive_category_ids"):
+            if not isinstance(image.get(key) or [], list):
+                raise LtDetError(
+                    f"{path}: image {image['id']} has '{key}' {image[key]!r}; write a list of category ids."
+                )
+    for annotation in data["annotations"]:
+        for key in ("image_id", "category_id"):
+            if not isinstance(annotation[key], int | str):
+                raise LtDetError(
+                    f"{path}: annotation {annotation['id']} has '{key}' {annotation[key]!r}; write a single id."
+                )
+
+
+def usable_outline(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
+    """The polygons of at least three points, or the run lengths, of an annotation; None if it has neither."""
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, dict):
+        return segmentation if {"counts", "size"} <= set(segmentation) else None
+    if not isinstance(segmentation, list):
+        return None
+    return [polygon for polygon in segmentation if _is_polygon(polygon)] or None
+
+
+def _is_polygon(polygon: Any) -> bool:
+    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+
+
+def box_outline(box: list[float]) -> list[float]:
+    """[x, y, width, height] as a polygon."""
+    x, y, width, height = box
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
 
 
 def find_problems(
@@ -97,7 +143,7 @@ def find_problems(
     images = {image["id"]: image for image in data["images"]}
     for image in data["images"]:
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
-            for id_ in sorted(set(image.get(key, ())) - category_ids):
+            for id_ in sorted(set(image.get(key) or ()) - category_ids, key=str):
                 message = f"image {image['id']}: '{key}' names category {id_}, which is not in 'categories'; remove it"
                 yield Problem(message, fatal=True)
     for annotation in data["annotations"]:
@@ -139,9 +185,13 @@ def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) ->
         message = f"{here}: 'bbox' {box} leaves image {image['id']} of {size} pixels; correct the box or the size"
         yield Problem(message, fatal=False)
     segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list) and any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-        message = f"{here}: 'segmentation' has a polygon of fewer than three points; drop that polygon"
-        yield Problem(message, fatal=False)
+    if isinstance(segmentation, dict) and usable_outline(annotation) is None:
+        yield Problem(f"{here}: 'segmentation' lacks 'counts' or 'size'; complete it", fatal=False)
+    elif isinstance(segmentation, list) and not all(map(_is_polygon, segmentation)):
+        message = (
+            f"{here}: 'segmentation' has something else than polygons [x, y, x, y, x, y, ...] of three or more points"
+        )
+        yield Problem(message + "; correct or drop it", fatal=False)
 
 
 def _missing_images(data: dict[str, Any], json_file: str | os.PathLike[str], root: Path) -> Iterator[Problem]:
@@ -186,11 +236,10 @@ def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) ->
     ``file_name`` where there is one. LVIS v1 has only ``coco_url`` (``.../train2017/000000391895.jpg``: its last two
     parts count), and LVIS v0.5's ``file_name`` carries a COCO 2014 prefix that no file on disk has.
     """
-    name = image.get("file_name")
-    if name and not str(name).startswith("COCO_"):
-        return str(name)
-    if image.get("coco_url"):
-        return "/".join(str(image["coco_url"]).split("/")[-2:])
+    name, url = str(image.get("file_name") or ""), str(image.get("coco_url") or "")
+    in_url = "/".join(url.split("/")[-2:])
+    if url and (not name or (name.startswith("COCO_") and not url.endswith(name))):
+        return in_url
     if name:
-        return str(name)
+        return name
     raise LtDetError(f"{json_file}: image {image['id']} has neither 'file_name' nor 'coco_url'; add 'file_name'.")

@@ -23,9 +23,10 @@ CountBy = Literal["images", "instances"]
 LVIS_V1_ANNOTATED_IMAGES = 99388
 
 _NAMES_SHOWN = 10
+_SAVED_HEAD = b'{"class_stats": 1'  # what `save` writes first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassStats:
     """Counts of a training set, one entry per class in the order of the contiguous ids 0..K-1.
 
@@ -92,13 +93,8 @@ class ClassStats:
         Raises:
             LtDetError: see `load_annotations`.
         """
-        path = Path(json_file)
-        # Saved counts are a few kilobytes; an annotation file is recognised by its lists.
-        if path.is_file() and path.stat().st_size < 10_000_000:
-            saved = _read_saved(path)
-            if saved is not None:
-                return saved
-        return cls.from_annotations(load_annotations(path), str(path))
+        saved = cls.read_saved(json_file)
+        return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
 
     @classmethod
     def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:
@@ -124,6 +120,33 @@ class ClassStats:
             num_images=sum(part.num_images for part in parts),
             source=", ".join(part.source for part in parts),
         )
+
+    @classmethod
+    def read_saved(cls, json_file: str | os.PathLike[str]) -> ClassStats | None:
+        """Counts that `save` wrote, or None for any other file.
+
+        Raises:
+            LtDetError: saved counts that are damaged.
+        """
+        path = Path(json_file)
+        try:
+            with path.open("rb") as file:
+                if file.read(len(_SAVED_HEAD)) != _SAVED_HEAD:
+                    return None  # annotations can be gigabytes: do not parse them to find that out
+            content = json.loads(path.read_text())
+            instances = content["instance_counts"]
+            return cls(
+                names=tuple(content["names"]),
+                image_counts=np.asarray(content["image_counts"], dtype=np.int64),
+                instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
+                num_images=int(content["num_images"]),
+                source=str(content["source"]),
+                fingerprint=str(content["fingerprint"]),
+            )
+        except OSError:
+            return None  # load_annotations says what is wrong with it
+        except (KeyError, TypeError, ValueError) as error:
+            raise LtDetError(f"The saved counts {path} are damaged ({error}); remove the file.") from error
 
     def save(self, json_file: str | os.PathLike[str]) -> None:
         """Write the counts as a small json that `from_json` reads; the file appears whole or not at all."""
@@ -176,25 +199,7 @@ class ClassStats:
             )
 
 
-def _read_saved(path: Path) -> ClassStats | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None  # load_annotations says what is wrong with it
-    if not (isinstance(content, dict) and "class_stats" in content):
-        return None
-    instances = content["instance_counts"]
-    return ClassStats(
-        names=tuple(content["names"]),
-        image_counts=np.asarray(content["image_counts"], dtype=np.int64),
-        instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
-        num_images=int(content["num_images"]),
-        source=str(content["source"]),
-        fingerprint=str(content["fingerprint"]),
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrequencyBuckets:
     """A partition of the classes by how often they occur in training.
 
@@ -223,10 +228,13 @@ class FrequencyBuckets:
         Raises:
             LtDetError: edges that do not rise, or names that do not fit them.
         """
-        if any(high <= low for low, high in itertools.pairwise(edges)) or min(edges, default=1) < 0:
-            raise LtDetError(f"Bucket edges must rise, but are {list(edges)}; write for example [10, 100].")
+        numbers = all(isinstance(edge, int) and edge >= 0 for edge in edges)
+        if not numbers or any(high <= low for low, high in itertools.pairwise(edges)):
+            raise LtDetError(f"Bucket edges must be rising counts, but are {list(edges)}; write for example [10, 100].")
         if names is None:
             names = ("rare", "common", "frequent") if len(edges) == 2 else _range_names(edges)
+        if len(set(names)) != len(names):
+            raise LtDetError(f"Bucket names must differ, but are {list(names)}.")
         if len(names) != len(edges) + 1:
             raise LtDetError(
                 f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given."
@@ -256,6 +264,8 @@ class FrequencyBuckets:
         Raises:
             LtDetError: a class that the statistics do not know.
         """
+        if not isinstance(bucket_of, Mapping) or not all(isinstance(bucket, str) for bucket in bucket_of.values()):
+            raise LtDetError("A bucket map is an object {class name: bucket name}; write it like that.")
         index = {name: k for k, name in enumerate(stats.names)}
         names = tuple(dict.fromkeys(bucket_of.values()))
         assignment = np.full(stats.num_classes, -1, dtype=np.int64)

@@ -83,9 +83,11 @@ def _doctor(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     from lt_det.reporting.tables import class_count_tables
 
-    stats = ClassStats.from_json(args.json)
-    if stats.source == str(args.json):  # counts saved by a training were checked when they were made
-        check_annotations(load_annotations(args.json), args.json, args.images)
+    stats = ClassStats.read_saved(args.json)
+    if stats is None:
+        data = load_annotations(args.json)
+        check_annotations(data, args.json, args.images)
+        stats = ClassStats.from_annotations(data, str(args.json))
     if args.groups is not None:
         buckets = FrequencyBuckets.equal_groups(stats, args.groups, args.by)
     else:

@@ -119,7 +119,7 @@ def _datasets() -> Iterator[Finding]:
         ("COCO", lambda d: [d / f"coco/annotations/instances_{s}2017.json" for s in ("train", "val")]),
         ("mini_lvis", lambda d: [d / f"mini_lvis/mini_lvis_{s}.json" for s in ("train", "val")]),
     )
-    folder = Path(root or "datasets")
+    folder = Path(root or "datasets").expanduser()
     for name, files in checks:
         missing = [file for file in files(folder) if not file.exists()]
         make = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see the README, Train on LVIS"

@@ -46,6 +46,14 @@ def test_good_file(tmp_path):
         ({**GOOD, "categories": []}, "lists no categories"),
         ({**GOOD, "images": [{"id": 7, "width": 3}]}, "'images' record id 7 has no 'height'"),
         ({**GOOD, "annotations": [{"image_id": 7}]}, "'annotations' record number 0 has no 'id'"),
+        (broken(image={"width": "100"}), "image 7 has 'width' '100'; write the number of pixels"),
+        (broken(image={"height": None}), "image 7 has 'height' None"),
+        (broken(image={"neg_category_ids": 3}), "image 7 has 'neg_category_ids' 3; write a list"),
+        (broken(annotation={"image_id": [7]}), r"annotation 1 has 'image_id' \[7\]; write a single id"),
+        (
+            {**GOOD, "categories": [*GOOD["categories"], {"id": "4", "name": "x"}]},
+            "ids of 'categories' are of type int and",
+        ),
     ],
 )
 def test_unreadable_files(tmp_path, content, message):
@@ -83,7 +91,9 @@ def test_fatal_mistakes(data, message):
         (broken(annotation={"bbox": [10, 10, 0, 20]}), "annotation 1: 'bbox' .* has no area; correct or drop it"),
         (broken(annotation={"bbox": [90, 10, 20, 20]}), "annotation 1: 'bbox' .* leaves image 7 of 100 x 50 pixels"),
         (broken(annotation={"bbox": [-5, 10, 20, 20]}), "leaves image 7"),
-        (broken(annotation={"segmentation": [[1, 2, 3, 4]]}), "has a polygon of fewer than three points"),
+        (broken(annotation={"segmentation": [[1, 2, 3, 4]]}), "'segmentation' has something else than polygons"),
+        (broken(annotation={"segmentation": [1, 2, 3, 4, 5, 6]}), "'segmentation' has something else than polygons"),
+        (broken(annotation={"segmentation": {"counts": [1]}}), "'segmentation' lacks 'counts' or 'size'"),
         ({**GOOD, "annotations": GOOD["annotations"] * 2}, "'annotations' id 1 is used 2 times"),
     ],
 )
@@ -93,6 +103,11 @@ def test_harmless_mistakes_are_warned_of(data, message, caplog):
     import re
 
     assert re.search(message, caplog.text)
+
+
+def test_null_lists_are_empty_ones(tmp_path):
+    data = load_annotations(write(tmp_path, broken(image={"neg_category_ids": None})))
+    assert not list(find_problems(data, "x"))
 
 
 def test_border_tolerance():
@@ -120,6 +135,12 @@ def test_image_names():
     assert image_file_name({"id": 1, "coco_url": url}, "f") == "val2017/000000266409.jpg"
     v05 = {"id": 1, "file_name": "COCO_val2014_000000266409.jpg", "coco_url": url}
     assert image_file_name(v05, "f") == "val2017/000000266409.jpg"
+    coco_2014 = {
+        "id": 1,
+        "file_name": "COCO_val2014_000000000042.jpg",
+        "coco_url": "http://x/COCO_val2014_000000000042.jpg",
+    }
+    assert image_file_name(coco_2014, "f") == "COCO_val2014_000000000042.jpg"
     with pytest.raises(LtDetError, match="image 1 has neither 'file_name' nor 'coco_url'"):
         image_file_name({"id": 1}, "f")
 

@@ -46,6 +46,12 @@ def test_save_and_read_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["stats.json"]
 
 
+def test_damaged_saved_counts(tmp_path):
+    (tmp_path / "a.json").write_text('{"class_stats": 1}')
+    with pytest.raises(LtDetError, match=r"saved counts .*a\.json are damaged"):
+        ClassStats.from_json(tmp_path / "a.json")
+
+
 def test_from_json(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps(DATA))
     assert ClassStats.from_json(tmp_path / "train.json").image_counts.tolist() == [1, 0, 2]
@@ -120,10 +126,14 @@ def test_explicit_map():
 
 
 def test_bad_buckets():
-    with pytest.raises(LtDetError, match=r"edges must rise, but are \[100, 10\]"):
+    with pytest.raises(LtDetError, match=r"edges must be rising counts, but are \[100, 10\]"):
         FrequencyBuckets.from_edges(stats_of([1]), edges=[100, 10])
     with pytest.raises(LtDetError, match="2 bucket edges make 3 buckets, but 1 names"):
         FrequencyBuckets.from_edges(stats_of([1]), names=["few"])
+    with pytest.raises(LtDetError, match="names must differ"):
+        FrequencyBuckets.from_edges(stats_of([1]), names=["x", "x", "y"])
+    with pytest.raises(LtDetError, match="A bucket map is an object"):
+        FrequencyBuckets.from_map(stats_of([1]), ["c0"])
     with pytest.raises(LtDetError, match="Cannot split 1 classes into 2 groups"):
         FrequencyBuckets.equal_groups(stats_of([1]), 2)
 

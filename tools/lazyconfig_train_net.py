@@ -26,9 +26,10 @@ from lt_det.reporting import write_report
 
 def main(args: argparse.Namespace) -> None:
     cfg = setup_lazy(args)
-    cfg.dataloader.evaluator.output_dir = str(
-        Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names
-    )
+    evaluator = cfg.dataloader.evaluator
+    evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
+    # Counted once, not again for the loss and at every evaluation.
+    evaluator.stats.cache_dir = cfg.model.roi_heads.box_predictor.loss.cache_dir = cfg.train.output_dir
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **cfg.train.ddp)
     if args.eval_only:
         checkpointer = LongTailCheckpointer(model, cfg.train.output_dir)
@@ -50,6 +51,8 @@ def judge(cfg: Any, model: nn.Module) -> Any:
 
 def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     require_statistics(model)
+    if comm.is_main_process():
+        instantiate(cfg.dataloader.evaluator)  # now, and not after the hours up to the first evaluation
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     if cfg.train.clip_norm:

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_utils
 
-from lt_det.annotations import check_annotations, image_file_name, load_annotations
+from lt_det.annotations import box_outline, check_annotations, image_file_name, load_annotations, usable_outline
 from lt_det.errors import LtDetError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,9 @@ def register_dataset(
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
         if (metadata.get("json_file"), metadata.get("image_root")) == (json_path, image_path):
-            return
+            if format is None or format == metadata.evaluator_type:
+                return
+            raise LtDetError(f"A data set '{name}' is registered already as {metadata.evaluator_type}, not {format}.")
         raise LtDetError(
             f"A data set '{name}' is registered already with {metadata.get('json_file')}; choose another name."
         )
@@ -66,7 +68,7 @@ def register_from_config(cfg: Any) -> None:
         LtDetError: an entry without JSON or IMAGES, or with another key.
     """
     for name, entry in cfg.DATASETS.REGISTER.items():
-        keys = set(entry) if isinstance(entry, dict) else set()
+        keys = {key for key, value in entry.items() if value} if isinstance(entry, dict) else set()
         if not {"JSON", "IMAGES"} <= keys <= {"JSON", "IMAGES", "FORMAT"}:
             raise LtDetError(
                 f"DATASETS.REGISTER.{name} needs the keys JSON and IMAGES (and may have FORMAT), but has "
@@ -102,8 +104,9 @@ def load_dataset(json_file: str, image_root: str, name: str | None = None) -> li
             thing_dataset_id_to_contiguous_id=contiguous,
         )
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+    outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
     for annotation in data["annotations"]:
-        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous))
+        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous, outlined))
     records = []
     for image in sorted(data["images"], key=lambda image: image["id"]):
         record = {
@@ -121,22 +124,22 @@ def load_dataset(json_file: str, image_root: str, name: str | None = None) -> li
     return records
 
 
-def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int]) -> dict[str, Any]:
+def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], outlined: bool) -> dict[str, Any]:
+    """One instance for Detectron2. In a set with outlines, an instance without a usable one gets its box as outline:
+    Detectron2's mask training takes all instances of an image or none."""
     result = {
         "bbox": annotation["bbox"],
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": contiguous[annotation["category_id"]],
-        "iscrowd": annotation.get("iscrowd", 0),
+        "iscrowd": annotation.get("iscrowd") or 0,
     }
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict):  # run lengths; the mapper wants them compressed
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask_utils.frPyObjects(segmentation, *segmentation["size"])
+    segmentation = usable_outline(annotation)
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        segmentation = mask_utils.frPyObjects(segmentation, *segmentation["size"])  # the mapper wants it compressed
+    if segmentation is not None:
         result["segmentation"] = segmentation
-    elif segmentation:
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
-        if polygons:
-            result["segmentation"] = polygons
+    elif outlined:
+        result["segmentation"] = [box_outline(annotation["bbox"])]
     if annotation.get("keypoints"):
         # COCO counts pixels as integers, Detectron2 puts coordinates at pixel corners: half a pixel apart.
         keypoints = annotation["keypoints"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,33 +39,39 @@ def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir:
     if not datasets:
         raise LtDetError("No training set is given; set DATASETS.TRAIN or MODEL.LONG_TAIL.CLASS_STATS.")
     json_files = [annotation_file(name) for name in datasets]
-    fingerprint = "; ".join(
-        f"{name} {file.stat().st_size} {file.stat().st_mtime_ns}" if file and file.is_file() else name
-        for name, file in zip(datasets, json_files, strict=True)
+    names = ", ".join(datasets)
+    states = ", ".join(
+        f"{file.stat().st_size} bytes {file.stat().st_mtime_ns}" if file and file.is_file() else "not here"
+        for file in json_files
     )
-    all_here = all(file is not None and file.is_file() for file in json_files)
     cache = Path(cache_dir) / CACHE_NAME
-    if cache_dir and cache.is_file():
-        cached = ClassStats.from_json(cache)
-        same_sets = [part.split(" ")[0] for part in cached.fingerprint.split("; ")] == list(datasets)
-        if cached.fingerprint == fingerprint or (same_sets and not all_here):
-            return cached
-    parts = [_count(name, file) for name, file in zip(datasets, json_files, strict=True)]
-    merged = ClassStats.merge(parts)
-    stats = ClassStats(
-        merged.names,
-        merged.image_counts,
-        merged.instance_counts,
-        merged.num_images,
-        merged.source,
-        fingerprint,
-    )
-    if cache_dir and Path(cache_dir).is_dir():
+    use_cache = bool(cache_dir) and None not in json_files  # a set made by a function may change unseen
+    if use_cache and cache.is_file():
+        try:
+            cached = ClassStats.from_json(cache)
+        except LtDetError as error:
+            logger.warning("%s Counting anew.", error)
+        else:
+            counted, _, state = cached.fingerprint.partition(": ")
+            if counted == names and (state == states or "not here" in states):
+                return cached
+    merged = ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
+    stats = dataclasses.replace(merged, fingerprint=f"{names}: {states}")
+    if use_cache and Path(cache_dir).is_dir():
         try:
             stats.save(cache)
         except OSError as error:
             logger.warning("Class counts are not cached: cannot write %s: %s", cache, error.strerror)
     return stats
+
+
+def training_stats_or_none(datasets: Sequence[str], *, class_stats: str = "", cache_dir: str = "") -> ClassStats | None:
+    """As `training_stats`, for judging on a machine without the training set: None, and a warning that says why."""
+    try:
+        return training_stats(datasets, class_stats=class_stats, cache_dir=cache_dir)
+    except LtDetError as error:
+        logger.warning("Training images per class are not known: %s", error)
+        return None
 
 
 def annotation_file(name: str) -> Path | None:
@@ -78,10 +85,7 @@ def _count(name: str, json_file: Path | None) -> ClassStats:
         raise LtDetError(f"The data set '{name}' is not registered; add it to DATASETS.REGISTER or correct its name.")
     metadata = MetadataCatalog.get(name)
     if json_file is not None and json_file.is_file():
-        stats = ClassStats.from_json(json_file)
-        return ClassStats(
-            stats.names, stats.image_counts, stats.instance_counts, stats.num_images, f"{name} ({json_file})"
-        )
+        return dataclasses.replace(ClassStats.from_json(json_file), source=f"{name} ({json_file})")
     if metadata.get("class_image_count") is not None:
         return _from_lvis_metadata(name, metadata)
     if json_file is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 from typing import Any
 
+import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
@@ -21,10 +23,13 @@ class StopOnInterrupt(HookBase):
         self._asked = False
 
     def before_train(self) -> None:
+        self._device = (
+            "cuda" if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl" else "cpu"
+        )
         self._previous = signal.signal(signal.SIGINT, self._ask)
 
     def after_step(self) -> None:
-        if not self._asked:
+        if not self._agreed():
             return
         iteration = self.trainer.iter
         if comm.is_main_process():
@@ -33,6 +38,14 @@ class StopOnInterrupt(HookBase):
             f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume."
         )
 
+    def _agreed(self) -> bool:
+        """Whether any process was asked: one that stopped alone would leave the others waiting for its gradients."""
+        if comm.get_world_size() == 1:
+            return self._asked
+        asked = torch.tensor(float(self._asked), device=self._device)
+        torch.distributed.all_reduce(asked)
+        return bool(asked.item())
+
     def after_train(self) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
@@ -40,3 +53,4 @@ class StopOnInterrupt(HookBase):
         if self._asked:
             raise KeyboardInterrupt("Interrupted twice; the last checkpoint is the one on disk.")
         self._asked = True
+        os.write(2, b"\nStopping after this iteration and saving; Ctrl-C again stops at once.\n")  # safe in a handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,8 +54,12 @@ def _guarded(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace
     except LtDetError as error:
         if args.traceback:
             raise
-        if comm.is_main_process():
-            print(f"error: {error}", file=sys.stderr)
+        # A mistake that every process meets is told by the first; one that only this process meets (a folder that
+        # one machine lacks) by this one, unless the first ends the run meanwhile.
+        rank = comm.get_rank()
+        if rank > 0:
+            time.sleep(2)
+        print(f"error: {error}" if rank == 0 else f"error in process {rank}: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         if comm.is_main_process():

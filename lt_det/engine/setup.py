@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import yaml
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +25,7 @@ from lt_det.config import add_lt_config
 from lt_det.data import register_from_config, training_stats
 from lt_det.errors import LtDetError
 from lt_det.losses import loss_class
+from lt_det.modeling.predictor import refuse_stock_loss
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
@@ -41,9 +46,11 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         cfg.merge_from_file(config_file)
     except FileNotFoundError as error:
         raise LtDetError(f"{config_file}: its _BASE_ {error.filename} does not exist; correct the path.") from error
+    except RecursionError as error:
+        raise LtDetError(f"{config_file}: its _BASE_ leads back to itself; correct it.") from error
     except yaml.YAMLError as error:
         raise LtDetError(f"{config_file} is not valid yaml: {' '.join(str(error).split())}.") from error
-    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AssertionError, AttributeError) as error:
         raise LtDetError(f"{config_file}: {_plain(error)}; correct the key or its value.") from error
     if len(opts) % 2:
         raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
@@ -52,6 +59,14 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     except (KeyError, ValueError, AssertionError, AttributeError) as error:
         raise LtDetError(f"Override on the command line: {_plain(error)}; correct the key or its value.") from error
     loss_class(cfg.MODEL.LONG_TAIL.LOSS.NAME)
+    for key in ("USE_SIGMOID_CE", "USE_FED_LOSS"):
+        if cfg.MODEL.ROI_HEADS.NAME.startswith("LongTail") and cfg.MODEL.ROI_BOX_HEAD.get(key):
+            refuse_stock_loss(key)
+    if cfg.MODEL.ROI_HEADS.NAME not in ROI_HEADS_REGISTRY:
+        ours = "LongTailROIHeads, LongTailCascadeROIHeads, LongTailRes5ROIHeads"
+        raise LtDetError(
+            f"MODEL.ROI_HEADS.NAME is '{cfg.MODEL.ROI_HEADS.NAME}', which is not registered; ours: {ours}."
+        )
     register_from_config(cfg)
     return cfg
 
@@ -67,7 +82,16 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     if not config_file.endswith(".py"):
         raise LtDetError(f"{config_file} is not a LazyConfig (.py); train yaml configs with tools/train_net.py.")
     try:
-        return LazyConfig.apply_overrides(LazyConfig.load(config_file), list(opts))
+        cfg = LazyConfig.load(config_file)
+    except Exception as error:  # a LazyConfig is a program, and can fail in any way
+        raise LtDetError(
+            f"{config_file} cannot be loaded ({type(error).__name__}: {_plain(error)}); correct it."
+        ) from error
+    missing = [node for node in ("model", "optimizer", "lr_multiplier", "dataloader", "train") if node not in cfg]
+    if missing:
+        raise LtDetError(f"{config_file} has no '{missing[0]}'; see configs/lazy/mini_lvis_eql.py for what is needed.")
+    try:
+        return LazyConfig.apply_overrides(cfg, list(opts))
     except (HydraException, OmegaConfBaseException) as error:
         raise LtDetError(f"Override on the command line: {_plain(error)}; write key=value.") from error
 
@@ -79,11 +103,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
         LtDetError: as `load_config`; no GPU, data sets that are not there, an OUTPUT_DIR that cannot be written.
     """
     cfg = load_config(args.config_file, args.opts)
-    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
+    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, args.num_gpus, cfg.DATALOADER.NUM_WORKERS)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     check_output_dir(cfg.OUTPUT_DIR)
     cfg.freeze()
-    default_setup(cfg, args)
+    _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
     return cfg
 
 
@@ -91,11 +115,20 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     """As `setup`, for a LazyConfig file with ``key=value`` overrides."""
     cfg = load_lazy_config(args.config_file, args.opts)
     loader = cfg.dataloader
-    prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
-    check_datasets([*([] if args.eval_only else [loader.train.dataset.names]), loader.test.dataset.names])
+    prepare_device(cfg.train.device, cfg.train.amp.enabled, args.num_gpus, loader.train.num_workers)
+    check_datasets([*([] if args.eval_only else _as_list(loader.train.dataset.names)), loader.test.dataset.names])
     check_output_dir(cfg.train.output_dir)
-    default_setup(cfg, args)
+    _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
+
+
+def _as_list(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
+    default_setup(cfg, args)
+    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
 
 
 def training_stats_of(cfg: CfgNode) -> ClassStats:
@@ -109,12 +142,16 @@ def training_stats_of(cfg: CfgNode) -> ClassStats:
     return stats
 
 
-def prepare_device(device: str, amp: bool, num_workers: int) -> None:
+def prepare_device(device: str, amp: bool, num_processes: int, num_workers: int) -> None:
     """Check the device. On the CPU, compute with the cores that data loading leaves: threads that fight for cores are
     many times slower."""
     check_device(device)
     if device.startswith("cuda"):
         return
+    if num_processes > 1:
+        raise LtDetError(
+            f"--num-gpus is {num_processes}, but the device is {device}; on the CPU train with one process."
+        )
     if amp:
         raise LtDetError("Detectron2's mixed precision (AMP) needs a GPU; switch it off to train on the CPU.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -122,7 +159,11 @@ def prepare_device(device: str, amp: bool, num_workers: int) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise if a GPU is asked for that torch does not see."""
+    """Raise if the device is unknown, or a GPU that torch does not see."""
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise LtDetError(f"There is no device '{device}'; write cpu, cuda or cuda:0.") from None
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise LtDetError(
             "The device is cuda, but torch sees no GPU; train on the CPU with MODEL.DEVICE cpu "
@@ -153,9 +194,7 @@ def check_output_dir(output_dir: str) -> None:
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".lt_det_write_test"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise LtDetError(f"OUTPUT_DIR {output_dir} cannot be written ({error.strerror}); choose another.") from error
 

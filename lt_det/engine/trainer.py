@@ -8,6 +8,7 @@ from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.utils import comm
 
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.setup import training_stats_of
@@ -26,6 +27,11 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
+        if self.exact and not path:
+            raise LtDetError(
+                "No weights are given, and a random network is not worth judging; set MODEL.WEIGHTS (LazyConfig: "
+                "train.init_checkpoint), or use --resume with the OUTPUT_DIR of a training."
+            )
         try:
             return super().load(path, *args, **kwargs)
         except LtDetError:
@@ -65,6 +71,9 @@ class LongTailTrainer(DefaultTrainer):
             LtDetError: class counts that are missing or do not fit NUM_CLASSES, or a data set with mistakes.
         """
         training_stats_of(cfg)
+        if comm.is_main_process():
+            for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
+                self.build_evaluator(cfg, name)
         super().__init__(cfg)
 
     @classmethod

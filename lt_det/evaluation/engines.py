@@ -17,11 +17,16 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.annotations import box_outline, usable_outline
+
 Task = Literal["bbox", "segm"]
 Protocol = Literal["lvis", "coco"]
 
 # Detections per image that each benchmark counts.
 MAX_DETECTIONS = {"lvis": 300, "coco": 100}
+
+# Areas in square pixels that both engines count as all, small, medium and large.
+_AREAS = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
 
 
 def precision_table(
@@ -81,21 +86,37 @@ def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
     """A copy with what the engines insist on: fields a user's json may lack, and annotation ids of their own."""
     data = copy.copy(ground_truth)
     data.setdefault("info", {})
-    data["images"] = [{"neg_category_ids": [], "not_exhaustive_category_ids": [], **i} for i in data["images"]]
-    data["categories"] = [{"frequency": "f", **category} for category in data["categories"]]
+    data["images"] = [{"neg_category_ids": [], "not_exhaustive_category_ids": [], **_known(i)} for i in data["images"]]
+    # lvis insists on a bucket per class; ours come later, from the training set.
+    data["categories"] = [{**category, "frequency": "f"} for category in data["categories"]]
     data["annotations"] = [
-        {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a, "id": number}
+        {
+            "iscrowd": 0,
+            "area": a["bbox"][2] * a["bbox"][3],
+            **_known(a),
+            "segmentation": usable_outline(a) or [box_outline(a["bbox"])],
+            "id": number,
+        }
         for number, a in enumerate(data["annotations"], start=1)
     ]
     return data
 
 
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without the fields that are null."""
+    return {key: value for key, value in record.items() if value is not None}
+
+
 def _nothing_found(ground_truth: dict[str, Any]) -> NDArray[np.float64]:
-    """Without a detection (where the engines raise) precision is 0 for each class with ground truth."""
+    """Without a detection (where the engines raise) precision is 0 for each class and area with ground truth."""
     order = sorted(category["id"] for category in ground_truth["categories"])
-    present = {a["category_id"] for a in ground_truth["annotations"] if not a["iscrowd"]}
+    index = {id_: k for k, id_ in enumerate(order)}
     table = np.full((10, 101, len(order), 4), -1.0)
-    table[:, :, [k for k, id_ in enumerate(order) if id_ in present]] = 0.0
+    for annotation in ground_truth["annotations"]:
+        if not annotation["iscrowd"]:
+            for area, (low, high) in enumerate(_AREAS):
+                if low <= annotation["area"] <= high:
+                    table[:, :, index[annotation["category_id"]], area] = 0.0
     return table
 
 

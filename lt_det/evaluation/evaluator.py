@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.data.training_stats import annotation_file, training_stats
+from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import BucketAP, summarize
 from lt_det.evaluation.engines import Protocol, Task, precision_table
@@ -65,6 +65,13 @@ class LongTailEvaluator(DatasetEvaluator):
                 f"{json_file} has {len(categories)} classes, but the training set {stats.source} has "
                 f"{stats.num_classes}; judge on a set with the classes of training."
             )
+        if stats is not None:
+            for k, (theirs, ours) in enumerate(zip(self._names, stats.names, strict=True)):
+                if theirs != ours:
+                    raise LtDetError(
+                        f"Class {k} is '{theirs}' in {json_file} but '{ours}' in the training set {stats.source}; "
+                        "judge on a set with the class list of training, in its order of ids."
+                    )
         if buckets is None:
             buckets = FrequencyBuckets.from_edges(stats) if stats is not None else _buckets_of_json(categories)
         self._stats, self._buckets = stats, buckets
@@ -87,13 +94,9 @@ class LongTailEvaluator(DatasetEvaluator):
         Raises:
             LtDetError: see the constructor; also buckets that do not fit the classes.
         """
-        try:
-            stats = training_stats(
-                cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
-            )
-        except LtDetError as error:
-            logger.warning("Training images per class are not known: %s", error)
-            stats = None
+        stats = training_stats_or_none(
+            cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
+        )
         return cls(
             dataset_name,
             stats=stats,

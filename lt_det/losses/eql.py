@@ -73,7 +73,9 @@ class EQL(SigmoidLoss):
         prior_prob: float = 0.001,
     ) -> None:
         super().__init__(num_classes, prior_prob=prior_prob)
-        if frequency_threshold is not None and not 0 <= frequency_threshold <= 1:
+        if frequency_threshold is not None and not (
+            isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1
+        ):
             raise LtDetError(
                 f"EQL's FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
                 f"{frequency_threshold}; leave it out for 'every class that is not frequent'."

@@ -28,6 +28,7 @@ class SigmoidLoss(ClassificationLoss):
         self.prior_prob = prior_prob
 
     def scores(self, logits: Tensor) -> Tensor:
+        logits = at_least_float32(logits)  # half precision would tie scores, and ties change AP
         probabilities = logits[:, : self.num_classes].sigmoid()
         return torch.cat([probabilities, torch.zeros_like(logits[:, :1])], dim=1)
 

@@ -23,7 +23,7 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         return F.cross_entropy(at_least_float32(logits), gt_classes, reduction="mean")
 
     def scores(self, logits: Tensor) -> Tensor:
-        return torch.softmax(logits, dim=-1)
+        return torch.softmax(at_least_float32(logits), dim=-1)
 
     def predicted_classes(self, logits: Tensor) -> Tensor:
         return logits.argmax(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from detectron2.config import configurable
@@ -19,6 +19,14 @@ from lt_det.losses import ClassificationLoss
 from lt_det.modeling.build import build_loss_for_data
 
 Predictions = tuple[Tensor, ...]
+
+
+def refuse_stock_loss(key: str) -> NoReturn:
+    """Raise because a config asks for a loss of the stock head and for one of ours."""
+    raise LtDetError(
+        f"MODEL.ROI_BOX_HEAD.{key} chooses a loss of the stock head; "
+        "set it to False and choose with MODEL.LONG_TAIL.LOSS.NAME."
+    )
 
 
 class LongTailPredictor(FastRCNNOutputLayers):
@@ -56,10 +64,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             )
         for key in ("use_sigmoid_ce", "use_fed_loss"):
             if kwargs.get(key):
-                raise LtDetError(
-                    f"MODEL.ROI_BOX_HEAD.{key.upper()} chooses a loss of the stock head; "
-                    "set it to False and choose with MODEL.LONG_TAIL.LOSS.NAME."
-                )
+                refuse_stock_loss(key.upper())
         super().__init__(input_shape, num_classes=num_classes, **kwargs)
         if classifier == "auto":
             classifier = loss.default_classifier

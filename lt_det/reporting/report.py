@@ -37,15 +37,26 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
             f"{root} has no inference/*/evaluation.json; train there first, or run tools/train_net.py with --eval-only."
         )
     report = root / "report"
-    report.mkdir(exist_ok=True)
+    try:
+        report.mkdir(exist_ok=True)
+        return _write(files, report, console)
+    except OSError as error:
+        raise LtDetError(f"The report cannot be written to {report} ({error.strerror}); make room for it.") from error
+
+
+def _write(files: list[Path], report: Path, console: Console) -> Path:
     parts = ["# Report"]
     for file in files:
         evaluation = _read(file)
         parts.append(f"## {evaluation['dataset']}")
         for task in evaluation["tasks"]:
             figure = f"{evaluation['dataset']}_{task}.png"
-            plot_class_ap(evaluation, task, report / figure)
-            for table in (bucket_table(evaluation, task), extremes_table(evaluation, task)):
+            try:
+                tables = (bucket_table(evaluation, task), extremes_table(evaluation, task))
+                plot_class_ap(evaluation, task, report / figure)
+            except (KeyError, TypeError, ValueError) as error:
+                raise LtDetError(f"{file} is not an evaluation written by lt_det ({error}); evaluate again.") from error
+            for table in tables:
                 console.print(table.to_rich())
                 parts.append(table.to_markdown())
             parts.append(f"![AP of each class against its training images]({figure})")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
@@ -20,17 +21,21 @@ class TextTable:
     rows: Sequence[Sequence[str]]
 
     def to_rich(self) -> Table:
-        table = Table(title=self.title, title_justify="left", title_style="bold")
+        table = Table(title=escape(self.title), title_justify="left", title_style="bold")
         for index, column in enumerate(self.columns):
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         return table
 
     def to_markdown(self) -> str:
         align = ["---", *["---:"] * (len(self.columns) - 1)]
         lines = [self.columns, align, *self.rows]
-        return f"**{self.title}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+        return (
+            f"**{self.title}**\n\n"
+            + "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+            + "\n"
+        )
 
 
 def percent(value: float | None) -> str:

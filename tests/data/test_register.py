@@ -81,6 +81,24 @@ def test_same_files_twice_is_allowed_and_other_files_are_not(custom, registered)
         register_dataset("twice", custom / "other.json", custom)
 
 
+def test_another_format_under_the_same_name(custom, registered):
+    registered.append("formatted")
+    register_dataset("formatted", custom / "set.json", custom)
+    with pytest.raises(LtDetError, match="'formatted' is registered already as coco, not lvis"):
+        register_dataset("formatted", custom / "set.json", custom, "lvis")
+
+
+def test_instance_without_outline_gets_its_box(custom):
+    """Detectron2's mapper takes outlines of all instances of an image, or stops with a KeyError."""
+    data = json.loads((custom / "set.json").read_text())
+    data["annotations"][1] = {"id": 2, "image_id": 4, "category_id": 3, "bbox": [5, 6, 9, 8], "segmentation": [[1, 2]]}
+    (custom / "set.json").write_text(json.dumps(data))
+    first, _ = load_dataset(str(custom / "set.json"), str(custom))
+    assert first["annotations"][1]["segmentation"] == [[5, 6, 14, 6, 14, 14, 5, 14]]
+    mapped = DatasetMapper(is_train=True, augmentations=[], image_format="BGR", use_instance_mask=True)(first)
+    assert len(mapped["instances"].gt_masks) == 2
+
+
 def test_from_config_alone(custom, registered, monkeypatch):
     registered += ["by.config"]
     monkeypatch.setenv("MY_DATA", str(custom))

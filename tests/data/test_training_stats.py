@@ -51,6 +51,13 @@ def test_cache_of_another_set_is_not_used(name, tmp_path):
         training_stats(["not_there"], cache_dir=str(tmp_path))
 
 
+def test_damaged_cache_is_written_anew(name, tmp_path, caplog):
+    (tmp_path / "class_stats.json").write_text('{"class_stats": 1, "torn')
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 81]
+    assert "are damaged" in caplog.text
+    assert ClassStats.from_json(tmp_path / "class_stats.json").num_classes == 5
+
+
 def test_explicit_file_wins(name, tmp_path):
     other = ClassStats(("x",), np.array([5]), np.array([6]), 5, "elsewhere")
     other.save(tmp_path / "saved.json")
@@ -69,7 +76,7 @@ def test_lvis_v1_from_detectron2s_metadata():
     assert FrequencyBuckets.from_edges(stats).sizes() == [337, 461, 405]
 
 
-def test_set_registered_as_a_function():
+def test_set_registered_as_a_function(tmp_path):
     def records():
         boxes = [{"category_id": 0}, {"category_id": 0}, {"category_id": 1, "iscrowd": 1}]
         return [{"annotations": boxes}, {"annotations": boxes[:1]}, {"annotations": []}]
@@ -77,7 +84,8 @@ def test_set_registered_as_a_function():
     DatasetCatalog.register("function_set", records)
     MetadataCatalog.get("function_set").set(thing_classes=["a", "b"])
     try:
-        stats = training_stats(["function_set"])
+        stats = training_stats(["function_set"], cache_dir=str(tmp_path))
+        assert not list(tmp_path.iterdir())  # it may change unseen, so nothing is kept
         assert stats.image_counts.tolist() == [2, 0]
         assert stats.instance_counts.tolist() == [3, 0]
         assert stats.num_images == 2

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,20 @@ from lt_det.class_stats import ClassStats
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ["SOLVER.MAX_ITER", "6", "SOLVER.IMS_PER_BATCH", "4", "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
 SMALL += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "3"]
+
+
+def run_script(code):
+    """A script of its own, because processes that are spawned import their main module."""
+    with tempfile.TemporaryDirectory() as scratch:
+        script = Path(scratch) / "script.py"
+        script.write_text(code)
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", str(script)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
 
 def tool(name, *arguments, root):
@@ -72,7 +87,7 @@ def test_eval_only_gives_the_same_numbers(trained, datasets_root, tmp_path):
 
 def test_lazy_twin_trains(mini, datasets_root, tmp_path):
     small = ["train.max_iter=4", "dataloader.train.total_batch_size=4", "dataloader.train.num_workers=0"]
-    small += ["model.roi_heads.num_classes=12", "model.roi_heads.box_predictor.loss.num_classes=12"]
+    small += ["model.roi_heads.num_classes=12"]
     config = REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"
     arguments = ["--config", config, *small, f"train.output_dir={tmp_path}"]
     result = tool("lazyconfig_train_net.py", *arguments, root=datasets_root)
@@ -86,9 +101,74 @@ def test_lazy_twin_trains(mini, datasets_root, tmp_path):
 def test_mistake_in_two_processes_is_one_sentence(mini, datasets_root, tmp_path):
     config = REPOSITORY / "configs" / "mini_lvis_eql.yaml"
     arguments = ["--num-gpus", "2", "--dist-url", "auto", "--config", config, "OUTPUT_DIR", tmp_path]
-    result = tool("train_net.py", *arguments, root=datasets_root)  # 62 classes on a set of 12
+    result = tool("train_net.py", *arguments, root=datasets_root)
     assert result.returncode == 1
-    assert result.stderr.count("NUM_CLASSES is 62, but mini_lvis_train") == 1
+    assert result.stderr.count("error: --num-gpus is 2, but the device is cpu; on the CPU train with one process.") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_mistake_of_one_process_is_told_by_it():
+    """Say, a folder that only the first machine has."""
+    code = """
+from detectron2.utils import comm
+from lt_det.engine import argument_parser, run
+from lt_det.errors import LtDetError
+
+def main(args):
+    if comm.get_rank() == 1:
+        raise LtDetError("no images here.")
+    comm.synchronize()
+
+if __name__ == "__main__":
+    raise SystemExit(run(main, argument_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto"])))
+"""
+    result = run_script(code)
+    assert result.returncode == 1
+    assert "error in process 1: no images here." in result.stderr
+
+
+def test_processes_stop_together_on_ctrl_c():
+    """Only process 1 is asked; both stop after the same iteration, and process 0 saves."""
+    code = """
+import os, signal
+from detectron2.engine import HookBase, TrainerBase
+from detectron2.utils import comm
+from lt_det.engine import argument_parser, run
+from lt_det.engine.hooks import StopOnInterrupt
+
+class Saver:
+    def save(self, name, iteration):
+        print("saved", name, flush=True)
+
+class Trainer(TrainerBase):
+    def run_step(self):
+        if comm.get_rank() == 1 and self.iter == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+def main(args):
+    trainer = Trainer()
+    trainer.register_hooks([StopOnInterrupt(Saver())])
+    try:
+        trainer.train(0, 10)
+    finally:
+        print("process", comm.get_rank(), "stopped at", trainer.iter, flush=True)
+
+if __name__ == "__main__":
+    raise SystemExit(run(main, argument_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto"])))
+"""
+    result = run_script(code)
+    assert "process 0 stopped at 3" in result.stdout, result.stderr
+    assert "process 1 stopped at 3" in result.stdout
+    assert result.stdout.count("saved model_0000003") == 1
+    assert result.returncode == 130
+
+
+def test_lazy_class_count(mini, datasets_root, tmp_path):
+    config = REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"
+    arguments = ["--config", config, f"train.output_dir={tmp_path}"]
+    result = tool("lazyconfig_train_net.py", *arguments, root=datasets_root)
+    assert result.returncode == 1
+    assert "error: MODEL.ROI_HEADS.NUM_CLASSES is 62, but mini_lvis_train" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -150,6 +230,10 @@ class TestBadInput:
         assert "SOLVER.MAX_ITER" in fails(config=tmp_path / "c.yaml")
         (tmp_path / "d.yaml").write_text("_BASE_: gone.yaml")
         assert "_BASE_" in fails(config=tmp_path / "d.yaml")
+        (tmp_path / "loop.yaml").write_text("_BASE_: loop.yaml")
+        assert "leads back to itself" in fails(config=tmp_path / "loop.yaml")
+        (tmp_path / "empty.yaml").touch()
+        assert "empty.yaml" in fails(config=tmp_path / "empty.yaml")
         (tmp_path / "e.yaml").write_text("just words")
         assert "e.yaml" in fails(config=tmp_path / "e.yaml")
         assert "train it with tools/lazyconfig_train_net.py" in fails(config="configs/lazy/lvis_eql.py")
@@ -190,6 +274,24 @@ DATASETS:
             pytest.skip("this machine has a GPU")
         assert "torch sees no GPU; train on the CPU with MODEL.DEVICE cpu" in fails("MODEL.DEVICE", "cuda")
         assert "(AMP) needs a GPU" in fails("SOLVER.AMP.ENABLED", True)
+
+    def test_evaluation_is_checked_before_training(self, fails, mini, tmp_path):
+        counts = ["MODEL.LONG_TAIL.CLASS_STATS", saved_counts(tmp_path, 12)]
+        assert "Class 0 is " in fails(*SMALL, *counts)  # counts of other classes than those judged
+        assert "TEST.BUCKETS.BY is 'pixels'" in fails(*SMALL, "TEST.BUCKETS.BY", "pixels")
+        assert "edges must be rising counts" in fails(*SMALL, "TEST.BUCKETS.EDGES", "['a']")
+        assert not list(tmp_path.glob("out/*.pth"))
+
+    def test_eval_only_without_weights(self, fails):
+        assert "No weights are given" in fails("--eval-only", *SMALL)
+        assert "No weights are given" in fails("--eval-only", "--resume", *SMALL)
+
+    def test_names_of_heads_and_devices(self, fails):
+        assert "'LongTailRoiHeads', which is not registered; ours" in fails("MODEL.ROI_HEADS.NAME", "LongTailRoiHeads")
+        assert "There is no device 'gpu'" in fails("MODEL.DEVICE", "gpu")
+        assert "USE_FED_LOSS chooses a loss of the stock head" in fails("MODEL.ROI_BOX_HEAD.USE_FED_LOSS", True)
+        threshold = "MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD"
+        assert "FREQUENCY_THRESHOLD is a share" in fails(*SMALL, threshold, "abc")
 
     def test_output_folder(self, fails, tmp_path):
         (tmp_path / "file").touch()

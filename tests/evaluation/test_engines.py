@@ -119,6 +119,7 @@ def test_nothing_found_is_zero(mini_val, mini_buckets, protocol):
     result = summarize(precision_table(protocol, mini_val, [], "bbox"), mini_buckets)
     assert result.metrics["AP"] == 0
     assert result.metrics["APr"] == 0
+    assert math.isnan(result.metrics["APl"])  # mini_lvis has no object of more than 96 x 96 pixels
 
 
 @pytest.mark.parametrize("protocol", ["lvis", "coco"])
@@ -136,6 +137,21 @@ def test_json_without_optional_fields(mini_val, mini_buckets, protocol):
     result = summarize(precision_table(protocol, bare, detections, "bbox"), mini_buckets)
     assert result.metrics["AP"] > 5
     assert set(result.bucket_sizes.values()) != {0}
+
+
+@pytest.mark.parametrize("protocol", ["lvis", "coco"])
+def test_masks_with_missing_outlines_and_null_fields(mini_val, mini_buckets, protocol):
+    detections = noisy_detections(mini_val, extra=0)
+    untidy = json.loads(json.dumps(mini_val))
+    for annotation, outline in zip(untidy["annotations"], (None, [], [[1, 2, 3, 4]]), strict=False):
+        annotation["segmentation"] = outline
+        annotation["area"] = None
+        annotation["iscrowd"] = None
+    del untidy["annotations"][3]["segmentation"]
+    untidy["images"][0]["neg_category_ids"] = None
+    untidy["categories"][0]["frequency"] = 12
+    result = summarize(precision_table(protocol, untidy, detections, "segm"), mini_buckets)
+    assert result.metrics["AP"] > 5
 
 
 def test_detections_are_left_as_they_were(mini_val):

@@ -1,7 +1,9 @@
 """The Detectron2 evaluator, fed with Instances as a model gives them."""
 
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,9 +28,9 @@ def val(mini):
         MetadataCatalog.remove(name)
 
 
-def feed(evaluator, name, skip_class=None):
+def feed(evaluator, name, skip_class=None, part=slice(None)):
     """Give the truth as detections."""
-    for record in DatasetCatalog.get(name):
+    for record in DatasetCatalog.get(name)[part]:
         kept = [a for a in record["annotations"] if a["category_id"] != skip_class]
         instances = Instances((record["height"], record["width"]))
         boxes = torch.tensor([a["bbox"] for a in kept]).reshape(-1, 4)
@@ -110,6 +112,33 @@ def test_bucket_map_and_mistakes(val, tmp_path):
 def test_other_classes_than_in_training(val, taco):
     with pytest.raises(LtDetError, match=r"has 12 classes, but the training set .* has 60"):
         LongTailEvaluator(val, stats=ClassStats.from_json(taco))
+
+
+def test_same_number_of_other_classes(val, mini):
+    stats = ClassStats.from_json(mini.train_json)
+    shuffled = dataclasses.replace(stats, names=stats.names[::-1])
+    with pytest.raises(LtDetError, match=r"Class 0 is '.*' in .* but '.*' in the training set"):
+        LongTailEvaluator(val, stats=shuffled)
+
+
+def test_two_processes_judge_as_one(val, mini, tmp_path):
+    """Real processes with gloo: half of the detections each; only the main one gets the metrics."""
+    alone = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json))
+    feed(alone, val, skip_class=3)
+    files = (str(mini.train_json), str(mini.val_json), str(mini.image_root), str(tmp_path))
+    torch.multiprocessing.spawn(judge_half, args=files, nprocs=2)
+    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert results[1] is None
+    expected = json.loads(json.dumps(alone.evaluate()))
+    assert str(results[0]) == str(expected)  # as text, because nan is not nan
+
+
+def judge_half(rank, train_json, val_json, image_root, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    register_dataset("eval_val", val_json, image_root)
+    evaluator = LongTailEvaluator("eval_val", stats=ClassStats.from_json(train_json))
+    feed(evaluator, "eval_val", skip_class=3, part=slice(rank, None, 2))
+    Path(folder, f"{rank}.json").write_text(json.dumps(evaluator.evaluate()))
 
 
 def test_set_without_json():

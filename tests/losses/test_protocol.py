@@ -80,6 +80,13 @@ def test_scores_are_probabilities_with_background_last(name):
 
 
 @every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_of_half_precision_logits_are_float32(name, dtype):
+    loss, logits, _ = batch(name)
+    assert loss.scores(logits.detach().to(dtype)).dtype == torch.float32
+
+
+@every_loss
 def test_predicted_class_follows_the_largest_logit(name):
     loss, _, _ = batch(name)
     logits = torch.full((2, loss.num_logits), -5.0)

@@ -57,6 +57,7 @@ def test_report(output):
     assert "| classes | 2 | 2 | 2 | 1 | 0 | 1 |" in markdown
     assert "| mug | 60.1 | 300 | frequent |" in markdown
     assert "unseen" not in markdown
+    assert r"| espresso \| cup | 0.0 | 3 | rare |" in markdown
     assert "n/a" in text.getvalue()
     assert not_blank(report.parent / "cups_bbox.png")
 
@@ -66,7 +67,25 @@ def test_nothing_to_report(tmp_path):
         write_report(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"dataset": "x"}'])
+def test_names_are_not_markup(output):
+    text = io.StringIO()
+    content = json.loads(json.dumps(EVALUATION))
+    content["classes"][0]["name"] = "sign [red] [/b]"
+    (output / "inference" / "cups" / "evaluation.json").write_text(json.dumps(content))
+    write_report(output, Console(file=text, width=120))
+    assert "sign [red] [/b]" in text.getvalue()
+
+
+def test_report_that_cannot_be_written(output):
+    (output / "report").touch()
+    with pytest.raises(LtDetError, match="cannot be written"):
+        write_report(output)
+
+
+BROKEN_INSIDE = json.dumps({**EVALUATION, "tasks": {"bbox": {}}})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"dataset": "x"}', BROKEN_INSIDE])
 def test_foreign_file(output, content):
     (output / "inference" / "cups" / "evaluation.json").write_text(content)
     with pytest.raises(LtDetError, match=r"evaluation\.json is not an evaluation written by lt_det"):

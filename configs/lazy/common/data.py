@@ -10,7 +10,7 @@ from detectron2.data import (
 )
 from omegaconf import OmegaConf
 
-from lt_det.data import training_stats
+from lt_det.data import training_stats_or_none
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 
@@ -42,7 +42,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
             ),
             evaluator=L(LongTailEvaluator)(
                 dataset_name="${..test.dataset.names}",
-                stats=L(training_stats)(datasets=[train]),
+                stats=L(training_stats_or_none)(datasets=[train]),
             ),
         ),
         flags={"allow_objects": True},
