@@ -13,24 +13,28 @@ class CosineClassifier(nn.Module):
     Args:
         in_features: D.
         out_features: number of classes, background included.
+        bias: False for no b.
         scale: s, the inverse temperature; 20 is what detectors use (Seesaw loss, https://arxiv.org/abs/2008.10032).
     """
 
-    def __init__(self, in_features: int, out_features: int, scale: float = 20.0) -> None:
+    def __init__(self, in_features: int, out_features: int, scale: float = 20.0, bias: bool = True) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
         self.scale = scale
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         nn.init.normal_(self.weight, std=0.01)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, D) features to (N, out_features) logits. A zero feature has cosine 0 with every class."""
         # In float32 also under autocast: half precision loses the differences between near-parallel vectors.
         with torch.autocast(features.device.type, enabled=False):
-            cosine = F.linear(F.normalize(features.float(), dim=1), F.normalize(self.weight.float(), dim=1))
-            return self.scale * cosine + self.bias
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
+            weight = self.weight.to(features.dtype)
+            cosine = F.linear(F.normalize(features, dim=1), F.normalize(weight, dim=1))
+            logits = self.scale * cosine
+            return logits if self.bias is None else logits + self.bias
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, scale={self.scale}"

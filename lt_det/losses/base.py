@@ -24,12 +24,17 @@ class ClassificationLoss(nn.Module):
         default_classifier: "linear" or "cosine", the layer the loss was published with.
         statistics: constructor arguments that come from the training set and not from a config.
         uses_features: whether `forward` wants the classifier's input.
+        cosine_scale, cosine_bias: of the cosine classifier, where one feeds the loss.
+        progress: share of the training that is done, 0 to 1; the predictor sets it before each step.
         missing_statistics: why a model that was built without its training set lacks them; such a model can predict.
     """
 
     default_classifier: ClassVar[str] = "linear"
     statistics: ClassVar[tuple[str, ...]] = ()
     uses_features: ClassVar[bool] = False
+    cosine_scale: ClassVar[float] = 20.0
+    cosine_bias: ClassVar[bool] = True
+    progress: float = 0.0
     missing_statistics: str | None = None
 
     def __init__(self, num_classes: int) -> None:

@@ -6,23 +6,59 @@ Checked against the authors' detector code, https://github.com/tztztztztz/eql.de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss, one_hot_foreground
 
 # Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
 # images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.
 TAIL_IMAGES = 100.5
+
+
+def tail_classes(
+    loss: str,
+    num_classes: int,
+    image_counts: Counts | None,
+    num_images: int | None,
+    frequency_threshold: float | None,
+) -> Tensor | None:
+    """F(k) = 1 if the share of the annotated images that hold class k is below lambda.
+
+    Args:
+        loss: name for error messages.
+        num_classes: K.
+        image_counts, num_images, frequency_threshold: see `EQL`.
+
+    Returns:
+        (K,) bool, or None without counts.
+
+    Raises:
+        LtDetError: lambda outside [0, 1], counts of another length.
+    """
+    if frequency_threshold is not None and not (
+        isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1
+    ):
+        raise LtDetError(
+            f"{loss}'s FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
+            f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
+        )
+    if image_counts is None or num_images is None:
+        return None
+    counts = torch.as_tensor(image_counts, dtype=torch.float64)
+    if counts.shape != (num_classes,):
+        raise LtDetError(f"{loss} needs {num_classes} image counts, one per class, but got {tuple(counts.shape)}.")
+    if frequency_threshold is None:
+        frequency_threshold = TAIL_IMAGES / max(num_images, 1)
+    return counts / max(num_images, 1) < frequency_threshold
 
 
 def eql_weight(gt_classes: Tensor, is_tail: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -67,30 +103,16 @@ class EQL(SigmoidLoss):
         self,
         num_classes: int,
         *,
-        image_counts: Sequence[int] | NDArray | Tensor | None = None,
+        image_counts: Counts | None = None,
         num_images: int | None = None,
         frequency_threshold: float | None = None,
         prior_prob: float = 0.001,
     ) -> None:
         super().__init__(num_classes, prior_prob=prior_prob)
-        if frequency_threshold is not None and not (
-            isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1
-        ):
-            raise LtDetError(
-                f"EQL's FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
-                f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
-            )
-        is_tail = torch.zeros(num_classes, dtype=torch.bool)
-        if image_counts is None or num_images is None:
+        is_tail = tail_classes("EQL", num_classes, image_counts, num_images, frequency_threshold)
+        if is_tail is None:
             self.missing_statistics = "EQL was built without image_counts and num_images."
-        else:
-            counts = torch.as_tensor(image_counts, dtype=torch.float64)
-            if counts.shape != (num_classes,):
-                raise LtDetError(f"EQL needs {num_classes} image counts, one per class, but got {tuple(counts.shape)}.")
-            if frequency_threshold is None:
-                frequency_threshold = TAIL_IMAGES / max(num_images, 1)
-            is_tail = counts / max(num_images, 1) < frequency_threshold
-        self.frequency_threshold = frequency_threshold
+            is_tail = torch.zeros(num_classes, dtype=torch.bool)
         # Not in the checkpoint: it follows from config and data, and scores do not need it.
         self.register_buffer("is_tail", is_tail, persistent=False)
 
@@ -108,4 +130,4 @@ class EQL(SigmoidLoss):
         return divide_by_rois(total, len(gt_classes))
 
     def extra_repr(self) -> str:
-        return f"frequency_threshold={self.frequency_threshold}, tail classes={int(self.is_tail.sum())}"
+        return f"tail classes={int(self.is_tail.sum())} of {self.num_classes}"

@@ -44,6 +44,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         *,
         loss: ClassificationLoss,
         classifier: str = "auto",
+        max_iter: int | None = None,
         **kwargs: Any,
     ) -> None:
         """
@@ -51,6 +52,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             input_shape: of the box features.
             loss: decides the number of logits, the starting bias, the loss and the scores.
             classifier: "linear", "cosine", or "auto" for the loss's own choice.
+            max_iter: length of the training in iterations, for losses whose phases follow its progress.
             kwargs: of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
         Raises:
@@ -72,22 +74,25 @@ class LongTailPredictor(FastRCNNOutputLayers):
             raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear or cosine.")
         in_features = self.cls_score.in_features
         if classifier == "cosine":
-            self.cls_score = CosineClassifier(in_features, loss.num_logits)
+            scale, has_bias = loss.cosine_scale, loss.cosine_bias
+            self.cls_score = CosineClassifier(in_features, loss.num_logits, scale, has_bias)
         elif loss.num_logits != self.cls_score.out_features:
             self.cls_score = nn.Linear(in_features, loss.num_logits)
             nn.init.normal_(self.cls_score.weight, std=0.01)
+            nn.init.zeros_(self.cls_score.bias)
         bias = loss.initial_bias()
-        nn.init.zeros_(self.cls_score.bias)
-        if bias is not None:
+        if bias is not None and self.cls_score.bias is not None:
             with torch.no_grad():
                 self.cls_score.bias.copy_(bias)
         self.loss = loss
+        self.max_iter = max_iter
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
         if "LONG_TAIL" not in cfg.MODEL:
             raise LtDetError("The config has no MODEL.LONG_TAIL; call lt_det.add_lt_config(cfg) right after get_cfg().")
         arguments = super().from_config(cfg, input_shape)
+        arguments["max_iter"] = cfg.SOLVER.MAX_ITER
         arguments["classifier"] = cfg.MODEL.LONG_TAIL.CLASSIFIER
         arguments["loss"] = build_loss_for_data(
             cfg.MODEL.LONG_TAIL.LOSS.NAME,
@@ -119,6 +124,8 @@ class LongTailPredictor(FastRCNNOutputLayers):
         else:
             gt_classes = torch.empty(0, dtype=torch.int64, device=logits.device)
             proposal_boxes = gt_boxes = torch.empty((0, 4), device=deltas.device)
+        if self.max_iter is not None:
+            self.loss.progress = get_event_storage().iter / self.max_iter
         self._log_accuracy(logits.detach(), gt_classes)
         losses = {
             "loss_cls": self.loss(logits, gt_classes, features),

@@ -1,0 +1,85 @@
+"""Class-dependent temperatures (CDT).
+
+Ye et al., "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning",
+https://arxiv.org/abs/2001.01385. Checked against https://github.com/zhangyongshun/BagofTricks-LT.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.registry import register_loss
+from lt_det.losses.softmax import SoftmaxLoss
+
+
+def class_temperatures(counts: Tensor, gamma: float) -> Tensor:
+    """a_k = (n_max / n_k)^gamma (section 4.2). (K,) counts of at least 1 to (K,) temperatures of at least 1."""
+    return (counts.max() / counts) ** gamma
+
+
+@register_loss("cdt")
+class CDT(SoftmaxLoss):
+    """L = (1/N) sum_i CE(z_i / a, y_i), a_background = 1.
+
+    In training the logits of tail classes are divided by a temperature above 1, so that they have to grow larger; at
+    test time the raw logits are used.
+
+    Args:
+        num_classes: K.
+        instance_counts: K training instances per class; None for a model that only predicts.
+        gamma: strength; 0 is plain softmax cross-entropy. A range of counts of 1 to 2000 gives a temperature of 4.6
+            at 0.2 and of 2.1 at 0.1.
+        test_temperature: True divides at test time too, which the paper does not.
+
+    Raises:
+        LtDetError: gamma below 0, counts that do not fit.
+    """
+
+    statistics = ("instance_counts",)
+    temperature: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        instance_counts: Counts | None = None,
+        gamma: float = 0.2,
+        test_temperature: bool = False,
+    ) -> None:
+        super().__init__(num_classes)
+        if gamma < 0:
+            raise LtDetError(f"CDT.GAMMA must be at least 0, but is {gamma}; 0.1 to 0.4 are usual.")
+        self.gamma = gamma
+        self.test_temperature = test_temperature
+        temperature = torch.ones(num_classes + 1, dtype=torch.float64)
+        if instance_counts is None:
+            self.missing_statistics = "CDT was built without instance_counts."
+        else:
+            counts = checked_counts(instance_counts, num_classes, "CDT")
+            temperature = with_background(class_temperatures(counts, gamma), 1.0)
+        # In the checkpoint only where scores need it.
+        self.register_buffer("temperature", temperature, persistent=test_temperature)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> CDT:
+        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
+        total = F.cross_entropy(self._tempered(logits), gt_classes, reduction="sum")
+        return divide_by_rois(total, len(gt_classes))
+
+    def _tempered(self, logits: Tensor) -> Tensor:
+        logits = at_least_float32(logits)
+        return logits / self.temperature.to(logits.dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return super().scores(self._tempered(logits) if self.test_temperature else logits)

@@ -1,0 +1,104 @@
+"""Class-balanced loss.
+
+Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, https://arxiv.org/abs/1901.05555.
+Checked against https://github.com/richardaecn/class-balanced-loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
+from lt_det.losses.class_weights import Counts, checked_counts, effective_number_weights, with_background
+from lt_det.losses.focal import focal_terms
+from lt_det.losses.registry import register_loss
+from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss, one_hot_foreground
+from lt_det.losses.softmax import SoftmaxCrossEntropy
+
+
+@register_loss("class_balanced")
+class ClassBalanced(ClassificationLoss):
+    """L = (1/D) sum_i w_{y_i} base(z_i, y_i), w from `effective_number_weights`, w_background = 1.
+
+    The weight is that of the row's label, for all of the row's terms. D is N for softmax; for sigmoid and focal it is
+    the number of foreground RoIs, the authors' sum of one-hot labels.
+
+    Args:
+        num_classes: K.
+        instance_counts: K training instances per class; None for a model that only predicts.
+        base: "softmax", "sigmoid" or "focal" (without alpha).
+        beta: in [0, 1); 0 weighs all classes alike.
+        gamma: of focal.
+        divide_by_weights: for softmax, divide by the sum of the rows' weights, as PyTorch ports of this loss do;
+            the two differ by orders of magnitude in batches with few tail classes.
+
+    Raises:
+        LtDetError: unknown base, beta or gamma out of range, counts that do not fit.
+    """
+
+    statistics = ("instance_counts",)
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        instance_counts: Counts | None = None,
+        base: Literal["softmax", "sigmoid", "focal"] = "softmax",
+        beta: float = 0.999,
+        gamma: float = 0.5,
+        divide_by_weights: bool = False,
+    ) -> None:
+        super().__init__(num_classes)
+        if base not in ("softmax", "sigmoid", "focal"):
+            raise LtDetError(f"CLASS_BALANCED.BASE is '{base}'; write softmax, sigmoid or focal.")
+        if gamma < 0:
+            raise LtDetError(f"CLASS_BALANCED.GAMMA must be at least 0, but is {gamma}; 0.5 to 2 are usual.")
+        self.base, self.gamma, self.divide_by_weights = base, gamma, divide_by_weights
+        # What a score is and where the classifier starts is the base's. The authors' prior is 1/K.
+        self.parent: SoftmaxCrossEntropy | SigmoidLoss = (
+            SoftmaxCrossEntropy(num_classes)
+            if base == "softmax"
+            else SigmoidCrossEntropy(num_classes, prior_prob=1.0 / max(num_classes, 2))
+        )
+        weight = torch.ones(num_classes, dtype=torch.float64)
+        if instance_counts is None:
+            self.missing_statistics = "ClassBalanced was built without instance_counts."
+            effective_number_weights(weight, beta)  # complain of beta all the same
+        else:
+            weight = effective_number_weights(checked_counts(instance_counts, num_classes, "ClassBalanced"), beta)
+        self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassBalanced:
+        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
+        logits = at_least_float32(logits)
+        weight = self.class_weight.to(logits.dtype)[gt_classes]
+        if self.base == "softmax":
+            total = (weight * F.cross_entropy(logits, gt_classes, reduction="none")).sum()
+            if self.divide_by_weights:
+                return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+            return divide_by_rois(total, len(gt_classes))
+        logits = logits[:, : self.num_classes]
+        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
+        terms = focal_terms(logits, targets, self.gamma if self.base == "focal" else 0.0, alpha=None)
+        foreground = (gt_classes < self.num_classes).sum().clamp(min=1)
+        return (weight * terms.sum(dim=1)).sum() / foreground
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return self.parent.scores(logits)
+
+    def predicted_classes(self, logits: Tensor) -> Tensor:
+        return self.parent.predicted_classes(logits)
+
+    def initial_bias(self) -> Tensor | None:
+        return self.parent.initial_bias()

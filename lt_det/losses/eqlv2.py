@@ -1,0 +1,104 @@
+"""Equalization loss v2 (EQLv2).
+
+Tan et al., "Equalization Loss v2: A New Gradient Balance Approach for Long-tailed Object Detection", CVPR 2021,
+https://arxiv.org/abs/2012.08548. Checked against https://github.com/tztztztztz/eqlv2.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lt_det.errors import LtDetError
+from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.distributed import sum_over_processes
+from lt_det.losses.registry import register_loss
+from lt_det.losses.sigmoid import SigmoidLoss
+
+# The ratio before the first batch: large, so that all weights start at 1.
+_RATIO_AT_START = 100.0
+
+
+@register_loss("eqlv2")
+class EQLv2(SigmoidLoss):
+    """L = (1/N) sum_i sum_k w_ik BCE(z_ik, t_ik) over K+1 columns, the last being background against everything.
+
+    r_k is the ratio of the gradients that class k received so far as positive and as negative. With
+    q_k = sigmoid(gamma (r_k - mu)), negatives weigh q_k and positives 1 + alpha (1 - q_k) (eq. 6 to 9). Background
+    weighs 1. A score is sigmoid(z_k) (1 - sigmoid(z_background)).
+
+    The sums are buffers: saved, resumed, and summed over processes.
+
+    Args:
+        num_classes: K.
+        gamma, mu, alpha: of the paper.
+        prior_prob: starting probability of every column, background too.
+
+    Raises:
+        LtDetError: gamma or alpha below 0.
+    """
+
+    positive_gradient: Tensor
+    negative_gradient: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        gamma: float = 12.0,
+        mu: float = 0.8,
+        alpha: float = 4.0,
+        prior_prob: float = 0.001,
+    ) -> None:
+        super().__init__(num_classes, prior_prob=prior_prob)
+        if gamma < 0 or alpha < 0:
+            raise LtDetError(f"EQLV2.GAMMA and EQLV2.ALPHA must be at least 0, but are {gamma} and {alpha}.")
+        self.gamma, self.mu, self.alpha = gamma, mu, alpha
+        self.register_buffer("positive_gradient", torch.zeros(num_classes))
+        self.register_buffer("negative_gradient", torch.zeros(num_classes))
+
+    @property
+    def gradient_ratio(self) -> Tensor:
+        """(K,) r = positive / negative gradient so far."""
+        seen = self.positive_gradient + self.negative_gradient > 0
+        ratio = self.positive_gradient / (self.negative_gradient + 1e-10)
+        return torch.where(seen, ratio, _RATIO_AT_START)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        logits = at_least_float32(logits)
+        targets = F.one_hot(gt_classes, self.num_logits).to(logits.dtype)
+        weight = self._weights(targets)
+        total = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).sum()
+        if self.training:
+            self._collect(logits.detach(), targets, weight)
+        return divide_by_rois(total, len(gt_classes))
+
+    def _weights(self, targets: Tensor) -> Tensor:
+        """(N, K+1) weights from the sums before this batch."""
+        q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(targets.dtype)
+        negative = torch.cat([q, q.new_ones(1)])
+        positive = torch.cat([1 + self.alpha * (1 - q), q.new_ones(1)])
+        return torch.where(targets > 0, positive, negative)
+
+    @torch.no_grad()
+    def _collect(self, logits: Tensor, targets: Tensor, weight: Tensor) -> None:
+        """Add this batch's weighted gradients |dL/dz| (before the division by N)."""
+        gradient = (weight * (logits.sigmoid() - targets).abs())[:, : self.num_classes]
+        is_target = targets[:, : self.num_classes] > 0
+        positive = (gradient * is_target).sum(dim=0)
+        negative = (gradient * ~is_target).sum(dim=0)
+        both = sum_over_processes(torch.stack([positive, negative]))
+        self.positive_gradient += both[0]
+        self.negative_gradient += both[1]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        probabilities = at_least_float32(logits).sigmoid()
+        background = probabilities[:, -1:]
+        return torch.cat([probabilities[:, :-1] * (1 - background), background], dim=1)
+
+    def predicted_classes(self, logits: Tensor) -> Tensor:
+        return self.scores(logits).argmax(dim=1)
+
+    def initial_bias(self) -> Tensor:
+        return super().initial_bias()[:1].expand(self.num_logits)

@@ -1,0 +1,115 @@
+"""Influence-balanced loss (IB).
+
+Park et al., "Influence-Balanced Loss for Imbalanced Visual Classification", ICCV 2021,
+https://arxiv.org/abs/2110.02444. Checked against https://github.com/pseulki/IB-Loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.registry import register_loss
+from lt_det.losses.softmax import SoftmaxLoss
+
+
+def influence(logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
+    """|| softmax(z) - t ||_1 || h ||_1: the influence of a sample on the last layer (eq. 8), per row.
+
+    Args:
+        logits: (N, C).
+        gt_classes: (N,).
+        features: (N, D), the last layer's input h.
+    """
+    target = F.one_hot(gt_classes, logits.shape[1]).to(logits.dtype)
+    return (logits.softmax(dim=1) - target).abs().sum(dim=1) * features.abs().sum(dim=1)
+
+
+@register_loss("ib")
+class InfluenceBalanced(SoftmaxLoss):
+    """Phase 1: softmax cross-entropy. From `start` on: L = (1/N) sum_i lambda_{y_i} CE_i alpha / (influence_i + eps).
+
+    lambda_k is proportional to 1/n_k with mean 1 over the foreground; lambda_background = 1 (a true 1/n would delete
+    background). With `focal_gamma` the weighted cross-entropy c = lambda CE becomes (1 - e^-c)^gamma c first.
+
+    As in the authors' code, and unlike the paper's word "weight", the factor is part of what is differentiated.
+
+    Args:
+        num_classes: K.
+        instance_counts: K training instances per class; None for a model that only predicts.
+        start: share of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
+        alpha: scales the loss of phase 2; the authors' 1000 suits their features, not every detector's: choose it so
+            that the value of the loss stays where it was.
+        epsilon: keeps the factor finite.
+        focal_gamma: None for plain cross-entropy; the authors' focal variant has 1.
+        detach_factor: True holds the whole factor constant; gradients of hard and easy samples then differ far more.
+        detach_features: True stops the gradient into the features, which box regression shares.
+
+    Raises:
+        LtDetError: start outside [0, 1], alpha or epsilon of 0 or below, counts that do not fit, no features.
+    """
+
+    uses_features = True
+    statistics = ("instance_counts",)
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        instance_counts: Counts | None = None,
+        start: float = 0.5,
+        alpha: float = 1000.0,
+        epsilon: float = 1e-3,
+        focal_gamma: float | None = None,
+        detach_factor: bool = False,
+        detach_features: bool = True,
+    ) -> None:
+        super().__init__(num_classes)
+        if not 0 <= start <= 1:
+            raise LtDetError(f"IB.START is a share of the training between 0 and 1, but is {start}; 0.5 is usual.")
+        if alpha <= 0 or epsilon <= 0:
+            raise LtDetError(f"IB.ALPHA and IB.EPSILON must be above 0, but are {alpha} and {epsilon}.")
+        if focal_gamma is not None and focal_gamma < 0:
+            raise LtDetError(f"IB.FOCAL_GAMMA must be at least 0, but is {focal_gamma}; 1 is usual, None is off.")
+        self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
+        self.detach_factor, self.detach_features = detach_factor, detach_features
+        weight = torch.ones(num_classes, dtype=torch.float64)
+        if instance_counts is None:
+            self.missing_statistics = "InfluenceBalanced was built without instance_counts."
+        else:
+            inverse = 1 / checked_counts(instance_counts, num_classes, "InfluenceBalanced")
+            weight = inverse * (num_classes / inverse.sum())
+        self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> InfluenceBalanced:
+        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
+        logits = at_least_float32(logits)
+        rows = F.cross_entropy(logits, gt_classes, reduction="none")
+        if self.progress >= self.start:
+            if features is None:
+                raise LtDetError(
+                    "IB needs the classifier's input; call the loss with features (LongTailPredictor does)."
+                )
+            rows = self._balanced(rows, logits, gt_classes, at_least_float32(features))
+        return divide_by_rois(rows.sum(), len(gt_classes))
+
+    def _balanced(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
+        rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
+        if self.focal_gamma is not None:
+            # e^-c is the probability only without weights; so it stands in the authors' code.
+            rows = (1 - torch.exp(-rows)) ** self.focal_gamma * rows
+        features = features.detach() if self.detach_features else features
+        factor = self.alpha / (influence(logits, gt_classes, features) + self.epsilon)
+        return rows * (factor.detach() if self.detach_factor else factor)

@@ -1,0 +1,96 @@
+"""Label smoothing.
+
+Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", section 7, https://arxiv.org/abs/1512.00567.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.registry import register_loss
+from lt_det.losses.softmax import SoftmaxLoss
+
+
+def smoothed_cross_entropy(logits: Tensor, gt_classes: Tensor, smoothing: Tensor, prior: Tensor) -> Tensor:
+    """-sum_k q_k log softmax(z)_k with q = (1 - epsilon) t + epsilon u, per row.
+
+    Args:
+        logits: (N, C).
+        gt_classes: (N,).
+        smoothing: (N,) epsilon of each row.
+        prior: (C,) the distribution u, summing to 1.
+
+    Returns:
+        (N,).
+    """
+    log_sum = logits.logsumexp(dim=1)
+    target = logits.gather(1, gt_classes.unsqueeze(1)).squeeze(1)
+    return log_sum - (1 - smoothing) * target - smoothing * (logits @ prior.to(logits.dtype))
+
+
+@register_loss("label_smoothing")
+class LabelSmoothing(SoftmaxLoss):
+    """L = (1/N) sum_i -sum_k q_ik log softmax(z_i)_k over K+1 columns, background being a class like any other.
+
+    Args:
+        num_classes: K.
+        instance_counts: K training instances per class; only for prior "frequency".
+        smoothing: epsilon.
+        prior: u is "uniform", or follows the "frequency" of the foreground classes; background keeps 1 / (K+1).
+        smooth_background: False gives background RoIs hard targets. Smoothed, each foreground class receives
+            epsilon / (K+1) on every background RoI: a floor under the scores, above LVIS's threshold for small K.
+
+    Raises:
+        LtDetError: epsilon outside [0, 1), an unknown prior.
+    """
+
+    statistics = ("instance_counts",)
+    prior: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        instance_counts: Counts | None = None,
+        smoothing: float = 0.1,
+        prior: Literal["uniform", "frequency"] = "uniform",
+        smooth_background: bool = True,
+    ) -> None:
+        super().__init__(num_classes)
+        if not 0 <= smoothing < 1:
+            raise LtDetError(f"LABEL_SMOOTHING.SMOOTHING must lie in [0, 1), but is {smoothing}; 0.1 is usual.")
+        if prior not in ("uniform", "frequency"):
+            raise LtDetError(f"LABEL_SMOOTHING.PRIOR is '{prior}'; write uniform or frequency.")
+        self.smoothing = smoothing
+        self.smooth_background = smooth_background
+        distribution = torch.full((num_classes + 1,), 1.0 / (num_classes + 1), dtype=torch.float64)
+        if prior == "frequency":
+            if instance_counts is None:
+                self.missing_statistics = "LabelSmoothing with prior 'frequency' was built without instance_counts."
+            else:
+                counts = checked_counts(instance_counts, num_classes, "LabelSmoothing")
+                share = num_classes / (num_classes + 1)
+                distribution = with_background(share * counts / counts.sum(), 1.0 / (num_classes + 1))
+        self.register_buffer("prior", distribution, persistent=False)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> LabelSmoothing:
+        if hyperparameters.get("prior") == "frequency":
+            hyperparameters["instance_counts"] = stats.training_counts("instances")
+        return cls(stats.num_classes, **hyperparameters)
+
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
+        logits = at_least_float32(logits)
+        smoothing = torch.full_like(gt_classes, self.smoothing, dtype=logits.dtype)
+        if not self.smooth_background:
+            smoothing = smoothing * (gt_classes < self.num_classes)
+        rows = smoothed_cross_entropy(logits, gt_classes, smoothing, self.prior)
+        return divide_by_rois(rows.sum(), len(gt_classes))
