@@ -16,8 +16,11 @@ from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
+
+_MOMENTUM = 0.99  # of the running means: about the last hundred iterations
 
 
 def influence(logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
@@ -45,8 +48,9 @@ class InfluenceBalanced(SoftmaxLoss):
         num_classes: K.
         instance_counts: K training instances per class; None for a model that only predicts.
         start: share of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
-        alpha: scales the loss of phase 2; the authors' 1000 suits their features, not every detector's: choose it so
-            that the value of the loss stays where it was.
+        alpha: scales the loss of phase 2. None measures it in phase 1, so that the value of the loss stays where it
+            was: the mean of CE over that of lambda CE / (influence + eps), both running. The authors' 1000 suits
+            their features, not a detector's.
         epsilon: keeps the factor finite.
         focal_gamma: None for plain cross-entropy; the authors' focal variant has 1.
         detach_factor: True holds the whole factor constant; gradients of hard and easy samples then differ far more.
@@ -59,6 +63,7 @@ class InfluenceBalanced(SoftmaxLoss):
     uses_features = True
     statistics = ("instance_counts",)
     class_weight: Tensor
+    phase1_means: Tensor
 
     def __init__(
         self,
@@ -66,7 +71,7 @@ class InfluenceBalanced(SoftmaxLoss):
         *,
         instance_counts: Counts | None = None,
         start: float = 0.5,
-        alpha: float = 1000.0,
+        alpha: float | None = None,
         epsilon: float = 1e-3,
         focal_gamma: float | None = None,
         detach_factor: bool = False,
@@ -75,8 +80,10 @@ class InfluenceBalanced(SoftmaxLoss):
         super().__init__(num_classes)
         if not 0 <= start <= 1:
             raise LtDetError(f"IB.START is a share of the training between 0 and 1, but is {start}; 0.5 is usual.")
-        if alpha <= 0 or epsilon <= 0:
+        if (alpha is not None and alpha <= 0) or epsilon <= 0:
             raise LtDetError(f"IB.ALPHA and IB.EPSILON must be above 0, but are {alpha} and {epsilon}.")
+        if alpha is None and start == 0:
+            raise LtDetError("IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA or a later start.")
         if focal_gamma is not None and focal_gamma < 0:
             raise LtDetError(f"IB.FOCAL_GAMMA must be at least 0, but is {focal_gamma}; 1 is usual, None is off.")
         self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
@@ -88,6 +95,8 @@ class InfluenceBalanced(SoftmaxLoss):
             inverse = 1 / checked_counts(instance_counts, num_classes, "InfluenceBalanced")
             weight = inverse * (num_classes / inverse.sum())
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
+        # Running means of phase 1: of CE, and of lambda CE / (influence + eps). Their sums over processes do as well.
+        self.register_buffer("phase1_means", torch.zeros(2))
 
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> InfluenceBalanced:
@@ -95,21 +104,30 @@ class InfluenceBalanced(SoftmaxLoss):
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
-        logits = at_least_float32(logits)
+        if features is None:
+            raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
+        logits, features = at_least_float32(logits), at_least_float32(features)
         rows = F.cross_entropy(logits, gt_classes, reduction="none")
         if self.progress >= self.start:
-            if features is None:
-                raise LtDetError(
-                    "IB needs the classifier's input; call the loss with features (LongTailPredictor does)."
-                )
-            rows = self._balanced(rows, logits, gt_classes, at_least_float32(features))
+            alpha = self.phase1_means[0] / self.phase1_means[1] if self.alpha is None else self.alpha
+            rows = alpha * self._balanced(rows, logits, gt_classes, features)
+        elif self.training and self.alpha is None and len(rows):
+            self._measure(rows, logits, gt_classes, features)
         return divide_by_rois(rows.sum(), len(gt_classes))
 
     def _balanced(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
+        """(N,) lambda CE / (influence + eps)."""
         rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
         if self.focal_gamma is not None:
             # e^-c is the probability only without weights; so it stands in the authors' code.
             rows = (1 - torch.exp(-rows)) ** self.focal_gamma * rows
         features = features.detach() if self.detach_features else features
-        factor = self.alpha / (influence(logits, gt_classes, features) + self.epsilon)
+        factor = 1 / (influence(logits, gt_classes, features) + self.epsilon)
         return rows * (factor.detach() if self.detach_factor else factor)
+
+    @torch.no_grad()
+    def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
+        balanced = self._balanced(rows, logits, gt_classes, features)
+        means = sum_over_processes(torch.stack([rows.mean(), balanced.mean()])).to(self.phase1_means.dtype)
+        momentum = _MOMENTUM if self.phase1_means.any() else 0.0
+        self.phase1_means.mul_(momentum).add_(means, alpha=1 - momentum)
