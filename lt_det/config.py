@@ -6,6 +6,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, loss_class
 
 
@@ -19,6 +20,12 @@ def add_lt_config(cfg: Any) -> None:
     # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
+
+    # Deferred re-weighting by class, with a loss that has one value per RoI (the softmax family).
+    cfg.MODEL.LONG_TAIL.REWEIGHTING = node()
+    # "never", "first_lr_step", a share of the training (up to 1), or an iteration.
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.START = "never"
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA = 0.9999
 
     # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
     cfg.MODEL.LONG_TAIL.LOSS = node()
@@ -37,6 +44,29 @@ def add_lt_config(cfg: Any) -> None:
     cfg.TEST.BUCKETS.NAMES = []  # empty: rare, common, frequent for two edges, else the ranges
     cfg.TEST.BUCKETS.EQUAL_GROUPS = 0  # above 0: that many groups of equally many classes, instead of edges
     cfg.TEST.BUCKETS.MAP = ""  # json {class name: bucket name}, instead of edges
+
+
+def reweighting_start(cfg: Any) -> float | None:
+    """Share of the training at which re-weighting begins, or None for never.
+
+    Raises:
+        LtDetError: REWEIGHTING.START is no such point of the training.
+    """
+    start, max_iter = str(cfg.MODEL.LONG_TAIL.REWEIGHTING.START), cfg.SOLVER.MAX_ITER
+    if start == "never":
+        return None
+    if start == "first_lr_step":
+        return min(min(cfg.SOLVER.STEPS, default=max_iter) / max_iter, 1.0)
+    try:
+        point = float(start)
+    except ValueError:
+        point = -1.0
+    if not 0 <= point <= max_iter:
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.REWEIGHTING.START is {start}; write never, first_lr_step, a share of the training up to "
+            f"1, or an iteration up to SOLVER.MAX_ITER ({max_iter})."
+        )
+    return point if point <= 1 else point / max_iter
 
 
 def loss_hyperparameters(cfg: Any) -> dict[str, Any]:

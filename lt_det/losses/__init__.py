@@ -19,6 +19,7 @@ from lt_det.losses.registry import (
     register_loss,
     require_statistics,
 )
+from lt_det.losses.reweighting import DeferredReweighting
 from lt_det.losses.seesaw import Seesaw
 from lt_det.losses.seql import SoftmaxEQL
 from lt_det.losses.sigmoid import SigmoidCrossEntropy
@@ -31,6 +32,7 @@ __all__ = [
     "LOSSES",
     "ClassBalanced",
     "ClassificationLoss",
+    "DeferredReweighting",
     "EQLv2",
     "Federated",
     "InfluenceBalanced",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -93,4 +93,4 @@ class LabelSmoothing(SoftmaxLoss):
         if not self.smooth_background:
             smoothing = smoothing * (gt_classes < self.num_classes)
         rows = smoothed_cross_entropy(logits, gt_classes, smoothing, self.prior)
-        return divide_by_rois(rows.sum(), len(gt_classes))
+        return self.mean_of_rows(rows, gt_classes)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, checked_counts, effective_number_weights, with_background
+from lt_det.losses.base import at_least_float32
+from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
@@ -28,23 +28,19 @@ def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
 
 @register_loss("ldam")
 class LDAM(SoftmaxLoss):
-    """L = (1/N) sum_i w_{y_i} CE(s (z_i - m_{y_i} t_i), y_i), z cosines, m_background = 0.
+    """L = (1/N) sum_i CE(s (z_i - m_{y_i} t_i), y_i), z cosines, m_background = 0.
 
-    From `reweighting_start` on, a share of the training, w are class-balanced weights (deferred re-weighting, DRW);
-    before it, and for background, w = 1. The scale s is part of the score too: a detector thresholds probabilities,
-    and softmax over bare cosines is flat.
+    The paper combines it with `DeferredReweighting`. The scale s is part of the score too: a detector thresholds
+    probabilities, and softmax over bare cosines is flat.
 
     Args:
         num_classes: K.
         instance_counts: K training instances per class; None for a model that only predicts.
         max_margin: margin of the rarest class; 0.5, with 0.3 advised for more than a thousand classes.
         scale: s.
-        reweighting_start: share of the training after which rows are weighed; 1 is never. The authors' 160 of 200
-            epochs are 0.8.
-        reweighting_beta: beta of the class-balanced weights.
 
     Raises:
-        LtDetError: a margin below 0, a scale of 0 or below, a start outside [0, 1], counts that do not fit.
+        LtDetError: a margin below 0, a scale of 0 or below, counts that do not fit.
     """
 
     default_classifier = "cosine"
@@ -52,7 +48,6 @@ class LDAM(SoftmaxLoss):
     cosine_bias = False
     statistics = ("instance_counts",)
     margin: Tensor
-    class_weight: Tensor
 
     def __init__(
         self,
@@ -61,8 +56,6 @@ class LDAM(SoftmaxLoss):
         instance_counts: Counts | None = None,
         max_margin: float = 0.5,
         scale: float = 30.0,
-        reweighting_start: float = 1.0,
-        reweighting_beta: float = 0.9999,
     ) -> None:
         super().__init__(num_classes)
         if max_margin < 0 or scale <= 0:
@@ -70,40 +63,26 @@ class LDAM(SoftmaxLoss):
                 f"LDAM.MAX_MARGIN must be at least 0 and LDAM.SCALE above 0, but they are {max_margin} and {scale}; "
                 "0.5 and 30 are usual."
             )
-        if not 0 <= reweighting_start <= 1:
-            raise LtDetError(
-                f"LDAM.REWEIGHTING_START is a share of the training between 0 and 1, but is {reweighting_start}."
-            )
         self.scale = scale
-        self.reweighting_start = reweighting_start
         margin = torch.zeros(num_classes, dtype=torch.float64)
-        weight = torch.ones(num_classes, dtype=torch.float64)
         if instance_counts is None:
             self.missing_statistics = "LDAM was built without instance_counts."
         else:
             counts = checked_counts(instance_counts, num_classes, "LDAM")
             margin = ldam_margins(counts, max_margin)
-            weight = effective_number_weights(counts, reweighting_beta)
         self.register_buffer("margin", with_background(margin, 0.0), persistent=False)
-        self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
 
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> LDAM:
         return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
-    def row_losses(self, logits: Tensor, gt_classes: Tensor) -> Tensor:
-        """(N,) losses before weights."""
+    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        self.require_statistics()
         logits = at_least_float32(logits)
         target = F.one_hot(gt_classes, self.num_logits).to(logits.dtype)
         margins = self.margin.to(logits.dtype)[gt_classes].unsqueeze(1) * target
-        return F.cross_entropy(self.scale * (logits - margins), gt_classes, reduction="none")
-
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        rows = self.row_losses(logits, gt_classes)
-        if self.progress >= self.reweighting_start < 1:
-            rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
-        return divide_by_rois(rows.sum(), len(gt_classes))
+        rows = F.cross_entropy(self.scale * (logits - margins), gt_classes, reduction="none")
+        return self.mean_of_rows(rows, gt_classes)
 
     def scores(self, logits: Tensor) -> Tensor:
         return super().scores(self.scale * at_least_float32(logits))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -64,5 +64,5 @@ class LogitAdjustment(SoftmaxLoss):
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
         logits = at_least_float32(logits)
-        total = F.cross_entropy(logits + self.adjustment.to(logits.dtype), gt_classes, reduction="sum")
-        return divide_by_rois(total, len(gt_classes))
+        rows = F.cross_entropy(logits + self.adjustment.to(logits.dtype), gt_classes, reduction="none")
+        return self.mean_of_rows(rows, gt_classes)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss
@@ -90,4 +90,4 @@ class SoftmaxEQL(SoftmaxLoss):
         foreground = (gt_classes < self.num_classes).unsqueeze(1)
         beta = torch.rand(logits.shape, device=logits.device) < self.gamma
         rows = equalized_cross_entropy(logits, gt_classes, beta & foreground & self.is_tail)
-        return divide_by_rois(rows.sum(), len(gt_classes))
+        return self.mean_of_rows(rows, gt_classes)

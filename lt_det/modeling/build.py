@@ -8,7 +8,8 @@ from typing import Any
 
 from lt_det.data.training_stats import training_stats
 from lt_det.errors import LtDetError
-from lt_det.losses import ClassificationLoss, build_loss, build_loss_without_stats, loss_class
+from lt_det.losses import ClassificationLoss, DeferredReweighting, build_loss, build_loss_without_stats, loss_class
+from lt_det.losses.softmax import SoftmaxLoss
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ def build_loss_for_data(
     *,
     class_stats: str = "",
     cache_dir: str = "",
+    reweighting_start: float | None = None,
+    reweighting_beta: float = 0.9999,
     **hyperparameters: Any,
 ) -> ClassificationLoss:
     """Build a loss by name for registered training sets; what yaml configs and LazyConfigs both call.
@@ -30,12 +33,19 @@ def build_loss_for_data(
         name: a registered loss.
         num_classes: K.
         datasets, class_stats, cache_dir: see `training_stats`.
+        reweighting_start, reweighting_beta: see `DeferredReweighting`; None: no re-weighting.
         hyperparameters: of the loss.
 
     Raises:
         LtDetError: unknown loss or hyper-parameter, or counts of another number of classes.
     """
-    if not loss_class(name).statistics:
+    reweighted = reweighting_start is not None
+    if reweighted and not issubclass(loss_class(name), SoftmaxLoss):
+        raise LtDetError(
+            f"REWEIGHTING goes with losses that have one value per RoI, the softmax family, and '{name}' has not; "
+            "set MODEL.LONG_TAIL.REWEIGHTING.START to never."
+        )
+    if not loss_class(name).statistics and not reweighted:
         return build_loss_without_stats(name, num_classes, **hyperparameters)
     try:
         stats = training_stats(datasets, class_stats=class_stats, cache_dir=cache_dir)
@@ -43,4 +53,8 @@ def build_loss_for_data(
         logger.warning("The %s loss is built for testing only: %s", name, error)
         return build_loss_without_stats(name, num_classes, reason=str(error), **hyperparameters)
     stats.check_num_classes(num_classes)
-    return build_loss(name, stats, **hyperparameters)
+    loss = build_loss(name, stats, **hyperparameters)
+    if isinstance(loss, SoftmaxLoss) and reweighting_start is not None:
+        counts = stats.training_counts("instances")
+        loss.reweighting = DeferredReweighting(counts, start=reweighting_start, beta=reweighting_beta)
+    return loss

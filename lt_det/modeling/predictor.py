@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from lt_det.config import loss_hyperparameters
+from lt_det.config import loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier
 from lt_det.losses import ClassificationLoss
@@ -100,6 +100,8 @@ class LongTailPredictor(FastRCNNOutputLayers):
             cfg.DATASETS.TRAIN,
             class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS,
             cache_dir=cfg.OUTPUT_DIR,
+            reweighting_start=reweighting_start(cfg),
+            reweighting_beta=cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA,
             **loss_hyperparameters(cfg),
         )
         return arguments

@@ -17,6 +17,7 @@ from lt_det.losses import (
     EQL,
     LDAM,
     ClassBalanced,
+    DeferredReweighting,
     EQLv2,
     Federated,
     InfluenceBalanced,
@@ -186,14 +187,14 @@ def test_ldam(name):
         instance_counts=counts,
         max_margin=hyper["max_m"],
         scale=hyper["s"],
-        reweighting_start=0.8 if drw else 1.0,
-        reweighting_beta=hyper["beta"] or 0.0,
     )
+    if drw:
+        loss.reweighting = DeferredReweighting(counts, start=0.8, beta=hyper["beta"])
     loss.progress = 0.9
     torch.testing.assert_close(loss.margin[:-1], tensor(hyper["margins"]), rtol=1e-10, atol=0)
     labels = torch.tensor(fixture["inputs"]["labels"])
     # The authors divide by the sum of the rows' weights, we by N.
-    factor = len(labels) / loss.class_weight[labels].sum().item() if drw else 1.0
+    factor = len(labels) / loss.reweighting.class_weight[labels].sum().item() if drw else 1.0
     check_classification(loss, fixture, rel=1e-9, factor=factor)
 
 
