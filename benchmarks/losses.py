@@ -61,32 +61,39 @@ def main():
     torch.set_num_threads(1)
     counts = np.geomspace(1, 50_000, args.classes).astype(np.int64)
     stats = ClassStats(tuple(map(str, range(args.classes))), counts, counts, 100_000, "benchmark")
-    logits = torch.randn(args.rois, args.classes + 1, device=args.device, requires_grad=True)
     labels = torch.randint(0, args.classes, (args.rois,), device=args.device)
     labels[torch.rand(args.rois, device=args.device) < 0.75] = args.classes
     targets = F.one_hot(labels, args.classes + 1).float()
+    features = torch.rand(args.rois, 1024, device=args.device)
 
+    def random_logits(columns):
+        return torch.randn(args.rois, columns, device=args.device, requires_grad=True)
+
+    logits = random_logits(args.classes + 1)
     steps = {
-        "F.cross_entropy": lambda: F.cross_entropy(logits, labels),
-        "F.binary_cross_entropy_with_logits": lambda: F.binary_cross_entropy_with_logits(logits, targets),
+        "F.cross_entropy": (logits, lambda z: F.cross_entropy(z, labels)),
+        "F.binary_cross_entropy_with_logits": (logits, lambda z: F.binary_cross_entropy_with_logits(z, targets)),
     }
     for name in LOSSES:
         loss = build_loss(name, stats).to(args.device)
-        steps[name] = lambda loss=loss: loss(logits, labels)
+        loss.progress = 1.0  # the last phase, where a loss has several
+        if name == "ib":
+            loss.alpha = 1.0
+        steps[name] = (random_logits(loss.num_logits), lambda z, loss=loss: loss(z, labels, features))
 
-    def step_of(forward):
+    def step_of(z, forward):
         def step():
-            logits.grad = None
-            forward().backward()
+            z.grad = None
+            forward(z).backward()
 
         return step
 
     seconds, memory = {}, {}
-    for name, forward in steps.items():
-        step = step_of(forward)
+    for name, (z, forward) in steps.items():
+        step = step_of(z, forward)
         step()  # warm up
         seconds[name] = median_seconds(step, args.device, args.repeats)
-        memory[name] = peak_bytes(step, args.device) / (logits.numel() * logits.element_size())
+        memory[name] = peak_bytes(step, args.device) / (z.numel() * z.element_size())
 
     stock = list(steps)[:2]
     table = Table(title=f"{args.rois} x {args.classes + 1} logits, forward + backward, {args.device}, one thread")

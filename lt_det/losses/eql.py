@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.class_stats import ClassStats
@@ -17,7 +16,8 @@ from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss, one_hot_foreground
+from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 # Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
 # images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.
@@ -61,26 +61,11 @@ def tail_classes(
     return counts / max(num_images, 1) < frequency_threshold
 
 
-def eql_weight(gt_classes: Tensor, is_tail: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """w = 1 - E(r) F(k) (1 - t): tail classes are not pushed down by RoIs of other foreground classes (eq. 3, 6).
-
-    Args:
-        gt_classes: (N,) labels, K for background. E(r) = 1 for foreground RoIs r.
-        is_tail: (K,) bool, F(k).
-
-    Returns:
-        (N, K) of ones and zeros.
-    """
-    num_classes = len(is_tail)
-    foreground = (gt_classes < num_classes).unsqueeze(1)
-    is_target = one_hot_foreground(gt_classes, num_classes, torch.bool)
-    return (~(foreground & is_tail & ~is_target)).to(dtype)
-
-
 @register_loss("eql")
 class EQL(SigmoidLoss):
-    """L = (1/N) sum_r sum_k w_rk BCE(z_rk, t_rk), with w from `eql_weight` and F(k) = 1 if f_k < lambda.
+    """L = (1/N) sum_r sum_k w_rk BCE(z_rk, t_rk), w_rk = 1 - E(r) F(k) (1 - t_rk) (eq. 3, 6).
 
+    E(r) = 1 for foreground RoIs, F(k) = 1 if f_k < lambda: tail classes are not pushed down by RoIs of other classes.
     f_k is the share of the annotated training images that hold class k. Background RoIs keep suppressing tail
     classes: without that exemption detectors fire on background.
 
@@ -123,10 +108,9 @@ class EQL(SigmoidLoss):
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
-        logits = at_least_float32(logits)[:, : self.num_classes]
-        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
-        weight = eql_weight(gt_classes, self.is_tail, logits.dtype)
-        total = F.binary_cross_entropy_with_logits(logits, targets, weight=weight, reduction="sum")
+        logits = at_least_float32(logits)
+        spared = (~self.is_tail).to(logits.dtype)
+        total = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=spared)
         return divide_by_rois(total, len(gt_classes))
 
     def extra_repr(self) -> str:

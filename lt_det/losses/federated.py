@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.class_stats import ClassStats
@@ -17,7 +16,8 @@ from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
 from lt_det.losses.class_weights import Counts, checked_counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss, one_hot_foreground
+from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 
 def sample_classes(gt_classes: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:
@@ -94,7 +94,7 @@ class Federated(SigmoidLoss):
 
     def loss_on(self, sampled: Tensor, logits: Tensor, gt_classes: Tensor) -> Tensor:
         """The loss on given classes, (K,) bool."""
-        logits = at_least_float32(logits)[:, : self.num_classes]
-        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
-        terms = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return divide_by_rois((terms * sampled).sum(), len(gt_classes))
+        logits = at_least_float32(logits)
+        kept = sampled.to(logits.dtype)  # every label of the batch is among them
+        total = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=kept, background=kept)
+        return divide_by_rois(total, len(gt_classes))

@@ -11,6 +11,7 @@ from torch import Tensor
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
 from lt_det.losses.registry import register_loss
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 
 class SigmoidLoss(ClassificationLoss):
@@ -61,7 +62,5 @@ class SigmoidCrossEntropy(SigmoidLoss):
         super().__init__(num_classes, prior_prob=prior_prob)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)[:, : self.num_classes]
-        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
-        total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        total = weighted_sigmoid_cross_entropy(at_least_float32(logits), gt_classes)
         return divide_by_rois(total, len(gt_classes))
