@@ -66,8 +66,9 @@ def main():
     targets = F.one_hot(labels, args.classes + 1).float()
     features = torch.rand(args.rois, 1024, device=args.device)
 
-    def random_logits(columns):
-        return torch.randn(args.rois, columns, device=args.device, requires_grad=True)
+    def random_logits(columns, cosines=False):
+        z = torch.randn(args.rois, columns, device=args.device)
+        return (z.clamp(-1, 1) if cosines else z).requires_grad_()
 
     logits = random_logits(args.classes + 1)
     steps = {
@@ -79,7 +80,10 @@ def main():
         loss.progress = 1.0  # the last phase, where a loss has several
         if name == "ib":
             loss.alpha = 1.0
-        steps[name] = (random_logits(loss.num_logits), lambda z, loss=loss: loss(z, labels, features))
+        steps[name] = (
+            random_logits(loss.num_logits, cosines=loss.cosine_scale == 1),
+            lambda z, loss=loss: loss(z, labels, features),
+        )
 
     def step_of(z, forward):
         def step():

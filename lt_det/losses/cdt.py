@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
@@ -74,12 +74,10 @@ class CDT(SoftmaxLoss):
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
-        rows = F.cross_entropy(self._tempered(logits), gt_classes, reduction="none")
+        logits = at_least_float32(logits)
+        rows = affine_cross_entropy(logits, gt_classes, scale=1 / self.temperature.to(logits.dtype))
         return self.mean_of_rows(rows, gt_classes)
 
-    def _tempered(self, logits: Tensor) -> Tensor:
-        logits = at_least_float32(logits)
-        return logits / self.temperature.to(logits.dtype)
-
     def scores(self, logits: Tensor) -> Tensor:
-        return super().scores(self._tempered(logits) if self.test_temperature else logits)
+        logits = at_least_float32(logits)
+        return super().scores(logits / self.temperature.to(logits.dtype) if self.test_temperature else logits)

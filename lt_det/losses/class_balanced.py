@@ -16,10 +16,11 @@ from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
 from lt_det.losses.class_weights import Counts, checked_counts, effective_number_weights, with_background
-from lt_det.losses.focal import focal_terms
+from lt_det.losses.focal import number_to_divide_by
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss, one_hot_foreground
+from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss
 from lt_det.losses.softmax import SoftmaxCrossEntropy
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 
 @register_loss("class_balanced")
@@ -88,11 +89,9 @@ class ClassBalanced(ClassificationLoss):
             if self.divide_by_weights:
                 return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
             return divide_by_rois(total, len(gt_classes))
-        logits = logits[:, : self.num_classes]
-        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
-        terms = focal_terms(logits, targets, self.gamma if self.base == "focal" else 0.0, alpha=None)
-        foreground = (gt_classes < self.num_classes).sum().clamp(min=1)
-        return (weight * terms.sum(dim=1)).sum() / foreground
+        gamma = self.gamma if self.base == "focal" else 0.0
+        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, rows=weight, gamma=gamma)
+        return total / number_to_divide_by("foreground", gt_classes, self.num_classes)
 
     def scores(self, logits: Tensor) -> Tensor:
         return self.parent.scores(logits)

@@ -110,7 +110,7 @@ class EQL(SigmoidLoss):
         self.require_statistics()
         logits = at_least_float32(logits)
         spared = (~self.is_tail).to(logits.dtype)
-        total = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=spared)
+        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=spared)
         return divide_by_rois(total, len(gt_classes))
 
     def extra_repr(self) -> str:

@@ -7,7 +7,6 @@ https://arxiv.org/abs/2012.08548. Checked against https://github.com/tztztztztz/
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
@@ -15,6 +14,7 @@ from lt_det.losses.base import at_least_float32, divide_by_rois
 from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 # The ratio before the first batch: large, so that all weights start at 1.
 _RATIO_AT_START = 100.0
@@ -67,28 +67,28 @@ class EQLv2(SigmoidLoss):
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = at_least_float32(logits)
-        targets = F.one_hot(gt_classes, self.num_logits).to(logits.dtype)
-        weight = self._weights(targets)
-        total = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).sum()
+        q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(logits.dtype)
+        one = q.new_ones(1)
+        negative, positive = torch.cat([q, one]), torch.cat([1 + self.alpha * (1 - q), one])
+        total, gradient = weighted_sigmoid_cross_entropy(
+            logits,
+            gt_classes,
+            columns=self.num_logits,
+            foreground=negative,
+            background=negative,
+            positive=positive,
+        )
         if self.training:
-            self._collect(logits.detach(), targets, weight)
+            self._collect(gradient, gt_classes)
         return divide_by_rois(total, len(gt_classes))
 
-    def _weights(self, targets: Tensor) -> Tensor:
-        """(N, K+1) weights from the sums before this batch."""
-        q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(targets.dtype)
-        negative = torch.cat([q, q.new_ones(1)])
-        positive = torch.cat([1 + self.alpha * (1 - q), q.new_ones(1)])
-        return torch.where(targets > 0, positive, negative)
-
     @torch.no_grad()
-    def _collect(self, logits: Tensor, targets: Tensor, weight: Tensor) -> None:
-        """Add this batch's weighted gradients |dL/dz| (before the division by N)."""
-        gradient = (weight * (logits.sigmoid() - targets).abs())[:, : self.num_classes]
-        is_target = targets[:, : self.num_classes] > 0
-        positive = (gradient * is_target).sum(dim=0)
-        negative = (gradient * ~is_target).sum(dim=0)
-        both = sum_over_processes(torch.stack([positive, negative]))
+    def _collect(self, gradient: Tensor, gt_classes: Tensor) -> None:
+        """Add this batch's weighted gradients |dL/dz|, before the division by N."""
+        own = gradient.gather(1, gt_classes.unsqueeze(1)).squeeze(1)  # all below 0; the other gradients are above
+        positive = gradient.new_zeros(self.num_logits).index_add_(0, gt_classes, -own)
+        negative = gradient.sum(dim=0) + positive
+        both = sum_over_processes(torch.stack([positive, negative])[:, : self.num_classes].contiguous())
         self.positive_gradient += both[0]
         self.negative_gradient += both[1]
 

@@ -96,5 +96,5 @@ class Federated(SigmoidLoss):
         """The loss on given classes, (K,) bool."""
         logits = at_least_float32(logits)
         kept = sampled.to(logits.dtype)  # every label of the batch is among them
-        total = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=kept, background=kept)
+        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=kept, background=kept)
         return divide_by_rois(total, len(gt_classes))

@@ -7,36 +7,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss, one_hot_foreground
+from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 DivideBy = Literal["foreground", "rois"]
-
-
-def focal_terms(logits: Tensor, targets: Tensor, gamma: float, alpha: float | None) -> Tensor:
-    """alpha_t (1 - p_t)^gamma BCE(z, t), element by element (eq. 5).
-
-    (1 - p_t)^gamma is taken as exp(gamma log(1 - p_t)): the power itself has an infinite derivative at saturation
-    where gamma is below 1, and a nan gradient.
-
-    Args:
-        logits, targets: (N, K).
-        gamma: focusing, at least 0.
-        alpha: weight of positives, 1 - alpha of negatives; None: no weights.
-    """
-    signed = torch.where(targets > 0, logits, -logits)  # p_t = sigmoid(signed)
-    terms = -F.logsigmoid(signed)
-    if gamma > 0:
-        terms = terms * torch.exp(gamma * F.logsigmoid(-signed))
-    if alpha is not None:
-        terms = terms * torch.where(targets > 0, alpha, 1 - alpha)
-    return terms
 
 
 def number_to_divide_by(divide_by: DivideBy, gt_classes: Tensor, num_classes: int) -> Tensor | int:
@@ -85,7 +64,12 @@ class SigmoidFocal(SigmoidLoss):
         self.alpha, self.gamma, self.divide_by = alpha, gamma, divide_by
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)[:, : self.num_classes]
-        targets = one_hot_foreground(gt_classes, self.num_classes, logits.dtype)
-        total = focal_terms(logits, targets, self.gamma, self.alpha).sum()
+        logits = at_least_float32(logits)
+        negative = positive = None
+        if self.alpha is not None:
+            positive = logits.new_full((self.num_classes,), self.alpha)
+            negative = 1 - positive
+        total, _ = weighted_sigmoid_cross_entropy(
+            logits, gt_classes, foreground=negative, background=negative, positive=positive, gamma=self.gamma
+        )
         return total / number_to_divide_by(self.divide_by, gt_classes, self.num_classes)

@@ -23,16 +23,16 @@ from lt_det.losses.softmax import SoftmaxLoss
 _MOMENTUM = 0.99  # of the running means: about the last hundred iterations
 
 
-def influence(logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
+def influence(cross_entropy: Tensor, features: Tensor) -> Tensor:
     """|| softmax(z) - t ||_1 || h ||_1: the influence of a sample on the last layer (eq. 8), per row.
 
+    The first norm is 2 (1 - p_y), so the cross-entropy -log p_y has it all.
+
     Args:
-        logits: (N, C).
-        gt_classes: (N,).
+        cross_entropy: (N,).
         features: (N, D), the last layer's input h.
     """
-    target = F.one_hot(gt_classes, logits.shape[1]).to(logits.dtype)
-    return (logits.softmax(dim=1) - target).abs().sum(dim=1) * features.abs().sum(dim=1)
+    return -2 * torch.expm1(-cross_entropy) * features.abs().sum(dim=1)
 
 
 @register_loss("ib")
@@ -110,24 +110,24 @@ class InfluenceBalanced(SoftmaxLoss):
         rows = F.cross_entropy(logits, gt_classes, reduction="none")
         if self.progress >= self.start:
             alpha = self.phase1_means[0] / self.phase1_means[1] if self.alpha is None else self.alpha
-            rows = alpha * self._balanced(rows, logits, gt_classes, features)
+            rows = alpha * self._balanced(rows, gt_classes, features)
         elif self.training and self.alpha is None and len(rows):
-            self._measure(rows, logits, gt_classes, features)
+            self._measure(rows, gt_classes, features)
         return divide_by_rois(rows.sum(), len(gt_classes))
 
-    def _balanced(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
+    def _balanced(self, rows: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
         """(N,) lambda CE / (influence + eps)."""
+        features = features.detach() if self.detach_features else features
+        factor = 1 / (influence(rows, features) + self.epsilon)
         rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
         if self.focal_gamma is not None:
             # e^-c is the probability only without weights; so it stands in the authors' code.
             rows = (1 - torch.exp(-rows)) ** self.focal_gamma * rows
-        features = features.detach() if self.detach_features else features
-        factor = 1 / (influence(logits, gt_classes, features) + self.epsilon)
         return rows * (factor.detach() if self.detach_factor else factor)
 
     @torch.no_grad()
-    def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
-        balanced = self._balanced(rows, logits, gt_classes, features)
+    def _measure(self, rows: Tensor, gt_classes: Tensor, features: Tensor) -> None:
+        balanced = self._balanced(rows, gt_classes, features)
         means = sum_over_processes(torch.stack([rows.mean(), balanced.mean()])).to(self.phase1_means.dtype)
         momentum = _MOMENTUM if self.phase1_means.any() else 0.0
         self.phase1_means.mul_(momentum).add_(means, alpha=1 - momentum)

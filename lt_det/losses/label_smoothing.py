@@ -12,27 +12,11 @@ from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
-
-
-def smoothed_cross_entropy(logits: Tensor, gt_classes: Tensor, smoothing: Tensor, prior: Tensor) -> Tensor:
-    """-sum_k q_k log softmax(z)_k with q = (1 - epsilon) t + epsilon u, per row.
-
-    Args:
-        logits: (N, C).
-        gt_classes: (N,).
-        smoothing: (N,) epsilon of each row.
-        prior: (C,) the distribution u, summing to 1.
-
-    Returns:
-        (N,).
-    """
-    log_sum = logits.logsumexp(dim=1)
-    target = logits.gather(1, gt_classes.unsqueeze(1)).squeeze(1)
-    return log_sum - (1 - smoothing) * target - smoothing * (logits @ prior.to(logits.dtype))
 
 
 @register_loss("label_smoothing")
@@ -92,5 +76,6 @@ class LabelSmoothing(SoftmaxLoss):
         smoothing = torch.full_like(gt_classes, self.smoothing, dtype=logits.dtype)
         if not self.smooth_background:
             smoothing = smoothing * (gt_classes < self.num_classes)
-        rows = smoothed_cross_entropy(logits, gt_classes, smoothing, self.prior)
+        prior = self.prior.to(logits.dtype)
+        rows = affine_cross_entropy(logits, gt_classes, smoothing=smoothing, prior=prior)
         return self.mean_of_rows(rows, gt_classes)

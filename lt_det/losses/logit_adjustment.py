@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.losses.registry import register_loss
@@ -64,5 +64,5 @@ class LogitAdjustment(SoftmaxLoss):
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
         logits = at_least_float32(logits)
-        rows = F.cross_entropy(logits + self.adjustment.to(logits.dtype), gt_classes, reduction="none")
+        rows = affine_cross_entropy(logits, gt_classes, shift=self.adjustment.to(logits.dtype))
         return self.mean_of_rows(rows, gt_classes)

@@ -87,7 +87,11 @@ class SoftmaxEQL(SoftmaxLoss):
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
         logits = at_least_float32(logits)
-        foreground = (gt_classes < self.num_classes).unsqueeze(1)
-        beta = torch.rand(logits.shape, device=logits.device) < self.gamma
-        rows = equalized_cross_entropy(logits, gt_classes, beta & foreground & self.is_tail)
+        rows = F.cross_entropy(logits, gt_classes, reduction="none")
+        foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
+        if self.gamma > 0 and len(foreground) and self.is_tail.any():  # only these rows and columns need a draw
+            chosen = logits[foreground]
+            ignored = torch.rand(chosen.shape, device=logits.device).lt_(self.gamma).bool() & self.is_tail
+            equalized = equalized_cross_entropy(chosen, gt_classes[foreground], ignored)
+            rows = rows.index_copy(0, foreground, equalized)
         return self.mean_of_rows(rows, gt_classes)

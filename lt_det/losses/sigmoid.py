@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
@@ -44,11 +43,6 @@ class SigmoidLoss(ClassificationLoss):
         return bias
 
 
-def one_hot_foreground(gt_classes: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
-    """(N,) labels to (N, K) targets; background, label K, is the all-zero row."""
-    return F.one_hot(gt_classes, num_classes + 1)[:, :num_classes].to(dtype)
-
-
 @register_loss("sigmoid")
 class SigmoidCrossEntropy(SigmoidLoss):
     """L = (1/N) sum_i sum_k BCE(z_ik, t_ik) over the K foreground classes.
@@ -62,5 +56,5 @@ class SigmoidCrossEntropy(SigmoidLoss):
         super().__init__(num_classes, prior_prob=prior_prob)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        total = weighted_sigmoid_cross_entropy(at_least_float32(logits), gt_classes)
+        total, _ = weighted_sigmoid_cross_entropy(at_least_float32(logits), gt_classes)
         return divide_by_rois(total, len(gt_classes))

@@ -1,7 +1,8 @@
-"""Sigmoid cross-entropy with weights, in one pass and with its gradient written out.
+"""Sigmoid cross-entropy with weights and focusing, its gradient written out.
 
 The plain form, `F.binary_cross_entropy_with_logits(z, one_hot, weight)`, holds targets, weights, terms and their
-gradients, each as large as the logits. Here the gradient is made in the forward pass and nothing else is kept.
+gradients, each as large as the logits. Here the gradient is made in the forward pass, a block of rows at a time, and
+nothing else is kept.
 """
 
 from __future__ import annotations
@@ -12,81 +13,154 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Rows per block: on the CPU their temporaries stay in the cache; on a GPU larger blocks keep it busy.
+_BLOCK = {"cpu": 256}
+_LARGE_BLOCK = 4096
+
 
 class _WeightedSigmoid(torch.autograd.Function):
-    """sum_ik w_ik BCE(z_ik, t_ik); the derivative is w (sigmoid(z) - t)."""
+    """See `weighted_sigmoid_cross_entropy`. Per element, with p = sigmoid(z) and m the focusing factor:
+
+    negative: m = p^gamma, term m softplus(z), derivative m (p + gamma (1 - p) softplus(z));
+    positive: m = (1 - p)^gamma, term m softplus(-z), derivative -m ((1 - p) + gamma p softplus(-z)).
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         logits: Tensor,
         gt_classes: Tensor,
+        columns: int,
         foreground: Tensor | None,
         background: Tensor | None,
-    ) -> Tensor:
-        num_classes = logits.shape[1] - 1
-        is_foreground = gt_classes < num_classes
-        rows = is_foreground.nonzero().squeeze(1)
-        labels = gt_classes[rows]
-        z = logits[:, :num_classes]
-        own = z[rows, labels]
-
-        # Every term as a negative, weighed by its row's kind; then the targets are put right.
-        terms = F.softplus(z)
-        per_row = _weighed_sum(terms, is_foreground, foreground, background)
-        own_weight = own.new_ones(len(rows)) if foreground is None else foreground[labels]
-        total = per_row.sum() - (own_weight * F.softplus(own)).sum() + F.softplus(-own).sum()
-        del terms
-
-        gradient = torch.empty_like(logits)
-        inner = gradient[:, :num_classes]
-        torch.sigmoid(z, out=inner) if inner.is_contiguous() else inner.copy_(z).sigmoid_()
-        if background is not None:
-            inner.mul_(background) if foreground is background else _scale_rows(inner, ~is_foreground, background)
-        if foreground is not None and foreground is not background:
-            _scale_rows(inner, is_foreground, foreground)
-        inner[rows, labels] = torch.sigmoid(own) - 1
-        gradient[:, num_classes] = 0
+        positive: Tensor | None,
+        rows: Tensor | None,
+        gamma: float,
+    ) -> tuple[Tensor, Tensor]:
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        gradient[:, columns:] = 0
+        total = logits.new_zeros(())
+        size = _BLOCK.get(logits.device.type, _LARGE_BLOCK)
+        for start in range(0, len(logits), size):
+            block = slice(start, start + size)
+            z, out, labels = logits[block, :columns], gradient[block, :columns], gt_classes[block]
+            weight = None if rows is None else rows[block]
+            total += _negatives(z, out, labels < columns, foreground, background, weight, gamma)
+            total += _positives(z, out, labels, columns, foreground, positive, weight, gamma)
         ctx.save_for_backward(gradient)
-        return total
+        ctx.set_materialize_grads(False)  # zeros for the second output would be as large as the logits
+        ctx.mark_non_differentiable(gradient)
+        return total, gradient
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, None, None, None
+        if grad_output is None:
+            return (None,) * 8
+        return gradient * grad_output, None, None, None, None, None, None, None
 
 
-def _weighed_sum(terms: Tensor, is_foreground: Tensor, foreground: Tensor | None, background: Tensor | None) -> Tensor:
-    """(N,) sums over the classes, each row with the column weights of its kind."""
-    plain = terms.new_ones(terms.shape[1])
-    columns = torch.stack([plain if w is None else w for w in (foreground, background)], dim=1)
-    both = terms @ columns
-    return torch.where(is_foreground, both[:, 0], both[:, 1])
+def _negatives(
+    z: Tensor,
+    out: Tensor,
+    is_foreground: Tensor,
+    foreground: Tensor | None,
+    background: Tensor | None,
+    rows: Tensor | None,
+    gamma: float,
+) -> Tensor:
+    """Every element as a negative: write derivatives to `out`, return the weighed sum."""
+    terms = F.softplus(z)
+    p = torch.sigmoid(z)
+    if gamma:
+        focus = p * p if gamma == 2 else p**gamma
+        # p + gamma (1 - p) softplus = p + s - p s with s = gamma softplus
+        scaled = terms * gamma
+        p = p.addcmul_(p, scaled, value=-1).add_(scaled).mul_(focus)
+        terms = terms.mul_(focus)
+    weights = _column_weights(z, is_foreground, foreground, background)
+    if weights is not None:
+        terms, p = terms.mul_(weights), p.mul_(weights)
+    if rows is not None:
+        p = p.mul_(rows.unsqueeze(1))
+    out.copy_(p)
+    per_row = terms.sum(dim=1)
+    return per_row.sum() if rows is None else per_row @ rows
 
 
-def _scale_rows(matrix: Tensor, chosen: Tensor, columns: Tensor) -> None:
-    """Multiply the chosen rows by column weights, in place."""
-    rows = chosen.nonzero().squeeze(1)
-    matrix[rows] = matrix[rows] * columns
+def _positives(
+    z: Tensor,
+    out: Tensor,
+    labels: Tensor,
+    columns: int,
+    foreground: Tensor | None,
+    positive: Tensor | None,
+    rows: Tensor | None,
+    gamma: float,
+) -> Tensor:
+    """Put the targets right: replace their derivative in `out`, return what their term changes in the sum."""
+    index = (labels < columns).nonzero().squeeze(1)
+    labels = labels[index]
+    own = z[index, labels]
+    p = torch.sigmoid(own)
+    q = torch.sigmoid(-own)
+    as_negative = F.softplus(own) * (p**gamma if gamma else 1.0)
+    if foreground is not None:
+        as_negative = as_negative * foreground[labels]
+    as_positive, slope = F.softplus(-own), -q
+    if gamma:
+        slope = slope - gamma * p * as_positive
+        as_positive, slope = as_positive * q**gamma, slope * q**gamma
+    if positive is not None:
+        as_positive, slope = as_positive * positive[labels], slope * positive[labels]
+    change = as_positive - as_negative
+    if rows is not None:
+        change, slope = change * rows[index], slope * rows[index]
+    out[index, labels] = slope
+    return change.sum()
+
+
+def _column_weights(
+    z: Tensor, is_foreground: Tensor, foreground: Tensor | None, background: Tensor | None
+) -> Tensor | None:
+    """Weights of the negative terms that broadcast to `z`, or None for all 1."""
+    if foreground is None and background is None:
+        return None
+    if foreground is background:
+        return foreground
+    ones = z.new_ones(z.shape[1])
+    pair = torch.stack([ones if w is None else w for w in (background, foreground)])
+    return pair[is_foreground.long()]
 
 
 def weighted_sigmoid_cross_entropy(
     logits: Tensor,
     gt_classes: Tensor,
     *,
+    columns: int | None = None,
     foreground: Tensor | None = None,
     background: Tensor | None = None,
-) -> Tensor:
-    """sum_i [ BCE(z_iy, 1) + sum_{k != y} w_k BCE(z_ik, 0) ] over the K foreground classes.
+    positive: Tensor | None = None,
+    rows: Tensor | None = None,
+    gamma: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """sum_i r_i [ a_y (1 - p_iy)^gamma BCE(z_iy, 1) + sum_{k != y} w_k p_ik^gamma BCE(z_ik, 0) ], p = sigmoid(z).
 
     Args:
-        logits: (N, K+1) float32 or float64; the last column takes no part and has gradient 0.
-        gt_classes: (N,), K for background, whose rows are all negative.
-        foreground, background: (K,) weights of the negative terms on foreground and on background rows; None: 1.
+        logits: (N, C) float32 or float64.
+        gt_classes: (N,); a label of `columns` or above has no positive term.
+        columns: how many of the C columns take part; the others have gradient 0. None: C - 1, all but background.
+        foreground, background: (columns,) weights w of the negative terms, on rows with and without a positive one.
+        positive: (columns,) weights a of the positive terms.
+        rows: (N,) weights r.
+        gamma: focusing; 0 for plain cross-entropy.
 
     Returns:
-        scalar.
+        The sum, and its derivative (N, C), which carries no gradient.
     """
-    loss: Tensor = _WeightedSigmoid.apply(logits, gt_classes, foreground, background)
-    return loss
+    columns = logits.shape[1] - 1 if columns is None else columns
+    result: tuple[Tensor, Tensor] = _WeightedSigmoid.apply(
+        logits, gt_classes, columns, foreground, background, positive, rows, gamma
+    )
+    return result

@@ -1,0 +1,81 @@
+"""Softmax cross-entropy of transformed logits, with no more memory than the plain one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _AffineCrossEntropy(torch.autograd.Function):
+    """See `affine_cross_entropy`; with s = softmax(u) the derivative by z is a (s - (1 - e) t - e prior)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        gt_classes: Tensor,
+        scale: Tensor | float | None,
+        shift: Tensor | None,
+        target_shift: Tensor | None,
+        smoothing: Tensor | None,
+        prior: Tensor | None,
+    ) -> Tensor:
+        u = logits
+        if scale is not None:
+            u = u * scale
+        if shift is not None:
+            u = u + shift if u is logits else u.add_(shift)
+        index = gt_classes.unsqueeze(1)
+        if target_shift is not None:
+            u = (u.clone() if u is logits else u).scatter_add_(1, index, target_shift.unsqueeze(1))
+        log_p = u.log_softmax(dim=1)
+        del u
+        rows = -log_p.gather(1, index).squeeze(1)
+        if smoothing is not None and prior is not None:
+            rows = (1 - smoothing) * rows - smoothing * (log_p @ prior)
+        ctx.scale = scale
+        ctx.save_for_backward(log_p, index, smoothing, prior)
+        return rows
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor | None, ...]:
+        log_p, index, smoothing, prior = ctx.saved_tensors
+        gradient = log_p.exp()
+        target = torch.ones_like(grad_rows) if smoothing is None else 1 - smoothing
+        gradient.scatter_add_(1, index, -target.unsqueeze(1))
+        if smoothing is not None:
+            gradient.addr_(smoothing, prior, alpha=-1)
+        gradient.mul_(grad_rows.unsqueeze(1))
+        if ctx.scale is not None:
+            gradient.mul_(ctx.scale)
+        return gradient, None, None, None, None, None, None
+
+
+def affine_cross_entropy(
+    logits: Tensor,
+    gt_classes: Tensor,
+    *,
+    scale: Tensor | float | None = None,
+    shift: Tensor | None = None,
+    target_shift: Tensor | None = None,
+    smoothing: Tensor | None = None,
+    prior: Tensor | None = None,
+) -> Tensor:
+    """-sum_k q_k log softmax(u)_k with u = a z + b + c t and q = (1 - e) t + e prior, per row.
+
+    Args:
+        logits: (N, C) z, float32 or float64.
+        gt_classes: (N,); t is its one-hot form.
+        scale: (C,) or a number, a.
+        shift: (C,) b.
+        target_shift: (N,) c, added to the target's logit.
+        smoothing, prior: (N,) e and (C,) a distribution; None: hard targets.
+
+    Returns:
+        (N,).
+    """
+    rows: Tensor = _AffineCrossEntropy.apply(logits, gt_classes, scale, shift, target_shift, smoothing, prior)
+    return rows
