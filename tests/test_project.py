@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lt_det.losses import LOSSES
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
 
@@ -126,6 +128,17 @@ def test_links_and_files_named_in_a_page_exist(page):
         assert (REPOSITORY / config).is_file(), config
 
 
-def test_every_config_stands_in_the_readme():
+def test_every_config_stands_in_the_docs():
+    text = README + (REPOSITORY / "docs" / "losses.md").read_text()
+    by_rule = {f"{data}_{name}.yaml" for data in ("lvis", "mini_lvis") for name in LOSSES}  # docs/losses.md says it
     for config in (REPOSITORY / "configs").glob("*.yaml"):
-        assert config.name in README
+        assert config.name in by_rule or config.name in text, config.name
+    assert all((REPOSITORY / "configs" / name).is_file() for name in by_rule)
+
+
+def test_every_loss_and_key_stands_in_the_docs():
+    text = (REPOSITORY / "docs" / "losses.md").read_text()
+    for name, loss in LOSSES.items():
+        assert f"\n## {name}\n" in text, name
+        for key in loss.hyperparameters():
+            assert f"`{name.upper()}.{key.upper()}`" in text, (name, key)
