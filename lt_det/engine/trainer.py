@@ -52,6 +52,11 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     f"{list(wanted)} here; it was trained with another NUM_CLASSES, loss or network: use its config."
                 )
             missing = [name for name in incompatible.missing_keys if name.startswith("roi_heads.")]
+            if missing and ".loss." in missing[0]:
+                raise LtDetError(
+                    f"The checkpoint {self._path} was trained with another loss ({missing[0]} is missing); "
+                    "use its config."
+                )
             if missing:
                 raise LtDetError(
                     f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "

@@ -243,7 +243,7 @@ class TestBadInput:
         assert "Override on the command line: Non-existent key: SOLVER.TYPO" in fails("SOLVER.TYPO", 1)
 
     def test_unknown_loss(self, fails):
-        assert "There is no loss 'eqlv9'; did you mean 'eql'?" in fails("MODEL.LONG_TAIL.LOSS.NAME", "eqlv9")
+        assert "There is no loss 'eqlv9'; did you mean 'eqlv2'?" in fails("MODEL.LONG_TAIL.LOSS.NAME", "eqlv9")
 
     def test_class_count(self, fails):
         assert "NUM_CLASSES is 62, but mini_lvis_train" in fails()
@@ -310,6 +310,19 @@ DATASETS:
         assert (
             "cls_score.weight is [13, 256] there and [63, 256] here; it was trained with another NUM_CLASSES" in error
         )
+
+    def test_checkpoint_of_another_loss(self, fails, trained):
+        weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
+        for loss, complaint in (("eqlv2", "was trained with another loss"), ("seesaw", "it was trained with another")):
+            assert complaint in fails("--eval-only", *SMALL, "MODEL.LONG_TAIL.LOSS.NAME", loss, *weights)
+
+    def test_loss_keys(self, fails):
+        loss = "MODEL.LONG_TAIL.LOSS"
+        balanced = [f"{loss}.NAME", "class_balanced", *SMALL]
+        assert "BETA must lie in [0, 1), but is 1.0" in fails(*balanced, f"{loss}.CLASS_BALANCED.BETA", "1.0")
+        assert "CLASS_BALANCED.BASE is 'relu'" in fails(*balanced, f"{loss}.CLASS_BALANCED.BASE", "relu")
+        assert "FOCAL.GAMMA must be at least 0" in fails(f"{loss}.NAME", "focal", *SMALL, f"{loss}.FOCAL.GAMMA", "-1.0")
+        assert "REWEIGHTING goes with" in fails(*SMALL, "MODEL.LONG_TAIL.REWEIGHTING.START", "first_lr_step")
 
     def test_checkpoint_without_box_head(self, fails, tmp_path):
         torch.save({"model": {"backbone.stem.weight": torch.zeros(24, 3, 3, 3)}}, tmp_path / "backbone.pth")
