@@ -60,7 +60,7 @@ model = L(GeneralizedRCNN)(
     input_format="BGR",
 )
 
-optimizer.lr = 0.04
+optimizer.lr = 0.02
 train.device = "cpu"
 train.max_iter = 1200
 train.eval_period = 600
@@ -68,4 +68,4 @@ train.checkpointer.period = 300
 train.clip_norm = 5.0
 train.seed = 0
 train.output_dir = "output/lazy_mini_lvis_eql"
-lr_multiplier = multi_step([840, 1080], train.max_iter, warmup_iters=100)
+lr_multiplier = multi_step([840, 1080], train.max_iter, warmup_iters=300)
