@@ -34,6 +34,7 @@ class StopOnInterrupt(HookBase):
         iteration = self.trainer.iter
         if comm.is_main_process():
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        comm.synchronize()  # the process that ends first takes the others with it: not before all is saved
         raise KeyboardInterrupt(
             f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume."
         )

@@ -138,7 +138,7 @@ from lt_det.engine.hooks import StopOnInterrupt
 
 class Saver:
     def save(self, name, iteration):
-        print("saved", name, flush=True)
+        os.write(1, f"saved {name}\\n".encode())
 
 class Trainer(TrainerBase):
     def run_step(self):
@@ -151,7 +151,7 @@ def main(args):
     try:
         trainer.train(0, 10)
     finally:
-        print("process", comm.get_rank(), "stopped at", trainer.iter, flush=True)
+        os.write(1, f"process {comm.get_rank()} stopped at {trainer.iter}\\n".encode())  # whole, in one piece
 
 if __name__ == "__main__":
     raise SystemExit(run(main, argument_parser().parse_args(["--num-gpus", "2", "--dist-url", "auto"])))
