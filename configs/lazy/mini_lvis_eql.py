@@ -60,12 +60,12 @@ model = L(GeneralizedRCNN)(
     input_format="BGR",
 )
 
-optimizer.lr = 0.02
+optimizer.lr = 0.04
 train.device = "cpu"
-train.max_iter = 1200
-train.eval_period = 600
-train.checkpointer.period = 300
-train.clip_norm = 5.0
+train.max_iter = 800
+train.eval_period = 400
+train.checkpointer.period = 200
+train.clip_norm = 1.0
 train.seed = 0
 train.output_dir = "output/lazy_mini_lvis_eql"
-lr_multiplier = multi_step([840, 1080], train.max_iter, warmup_iters=300)
+lr_multiplier = multi_step([560, 720], train.max_iter, warmup_iters=100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,13 @@ from torch import Tensor, nn
 
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.losses.class_weights import Counts, checked_counts
+
+_STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
+    "image_counts": lambda stats: stats.training_counts("images"),
+    "instance_counts": lambda stats: stats.training_counts("instances"),
+    "num_images": lambda stats: stats.num_images,
+}
 
 
 class ClassificationLoss(nn.Module):
@@ -22,7 +30,8 @@ class ClassificationLoss(nn.Module):
     Attributes:
         num_classes: K.
         default_classifier: "linear" or "cosine", the layer the loss was published with.
-        statistics: constructor arguments that come from the training set and not from a config.
+        statistics: constructor arguments that come from the training set and not from a config: image_counts,
+            instance_counts, num_images.
         uses_features: whether `forward` wants the classifier's input.
         cosine_scale, cosine_bias: of the cosine classifier, where one feeds the loss.
         progress: share of the training that is done, 0 to 1; the predictor sets it before each step.
@@ -74,14 +83,26 @@ class ClassificationLoss(nn.Module):
 
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
-        """Build from a training set's counts. Losses that use none need only the number of classes."""
-        return cls(stats.num_classes, **hyperparameters)
+        """Build from a training set: its number of classes, and what `statistics` names."""
+        statistics = {name: _STATISTICS[name](stats) for name in cls.statistics}
+        return cls(stats.num_classes, **statistics, **hyperparameters)
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Any]:
         """Name and default of each hyper-parameter, read from the constructor."""
         parameters = inspect.signature(cls).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.statistics}
+
+    def class_counts(self, counts: Counts | None) -> Tensor:
+        """(K,) counts as float64, at least 1. None gives ones, and a loss that predicts but refuses to train.
+
+        Raises:
+            LtDetError: another length than K, or a negative count.
+        """
+        if counts is None:
+            self.missing_statistics = f"{type(self).__name__} was built without {' and '.join(self.statistics)}."
+            return torch.ones(self.num_classes, dtype=torch.float64)
+        return checked_counts(counts, self.num_classes, type(self).__name__)
 
     def require_statistics(self) -> None:
         """Raise if the loss was built without the training statistics it needs.

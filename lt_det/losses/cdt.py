@@ -6,16 +6,12 @@ https://arxiv.org/abs/2001.01385. Checked against https://github.com/zhangyongsh
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
-from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
@@ -59,18 +55,9 @@ class CDT(SoftmaxLoss):
             raise LtDetError(f"CDT.GAMMA must be at least 0, but is {gamma}; 0.1 to 0.4 are usual.")
         self.gamma = gamma
         self.test_temperature = test_temperature
-        temperature = torch.ones(num_classes + 1, dtype=torch.float64)
-        if instance_counts is None:
-            self.missing_statistics = "CDT was built without instance_counts."
-        else:
-            counts = checked_counts(instance_counts, num_classes, "CDT")
-            temperature = with_background(class_temperatures(counts, gamma), 1.0)
+        temperature = with_background(class_temperatures(self.class_counts(instance_counts), gamma), 1.0)
         # In the checkpoint only where scores need it.
         self.register_buffer("temperature", temperature, persistent=test_temperature)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> CDT:
-        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

@@ -6,16 +6,15 @@ Checked against https://github.com/richardaecn/class-balanced-loss.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, checked_counts, effective_number_weights, with_background
+from lt_det.losses.class_weights import Counts, effective_number_weights, with_background
 from lt_det.losses.focal import number_to_divide_by
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss
@@ -68,17 +67,8 @@ class ClassBalanced(ClassificationLoss):
             if base == "softmax"
             else SigmoidCrossEntropy(num_classes, prior_prob=1.0 / max(num_classes, 2))
         )
-        weight = torch.ones(num_classes, dtype=torch.float64)
-        if instance_counts is None:
-            self.missing_statistics = "ClassBalanced was built without instance_counts."
-            effective_number_weights(weight, beta)  # complain of beta all the same
-        else:
-            weight = effective_number_weights(checked_counts(instance_counts, num_classes, "ClassBalanced"), beta)
+        weight = effective_number_weights(self.class_counts(instance_counts), beta)
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassBalanced:
-        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

@@ -6,12 +6,8 @@ Checked against the authors' detector code, https://github.com/tztztztztz/eql.de
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
 from lt_det.losses.class_weights import Counts
@@ -24,41 +20,29 @@ from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 TAIL_IMAGES = 100.5
 
 
-def tail_classes(
-    loss: str,
-    num_classes: int,
-    image_counts: Counts | None,
-    num_images: int | None,
-    frequency_threshold: float | None,
-) -> Tensor | None:
+def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | None, loss: str) -> Tensor:
     """F(k) = 1 if the share of the annotated images that hold class k is below lambda.
 
     Args:
+        counts: (K,) images per class.
+        num_images: with at least one annotation.
+        frequency_threshold: lambda; None: `TAIL_IMAGES` / num_images.
         loss: name for error messages.
-        num_classes: K.
-        image_counts, num_images, frequency_threshold: see `EQL`.
 
     Returns:
-        (K,) bool, or None without counts.
+        (K,) bool.
 
     Raises:
-        LtDetError: lambda outside [0, 1], counts of another length.
+        LtDetError: lambda outside [0, 1].
     """
-    if frequency_threshold is not None and not (
-        isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1
-    ):
+    if frequency_threshold is None:
+        return counts < TAIL_IMAGES
+    if not (isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1):
         raise LtDetError(
-            f"{loss}'s FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
+            f"{loss}.FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
             f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
         )
-    if image_counts is None or num_images is None:
-        return None
-    counts = torch.as_tensor(image_counts, dtype=torch.float64)
-    if counts.shape != (num_classes,):
-        raise LtDetError(f"{loss} needs {num_classes} image counts, one per class, but got {tuple(counts.shape)}.")
-    if frequency_threshold is None:
-        frequency_threshold = TAIL_IMAGES / max(num_images, 1)
-    return counts / max(num_images, 1) < frequency_threshold
+    return counts / num_images < frequency_threshold
 
 
 @register_loss("eql")
@@ -94,17 +78,10 @@ class EQL(SigmoidLoss):
         prior_prob: float = 0.001,
     ) -> None:
         super().__init__(num_classes, prior_prob=prior_prob)
-        is_tail = tail_classes("EQL", num_classes, image_counts, num_images, frequency_threshold)
-        if is_tail is None:
-            self.missing_statistics = "EQL was built without image_counts and num_images."
-            is_tail = torch.zeros(num_classes, dtype=torch.bool)
+        counts = self.class_counts(None if num_images is None else image_counts)
+        is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "EQL")
         # Not in the checkpoint: it follows from config and data, and scores do not need it.
         self.register_buffer("is_tail", is_tail, persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> EQL:
-        counts = stats.training_counts("images")
-        return cls(stats.num_classes, image_counts=counts, num_images=stats.num_images, **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

@@ -6,15 +6,12 @@ Detectron2, whose own version knows the frequencies of LVIS v1 only and sets no 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, checked_counts
+from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
 from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
@@ -77,16 +74,8 @@ class Federated(SigmoidLoss):
         if num_sampled < 1:
             raise LtDetError(f"FEDERATED.NUM_SAMPLED must be at least 1, but is {num_sampled}; 50 is usual for LVIS.")
         self.num_sampled = num_sampled
-        weight = torch.ones(num_classes, dtype=torch.float64)
-        if image_counts is None:
-            self.missing_statistics = "Federated was built without image_counts."
-        else:
-            weight = checked_counts(image_counts, num_classes, "Federated") ** frequency_power
+        weight = self.class_counts(image_counts) ** frequency_power
         self.register_buffer("class_weight", weight.float(), persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> Federated:
-        return cls(stats.num_classes, image_counts=stats.training_counts("images"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

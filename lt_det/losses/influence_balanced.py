@@ -6,16 +6,13 @@ https://arxiv.org/abs/2110.02444. Checked against https://github.com/pseulki/IB-
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -88,19 +85,11 @@ class InfluenceBalanced(SoftmaxLoss):
             raise LtDetError(f"IB.FOCAL_GAMMA must be at least 0, but is {focal_gamma}; 1 is usual, None is off.")
         self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
         self.detach_factor, self.detach_features = detach_factor, detach_features
-        weight = torch.ones(num_classes, dtype=torch.float64)
-        if instance_counts is None:
-            self.missing_statistics = "InfluenceBalanced was built without instance_counts."
-        else:
-            inverse = 1 / checked_counts(instance_counts, num_classes, "InfluenceBalanced")
-            weight = inverse * (num_classes / inverse.sum())
+        inverse = 1 / self.class_counts(instance_counts)
+        weight = inverse * (num_classes / inverse.sum())
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
         # Running means of phase 1: of CE, and of lambda CE / (influence + eps). Their sums over processes do as well.
         self.register_buffer("phase1_means", torch.zeros(2))
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> InfluenceBalanced:
-        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

@@ -13,8 +13,8 @@ from torch import Tensor
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
-from lt_det.losses.base import at_least_float32
-from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.base import ClassificationLoss, at_least_float32
+from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
@@ -56,19 +56,16 @@ class LabelSmoothing(SoftmaxLoss):
         self.smooth_background = smooth_background
         distribution = torch.full((num_classes + 1,), 1.0 / (num_classes + 1), dtype=torch.float64)
         if prior == "frequency":
-            if instance_counts is None:
-                self.missing_statistics = "LabelSmoothing with prior 'frequency' was built without instance_counts."
-            else:
-                counts = checked_counts(instance_counts, num_classes, "LabelSmoothing")
-                share = num_classes / (num_classes + 1)
-                distribution = with_background(share * counts / counts.sum(), 1.0 / (num_classes + 1))
+            counts = self.class_counts(instance_counts)
+            share = num_classes / (num_classes + 1)
+            distribution = with_background(share * counts / counts.sum(), 1.0 / (num_classes + 1))
         self.register_buffer("prior", distribution, persistent=False)
 
     @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> LabelSmoothing:
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
         if hyperparameters.get("prior") == "frequency":
-            hyperparameters["instance_counts"] = stats.training_counts("instances")
-        return cls(stats.num_classes, **hyperparameters)
+            return super().from_stats(stats, **hyperparameters)
+        return cls(stats.num_classes, **hyperparameters)  # Detectron2's LVIS metadata has no instance counts
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

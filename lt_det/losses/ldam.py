@@ -6,16 +6,12 @@ https://arxiv.org/abs/1906.07413. Checked against https://github.com/kaidic/LDAM
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
-from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
@@ -64,17 +60,8 @@ class LDAM(SoftmaxLoss):
                 "0.5 and 30 are usual."
             )
         self.scale = scale
-        margin = torch.zeros(num_classes, dtype=torch.float64)
-        if instance_counts is None:
-            self.missing_statistics = "LDAM was built without instance_counts."
-        else:
-            counts = checked_counts(instance_counts, num_classes, "LDAM")
-            margin = ldam_margins(counts, max_margin)
+        margin = ldam_margins(self.class_counts(instance_counts), max_margin)
         self.register_buffer("margin", with_background(margin, 0.0), persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> LDAM:
-        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

@@ -6,16 +6,13 @@ Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
-from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
@@ -49,17 +46,8 @@ class LogitAdjustment(SoftmaxLoss):
         if tau < 0:
             raise LtDetError(f"LOGIT_ADJUSTMENT.TAU must be at least 0, but is {tau}; 1 is usual.")
         self.tau = tau
-        adjustment = torch.zeros(num_classes + 1, dtype=torch.float64)
-        if instance_counts is None:
-            self.missing_statistics = "LogitAdjustment was built without instance_counts."
-        else:
-            counts = checked_counts(instance_counts, num_classes, "LogitAdjustment")
-            adjustment = with_background(tau * log_prior(counts), 0.0)
+        adjustment = with_background(tau * log_prior(self.class_counts(instance_counts)), 0.0)
         self.register_buffer("adjustment", adjustment, persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> LogitAdjustment:
-        return cls(stats.num_classes, instance_counts=stats.training_counts("instances"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()

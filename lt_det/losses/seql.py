@@ -7,13 +7,11 @@ https://arxiv.org/abs/2003.05176. Checked against https://github.com/zhangyongsh
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts
@@ -72,17 +70,10 @@ class SoftmaxEQL(SoftmaxLoss):
         if not 0 <= gamma <= 1:
             raise LtDetError(f"SEQL.GAMMA is a probability, but is {gamma}; 0.9 is usual.")
         self.gamma = gamma
-        is_tail = tail_classes("SEQL", num_classes, image_counts, num_images, frequency_threshold)
-        if is_tail is None:
-            self.missing_statistics = "SoftmaxEQL was built without image_counts and num_images."
-            is_tail = torch.zeros(num_classes, dtype=torch.bool)
+        counts = self.class_counts(None if num_images is None else image_counts)
+        is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "SEQL")
         background = torch.zeros(1, dtype=torch.bool)
         self.register_buffer("is_tail", torch.cat([is_tail, background]), persistent=False)
-
-    @classmethod
-    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> SoftmaxEQL:
-        counts = stats.training_counts("images")
-        return cls(stats.num_classes, image_counts=counts, num_images=stats.num_images, **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
