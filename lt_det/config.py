@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, loss_class
 
@@ -34,6 +37,10 @@ def add_lt_config(cfg: Any) -> None:
         defaults = {key.upper(): value for key, value in loss.hyperparameters().items()}
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
+    # Where SAMPLER_TRAIN takes over from the plain TrainingSampler (deferred re-sampling): "first_lr_step", a share of
+    # the training (up to 1), or an iteration.
+    cfg.DATALOADER.SAMPLER_START = "0"
+
     # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}.
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
@@ -52,9 +59,23 @@ def reweighting_start(cfg: Any) -> float | None:
     Raises:
         LtDetError: REWEIGHTING.START is no such point of the training.
     """
-    start, max_iter = str(cfg.MODEL.LONG_TAIL.REWEIGHTING.START), cfg.SOLVER.MAX_ITER
+    start = str(cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
     if start == "never":
         return None
+    return _share_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", start, "never, ")
+
+
+def resampling_start(cfg: Any) -> float:
+    """Share of the training at which DATALOADER.SAMPLER_TRAIN takes over from the plain sampler; 0 for all along.
+
+    Raises:
+        LtDetError: SAMPLER_START is no such point of the training.
+    """
+    return _share_of_training(cfg, "DATALOADER.SAMPLER_START", str(cfg.DATALOADER.SAMPLER_START), "")
+
+
+def _share_of_training(cfg: Any, key: str, start: str, others: str) -> float:
+    max_iter = cfg.SOLVER.MAX_ITER
     if start == "first_lr_step":
         return min(min(cfg.SOLVER.STEPS, default=max_iter) / max_iter, 1.0)
     try:
@@ -63,10 +84,30 @@ def reweighting_start(cfg: Any) -> float | None:
         point = -1.0
     if not 0 <= point <= max_iter:
         raise LtDetError(
-            f"MODEL.LONG_TAIL.REWEIGHTING.START is {start}; write never, first_lr_step, a share of the training up to "
-            f"1, or an iteration up to SOLVER.MAX_ITER ({max_iter})."
+            f"{key} is {start}; write {others}first_lr_step, a share of the training up to 1, or an iteration up to "
+            f"SOLVER.MAX_ITER ({max_iter})."
         )
     return point if point <= 1 else point / max_iter
+
+
+def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
+    """The buckets that TEST.BUCKETS makes of the training set's classes.
+
+    Raises:
+        LtDetError: keys that make no buckets, or a map that cannot be read.
+    """
+    node = cfg.TEST.BUCKETS
+    if node.BY not in ("images", "instances"):
+        raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
+    if node.MAP:
+        try:
+            bucket_of = json.loads(Path(node.MAP).read_text())
+        except (OSError, ValueError) as error:
+            raise LtDetError(f"TEST.BUCKETS.MAP {node.MAP} cannot be read as json ({error}); correct it.") from None
+        return FrequencyBuckets.from_map(stats, bucket_of)
+    if node.EQUAL_GROUPS:
+        return FrequencyBuckets.equal_groups(stats, node.EQUAL_GROUPS, node.BY)
+    return FrequencyBuckets.from_edges(stats, node.EDGES, node.NAMES or None, node.BY)
 
 
 def loss_hyperparameters(cfg: Any) -> dict[str, Any]:

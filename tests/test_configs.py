@@ -87,6 +87,7 @@ def test_lazy_twin_is_the_yaml_config(path, counts):
     assert mine.box2box_transform.weights == theirs.box2box_transform.weights
     assert torch.equal(mine.cls_score.bias, theirs.cls_score.bias)
     assert torch.equal(mine.loss.is_tail, theirs.loss.is_tail)
+    assert mine.max_iter == theirs.max_iter
     for attribute in ("batch_size_per_image", "positive_fraction"):
         assert getattr(twin.roi_heads, attribute) == getattr(model.roi_heads, attribute)
         assert getattr(twin.proposal_generator, attribute) == getattr(model.proposal_generator, attribute)

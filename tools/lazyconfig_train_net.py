@@ -18,8 +18,9 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from torch import nn
 
+from lt_det.data.samplers import resume_deferred_sampler
 from lt_det.engine import LongTailCheckpointer, argument_parser, run, setup_lazy
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.losses import require_statistics
 from lt_det.reporting import write_report
 
@@ -51,8 +52,8 @@ def judge(cfg: Any, model: nn.Module) -> Any:
 
 def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     require_statistics(model)
-    if comm.is_main_process():
-        instantiate(cfg.dataloader.evaluator)  # now, and not after the hours up to the first evaluation
+    # Now, and not after the hours up to the first evaluation.
+    evaluator = instantiate(cfg.dataloader.evaluator) if comm.is_main_process() else None
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     if cfg.train.clip_norm:
@@ -69,13 +70,16 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
             hooks.EvalHook(cfg.train.eval_period, lambda: judge(cfg, model)),
+            LogLossState(model, evaluator.buckets) if evaluator else None,
             hooks.PeriodicWriter(writers, period=cfg.train.log_period) if main_process else None,
             StopOnInterrupt(checkpointer),
         ]
     )
     checkpointer.exact = resume and checkpointer.has_checkpoint()
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    trainer.train(trainer.iter + 1 if checkpointer.exact else 0, cfg.train.max_iter)
+    start = trainer.iter + 1 if checkpointer.exact else 0
+    resume_deferred_sampler(loader, start * cfg.dataloader.train.total_batch_size // comm.get_world_size())
+    trainer.train(start, cfg.train.max_iter)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ model = L(GeneralizedRCNN)(
             input_shape=ShapeSpec(channels=256),
             box2box_transform=L(Box2BoxTransform)(weights=(10.0, 10.0, 5.0, 5.0)),
             loss=L(build_loss_for_data)(name="eql", num_classes="${...num_classes}", datasets=["mini_lvis_train"]),
+            max_iter="${train.max_iter}",
             cls_agnostic_bbox_reg=True,
             test_score_thresh=1e-4,
             test_topk_per_image=300,

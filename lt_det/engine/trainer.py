@@ -7,10 +7,14 @@ import threading
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.data import build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
 
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.config import buckets_of_config, resampling_start
+from lt_det.data.samplers import DeferredSampler, resume_deferred_sampler
+from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.engine.setup import training_stats_of
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -75,11 +79,22 @@ class LongTailTrainer(DefaultTrainer):
         Raises:
             LtDetError: class counts that are missing or do not fit NUM_CLASSES, or a data set with mistakes.
         """
-        training_stats_of(cfg)
+        self._buckets = buckets_of_config(cfg, training_stats_of(cfg))
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
                 self.build_evaluator(cfg, name)
         super().__init__(cfg)
+
+    @classmethod
+    def build_train_loader(cls, cfg: Any) -> Any:
+        """Detectron2's loader; the images are re-sampled from DATALOADER.SAMPLER_START on."""
+        start = resampling_start(cfg)
+        arguments = build_detection_train_loader.from_config(cfg)
+        if start > 0:
+            images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+            plain = TrainingSampler(len(arguments["dataset"]))
+            arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
+        return build_detection_train_loader(**arguments)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:
@@ -90,6 +105,8 @@ class LongTailTrainer(DefaultTrainer):
         checkpointables = dict(self.checkpointer.checkpointables)
         self.checkpointer = LongTailCheckpointer(self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
         hooks: list[HookBase | None] = super().build_hooks()
+        # Before the writers, which are last.
+        hooks.insert(-1, LogLossState(self._trainer.model, self._buckets))
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             hooks.append(StopOnInterrupt(self.checkpointer))
         return hooks
@@ -97,6 +114,8 @@ class LongTailTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
         super().resume_or_load(resume=resume)
+        per_process = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        resume_deferred_sampler(self._trainer.data_loader, self.start_iter * per_process)
 
     @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:

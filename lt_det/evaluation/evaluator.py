@@ -18,6 +18,7 @@ from detectron2.utils import comm
 
 from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.config import buckets_of_config
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import BucketAP, summarize
@@ -74,7 +75,7 @@ class LongTailEvaluator(DatasetEvaluator):
                     )
         if buckets is None:
             buckets = FrequencyBuckets.from_edges(stats) if stats is not None else _buckets_of_json(categories)
-        self._stats, self._buckets = stats, buckets
+        self._stats, self.buckets = stats, buckets
         metadata = MetadataCatalog.get(dataset_name)
         self._protocol: Protocol = "lvis" if metadata.get("evaluator_type") == "lvis" else "coco"
         self._dataset_name = dataset_name
@@ -100,7 +101,7 @@ class LongTailEvaluator(DatasetEvaluator):
         return cls(
             dataset_name,
             stats=stats,
-            buckets=None if stats is None else _buckets_of_config(cfg, stats),
+            buckets=None if stats is None else buckets_of_config(cfg, stats),
             output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
         )
 
@@ -126,7 +127,7 @@ class LongTailEvaluator(DatasetEvaluator):
         if not detections:
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
         results = {
-            task: summarize(precision_table(self._protocol, self._ground_truth, detections, task), self._buckets)
+            task: summarize(precision_table(self._protocol, self._ground_truth, detections, task), self.buckets)
             for task in self._tasks(detections)
         }
         if self._output_dir is not None:
@@ -142,7 +143,7 @@ class LongTailEvaluator(DatasetEvaluator):
         assert self._output_dir is not None
         self._output_dir.mkdir(parents=True, exist_ok=True)
         (self._output_dir / "instances_results.json").write_text(json.dumps(detections))
-        stats, buckets = self._stats, self._buckets
+        stats, buckets = self._stats, self.buckets
         content = {
             "dataset": self._dataset_name,
             "protocol": self._protocol,
@@ -165,21 +166,6 @@ class LongTailEvaluator(DatasetEvaluator):
             },
         }
         (self._output_dir / RESULT_NAME).write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
-    node = cfg.TEST.BUCKETS
-    if node.BY not in ("images", "instances"):
-        raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
-    if node.MAP:
-        try:
-            bucket_of = json.loads(Path(node.MAP).read_text())
-        except (OSError, ValueError) as error:
-            raise LtDetError(f"TEST.BUCKETS.MAP {node.MAP} cannot be read as json ({error}); correct it.") from None
-        return FrequencyBuckets.from_map(stats, bucket_of)
-    if node.EQUAL_GROUPS:
-        return FrequencyBuckets.equal_groups(stats, node.EQUAL_GROUPS, node.BY)
-    return FrequencyBuckets.from_edges(stats, node.EDGES, node.NAMES or None, node.BY)
 
 
 def _buckets_of_json(categories: list[dict[str, Any]]) -> FrequencyBuckets:

@@ -34,7 +34,7 @@ class ClassificationLoss(nn.Module):
             instance_counts, num_images.
         uses_features: whether `forward` wants the classifier's input.
         cosine_scale, cosine_bias: of the cosine classifier, where one feeds the loss.
-        progress: share of the training that is done, 0 to 1; the predictor sets it before each step.
+        progress: share of the training that is done, 0 to 1; the predictor sets it before each step. None: not known.
         missing_statistics: why a model that was built without its training set lacks them; such a model can predict.
     """
 
@@ -43,7 +43,7 @@ class ClassificationLoss(nn.Module):
     uses_features: ClassVar[bool] = False
     cosine_scale: ClassVar[float] = 20.0
     cosine_bias: ClassVar[bool] = True
-    progress: float = 0.0
+    progress: float | None = None
     missing_statistics: str | None = None
 
     def __init__(self, num_classes: int) -> None:
@@ -81,6 +81,11 @@ class ClassificationLoss(nn.Module):
         """(num_logits,) bias the classifier starts from, or None for zeros."""
         return None
 
+    def state_by_class(self) -> dict[str, Tensor]:
+        """What training has taught the loss about the classes, for the log: by name a (K,) tensor, nan where nothing is
+        known of a class, or a scalar."""
+        return {}
+
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
         """Build from a training set: its number of classes, and what `statistics` names."""
@@ -103,6 +108,20 @@ class ClassificationLoss(nn.Module):
             self.missing_statistics = f"{type(self).__name__} was built without {' and '.join(self.statistics)}."
             return torch.ones(self.num_classes, dtype=torch.float64)
         return checked_counts(counts, self.num_classes, type(self).__name__)
+
+    def has_reached(self, start: float) -> bool:
+        """Whether the training has reached this share of its length, where a phase begins.
+
+        Raises:
+            LtDetError: the progress is not known; a phase that never begins would go unseen.
+        """
+        if self.progress is None:
+            raise LtDetError(
+                f"{type(self).__name__} has phases, but the length of the training is not known; give "
+                'LongTailPredictor max_iter (LazyConfig: box_predictor.max_iter="${train.max_iter}"), or set the '
+                "loss's progress, 0 to 1, before each step."
+            )
+        return self.progress >= start
 
     def require_statistics(self) -> None:
         """Raise if the loss was built without the training statistics it needs.

@@ -65,6 +65,11 @@ class EQLv2(SigmoidLoss):
         ratio = self.positive_gradient / (self.negative_gradient + 1e-10)
         return torch.where(seen, ratio, _RATIO_AT_START)
 
+    def state_by_class(self) -> dict[str, Tensor]:
+        """The EQL papers' picture: a ratio below 1 says that a class is mostly pushed down."""
+        ratio = self.gradient_ratio
+        return {"gradient_ratio": ratio.masked_fill(self.positive_gradient + self.negative_gradient == 0, torch.nan)}
+
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = at_least_float32(logits)
         q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(logits.dtype)

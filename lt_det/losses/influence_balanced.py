@@ -91,15 +91,22 @@ class InfluenceBalanced(SoftmaxLoss):
         # Running means of phase 1: of CE, and of lambda CE / (influence + eps). Their sums over processes do as well.
         self.register_buffer("phase1_means", torch.zeros(2))
 
+    @property
+    def scale(self) -> Tensor | float:
+        """alpha, given or measured; nan before the first iteration."""
+        return self.phase1_means[0] / self.phase1_means[1] if self.alpha is None else self.alpha
+
+    def state_by_class(self) -> dict[str, Tensor]:
+        return {"alpha": torch.as_tensor(self.scale)}
+
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
         if features is None:
             raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
         logits, features = at_least_float32(logits), at_least_float32(features)
         rows = F.cross_entropy(logits, gt_classes, reduction="none")
-        if self.progress >= self.start:
-            alpha = self.phase1_means[0] / self.phase1_means[1] if self.alpha is None else self.alpha
-            rows = alpha * self._balanced(rows, gt_classes, features)
+        if self.has_reached(self.start):
+            rows = self.scale * self._balanced(rows, gt_classes, features)
         elif self.training and self.alpha is None and len(rows):
             self._measure(rows, gt_classes, features)
         return divide_by_rois(rows.sum(), len(gt_classes))

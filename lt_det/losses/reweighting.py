@@ -14,7 +14,9 @@ from lt_det.losses.class_weights import Counts, checked_counts, effective_number
 
 
 class DeferredReweighting(nn.Module):
-    """Row i weighs w_{y_i} from `start` on, and 1 before; w from `effective_number_weights`, w_background = 1.
+    """Row i weighs w_{y_i} from `start` on; w from `effective_number_weights`, w_background = 1.
+
+    The loss that holds it looks at the time.
 
     Args:
         instance_counts: K training instances per class.
@@ -37,6 +39,6 @@ class DeferredReweighting(nn.Module):
         weight = with_background(effective_number_weights(counts, beta), 1.0)
         self.register_buffer("class_weight", weight, persistent=False)
 
-    def forward(self, rows: Tensor, gt_classes: Tensor, progress: float) -> Tensor:
-        """(N,) losses and labels, and the share of the training that is done, to (N,) weighed losses."""
-        return rows * self.class_weight.to(rows.dtype)[gt_classes] if progress >= self.start else rows
+    def forward(self, rows: Tensor, gt_classes: Tensor) -> Tensor:
+        """(N,) losses and labels to (N,) weighed losses; for the time from `start` on."""
+        return rows * self.class_weight.to(rows.dtype)[gt_classes]

@@ -54,6 +54,9 @@ class Seesaw(ClassificationLoss):
     def num_logits(self) -> int:
         return self.num_classes + 2
 
+    def state_by_class(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = at_least_float32(logits)
         foreground = gt_classes < self.num_classes

@@ -26,8 +26,8 @@ class SoftmaxLoss(ClassificationLoss):
 
     def mean_of_rows(self, rows: Tensor, gt_classes: Tensor) -> Tensor:
         """(N,) losses of the RoIs to their (weighed) sum over N."""
-        if self.reweighting is not None:
-            rows = self.reweighting(rows, gt_classes, self.progress)
+        if self.reweighting is not None and self.has_reached(self.reweighting.start):
+            rows = self.reweighting(rows, gt_classes)
         return divide_by_rois(rows.sum(), len(gt_classes))
 
     def scores(self, logits: Tensor) -> Tensor:

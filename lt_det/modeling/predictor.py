@@ -52,7 +52,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             input_shape: of the box features.
             loss: decides the number of logits, the starting bias, the loss and the scores.
             classifier: "linear", "cosine", or "auto" for the loss's own choice.
-            max_iter: length of the training in iterations, for losses whose phases follow its progress.
+            max_iter: length of the training in iterations; a loss with phases refuses to train without it.
             kwargs: of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
         Raises:

@@ -51,6 +51,16 @@ def trained(mini, datasets_root, tmp_path_factory):
     return output, result.stdout
 
 
+def test_loss_state_reaches_the_log(mini, datasets_root, tmp_path):
+    config = REPOSITORY / "configs" / "mini_lvis_eqlv2.yaml"
+    result = tool(
+        "train_net.py", "--config", config, *SMALL, "DATASETS.TEST", "()", "OUTPUT_DIR", tmp_path, root=datasets_root
+    )
+    assert result.returncode == 0, result.stderr
+    last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
+    assert 0 < last["loss_state/gradient_ratio/frequent"] < 100
+
+
 def test_training_ends_with_table_and_report(trained):
     output, stdout = trained
     assert "APr" in stdout

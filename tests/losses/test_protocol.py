@@ -33,6 +33,7 @@ every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
 def batch(name, n=8, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     loss = build_loss(name, STATS)
+    loss.progress = 0.0
     logits = torch.randn(n, loss.num_logits, generator=generator, dtype=dtype).requires_grad_()
     return loss, logits, torch.randint(0, K + 1, (n,), generator=generator)
 

@@ -20,8 +20,13 @@ LABELS = torch.tensor([0, 1, 2, 3, 4, 4])
 def test_weights_begin_at_the_start():
     reweighting = DeferredReweighting(COUNTS, start=0.8, beta=0.99)
     rows = torch.arange(1.0, 7.0)
-    assert torch.equal(reweighting(rows, LABELS, 0.79), rows)
-    weighed = reweighting(rows, LABELS, 0.8)
+    loss = SoftmaxCrossEntropy(4)
+    loss.reweighting = reweighting
+    loss.progress = 0.79
+    assert loss.mean_of_rows(rows, LABELS) == rows.mean()
+    loss.progress = 0.8
+    weighed = reweighting(rows, LABELS)
+    assert loss.mean_of_rows(rows, LABELS) == weighed.mean()
     assert torch.equal(weighed[4:], rows[4:])  # background is the average class
     ratio = weighed[:4] / rows[:4]
     assert ratio.mean() == pytest.approx(1, rel=1e-6)
@@ -84,6 +89,13 @@ def test_start_by_config(start, share):
 def test_start_that_is_no_point_of_the_training(start):
     with pytest.raises(LtDetError, match=r"write never, first_lr_step, a share"):
         reweighting_start(config(start))
+
+
+def test_unknown_progress_is_no_early_phase():
+    loss = SoftmaxCrossEntropy(4)
+    loss.reweighting = DeferredReweighting(COUNTS, start=0.5)
+    with pytest.raises(LtDetError, match="length of the training is not known; give LongTailPredictor max_iter"):
+        loss(torch.randn(6, 5), LABELS)
 
 
 def test_refused_by_losses_without_rows():

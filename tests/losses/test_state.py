@@ -84,6 +84,7 @@ def test_ib_measures_alpha_in_phase_one():
     from lt_det.losses import InfluenceBalanced
 
     loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], start=0.5)
+    loss.progress = 0.0
     features = torch.rand(8, 16, generator=torch.Generator().manual_seed(1))
     (logits, labels), *_ = batches(K + 1)
     for _ in range(5):

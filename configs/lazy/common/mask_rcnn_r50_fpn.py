@@ -71,6 +71,7 @@ model = L(GeneralizedRCNN)(
         box_predictor=L(LongTailPredictor)(
             input_shape=ShapeSpec(channels=1024),
             box2box_transform=L(Box2BoxTransform)(weights=(10.0, 10.0, 5.0, 5.0)),
+            max_iter="${train.max_iter}",
             test_score_thresh=0.05,
             test_topk_per_image=100,
         ),
