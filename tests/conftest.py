@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from lt_det.data.mini_lvis import MiniLvis, write_mini_lvis
+
+settings.register_profile("no deadline", deadline=None)  # machines are shared and noisy
+settings.load_profile("no deadline")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
