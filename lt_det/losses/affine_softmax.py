@@ -19,6 +19,7 @@ class _AffineCrossEntropy(torch.autograd.Function):
         scale: Tensor | float | None,
         shift: Tensor | None,
         target_shift: Tensor | None,
+        row_shift: tuple[Tensor, Tensor] | None,
         smoothing: Tensor | None,
         prior: Tensor | None,
     ) -> Tensor:
@@ -30,6 +31,8 @@ class _AffineCrossEntropy(torch.autograd.Function):
         index = gt_classes.unsqueeze(1)
         if target_shift is not None:
             u = (u.clone() if u is logits else u).scatter_add_(1, index, target_shift.unsqueeze(1))
+        if row_shift is not None:
+            u = (u.clone() if u is logits else u).index_add_(0, *row_shift)
         log_p = u.log_softmax(dim=1)
         del u
         rows = -log_p.gather(1, index).squeeze(1)
@@ -51,7 +54,7 @@ class _AffineCrossEntropy(torch.autograd.Function):
         gradient.mul_(grad_rows.unsqueeze(1))
         if ctx.scale is not None:
             gradient.mul_(ctx.scale)
-        return gradient, None, None, None, None, None, None
+        return gradient, None, None, None, None, None, None, None
 
 
 def affine_cross_entropy(
@@ -61,10 +64,11 @@ def affine_cross_entropy(
     scale: Tensor | float | None = None,
     shift: Tensor | None = None,
     target_shift: Tensor | None = None,
+    row_shift: tuple[Tensor, Tensor] | None = None,
     smoothing: Tensor | None = None,
     prior: Tensor | None = None,
 ) -> Tensor:
-    """-sum_k q_k log softmax(u)_k with u = a z + b + c t and q = (1 - e) t + e prior, per row.
+    """-sum_k q_k log softmax(u)_k with u = a z + b + c t (+ d on some rows) and q = (1 - e) t + e prior, per row.
 
     Args:
         logits: (N, C) z, float32 or float64.
@@ -72,10 +76,13 @@ def affine_cross_entropy(
         scale: (C,) or a number, a.
         shift: (C,) b.
         target_shift: (N,) c, added to the target's logit.
+        row_shift: (n,) rows, no row twice, and (n, C) what is added to their logits.
         smoothing, prior: (N,) e and (C,) a distribution; None: hard targets.
 
     Returns:
         (N,).
     """
-    rows: Tensor = _AffineCrossEntropy.apply(logits, gt_classes, scale, shift, target_shift, smoothing, prior)
+    rows: Tensor = _AffineCrossEntropy.apply(
+        logits, gt_classes, scale, shift, target_shift, row_shift, smoothing, prior
+    )
     return rows

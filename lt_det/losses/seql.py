@@ -6,35 +6,37 @@ https://arxiv.org/abs/2003.05176. Checked against https://github.com/zhangyongsh
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
+# Added to a logit to ignore it: its exponential is exactly 0 beside any logit a network gives.
+_IGNORE = -1e30
 
-def equalized_cross_entropy(logits: Tensor, gt_classes: Tensor, ignored: Tensor) -> Tensor:
+
+def equalized_cross_entropy(logits: Tensor, gt_classes: Tensor, rows: Tensor, ignored: Tensor) -> Tensor:
     """-log(e^z_y / sum_k w_k e^z_k) with w = 0 where `ignored`, 1 elsewhere and at the target, per row.
 
-    Written as cross-entropy with the ignored logits at minus infinity: the authors' form overflows in float32.
+    Written as cross-entropy of shifted logits: the authors' exponentials overflow in float32.
 
     Args:
         logits: (N, C).
         gt_classes: (N,).
-        ignored: (N, C) bool.
+        rows: (n,) the rows in which anything is ignored.
+        ignored: (n, C) 1 or 0 in these rows; overwritten.
 
     Returns:
         (N,).
     """
-    ignored = ignored & ~F.one_hot(gt_classes, logits.shape[1]).bool()
-    return F.cross_entropy(logits.masked_fill(ignored, -math.inf), gt_classes, reduction="none")
+    ignored.scatter_(1, gt_classes[rows].unsqueeze(1), 0)
+    return affine_cross_entropy(logits, gt_classes, row_shift=(rows, ignored.mul_(_IGNORE)))
 
 
 @register_loss("seql")
@@ -78,11 +80,8 @@ class SoftmaxEQL(SoftmaxLoss):
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         self.require_statistics()
         logits = at_least_float32(logits)
-        rows = F.cross_entropy(logits, gt_classes, reduction="none")
         foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
-        if self.gamma > 0 and len(foreground) and self.is_tail.any():  # only these rows and columns need a draw
-            chosen = logits[foreground]
-            ignored = torch.rand(chosen.shape, device=logits.device).lt_(self.gamma).bool() & self.is_tail
-            equalized = equalized_cross_entropy(chosen, gt_classes[foreground], ignored)
-            rows = rows.index_copy(0, foreground, equalized)
+        probability = self.gamma * self.is_tail.to(logits.dtype)
+        drawn = torch.rand(len(foreground), self.num_logits, dtype=logits.dtype, device=logits.device)
+        rows = equalized_cross_entropy(logits, gt_classes, foreground, drawn.lt_(probability))
         return self.mean_of_rows(rows, gt_classes)

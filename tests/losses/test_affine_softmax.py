@@ -2,18 +2,21 @@
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from lt_det.losses.affine_softmax import affine_cross_entropy
 
 
-def plain(logits, gt_classes, *, scale=None, shift=None, target_shift=None, smoothing=None, prior=None):
+def plain(logits, gt_classes, *, scale=None, shift=None, target_shift=None, row_shift=None, smoothing=None, prior=None):
     target = F.one_hot(gt_classes, logits.shape[1]).to(logits.dtype)
     u = logits * (1 if scale is None else scale) + (0 if shift is None else shift)
     if target_shift is not None:
         u = u + target * target_shift.unsqueeze(1)
+    if row_shift is not None:
+        rows, values = row_shift
+        u = u + torch.zeros_like(u).index_copy(0, rows, values)
     q = target if smoothing is None else (1 - smoothing).unsqueeze(1) * target + smoothing.unsqueeze(1) * prior
     return -(q * u.log_softmax(dim=1)).sum(dim=1)
 
@@ -33,16 +36,18 @@ def case(n, c, given_options, seed):
         options["shift"] = random(c)
     if "target_shift" in given_options:
         options["target_shift"] = -random(n)
+    if "row_shift" in given_options:
+        rows = torch.arange(0, n, 2)
+        options["row_shift"] = (rows, random(len(rows), c))
     if "smoothing" in given_options:
         options["smoothing"], options["prior"] = random(n), random(c).softmax(0)
     logits = (3 * torch.randn(n, c, generator=generator, dtype=torch.float64)).requires_grad_()
     return logits, torch.randint(0, c, (n,), generator=generator), options
 
 
-every_option = st.sets(st.sampled_from(["scale", "number", "shift", "target_shift", "smoothing"]))
+every_option = st.sets(st.sampled_from(["scale", "number", "shift", "target_shift", "row_shift", "smoothing"]))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 6), st.integers(1, 6), every_option, st.integers(0, 99))
 def test_equals_the_plain_form(n, c, given_options, seed):
     logits, labels, options = case(n, c, given_options, seed)
@@ -57,5 +62,5 @@ def test_equals_the_plain_form(n, c, given_options, seed):
 
 
 def test_gradcheck():
-    logits, labels, options = case(4, 3, {"scale", "shift", "target_shift", "smoothing"}, 0)
+    logits, labels, options = case(4, 3, {"scale", "shift", "target_shift", "row_shift", "smoothing"}, 0)
     assert gradcheck(lambda z: affine_cross_entropy(z, labels, **options), [logits])

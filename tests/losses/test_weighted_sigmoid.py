@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
@@ -24,7 +24,6 @@ def plain(logits, gt_classes, *, columns=None, foreground=None, background=None,
     return (terms if rows is None else terms * rows.unsqueeze(1)).sum()
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(0, 9),
     k=st.integers(1, 6),
