@@ -34,12 +34,15 @@ class ClassBalanced(ClassificationLoss):
         instance_counts: K training instances per class; None for a model that only predicts.
         base: "softmax", "sigmoid" or "focal" (without alpha).
         beta: in [0, 1); 0 weighs all classes alike.
+        mean_over: the weights have mean 1 over "classes" (the authors' scale) or over training "instances". A detector
+            wants the latter: with the former an average foreground RoI may weigh a tenth of a background one, and the
+            detector predicts background for everything.
         gamma: of focal.
         divide_by_weights: for softmax, divide by the sum of the rows' weights, as PyTorch ports of this loss do;
             the two differ by orders of magnitude in batches with few tail classes.
 
     Raises:
-        LtDetError: unknown base, beta or gamma out of range, counts that do not fit.
+        LtDetError: unknown base or mean_over, beta or gamma out of range, counts that do not fit.
     """
 
     statistics = ("instance_counts",)
@@ -52,12 +55,15 @@ class ClassBalanced(ClassificationLoss):
         instance_counts: Counts | None = None,
         base: Literal["softmax", "sigmoid", "focal"] = "softmax",
         beta: float = 0.999,
+        mean_over: Literal["classes", "instances"] = "classes",
         gamma: float = 0.5,
         divide_by_weights: bool = False,
     ) -> None:
         super().__init__(num_classes)
         if base not in ("softmax", "sigmoid", "focal"):
             raise LtDetError(f"CLASS_BALANCED.BASE is '{base}'; write softmax, sigmoid or focal.")
+        if mean_over not in ("classes", "instances"):
+            raise LtDetError(f"CLASS_BALANCED.MEAN_OVER is '{mean_over}'; write classes or instances.")
         if gamma < 0:
             raise LtDetError(f"CLASS_BALANCED.GAMMA must be at least 0, but is {gamma}; 0.5 to 2 are usual.")
         self.base, self.gamma, self.divide_by_weights = base, gamma, divide_by_weights
@@ -67,7 +73,10 @@ class ClassBalanced(ClassificationLoss):
             if base == "softmax"
             else SigmoidCrossEntropy(num_classes, prior_prob=1.0 / max(num_classes, 2))
         )
-        weight = effective_number_weights(self.class_counts(instance_counts), beta)
+        counts = self.class_counts(instance_counts)
+        weight = effective_number_weights(counts, beta)
+        if mean_over == "instances":
+            weight = weight * (counts.sum() / (weight * counts).sum())
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:

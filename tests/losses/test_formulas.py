@@ -126,11 +126,29 @@ def test_seql_ignores_with_probability_gamma():
     assert both == pytest.approx(0.49, abs=0.01)  # drawn for each class by itself
 
 
-@given(worlds(), st.floats(0.01, 0.9), st.sampled_from(["softmax", "sigmoid", "focal"]), st.floats(0, 2), st.booleans())
-def test_class_balanced(world, beta, base, gamma, divide_by_weights):
+@given(
+    worlds(),
+    st.floats(0.01, 0.9),
+    st.sampled_from(["softmax", "sigmoid", "focal"]),
+    st.floats(0, 2),
+    st.booleans(),
+    st.booleans(),
+)
+def test_class_balanced(world, beta, base, gamma, divide_by_weights, over_instances):
     k, n, y, z, _ = drawn(world)
-    loss = ClassBalanced(k, instance_counts=n, base=base, beta=beta, gamma=gamma, divide_by_weights=divide_by_weights)
+    loss = ClassBalanced(
+        k,
+        instance_counts=n,
+        base=base,
+        beta=beta,
+        gamma=gamma,
+        mean_over="instances" if over_instances else "classes",
+        divide_by_weights=divide_by_weights,
+    )
     w = effective_number(n, beta)
+    if over_instances:
+        mean = sum(w[c] * n[c] for c in range(k)) / sum(n)
+        w = [*(weight / mean for weight in w[:k]), 1.0]
 
     def row(i):
         if base == "softmax":

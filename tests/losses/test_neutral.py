@@ -68,6 +68,7 @@ NEUTRAL = {
     "CB beta 0": (ClassBalanced(K, instance_counts=SKEWED, beta=0.0), SOFTMAX),
     "CB equal counts": (ClassBalanced(K, instance_counts=EQUAL), SOFTMAX),
     "CB equal counts over weights": (ClassBalanced(K, instance_counts=EQUAL, divide_by_weights=True), SOFTMAX),
+    "CB equal counts over instances": (ClassBalanced(K, instance_counts=EQUAL, mean_over="instances"), SOFTMAX),
     "CB sigmoid equal counts": (ClassBalanced(K, instance_counts=EQUAL, base="sigmoid"), by_foreground),
     "CB focal gamma 0 beta 0": (
         ClassBalanced(K, instance_counts=SKEWED, base="focal", beta=0.0, gamma=0.0),
