@@ -109,6 +109,20 @@ class ClassificationLoss(nn.Module):
             return torch.ones(self.num_classes, dtype=torch.float64)
         return checked_counts(counts, self.num_classes, type(self).__name__)
 
+    def checked_logits(self, logits: Tensor) -> Tensor:
+        """The logits to train on, in float32 at least.
+
+        Raises:
+            LtDetError: no training statistics, or a classifier with another number of columns.
+        """
+        self.require_statistics()
+        if logits.shape[1] != self.num_logits:
+            raise LtDetError(
+                f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
+                f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
+            )
+        return at_least_float32(logits)
+
     def has_reached(self, start: float) -> bool:
         """Whether the training has reached this share of its length, where a phase begins.
 

@@ -60,8 +60,7 @@ class CDT(SoftmaxLoss):
         self.register_buffer("temperature", temperature, persistent=test_temperature)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         rows = affine_cross_entropy(logits, gt_classes, scale=1 / self.temperature.to(logits.dtype))
         return self.mean_of_rows(rows, gt_classes)
 

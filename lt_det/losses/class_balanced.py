@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
+from lt_det.losses.base import ClassificationLoss, divide_by_rois
 from lt_det.losses.class_weights import Counts, effective_number_weights, with_background
 from lt_det.losses.focal import number_to_divide_by
 from lt_det.losses.registry import register_loss
@@ -80,8 +80,7 @@ class ClassBalanced(ClassificationLoss):
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         weight = self.class_weight.to(logits.dtype)[gt_classes]
         if self.base == "softmax":
             total = (weight * F.cross_entropy(logits, gt_classes, reduction="none")).sum()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.base import divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
@@ -84,8 +84,7 @@ class EQL(SigmoidLoss):
         self.register_buffer("is_tail", is_tail, persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         spared = (~self.is_tail).to(logits.dtype)
         total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=spared)
         return divide_by_rois(total, len(gt_classes))

@@ -71,7 +71,7 @@ class EQLv2(SigmoidLoss):
         return {"gradient_ratio": ratio.masked_fill(self.positive_gradient + self.negative_gradient == 0, torch.nan)}
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(logits.dtype)
         one = q.new_ones(1)
         negative, positive = torch.cat([q, one]), torch.cat([1 + self.alpha * (1 - q), one])

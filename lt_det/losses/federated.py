@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses.base import divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
@@ -55,7 +55,7 @@ class Federated(SigmoidLoss):
         prior_prob: starting probability of every class.
 
     Raises:
-        LtDetError: fewer than one class to sample, counts that do not fit.
+        LtDetError: fewer than one class to sample, a power below 0, counts that do not fit.
     """
 
     statistics = ("image_counts",)
@@ -73,17 +73,18 @@ class Federated(SigmoidLoss):
         super().__init__(num_classes, prior_prob=prior_prob)
         if num_sampled < 1:
             raise LtDetError(f"FEDERATED.NUM_SAMPLED must be at least 1, but is {num_sampled}; 50 is usual for LVIS.")
+        if frequency_power < 0:
+            raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled
         weight = self.class_counts(image_counts) ** frequency_power
         self.register_buffer("class_weight", weight.float(), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
         return self.loss_on(sample_classes(gt_classes, self.class_weight, self.num_sampled), logits, gt_classes)
 
     def loss_on(self, sampled: Tensor, logits: Tensor, gt_classes: Tensor) -> Tensor:
         """The loss on given classes, (K,) bool."""
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         kept = sampled.to(logits.dtype)  # every label of the batch is among them
         total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=kept, background=kept)
         return divide_by_rois(total, len(gt_classes))

@@ -10,7 +10,6 @@ from typing import Literal
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.base import at_least_float32
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
 from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
@@ -64,7 +63,7 @@ class SigmoidFocal(SigmoidLoss):
         self.alpha, self.gamma, self.divide_by = alpha, gamma, divide_by
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         negative = positive = None
         if self.alpha is not None:
             positive = logits.new_full((self.num_classes,), self.alpha)

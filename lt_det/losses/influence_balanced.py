@@ -100,10 +100,9 @@ class InfluenceBalanced(SoftmaxLoss):
         return {"alpha": torch.as_tensor(self.scale)}
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
         if features is None:
             raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
-        logits, features = at_least_float32(logits), at_least_float32(features)
+        logits, features = self.checked_logits(logits), at_least_float32(features)
         rows = F.cross_entropy(logits, gt_classes, reduction="none")
         if self.has_reached(self.start):
             rows = self.scale * self._balanced(rows, gt_classes, features)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
-from lt_det.losses.base import ClassificationLoss, at_least_float32
+from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -68,8 +68,7 @@ class LabelSmoothing(SoftmaxLoss):
         return cls(stats.num_classes, **hyperparameters)  # Detectron2's LVIS metadata has no instance counts
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         smoothing = torch.full_like(gt_classes, self.smoothing, dtype=logits.dtype)
         if not self.smooth_background:
             smoothing = smoothing * (gt_classes < self.num_classes)

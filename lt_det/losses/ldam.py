@@ -64,8 +64,7 @@ class LDAM(SoftmaxLoss):
         self.register_buffer("margin", with_background(margin, 0.0), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         margins = self.margin.to(logits.dtype)[gt_classes]
         rows = affine_cross_entropy(logits, gt_classes, scale=self.scale, target_shift=-self.scale * margins)
         return self.mean_of_rows(rows, gt_classes)

@@ -62,8 +62,7 @@ class LogitAdjustment(SoftmaxLoss):
         self.register_buffer("adjustment", adjustment, persistent=post_hoc)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         shift = None if self.post_hoc else self.adjustment.to(logits.dtype)
         return self.mean_of_rows(affine_cross_entropy(logits, gt_classes, shift=shift), gt_classes)
 

@@ -58,7 +58,7 @@ class Seesaw(ClassificationLoss):
         return {"seen": self.seen}
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         foreground = gt_classes < self.num_classes
         labels = gt_classes[foreground]
         if self.training:

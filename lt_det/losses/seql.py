@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
-from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss
@@ -78,8 +77,7 @@ class SoftmaxEQL(SoftmaxLoss):
         self.register_buffer("is_tail", torch.cat([is_tail, background]), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        self.require_statistics()
-        logits = at_least_float32(logits)
+        logits = self.checked_logits(logits)
         foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
         probability = self.gamma * self.is_tail.to(logits.dtype)
         drawn = torch.rand(len(foreground), self.num_logits, dtype=logits.dtype, device=logits.device)

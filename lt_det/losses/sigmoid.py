@@ -56,5 +56,5 @@ class SigmoidCrossEntropy(SigmoidLoss):
         super().__init__(num_classes, prior_prob=prior_prob)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        total, _ = weighted_sigmoid_cross_entropy(at_least_float32(logits), gt_classes)
+        total, _ = weighted_sigmoid_cross_entropy(self.checked_logits(logits), gt_classes)
         return divide_by_rois(total, len(gt_classes))

@@ -45,7 +45,8 @@ class SoftmaxCrossEntropy(SoftmaxLoss):
     """
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+        logits = self.checked_logits(logits)
         if self.reweighting is not None or gt_classes.numel() == 0:  # F.cross_entropy's mean over nothing is nan
-            rows = F.cross_entropy(at_least_float32(logits), gt_classes, reduction="none")
+            rows = F.cross_entropy(logits, gt_classes, reduction="none")
             return self.mean_of_rows(rows, gt_classes)
-        return F.cross_entropy(at_least_float32(logits), gt_classes, reduction="mean")
+        return F.cross_entropy(logits, gt_classes, reduction="mean")

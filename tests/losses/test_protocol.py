@@ -1,5 +1,7 @@
 """What every registered loss promises."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,22 @@ def test_only_background_and_only_foreground(name, label):
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
+
+
+@every_loss
+@pytest.mark.parametrize("counts", [[1], [0], [1_000_000], [0, 1, 1_000_000]])
+def test_one_class_and_counts_from_zero_to_a_million(name, counts):
+    stats = ClassStats(tuple(map(str, counts)), np.array(counts), np.array(counts), max(sum(counts), 1), "test")
+    with warnings.catch_warnings(action="ignore"):  # of classes without images
+        loss = build_loss(name, stats)
+    for progress in (0.0, 1.0):
+        loss.progress = progress
+        logits = torch.zeros(4, loss.num_logits, requires_grad=True)
+        value = loss(logits, torch.tensor([0, len(counts) - 1, len(counts), len(counts)]), FEATURES[:4])
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(logits.grad).all()
+        assert logits.grad.any()
 
 
 @every_loss

@@ -1,0 +1,71 @@
+"""What a loss refuses, in one sentence that names the key."""
+
+import pytest
+import torch
+
+from lt_det.errors import LtDetError
+from lt_det.losses import build_loss_without_stats, loss_class
+
+K = 3
+COUNTS = {"instance_counts": [1, 10, 100]}
+IMAGES = {"image_counts": [1, 10, 100], "num_images": 100}
+
+REFUSED = [
+    ("sigmoid", {"prior_prob": 0.0}, "PRIOR_PROB must lie between 0 and 1, but is 0.0"),
+    ("focal", {"gamma": -0.5}, "FOCAL.GAMMA must be at least 0, but is -0.5; 2 is usual"),
+    ("focal", {"alpha": 1.5}, r"FOCAL.ALPHA must lie in \[0, 1\], but is 1.5"),
+    ("focal", {"divide_by": "images"}, "FOCAL.DIVIDE_BY is 'images'; write foreground or rois"),
+    ("label_smoothing", {"smoothing": 1.0}, r"LABEL_SMOOTHING.SMOOTHING must lie in \[0, 1\), but is 1.0"),
+    ("label_smoothing", {"prior": "counts"}, "LABEL_SMOOTHING.PRIOR is 'counts'; write uniform or frequency"),
+    ("eql", {**IMAGES, "frequency_threshold": 1.1}, "EQL.FREQUENCY_THRESHOLD is a share .* but is 1.1"),
+    ("eql", {**IMAGES, "frequency_threshold": "rare"}, "EQL.FREQUENCY_THRESHOLD is a share .* but is rare"),
+    ("seql", {**IMAGES, "frequency_threshold": -0.1}, "SEQL.FREQUENCY_THRESHOLD is a share .* but is -0.1"),
+    ("seql", {**IMAGES, "gamma": 1.1}, "SEQL.GAMMA is a probability, but is 1.1"),
+    ("class_balanced", {**COUNTS, "beta": 1.0}, r"BETA must lie in \[0, 1\), but is 1.0; 0.999 and 0.9999 are usual"),
+    ("class_balanced", {"beta": -0.1}, r"BETA must lie in \[0, 1\), but is -0.1"),
+    ("class_balanced", {**COUNTS, "base": "eql"}, "CLASS_BALANCED.BASE is 'eql'; write softmax, sigmoid or focal"),
+    ("class_balanced", {**COUNTS, "mean_over": "rois"}, "CLASS_BALANCED.MEAN_OVER is 'rois'; write classes or inst"),
+    ("class_balanced", {**COUNTS, "gamma": -1.0}, "CLASS_BALANCED.GAMMA must be at least 0, but is -1.0"),
+    ("ldam", {**COUNTS, "max_margin": -0.1}, "LDAM.MAX_MARGIN must be at least 0 .* but they are -0.1 and 30.0"),
+    ("ldam", {**COUNTS, "scale": 0.0}, "LDAM.SCALE above 0, but they are 0.5 and 0.0"),
+    ("cdt", {**COUNTS, "gamma": -0.2}, "CDT.GAMMA must be at least 0, but is -0.2"),
+    ("logit_adjustment", {**COUNTS, "tau": -1.0}, "LOGIT_ADJUSTMENT.TAU must be at least 0, but is -1.0"),
+    ("ib", {**COUNTS, "start": 1.5}, "IB.START is a share of the training between 0 and 1, but is 1.5"),
+    ("ib", {**COUNTS, "alpha": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are 0.0"),
+    ("ib", {**COUNTS, "epsilon": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are None and 0.0"),
+    ("ib", {**COUNTS, "start": 0.0}, "IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA"),
+    ("ib", {**COUNTS, "focal_gamma": -1.0}, "IB.FOCAL_GAMMA must be at least 0, but is -1.0"),
+    ("eqlv2", {"gamma": -1.0}, "EQLV2.GAMMA and EQLV2.ALPHA must be at least 0, but are -1.0 and 4.0"),
+    ("seesaw", {"p": -1.0}, "SEESAW needs P and Q of at least 0 and EPSILON above 0, but they are -1.0"),
+    ("seesaw", {"epsilon": 0.0}, "SEESAW needs P and Q of at least 0 and EPSILON above 0, .* 0.0"),
+    ("federated", {"num_sampled": 0}, "FEDERATED.NUM_SAMPLED must be at least 1, but is 0"),
+    ("federated", {"frequency_power": -1.0}, "FEDERATED.FREQUENCY_POWER must be at least 0, but is -1.0"),
+    ("ldam", {"instance_counts": [1, 2]}, r"LDAM needs 3 counts, one per class, but got \(2,\)"),
+    ("cdt", {"instance_counts": [1, -2, 3]}, "CDT needs counts of at least 0, but class 1 has -2"),
+    ("federated", {"image_counts": [1, -2, 3]}, "Federated needs counts of at least 0, but class 1 has -2"),
+    ("eql", {"image_counts": [1, 2, -3], "num_images": 5}, "EQL needs counts of at least 0, but class 2 has -3"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), REFUSED, ids=[f"{r[0]}-{list(r[1])[-1]}" for r in REFUSED])
+def test_refused_with_one_sentence(name, arguments, message):
+    with pytest.raises(LtDetError, match=message) as caught:
+        loss_class(name)(K, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_ib_without_features():
+    loss = loss_class("ib")(K, **COUNTS)
+    loss.progress = 0.0
+    with pytest.raises(LtDetError, match="IB needs the classifier's input; call the loss with features"):
+        loss(torch.zeros(2, K + 1), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("name", ["seesaw", "softmax", "eql", "eqlv2"])
+def test_logits_of_another_head(name):
+    """A K+1 head under Seesaw, which needs K+2, and the other way round."""
+    loss = build_loss_without_stats(name, K)
+    loss.missing_statistics = None
+    given = K + 1 if name == "seesaw" else K + 2
+    with pytest.raises(LtDetError, match=rf"needs {loss.num_logits} columns of logits .* but got {given}"):
+        loss(torch.zeros(2, given), torch.tensor([0, 1]))
