@@ -117,7 +117,9 @@ def test_project_outside_the_repository(mini, tmp_path):
     assert (project / "out" / "inference" / "my_val" / "evaluation.json").is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *(str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md"))]
+)
 def test_links_and_files_named_in_a_page_exist(page):
     text = (REPOSITORY / page).read_text()
     folder = (REPOSITORY / page).parent
@@ -137,8 +139,11 @@ def test_every_config_stands_in_the_docs():
 
 
 def test_every_loss_and_key_stands_in_the_docs():
-    text = (REPOSITORY / "docs" / "losses.md").read_text()
+    table = (REPOSITORY / "docs" / "losses.md").read_text()
     for name, loss in LOSSES.items():
-        assert f"\n## {name}\n" in text, name
+        assert f"| [{name}](losses/{name}.md) |" in table, name
+        text = (REPOSITORY / "docs" / "losses" / f"{name}.md").read_text()
+        for part in ("When it helps", "On LVIS v1"):
+            assert f"**{part}.**" in text, (name, part)
         for key in loss.hyperparameters():
             assert f"`{name.upper()}.{key.upper()}`" in text, (name, key)
