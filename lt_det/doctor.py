@@ -21,7 +21,6 @@ _DISTRIBUTIONS = {  # module: distribution
     "torchvision": "torchvision",
     "cv2": "opencv-python",
     "pycocotools": "pycocotools",
-    "lvis": "lvis",
     "detectron2": "detectron2",
 }
 _ADVICE = {

@@ -39,7 +39,7 @@ def summarize(precision: NDArray[np.float64], buckets: FrequencyBuckets) -> Buck
     AP is a mean over classes, so it is not the mean of the buckets.
 
     Args:
-        precision: (T, R, K, A), see `engines.precision_table`.
+        precision: (T, R, K, A), see `precision.precision_table`.
         buckets: of the same K classes.
     """
     every_area = precision[..., 0]

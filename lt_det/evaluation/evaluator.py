@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import math
@@ -14,6 +13,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
 from lt_det.annotations import load_annotations
@@ -22,11 +22,17 @@ from lt_det.config import buckets_of_config
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import BucketAP, summarize
-from lt_det.evaluation.engines import Protocol, Task, precision_table
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import Matches, match
+from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.protocols import COCO, LVIS, Task
+from lt_det.evaluation.result_file import ResultFile
 
 logger = logging.getLogger(__name__)
 
 RESULT_NAME = "evaluation.json"
+DETECTIONS_NAME = "instances_results.json"
 _LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
 
 
@@ -57,8 +63,11 @@ class LongTailEvaluator(DatasetEvaluator):
         json_file = annotation_file(dataset_name)
         if json_file is None:
             raise LtDetError(f"'{dataset_name}' has no annotation json to judge on; register it with register_dataset.")
-        self._ground_truth = load_annotations(json_file)
-        categories = sorted(self._ground_truth["categories"], key=lambda category: category["id"])
+        data = load_annotations(json_file)
+        categories = sorted(data["categories"], key=lambda category: category["id"])
+        self._truth = GroundTruth.from_json(data)
+        self._image_index = {image_id: i for i, image_id in enumerate(self._truth.image_ids.tolist())}
+        self._outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
         self._names = [category["name"] for category in categories]
         if stats is not None and stats.num_classes != len(categories):
@@ -77,7 +86,7 @@ class LongTailEvaluator(DatasetEvaluator):
             buckets = FrequencyBuckets.from_edges(stats) if stats is not None else _buckets_of_json(categories)
         self._stats, self.buckets = stats, buckets
         metadata = MetadataCatalog.get(dataset_name)
-        self._protocol: Protocol = "lvis" if metadata.get("evaluator_type") == "lvis" else "coco"
+        self._protocol = LVIS if metadata.get("evaluator_type") == "lvis" else COCO
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
         self._distributed = distributed
@@ -106,47 +115,70 @@ class LongTailEvaluator(DatasetEvaluator):
         )
 
     def reset(self) -> None:
-        self._detections: list[dict[str, Any]] = []
+        # Of nothing, so that a model that finds nothing has an AP too.
+        nothing = Detections.from_results([], self._truth, "bbox")
+        self._matches: dict[Task, list[Matches]] = {"bbox": [match(self._truth, nothing, "bbox", self._protocol)]}
+        self._num_found = 0
+        self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Match the detections of some images; what is kept of each is a few bytes."""
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
-            for detection in instances_to_coco_json(instances, image["image_id"]):
+            detected = instances_to_coco_json(instances, image["image_id"])
+            for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]
-                self._detections.append(detection)
+            detections = self._as_arrays(instances, image["image_id"], detected)
+            for task in self._tasks(instances):
+                matches = match(self._truth, detections, task, self._protocol)
+                self._matches.setdefault(task, []).append(matches)
+            self._num_found += len(detected)
+            if self._results is not None:
+                self._results.write(detected)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Metrics in percent per task on the main process, None on the others. A bucket without classes is nan."""
-        detections = self._detections
+        matches = {task: Matches.concatenate(parts) for task, parts in self._matches.items()}
+        if self._results is not None:
+            self._results.close()
+        gathered = [(matches, self._num_found)]
         if self._distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather(detections, dst=0)
+            gathered = comm.gather((matches, self._num_found), dst=0)
             if not comm.is_main_process():
                 return None
-            detections = list(itertools.chain(*gathered))
-        if not detections:
+        results: dict[Task, BucketAP] = {}
+        for task in ("bbox", "segm"):
+            parts = [part[task] for part, _ in gathered if task in part]
+            if parts:
+                precision, _ = precision_table(self._truth, Matches.concatenate(parts), self._protocol)
+                results[task] = summarize(precision, self.buckets)
+        if not any(num_found for _, num_found in gathered):
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
-        results = {
-            task: summarize(precision_table(self._protocol, self._ground_truth, detections, task), self.buckets)
-            for task in self._tasks(detections)
-        }
-        if self._output_dir is not None:
-            self._write(results, detections)
+        if self._results is not None:
+            self._results.join(len(gathered))
+            self._write(results)
         return {task: result.metrics for task, result in results.items()}
 
-    def _tasks(self, detections: list[dict[str, Any]]) -> list[Task]:
-        masks = bool(detections) and "segmentation" in detections[0]
-        outlined = any(a.get("segmentation") for a in self._ground_truth["annotations"])
-        return ["bbox", "segm"] if masks and outlined else ["bbox"]
+    def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
+        boxes = instances.pred_boxes.tensor.numpy()
+        return Detections(
+            np.full(len(instances), self._image_index[image_id]),
+            instances.pred_classes.numpy().astype(np.int64),
+            instances.scores.numpy().astype(np.float64),
+            BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).astype(np.float64),
+            [detection["segmentation"] for detection in detected] if instances.has("pred_masks") else None,
+        )
 
-    def _write(self, results: dict[Task, BucketAP], detections: list[dict[str, Any]]) -> None:
+    def _tasks(self, instances: Instances) -> list[Task]:
+        return ["bbox", "segm"] if instances.has("pred_masks") and self._outlined else ["bbox"]
+
+    def _write(self, results: dict[Task, BucketAP]) -> None:
         assert self._output_dir is not None
-        self._output_dir.mkdir(parents=True, exist_ok=True)
-        (self._output_dir / "instances_results.json").write_text(json.dumps(detections))
         stats, buckets = self._stats, self.buckets
         content = {
             "dataset": self._dataset_name,
-            "protocol": self._protocol,
+            "protocol": self._protocol.name,
             "buckets": {"names": list(buckets.names), "by": buckets.by, "edges": buckets.edges},
             "classes": [
                 {

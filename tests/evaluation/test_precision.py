@@ -14,7 +14,17 @@ from pycocotools import mask as mask_utils
 from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.evaluation import summarize
-from lt_det.evaluation.engines import precision_table
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import match
+from lt_det.evaluation.precision import precision_table as table_of
+from lt_det.evaluation.protocols import PROTOCOLS
+
+
+def precision_table(protocol, ground_truth, results, task):
+    truth = GroundTruth.from_json(ground_truth)
+    matches = match(truth, Detections.from_results(results, truth, task), task, PROTOCOLS[protocol])
+    return table_of(truth, matches, PROTOCOLS[protocol])[0]
 
 
 def run_lengths(polygons, size):

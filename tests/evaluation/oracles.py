@@ -1,4 +1,4 @@
-"""Precision tables from the reference implementations, `lvis` and `pycocotools`.
+"""Precision tables from the reference implementations, `lvis` and `pycocotools`: what our own engine has to equal.
 
 Both give an array (T, R, K, A): 10 IoU thresholds, 101 recalls, K classes, areas all / small / medium / large, with -1
 for a class without ground truth.
@@ -22,34 +22,31 @@ from lt_det.annotations import box_outline, usable_outline
 Task = Literal["bbox", "segm"]
 Protocol = Literal["lvis", "coco"]
 
-# Detections per image that each benchmark counts.
-MAX_DETECTIONS = {"lvis": 300, "coco": 100}
 
-# Areas in square pixels that both engines count as all, small, medium and large.
-_AREAS = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
+def oracle(
+    protocol: Protocol, ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int = 300
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision (T, R, K, A) and recall (T, K, A); without a detection both libraries raise.
 
-
-def precision_table(
-    protocol: Protocol, ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task
-) -> NDArray[np.float64]:
-    """
     Args:
-        protocol: "lvis" (federated, 300 detections per image) or "coco" (crowds ignored, 100 per image).
-        ground_truth: COCO- or LVIS-format annotations; classes are taken in the order of their ids.
-        detections: COCO results: image_id, category_id, score, bbox and, for "segm", segmentation.
+        protocol: "lvis" or "coco".
+        ground_truth: COCO- or LVIS-format annotations.
+        detections: COCO results.
         task: overlap of boxes or of masks.
+        per_image: detections that count in an image under "lvis"; -1: all.
     """
     ground_truth = _completed(ground_truth)
-    if not detections:
-        return _nothing_found(ground_truth)
     # The engines write into the detections; with a bbox left in, mask areas would be box areas.
     drop = {"bbox"} if task == "segm" else {"segmentation"}
     detections = [{key: value for key, value in d.items() if key not in drop} for d in detections]
-    engine = _lvis if protocol == "lvis" else _coco
-    return engine(ground_truth, detections, task)
+    if protocol == "lvis":
+        return _lvis(ground_truth, detections, task, per_image)
+    return _coco(ground_truth, detections, task)
 
 
-def _lvis(ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task) -> NDArray[np.float64]:
+def _lvis(
+    ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from lvis import LVIS, LVISEval, LVISResults
 
     class LoadedLVIS(LVIS):
@@ -60,14 +57,17 @@ def _lvis(ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: 
 
     with _numpy_with_float(), _quiet():
         gt = LoadedLVIS(ground_truth)
-        results = LVISResults(gt, detections, max_dets=MAX_DETECTIONS["lvis"])
+        results = LVISResults(gt, detections, max_dets=per_image)
         evaluation = LVISEval(gt, results, task)
+        evaluation.params.max_dets = per_image
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
 
 
-def _coco(ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task) -> NDArray[np.float64]:
+def _coco(
+    ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -76,10 +76,10 @@ def _coco(ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: 
         gt.dataset = ground_truth
         gt.createIndex()
         evaluation = COCOeval(gt, gt.loadRes(detections), task)
-        evaluation.params.maxDets = [1, 10, MAX_DETECTIONS["coco"]]
+        evaluation.params.maxDets = [1, 10, 100]
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[..., -1]
+    return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])[..., -1]
 
 
 def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
@@ -105,19 +105,6 @@ def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
 def _known(record: dict[str, Any]) -> dict[str, Any]:
     """A record without the fields that are null."""
     return {key: value for key, value in record.items() if value is not None}
-
-
-def _nothing_found(ground_truth: dict[str, Any]) -> NDArray[np.float64]:
-    """Without a detection (where the engines raise) precision is 0 for each class and area with ground truth."""
-    order = sorted(category["id"] for category in ground_truth["categories"])
-    index = {id_: k for k, id_ in enumerate(order)}
-    table = np.full((10, 101, len(order), 4), -1.0)
-    for annotation in ground_truth["annotations"]:
-        if not annotation["iscrowd"]:
-            for area, (low, high) in enumerate(_AREAS):
-                if low <= annotation["area"] <= high:
-                    table[:, :, index[annotation["category_id"]], area] = 0.0
-    return table
 
 
 @contextlib.contextmanager

@@ -1,0 +1,288 @@
+"""Match detections with ground truth, once for every IoU threshold, area range and protocol.
+
+A detection takes the free object of its class that it overlaps most, in the order of scores. So a match never changes
+when detections of lower score are dropped, and one pass over all of them serves each limit on their number.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as mask_utils
+
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
+from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, Protocol, Task, out_of_range
+from lt_det.evaluation.runs import run_bounds, run_starts
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_LEAST_IOU = IOU_THRESHOLDS[0]
+_PREFERRED = np.int32(1 << 20)  # above any number of candidates
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What became of N detections, sorted by image, and inside an image by class and falling score.
+
+    Detections of classes of which LVIS says nothing in their image are left out, unless a limit per class counts them.
+
+    Attributes:
+        images, classes: (N,) int32 indices.
+        scores: (N,)
+        rank_in_image: (N,) int32 place among all detections of the image, 0 for the highest score.
+        rank_in_class: (N,) int32 place among those of its class in the image.
+        wrong_if_unmatched: (N, A) whether it is a mistake, where it matches nothing.
+        touching: (M,) int64 positions among the N of those that overlap any object enough.
+        matched: (M, T, A) whether it matches an object.
+        neutral: (M, T, A) whether the object it matches does not count.
+    """
+
+    images: NDArray[np.int32]
+    classes: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    rank_in_image: NDArray[np.int32]
+    rank_in_class: NDArray[np.int32]
+    wrong_if_unmatched: Bools
+    touching: Ints
+    matched: Bools
+    neutral: Bools
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, kept: Bools) -> Matches:
+        """Those of a (N,) mask."""
+        place = np.cumsum(kept) - 1
+        still = kept[self.touching]
+        return Matches(
+            self.images[kept],
+            self.classes[kept],
+            self.scores[kept],
+            self.rank_in_image[kept],
+            self.rank_in_class[kept],
+            self.wrong_if_unmatched[kept],
+            place[self.touching[still]],
+            self.matched[still],
+            self.neutral[still],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Matches]) -> Matches:
+        """Join the matches of different images, in the order of the images."""
+        offsets = np.cumsum([0, *(len(part) for part in parts)])
+        joined = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+            if field.name != "touching"
+        }
+        touching = np.concatenate([part.touching + offset for part, offset in zip(parts, offsets, strict=False)])
+        order = np.argsort(joined["images"], kind="stable")
+        if (order[1:] > order[:-1]).all():
+            return cls(touching=touching, **joined)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        touching = place[touching]
+        again = np.argsort(touching)
+        of_touching = {name: joined.pop(name)[again] for name in ("matched", "neutral")}
+        return cls(**{name: values[order] for name, values in joined.items()}, touching=touching[again], **of_touching)
+
+
+def match(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol, chunk: int = 256) -> Matches:
+    """
+    Args:
+        truth: of all images.
+        detections: of any images; of each image all of them.
+        task: overlap of boxes or of masks.
+        protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
+        chunk: images that are matched together.
+    """
+    order = np.argsort(detections.images, kind="stable")
+    images = detections.images[order]
+    num_images = len(truth.image_ids)
+    edges = np.arange(0, num_images + chunk, chunk)
+    bounds = np.searchsorted(images, edges)
+    parts = [
+        _match_chunk(truth, detections.select(order[low:high]), task, protocol)
+        for low, high in itertools.pairwise(bounds)
+        if high > low
+    ]
+    return Matches.concatenate(parts or [_match_chunk(truth, detections, task, protocol)])
+
+
+def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> Matches:
+    """As `match`, for detections that are sorted by image."""
+    images, classes, scores = detections.images, detections.classes, detections.scores
+    rank_in_image = _ranks(images, scores)
+    first, last = (int(images[0]), int(images[-1]) + 1) if len(images) else (0, 0)
+    objects = slice(truth.start[first], truth.start[last])
+    of_object = np.repeat(np.arange(first, last), np.diff(truth.start[first : last + 1]))
+    cell = (images - first) * truth.num_classes + classes
+    object_cell = (of_object - first) * truth.num_classes + truth.classes[objects]
+
+    no_mistake = np.zeros(len(detections), dtype=np.bool_)
+    kept = ~no_mistake
+    if protocol.federated:
+        known = np.zeros((last - first) * truth.num_classes, dtype=np.bool_)
+        known[object_cell] = True
+        known[_cells(truth.negative, first, last, truth.num_classes)] = True
+        incomplete = np.zeros_like(known)
+        incomplete[_cells(truth.not_exhaustive, first, last, truth.num_classes)] = True
+        no_mistake = incomplete[cell] | ~known[cell]
+        if protocol.per_class is None:  # that limit counts also those that count nowhere else
+            kept = known[cell]
+
+    # By image, class and falling score; ties keep their order. The other ones are never looked at again.
+    order = np.flatnonzero(kept)
+    order = order[np.lexsort((-scores[order], cell[order]))]
+    detections, cell = detections.select(order), cell[order]
+    areas = _areas(detections, task)
+    objects_order = objects.start + np.argsort(object_cell, kind="stable")
+    object_cell = np.sort(object_cell, kind="stable")
+
+    pairs = _pairs(truth, detections, task, protocol.federated, cell, object_cell, objects_order)
+    touching, matched, neutral = _greedy(truth, protocol.federated, objects, *pairs)
+    return Matches(
+        detections.images.astype(np.int32),
+        detections.classes.astype(np.int32),
+        detections.scores,
+        rank_in_image[order].astype(np.int32),
+        _positions(cell).astype(np.int32),
+        ~(out_of_range(areas) | no_mistake[order, None]),
+        touching,
+        matched,
+        neutral,
+    )
+
+
+def _pairs(
+    truth: GroundTruth,
+    detections: Detections,
+    task: Task,
+    federated: bool,
+    cell: Ints,
+    object_cell: Ints,
+    objects_order: Ints,
+) -> tuple[Ints, Ints, NDArray[np.float64], Ints]:
+    """The pairs of one cell that overlap enough: detection, object, IoU, and place of the detection in its cell."""
+    low = np.searchsorted(object_cell, cell, side="left")
+    count = np.searchsorted(object_cell, cell, side="right") - low
+    detection = np.repeat(np.arange(len(cell)), count)
+    within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
+    target = objects_order[np.repeat(low, count) + within]
+    crowd = np.zeros(len(target), dtype=np.bool_) if federated else truth.crowd[target]
+    if task == "bbox":
+        iou = box_iou(detections.boxes[detection], truth.boxes[target], crowd)
+    else:
+        iou = _mask_ious(truth, detections, detection, target, crowd, cell)
+    enough = iou >= _LEAST_IOU
+    return detection[enough], target[enough], iou[enough], cell[detection[enough]]
+
+
+def _mask_ious(
+    truth: GroundTruth, detections: Detections, detection: Ints, target: Ints, crowd: Bools, cell: Ints
+) -> NDArray[np.float64]:
+    """IoU of each pair, cell by cell: the pairs of a cell are all its detections with all its objects."""
+    assert detections.masks is not None
+    result = np.empty(len(detection))
+    of_pair = cell[detection]
+    for start, stop in run_bounds(of_pair):
+        found, objects = np.unique(detection[start:stop]), target[start:stop]
+        num_objects = (stop - start) // len(found)
+        objects = objects[:num_objects]
+        height, width = truth.sizes[detections.images[found[0]]]
+        true = [run_lengths(truth.outlines[g], int(height), int(width)) for g in objects]
+        masks = [detections.masks[d] for d in found]
+        result[start:stop] = mask_iou(masks, true, crowd[start : start + num_objects]).ravel()
+    return result
+
+
+def _greedy(
+    truth: GroundTruth,
+    federated: bool,
+    objects: slice,
+    detection: Ints,
+    target: Ints,
+    iou: NDArray[np.float64],
+    cell: Ints,
+) -> tuple[Ints, Bools, Bools]:
+    """Detections that touch anything, and for each, threshold and area whether it matches, and something neutral.
+
+    One round for each place in a cell's order of scores: all cells at once, since they share no object.
+    """
+    # Of a detection's pairs the best is the last: by IoU, and of equal ones the later object.
+    order = np.lexsort((target, iou, detection))
+    detection, target, iou = detection[order], target[order], iou[order]
+    touching, first = np.unique(detection, return_index=True)
+    count = np.diff(np.append(first, len(detection)))
+    shape = (len(IOU_THRESHOLDS), len(AREA_RANGES))
+    matched, neutral = (np.zeros((len(touching), *shape), dtype=np.bool_) for _ in range(2))
+    if not len(touching):
+        return touching, matched, neutral
+
+    flagged = truth.ignore[objects] if federated else truth.crowd[objects]
+    reusable = np.zeros(len(flagged), dtype=np.bool_) if federated else truth.crowd[objects]
+    does_not_count = flagged[:, None] | out_of_range(truth.areas[objects])
+    taken = np.zeros((len(flagged), *shape), dtype=np.bool_)
+    target = target - objects.start
+    high_enough = iou[:, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
+    place = (np.arange(len(detection)) - np.repeat(first, count) + 1).astype(np.int32)
+    preference = place[:, None] + np.where(does_not_count[target], np.int32(0), _PREFERRED)  # (P, A)
+
+    round_of = _positions(cell[order][first])
+    by_round = np.argsort(round_of, kind="stable")
+    bounds = np.searchsorted(round_of[by_round], np.arange(round_of.max() + 2))
+    for low, high in itertools.pairwise(bounds):
+        chosen = by_round[low:high]
+        pairs, starts = _ranges(first[chosen], count[chosen])
+        free = ~taken[target[pairs]] | reusable[target[pairs], None, None]
+        worth = np.where(free & high_enough[pairs][:, :, None], preference[pairs][:, None, :], 0)
+        best = np.maximum.reduceat(worth, starts, axis=0)  # (n, T, A)
+        hit = best > 0
+        which, threshold, area = np.nonzero(hit)
+        taken_pair = first[chosen][which] + best[which, threshold, area] % _PREFERRED - 1
+        taken[target[taken_pair], threshold, area] = True
+        matched[chosen] = hit
+        neutral[chosen] = hit & (best < _PREFERRED)
+    return touching, matched, neutral
+
+
+def _ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
+    """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
+    starts = np.cumsum(count) - count
+    return np.arange(count.sum()) - np.repeat(starts - first, count), starts
+
+
+def _ranks(groups: Ints, scores: NDArray[np.float64]) -> Ints:
+    """Place of each by falling score among those of its group; ties keep their order. Groups are sorted."""
+    order = np.lexsort((-scores, groups))
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = _positions(groups[order])
+    return ranks
+
+
+def _positions(groups: Ints) -> Ints:
+    """0, 1, 2 ... inside each run of equal values."""
+    starts = run_starts(groups)
+    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+
+
+def _cells(lists: Any, first: int, last: int, num_classes: int) -> Ints:
+    """The cells, image by class, that the lists of images first .. last - 1 name."""
+    counts = np.diff(lists.start[first : last + 1])
+    values = lists.values[lists.start[first] : lists.start[last]]
+    return np.repeat(np.arange(last - first), counts) * num_classes + values
+
+
+def _areas(detections: Detections, task: Task) -> NDArray[np.float64]:
+    if task == "segm":
+        assert detections.masks is not None
+        return np.asarray([float(mask_utils.area(mask)) for mask in detections.masks], dtype=np.float64)
+    return detections.boxes[:, 2] * detections.boxes[:, 3]

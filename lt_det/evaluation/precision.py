@@ -1,0 +1,114 @@
+"""From matches to precision and recall, equal to `lvis` and `pycocotools` to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
+from lt_det.evaluation.runs import run_bounds, run_starts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) -> tuple[Floats, Floats]:
+    """
+    Args:
+        truth: of all images of the set, also those without a detection.
+        matches: of all detections.
+        protocol: its limits are applied here.
+
+    Returns:
+        precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object that counts.
+    """
+    matches = limited(matches, protocol)
+    objects = objects_that_count(truth, protocol)
+    num_classes = truth.num_classes
+    precision = np.full((len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), num_classes, len(AREA_RANGES)), -1.0)
+    recall = np.full((len(IOU_THRESHOLDS), num_classes, len(AREA_RANGES)), -1.0)
+
+    # By class and falling score; ties in the order of images, and inside one in the order of the matches.
+    order = np.argsort(-matches.scores, kind="stable")
+    order = order[np.argsort(matches.classes[order], kind="stable")]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    unmatched = np.cumsum(matches.wrong_if_unmatched[order], axis=0, dtype=np.int64)  # (N, A)
+
+    by_place = np.argsort(place[matches.touching])
+    at = place[matches.touching][by_place]
+    classes = matches.classes[matches.touching][by_place]
+    class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
+    before = np.zeros((num_classes, len(AREA_RANGES)), dtype=np.int64)
+    started = class_start > 0
+    before[started] = unmatched[class_start[started] - 1]
+    wrong_so_far = unmatched[at] - before[classes]  # (M, A)
+    wrong_alone = matches.wrong_if_unmatched[matches.touching][by_place]
+
+    for area in range(len(AREA_RANGES)):
+        counted = objects[:, area] > 0
+        precision[:, :, counted, area] = 0.0
+        recall[:, counted, area] = 0.0
+        needed = _needed(objects[:, area])
+        for threshold in range(len(IOU_THRESHOLDS)):
+            matched = matches.matched[by_place, threshold, area]
+            right = matched & ~matches.neutral[by_place, threshold, area]
+            # Of those that would be wrong alone, the ones that matched are not.
+            saved = _cumulative(matched & wrong_alone[:, area], classes)
+            hits = np.flatnonzero(right & counted[classes])
+            if not len(hits):
+                continue
+            true = _cumulative(right, classes)[hits].astype(np.float64)
+            false = (wrong_so_far[hits, area] - saved[hits]).astype(np.float64)
+            value = true / (false + true + np.spacing(1))
+            hit_class = classes[hits]
+            for start, stop in run_bounds(hit_class):
+                k = hit_class[start]
+                envelope = np.maximum.accumulate(value[start:stop][::-1])[::-1]
+                reached = needed[k] <= stop - start
+                precision[threshold, reached, k, area] = envelope[np.maximum(needed[k][reached] - 1, 0)]
+                recall[threshold, k, area] = true[stop - 1] / objects[k, area]
+    return precision, recall
+
+
+def limited(matches: Matches, protocol: Protocol) -> Matches:
+    """The detections that count under a protocol's limits."""
+    if protocol.per_image is not None:
+        matches = matches.select(matches.rank_in_image < protocol.per_image)
+    if protocol.per_image_and_class is not None:
+        matches = matches.select(matches.rank_in_class < protocol.per_image_and_class)
+    if protocol.per_class is not None and len(matches):
+        order = np.lexsort((-matches.scores, matches.classes))
+        sorted_classes = matches.classes[order]
+        rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
+        kept = np.empty(len(order), dtype=np.bool_)
+        kept[order] = rank < protocol.per_class
+        matches = matches.select(kept)
+    return matches
+
+
+def objects_that_count(truth: GroundTruth, protocol: Protocol) -> Ints:
+    """(K, A) objects per class and area range that a detector is asked for."""
+    flagged = truth.ignore if protocol.federated else truth.crowd
+    counts = ~(out_of_range(truth.areas) | flagged[:, None])
+    columns = [np.bincount(truth.classes[column], minlength=truth.num_classes) for column in counts.T]
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _needed(objects: Ints) -> Ints:
+    """(K,) numbers of objects to (K, R): how many must be found to reach each recall, by the division as floats."""
+    safe = np.maximum(objects, 1)[:, None]
+    needed = np.ceil(RECALL_THRESHOLDS * safe).astype(np.int64)
+    needed -= (needed - 1) / safe >= RECALL_THRESHOLDS
+    needed += needed / safe < RECALL_THRESHOLDS
+    return needed
+
+
+def _cumulative(flags: NDArray[np.bool_], groups: NDArray[np.int32]) -> Ints:
+    """Running number of True inside each run of equal groups."""
+    total: Ints = np.cumsum(flags, dtype=np.int64)
+    starts = run_starts(groups)
+    before = np.where(starts > 0, total[starts - 1], 0)
+    return total - np.repeat(before, np.diff(np.append(starts, len(groups))))

@@ -1,0 +1,20 @@
+"""Runs of equal values in a sorted array."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def run_starts(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each run begins."""
+    return np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, np.int64)
+
+
+def run_bounds(groups: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Start and stop of each run."""
+    return itertools.pairwise([*run_starts(groups).tolist(), len(groups)]) if len(groups) else iter(())

@@ -1,0 +1,219 @@
+"""Our engine against `lvis` and `pycocotools`: the whole precision and recall arrays, bit for bit."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt_det.annotations import load_annotations
+from lt_det.errors import LtDetError
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import Matches, match
+from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
+
+from .oracles import oracle
+from .test_precision import noisy_detections, run_lengths
+
+both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
+SIZE = 120
+
+
+def small_world(seed, masks=False):
+    """A few images of overlapping objects, and detections with ties, duplicates and wrong classes.
+
+    Coordinates are coarse, so that equal overlaps and areas at the edges of the ranges occur; some images have no
+    object, some no detection, some classes neither.
+    """
+    rng = np.random.default_rng(seed)
+    num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    image_ids = rng.permutation(50)[:num_images]
+    category_ids = rng.permutation(20)[:num_classes] + 1
+
+    def box():
+        x, y = rng.integers(0, 4, 2) * 8.0
+        w, h = rng.choice([4, 8, 16, 24, 32, 64, 96], 2)
+        return [x, y, float(w), float(h)]
+
+    def some_classes():
+        return [int(c) for c in category_ids if rng.random() < 0.4]
+
+    truth = {
+        "images": [
+            {
+                "id": int(i),
+                "height": SIZE,
+                "width": SIZE,
+                "neg_category_ids": some_classes(),
+                "not_exhaustive_category_ids": some_classes(),
+            }
+            for i in image_ids
+        ],
+        "categories": [{"id": int(c), "name": str(c)} for c in category_ids],
+        "annotations": [],
+    }
+    for number in range(rng.integers(1, 15)):
+        outline = box()
+        x, y, w, h = outline
+        truth["annotations"].append(
+            {
+                "id": number + 1,
+                "image_id": int(rng.choice(image_ids)),
+                "category_id": int(rng.choice(category_ids)),
+                "bbox": outline,
+                "area": w * h * (1 if rng.random() < 0.8 else 0.5),
+                "iscrowd": int(rng.random() < 0.2),
+                "ignore": int(rng.random() < 0.2),
+                "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+            }
+        )
+    detections = []
+    for _ in range(rng.integers(1, 40)):
+        outline = (
+            box() if rng.random() < 0.4 else list(truth["annotations"][rng.integers(len(truth["annotations"]))]["bbox"])
+        )
+        if rng.random() < 0.5:
+            outline[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
+        x, y, w, h = outline
+        detection = {
+            "image_id": int(rng.choice(image_ids)),
+            "category_id": int(rng.choice(category_ids)),
+            "score": float(rng.integers(0, 6) / 5),
+            "bbox": outline,
+        }
+        if masks:
+            detection["segmentation"] = run_lengths([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
+        detections.append(detection)
+    return truth, detections
+
+
+def ours(truth, detections, task, protocol, **options):
+    arrays = GroundTruth.from_json(truth)
+    found = Detections.from_results(detections, arrays, task)
+    return precision_table(arrays, match(arrays, found, task, protocol, **options), protocol)
+
+
+def assert_bitwise(computed, expected):
+    for mine, theirs in zip(computed, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@both_protocols
+@given(st.integers(0, 2**31))
+def test_boxes_of_small_worlds(protocol, seed):
+    truth, detections = small_world(seed)
+    assert_bitwise(ours(truth, detections, "bbox", protocol), oracle(protocol.name, truth, detections, "bbox"))
+
+
+@both_protocols
+@given(st.integers(0, 2**31))
+def test_masks_of_small_worlds(protocol, seed):
+    truth, detections = small_world(seed, masks=True)
+    assert_bitwise(ours(truth, detections, "segm", protocol), oracle(protocol.name, truth, detections, "segm"))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+@given(st.integers(0, 2**31))
+def test_limit_per_image(limit, seed):
+    """Ties at the cut, too."""
+    truth, detections = small_world(seed)
+    limited = Protocol("limited", federated=True, per_image=limit)
+    assert_bitwise(ours(truth, detections, "bbox", limited), oracle("lvis", truth, detections, "bbox", limit))
+
+
+@given(st.integers(0, 2**31))
+def test_fixed_is_lvis_on_the_best_of_each_class(seed):
+    truth, detections = small_world(seed)
+    kept = []
+    for category in truth["categories"]:
+        of_class = [d for d in detections if d["category_id"] == category["id"]]
+        # The engine goes through images by id; the cut has to break ties in the same order.
+        of_class.sort(key=lambda d: (-d["score"], d["image_id"]))
+        kept += of_class[:4]
+    fixed = Protocol("fixed", federated=True, per_class=4)
+    assert_bitwise(ours(truth, detections, "bbox", fixed), oracle("lvis", truth, kept, "bbox", -1))
+
+
+@both_protocols
+@given(st.integers(0, 2**31), st.integers(1, 3))
+def test_parts_are_the_whole(protocol, seed, chunk):
+    """In chunks of images, and gathered from processes that had every other image."""
+    truth, detections = small_world(seed)
+    whole = ours(truth, detections, "bbox", protocol)
+    assert_bitwise(ours(truth, detections, "bbox", protocol, chunk=chunk), whole)
+    arrays = GroundTruth.from_json(truth)
+    found = Detections.from_results(detections, arrays, "bbox")
+    parts = [match(arrays, found.select(found.images % 2 == rank), "bbox", protocol) for rank in (1, 0)]
+    assert_bitwise(precision_table(arrays, Matches.concatenate(parts), protocol), whole)
+
+
+@both_protocols
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_real_lvis_images(lvis_sample, protocol, task, seed):
+    truth = load_annotations(lvis_sample)
+    detections = noisy_detections(truth, seed, extra=0 if task == "segm" else 4000)
+    busiest = truth["images"][0]["id"]
+    crowded = [d | {"image_id": busiest} for d in detections[:400]] if task == "bbox" else []
+    detections = detections + crowded  # more than any protocol counts in an image
+    for detection in detections:
+        detection["score"] = round(detection["score"], 2)
+    assert_bitwise(ours(truth, detections, task, protocol), oracle(protocol.name, truth, detections, task))
+
+
+def test_real_coco_images(taco):
+    truth = load_annotations(taco)
+    truth["annotations"] = list({a["id"]: a for a in truth["annotations"]}.values())  # COCO needs them unique
+    for number, annotation in enumerate(truth["annotations"]):
+        annotation["iscrowd"] = int(number % 9 == 0)
+    detections = noisy_detections(truth)
+    assert_bitwise(ours(truth, detections, "bbox", COCO), oracle("coco", truth, detections, "bbox"))
+
+
+def test_no_detection_is_zero_where_there_is_an_object():
+    truth, _ = small_world(3)
+    for protocol in PROTOCOLS.values():
+        precision, recall = ours(truth, [], "bbox", protocol)
+        assert set(np.unique(precision)) <= {-1.0, 0.0}
+        assert set(np.unique(recall)) <= {-1.0, 0.0}
+        assert (precision == 0).any()
+
+
+def test_fixed_takes_ten_thousand_of_a_class():
+    assert (FIXED.per_class, FIXED.per_image) == (10_000, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 999}, "1 detections name a image id .* the first is 999"),
+        ({"category_id": 999}, "1 detections name a category id .* the first is 999"),
+    ],
+)
+def test_ids_of_another_json(change, message):
+    truth, detections = small_world(1)
+    detections[0] |= change
+    with pytest.raises(LtDetError, match=message):
+        ours(truth, detections, "bbox", LVIS)
+
+
+def test_missing_masks():
+    truth, detections = small_world(1)
+    with pytest.raises(LtDetError, match="have no 'segmentation'; segm AP needs it in each"):
+        ours(truth, detections, "segm", LVIS)
+
+
+def test_worlds_hold_what_they_promise():
+    """Ties, crowds, lists and empty images do occur in the worlds above."""
+    worlds = [small_world(seed) for seed in range(30)]
+    assert any(a["iscrowd"] for truth, _ in worlds for a in truth["annotations"])
+    assert any(image["not_exhaustive_category_ids"] for truth, _ in worlds for image in truth["images"])
+    assert any(
+        one["score"] == other["score"] and one["image_id"] == other["image_id"]
+        for _, detections in worlds
+        for one, other in itertools.pairwise(detections)
+    )
+    assert any({i["id"] for i in t["images"]} - {a["image_id"] for a in t["annotations"]} for t, _ in worlds)
