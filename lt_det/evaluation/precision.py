@@ -27,8 +27,9 @@ def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) ->
     matches = limited(matches, protocol)
     objects = objects_that_count(truth, protocol)
     num_classes = truth.num_classes
-    precision = np.full((len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), num_classes, len(AREA_RANGES)), -1.0)
-    recall = np.full((len(IOU_THRESHOLDS), num_classes, len(AREA_RANGES)), -1.0)
+    # Each curve in one piece of memory; the usual order of axes is a view of it.
+    precision = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS)), -1.0)
+    recall = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS)), -1.0)
 
     # By class and falling score; ties in the order of images, and inside one in the order of the matches.
     order = np.argsort(-matches.scores, kind="stable")
@@ -49,8 +50,8 @@ def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) ->
 
     for area in range(len(AREA_RANGES)):
         counted = objects[:, area] > 0
-        precision[:, :, counted, area] = 0.0
-        recall[:, counted, area] = 0.0
+        precision[counted, area] = 0.0
+        recall[counted, area] = 0.0
         needed = _needed(objects[:, area])
         for threshold in range(len(IOU_THRESHOLDS)):
             matched = matches.matched[by_place, threshold, area]
@@ -68,9 +69,9 @@ def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) ->
                 k = hit_class[start]
                 envelope = np.maximum.accumulate(value[start:stop][::-1])[::-1]
                 reached = needed[k] <= stop - start
-                precision[threshold, reached, k, area] = envelope[np.maximum(needed[k][reached] - 1, 0)]
-                recall[threshold, k, area] = true[stop - 1] / objects[k, area]
-    return precision, recall
+                precision[k, area, threshold, reached] = envelope[np.maximum(needed[k][reached] - 1, 0)]
+                recall[k, area, threshold] = true[stop - 1] / objects[k, area]
+    return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 
 def limited(matches: Matches, protocol: Protocol) -> Matches:
