@@ -190,6 +190,28 @@ class ClassStats:
             warnings.warn(f"{share} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
         return np.maximum(counts, 1)
 
+    def check_names(self, names: Sequence[str], where: str) -> None:
+        """Raise unless a set to judge on has the classes of training, in their order.
+
+        Args:
+            names: of its classes, by rising id.
+            where: they come from.
+
+        Raises:
+            LtDetError: another number of classes, or another name.
+        """
+        if len(names) != self.num_classes:
+            raise LtDetError(
+                f"{where} has {len(names)} classes, but the training set {self.source} has {self.num_classes}; "
+                "judge on a set with the classes of training."
+            )
+        for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
+            if theirs != ours:
+                raise LtDetError(
+                    f"Class {k} is '{theirs}' in {where} but '{ours}' in the training set {self.source}; "
+                    "judge on a set with the class list of training, in its order of ids."
+                )
+
     def check_num_classes(self, num_classes: int) -> None:
         """Raise unless the counts are those of `num_classes` classes."""
         if num_classes != self.num_classes:

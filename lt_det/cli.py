@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +17,9 @@ from rich.markup import escape
 from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
+
+if TYPE_CHECKING:
+    from lt_det.evaluation.protocols import Protocol
 
 console = Console()
 
@@ -64,6 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="tables and figures of a training's output folder")
     report.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training or of --eval-only")
     report.set_defaults(run=_report)
+
+    evaluate = commands.add_parser("evaluate", help="AP by bucket of a COCO-style results file")
+    evaluate.add_argument("--gt", type=Path, required=True, metavar="JSON", help="COCO- or LVIS-format ground truth")
+    evaluate.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
+    evaluate.add_argument("--train-stats", metavar="JSON", help="training json or saved counts, for the buckets")
+    evaluate.add_argument(
+        "--protocol", choices=("lvis", "coco", "fixed"), help="default: lvis where the json has lists"
+    )
+    evaluate.add_argument("--iou", default="bbox", metavar="TASKS", help="bbox, segm, or bbox,segm (default bbox)")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write DIR/inference/<gt>/evaluation.json and report")
+    evaluate.add_argument("--cross-check", action="store_true", help="also run lvis or pycocotools, and compare")
+    evaluate.set_defaults(run=_evaluate)
     return parser
 
 
@@ -139,6 +157,62 @@ def _report(args: argparse.Namespace) -> int:
 
     console.print(f"Report: {write_report(args.output_dir, console)}", soft_wrap=True, markup=False)
     return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from lt_det.evaluation.offline import buckets_for, evaluate_files, load_results
+    from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
+    from lt_det.reporting import write_report
+    from lt_det.reporting.report import bucket_table
+
+    tasks = args.iou.split(",")
+    if not tasks or not set(tasks) <= {"bbox", "segm"}:
+        raise LtDetError(f"--iou is {args.iou}; write bbox, segm or bbox,segm.")
+    stats = ClassStats.from_json(args.train_stats) if args.train_stats else None
+    with console.status("Reading"):
+        data = load_annotations(args.gt)
+        results = load_results(args.results)
+    federated = any("neg_category_ids" in image for image in data["images"])
+    protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO
+    buckets = buckets_for(args.gt, data, stats)
+    with console.status(f"Matching {len(results)} detections"):
+        evaluation = evaluate_files(args.gt, data, results, protocol, tasks, buckets, stats)
+    for task in tasks:
+        console.print(bucket_table(evaluation, task).to_rich())
+    if args.out:
+        folder = args.out / "inference" / evaluation["dataset"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
+        except OSError as error:
+            raise LtDetError(f"{folder} cannot be written: {error.strerror}.") from error
+        console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
+    return _cross_check(data, results, protocol, buckets, evaluation) if args.cross_check else 0
+
+
+def _cross_check(
+    data: dict[str, Any],
+    results: list[dict[str, Any]],
+    protocol: Protocol,
+    buckets: FrequencyBuckets,
+    evaluation: dict[str, Any],
+) -> int:
+    """Print each metric beside the official package's; 1 if any differs."""
+    from lt_det.evaluation.official import official_metrics
+    from lt_det.reporting.tables import TextTable
+
+    package, differing = "lvis" if protocol.federated else "pycocotools", 0
+    for task, ours in evaluation["tasks"].items():
+        with console.status(f"Running {package}, {task}"):
+            official = official_metrics(data, results, protocol, buckets, task).metrics
+        rows = []
+        for name, value in ours["metrics"].items():
+            mine, theirs = math.nan if value is None else value, official[name]
+            difference = 0.0 if math.isnan(mine) and math.isnan(theirs) else mine - theirs
+            differing += difference != 0
+            rows.append([name, repr(mine), repr(theirs), repr(difference)])
+        console.print(TextTable(f"{task}: check", ["", "lt_det", package, "difference"], rows).to_rich())
+    return int(differing > 0)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets
 
+_LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
 _SHORT = {"rare": "APr", "common": "APc", "frequent": "APf"}
+
+
+def buckets_of_json(categories: list[dict[str, Any]]) -> FrequencyBuckets:
+    """LVIS jsons carry the training set's buckets with them; other sets get three empty ones."""
+    assignment = [_LVIS_BUCKETS.get(category.get("frequency", ""), -1) for category in categories]
+    return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64))
 
 
 def metric_name(bucket: str) -> str:

@@ -67,11 +67,13 @@ class Detections:
 
 def _indices(ids: Sequence[Any], known: NDArray[Any], what: str) -> NDArray[np.int64]:
     given = np.asarray(ids, dtype=known.dtype if not ids else None)
+    if given.dtype.kind != known.dtype.kind and len(given):
+        raise LtDetError(f"The {what} ids of the detections are of another type than those of the ground truth.")
     found = np.minimum(np.searchsorted(known, given), len(known) - 1).astype(np.int64)
     missing = np.flatnonzero(known[found] != given)
     if len(missing):
         raise LtDetError(
-            f"{len(missing)} detections name a {what} id that the ground truth does not have, the first is "
+            f"{len(missing)} detections have {what} ids that the ground truth does not have, the first is "
             f"{given[missing[0]]}; judge them on the json they were predicted on."
         )
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,19 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.config import buckets_of_config
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
-from lt_det.evaluation.buckets import BucketAP, summarize
+from lt_det.evaluation.buckets import BucketAP, buckets_of_json, summarize
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches, match
 from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS, Task
+from lt_det.evaluation.record import evaluation_record
 from lt_det.evaluation.result_file import ResultFile
 
 logger = logging.getLogger(__name__)
 
 RESULT_NAME = "evaluation.json"
 DETECTIONS_NAME = "instances_results.json"
-_LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
 
 
 class LongTailEvaluator(DatasetEvaluator):
@@ -70,20 +69,10 @@ class LongTailEvaluator(DatasetEvaluator):
         self._outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
         self._names = [category["name"] for category in categories]
-        if stats is not None and stats.num_classes != len(categories):
-            raise LtDetError(
-                f"{json_file} has {len(categories)} classes, but the training set {stats.source} has "
-                f"{stats.num_classes}; judge on a set with the classes of training."
-            )
         if stats is not None:
-            for k, (theirs, ours) in enumerate(zip(self._names, stats.names, strict=True)):
-                if theirs != ours:
-                    raise LtDetError(
-                        f"Class {k} is '{theirs}' in {json_file} but '{ours}' in the training set {stats.source}; "
-                        "judge on a set with the class list of training, in its order of ids."
-                    )
+            stats.check_names(self._names, str(json_file))
         if buckets is None:
-            buckets = FrequencyBuckets.from_edges(stats) if stats is not None else _buckets_of_json(categories)
+            buckets = FrequencyBuckets.from_edges(stats) if stats is not None else buckets_of_json(categories)
         self._stats, self.buckets = stats, buckets
         metadata = MetadataCatalog.get(dataset_name)
         self._protocol = LVIS if metadata.get("evaluator_type") == "lvis" else COCO
@@ -175,36 +164,5 @@ class LongTailEvaluator(DatasetEvaluator):
 
     def _write(self, results: dict[Task, BucketAP]) -> None:
         assert self._output_dir is not None
-        stats, buckets = self._stats, self.buckets
-        content = {
-            "dataset": self._dataset_name,
-            "protocol": self._protocol.name,
-            "buckets": {"names": list(buckets.names), "by": buckets.by, "edges": buckets.edges},
-            "classes": [
-                {
-                    "name": name,
-                    "bucket": buckets.names[b] if (b := int(buckets.assignment[k])) >= 0 else None,
-                    "images": None if stats is None else int(stats.image_counts[k]),
-                }
-                for k, name in enumerate(self._names)
-            ],
-            "tasks": {
-                task: {
-                    "metrics": {name: _json_number(value) for name, value in result.metrics.items()},
-                    "bucket_sizes": result.bucket_sizes,
-                    "class_ap": [_json_number(value) for value in result.class_ap],
-                }
-                for task, result in results.items()
-            },
-        }
+        content = evaluation_record(self._dataset_name, self._protocol, self._names, self.buckets, self._stats, results)
         (self._output_dir / RESULT_NAME).write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _buckets_of_json(categories: list[dict[str, Any]]) -> FrequencyBuckets:
-    """LVIS jsons carry the training set's buckets with them; other sets get three empty ones."""
-    assignment = [_LVIS_BUCKETS.get(category.get("frequency", ""), -1) for category in categories]
-    return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64))
-
-
-def _json_number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

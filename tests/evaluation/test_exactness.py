@@ -12,10 +12,10 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches, match
+from lt_det.evaluation.official import official_table as oracle
 from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
 
-from .oracles import oracle
 from .test_precision import noisy_detections, run_lengths
 
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
@@ -189,8 +189,8 @@ def test_fixed_takes_ten_thousand_of_a_class():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 999}, "1 detections name a image id .* the first is 999"),
-        ({"category_id": 999}, "1 detections name a category id .* the first is 999"),
+        ({"image_id": 999}, "1 detections have image ids .* the first is 999"),
+        ({"category_id": 999}, "1 detections have category ids .* the first is 999"),
     ],
 )
 def test_ids_of_another_json(change, message):

@@ -1,4 +1,4 @@
-"""Precision tables from the reference implementations, `lvis` and `pycocotools`: what our own engine has to equal.
+"""Precision tables from the reference implementations, `lvis` and `pycocotools`, to check ours against.
 
 Both give an array (T, R, K, A): 10 IoU thresholds, 101 recalls, K classes, areas all / small / medium / large, with -1
 for a class without ground truth.
@@ -18,13 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.annotations import box_outline, usable_outline
+from lt_det.class_stats import FrequencyBuckets
+from lt_det.errors import LtDetError
+from lt_det.evaluation.buckets import BucketAP, summarize
+from lt_det.evaluation.protocols import Protocol, Task
 
-Task = Literal["bbox", "segm"]
-Protocol = Literal["lvis", "coco"]
 
-
-def oracle(
-    protocol: Protocol, ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int = 300
+def official_table(
+    protocol: Literal["lvis", "coco"],
+    ground_truth: dict[str, Any],
+    detections: list[dict[str, Any]],
+    task: Task,
+    per_image: int = 300,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision (T, R, K, A) and recall (T, K, A); without a detection both libraries raise.
 
@@ -47,7 +52,10 @@ def oracle(
 def _lvis(
     ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from lvis import LVIS, LVISEval, LVISResults
+    try:
+        from lvis import LVIS, LVISEval, LVISResults
+    except ImportError:
+        raise LtDetError("The lvis package is not installed; pip install lvis, to check against it.") from None
 
     class LoadedLVIS(LVIS):
         """Takes annotations in memory where the library takes a path."""
@@ -125,3 +133,23 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def official_metrics(
+    data: dict[str, Any], results: list[dict[str, Any]], protocol: Protocol, buckets: FrequencyBuckets, task: Task
+) -> BucketAP:
+    """What the official package makes of the same files, under one of our protocols.
+
+    Raises:
+        LtDetError: the package is not installed, or there is no detection, at which it fails.
+    """
+    if not results:
+        raise LtDetError("The official packages cannot judge a file without detections; leave out --cross-check.")
+    if protocol.per_class is not None:
+        by_class: dict[Any, list[dict[str, Any]]] = {}
+        for result in sorted(results, key=lambda result: -result["score"]):
+            by_class.setdefault(result["category_id"], []).append(result)
+        results = [result for of_class in by_class.values() for result in of_class[: protocol.per_class]]
+    name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"
+    precision, _ = official_table(name, data, results, task, -1 if protocol.per_image is None else protocol.per_image)
+    return summarize(precision, buckets)

@@ -1,0 +1,136 @@
+"""Judge a COCO-style results file, of any framework, without a model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.errors import LtDetError
+from lt_det.evaluation.buckets import buckets_of_json, summarize
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import match
+from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.protocols import Protocol, Task
+from lt_det.evaluation.record import evaluation_record
+
+logger = logging.getLogger(__name__)
+
+
+def load_results(file: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """
+    Raises:
+        LtDetError: missing, empty or truncated file, no list of detections, a detection without an id or a score.
+    """
+    path = Path(file)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise LtDetError(f"The results file {path} cannot be read: {error.strerror}.") from None
+    if not text.strip():
+        raise LtDetError(f"The results file {path} is empty; a model that found nothing writes [].")
+    try:
+        results = json.loads(text)
+    except ValueError as error:
+        raise LtDetError(f"The results file {path} is not valid json ({error}); it may be truncated.") from None
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        raise LtDetError(f"{path} is no list of detections; write COCO results: image_id, category_id, score, bbox.")
+    for result in results:
+        score = result.get("score")
+        if "score" in result and (not isinstance(score, int | float) or not math.isfinite(score)):
+            raise LtDetError(f"{path} has a detection in image {result.get('image_id')} with the score {score}.")
+    return results
+
+
+def evaluate_files(
+    ground_truth: str | os.PathLike[str],
+    data: dict[str, Any],
+    results: list[dict[str, Any]],
+    protocol: Protocol,
+    tasks: Sequence[Task],
+    buckets: FrequencyBuckets,
+    stats: ClassStats | None = None,
+) -> dict[str, Any]:
+    """
+    Args:
+        ground_truth: name of the COCO- or LVIS-format json.
+        data: its content, see `load_annotations`.
+        results: see `load_results`.
+        protocol: whose rules count.
+        tasks: overlap of boxes, masks or both.
+        buckets: see `buckets_for`.
+        stats: of the TRAINING set, for the report; None if they are not known.
+
+    Returns:
+        the content of an ``evaluation.json``, see `evaluation_record`.
+
+    Raises:
+        LtDetError: files that do not belong together, or a json without the lists that LVIS's rules need.
+    """
+    if protocol.federated and not any("neg_category_ids" in image for image in data["images"]):
+        raise LtDetError(
+            f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol goes by; use --protocol coco."
+        )
+    truth = GroundTruth.from_json(data)
+    outcome = {}
+    for task in tasks:
+        detections = Detections.from_results(results, truth, task)
+        _warn(detections, truth, task)
+        precision, _ = precision_table(truth, match(truth, detections, task, protocol), protocol)
+        outcome[task] = summarize(precision, buckets)
+    names = [category["name"] for category in _by_id(data["categories"])]
+    return evaluation_record(Path(ground_truth).stem, protocol, names, buckets, stats, outcome)
+
+
+def buckets_for(
+    ground_truth: str | os.PathLike[str], data: dict[str, Any], stats: ClassStats | None
+) -> FrequencyBuckets:
+    """LVIS's buckets by the training set's counts, or without them those that an LVIS json carries.
+
+    Raises:
+        LtDetError: counts of other classes.
+    """
+    categories = _by_id(data["categories"])
+    if stats is None:
+        return buckets_of_json(categories)
+    stats.check_names([category["name"] for category in categories], str(ground_truth))
+    return FrequencyBuckets.from_edges(stats)
+
+
+def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(categories, key=lambda category: category["id"])
+
+
+def _warn(detections: Detections, truth: GroundTruth, task: Task) -> None:
+    """Count what is odd; each of these is judged as the official tools judge it."""
+    if not len(detections):
+        logger.warning("There is no detection: every AP is 0.")
+        return
+    if task == "bbox":
+        flat = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())
+        if flat:
+            logger.warning("%d boxes have no width or no height; they match nothing.", flat)
+        rows = zip(
+            detections.images.tolist(),
+            detections.classes.tolist(),
+            detections.scores.tolist(),
+            map(tuple, detections.boxes.tolist()),
+            strict=True,
+        )
+        twice = len(detections) - len(Counter(rows))
+        if twice:
+            logger.warning("%d detections are repetitions of others; each counts as a mistake.", twice)
+    elif detections.masks is not None:
+        sizes = np.asarray([mask["size"] for mask in detections.masks])
+        other = int((sizes != truth.sizes[detections.images]).any(axis=1).sum())
+        if other:
+            logger.warning("%d masks have another size than their image; they match nothing.", other)

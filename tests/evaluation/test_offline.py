@@ -1,0 +1,142 @@
+"""`lt-det evaluate`: results files of any framework."""
+
+import json
+import re
+
+import pytest
+from pycocotools import mask as mask_utils
+
+from lt_det.annotations import load_annotations
+from lt_det.cli import main
+
+from .test_precision import noisy_detections
+
+
+@pytest.fixture
+def results(mini):
+    """Detections on mini_lvis's validation set, masks as json holds them."""
+    detections = noisy_detections(load_annotations(mini.val_json), extra=0)
+    for detection in detections:
+        detection["segmentation"]["counts"] = detection["segmentation"]["counts"].decode()
+    return detections
+
+
+def evaluate(mini, tmp_path, results, *options):
+    file = tmp_path / "results.json"
+    file.write_text(results if isinstance(results, str) else json.dumps(results))
+    return main(["evaluate", "--gt", str(mini.val_json), "--results", str(file), *map(str, options)])
+
+
+@pytest.mark.parametrize("protocol", ["lvis", "coco", "fixed"])
+def test_cross_check_finds_no_difference(mini, tmp_path, results, protocol, capsys):
+    options = ("--protocol", protocol, "--iou", "bbox,segm", "--cross-check", "--train-stats", mini.train_json)
+    assert evaluate(mini, tmp_path, results, *options) == 0
+    out = capsys.readouterr().out
+    assert f"({protocol} protocol)" in out
+    assert out.count(": check") == 2
+    checks = out[out.index("bbox: check") :]
+    rows = re.findall(r"│ (AP\w*)\s*│\s*(\S+) │\s*(\S+) │\s*(\S+) │", checks)
+    assert {name for name, *_ in rows} >= {"AP", "APr", "APc", "APf"}
+    assert all(mine == official and float(difference) == 0 for _, mine, official, difference in rows)
+    assert float(rows[0][1]) > 5
+
+
+def test_report_of_results(mini, tmp_path, results, capsys):
+    out = tmp_path / "out"
+    assert evaluate(mini, tmp_path, results, "--out", out, "--train-stats", mini.train_json) == 0
+    assert (out / "report" / "report.md").is_file()
+    written = json.loads((out / "inference" / "mini_lvis_val" / "evaluation.json").read_text())
+    assert written["protocol"] == "lvis"  # the json has its lists
+    assert written["classes"][0]["images"] > 0
+
+
+def test_nothing_found(mini, tmp_path, capsys, caplog):
+    assert evaluate(mini, tmp_path, [], "--train-stats", mini.train_json) == 0
+    assert "There is no detection: every AP is 0." in caplog.text
+    assert re.search(r"│ AP\s+│\s+0\.0", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_id": 10**6}, "1 detections have image ids that the ground truth does not have, the first is 1000000"),
+        ({"category_id": 99}, "1 detections have category ids that the ground truth does not have, the first is 99"),
+        ({"image_id": "a.jpg"}, "The image ids of the detections are of another type"),
+        ({"score": float("nan")}, "has a detection in image .* with the score nan"),
+        ({"score": None}, "has a detection in image .* with the score None"),
+    ],
+)
+def test_detection_that_cannot_be_judged(mini, tmp_path, results, change, said, capsys):
+    assert (
+        evaluate(
+            mini, tmp_path, [results[0] | change, *results[1:]] if "a.jpg" not in str(change) else [results[0] | change]
+        )
+        == 1
+    )
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; a model that found nothing writes"),
+        ('[{"image_id": 1, "cat', "is not valid json .* it may be truncated"),
+        ('{"annotations": []}', "is no list of detections; write COCO results"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]', "1 of 1 detections have no 'score'"),
+        ('[{"image_id": 1, "category_id": 1, "score": 0.5}]', "1 of 1 detections have no 'bbox'; bbox AP needs it"),
+    ],
+)
+def test_results_file_that_cannot_be_read(mini, tmp_path, text, said, capsys):
+    assert evaluate(mini, tmp_path, text) == 1
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_missing_results_file(mini, tmp_path, capsys):
+    assert main(["evaluate", "--gt", str(mini.val_json), "--results", str(tmp_path / "none.json")]) == 1
+    assert "none.json cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_unknown_task(mini, tmp_path, results, capsys):
+    assert evaluate(mini, tmp_path, results, "--iou", "boundary") == 1
+    assert "--iou is boundary; write bbox, segm or bbox,segm." in capsys.readouterr().err
+
+
+def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys):
+    data = json.loads(mini.val_json.read_text())
+    for image in data["images"]:
+        del image["neg_category_ids"]
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps(data))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    arguments = ["evaluate", "--gt", str(bare), "--results", str(tmp_path / "results.json")]
+    assert main([*arguments, "--protocol", "lvis"]) == 1
+    assert "has no neg_category_ids, which the lvis protocol goes by; use --protocol coco" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "(coco protocol)" in capsys.readouterr().out
+
+
+def test_counts_of_other_classes(mini, tmp_path, results, taco, capsys):
+    assert evaluate(mini, tmp_path, results, "--train-stats", taco) == 1
+    assert "has 12 classes, but the training set" in capsys.readouterr().err
+
+
+def test_odd_detections_are_counted(mini, tmp_path, results, caplog):
+    image = results[0]
+    flat = image | {"bbox": [5, 5, 0, 7], "score": 0.111}
+    assert evaluate(mini, tmp_path, [*results, flat, results[1], results[1]]) == 0
+    assert "1 boxes have no width or no height; they match nothing." in caplog.text
+    assert "2 detections are repetitions of others; each counts as a mistake." in caplog.text
+
+    import numpy as np
+
+    small = mask_utils.encode(np.asfortranarray(np.ones((7, 7), dtype=np.uint8)))
+    small["counts"] = small["counts"].decode()
+    assert evaluate(mini, tmp_path, [*results, image | {"segmentation": small}], "--iou", "segm", "--cross-check") == 0
+    assert "1 masks have another size than their image; they match nothing." in caplog.text
+
+
+def test_scores_may_be_logits(mini, tmp_path, results, capsys):
+    shifted = [result | {"score": result["score"] - 5} for result in results]
+    assert evaluate(mini, tmp_path, results) == evaluate(mini, tmp_path, shifted) == 0
+    first, second = re.findall(r"│ AP\s+│\s+(\S+)", capsys.readouterr().out)
+    assert first == second
