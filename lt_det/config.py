@@ -26,9 +26,10 @@ def add_lt_config(cfg: Any) -> None:
 
     # Deferred re-weighting by class, with a loss that has one value per RoI (the softmax family).
     cfg.MODEL.LONG_TAIL.REWEIGHTING = node()
-    # "never", "first_lr_step", a share of the training (up to 1), or an iteration.
-    cfg.MODEL.LONG_TAIL.REWEIGHTING.START = "never"
+    # "first_lr_step", a share of the training (below 1), or an iteration; None: never.
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.START = None
     cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA = 0.9999
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER = "classes"  # or "instances"
 
     # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
     cfg.MODEL.LONG_TAIL.LOSS = node()
@@ -38,8 +39,8 @@ def add_lt_config(cfg: Any) -> None:
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
     # Where SAMPLER_TRAIN takes over from the plain TrainingSampler (deferred re-sampling): "first_lr_step", a share of
-    # the training (up to 1), or an iteration.
-    cfg.DATALOADER.SAMPLER_START = "0"
+    # the training (below 1), or an iteration; None: it is used all along.
+    cfg.DATALOADER.SAMPLER_START = None
 
     # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}.
     cfg.DATASETS.REGISTER = node(new_allowed=True)
@@ -59,35 +60,47 @@ def reweighting_start(cfg: Any) -> float | None:
     Raises:
         LtDetError: REWEIGHTING.START is no such point of the training.
     """
-    start = str(cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
-    if start == "never":
-        return None
-    return _share_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", start, "never, ")
+    return _share_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
 
 
-def resampling_start(cfg: Any) -> float:
-    """Share of the training at which DATALOADER.SAMPLER_TRAIN takes over from the plain sampler; 0 for all along.
+def resampling_start(cfg: Any) -> float | None:
+    """Share of the training at which DATALOADER.SAMPLER_TRAIN takes over from the plain sampler; None: it is used all
+    along.
 
     Raises:
-        LtDetError: SAMPLER_START is no such point of the training.
+        LtDetError: SAMPLER_START is no such point of the training, or there is nothing to take over.
     """
-    return _share_of_training(cfg, "DATALOADER.SAMPLER_START", str(cfg.DATALOADER.SAMPLER_START), "")
+    start = _share_of_training(cfg, "DATALOADER.SAMPLER_START", cfg.DATALOADER.SAMPLER_START)
+    if start is not None and cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        raise LtDetError(
+            "DATALOADER.SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain TrainingSampler; choose "
+            "RepeatFactorTrainingSampler, or leave SAMPLER_START out."
+        )
+    return start
 
 
-def _share_of_training(cfg: Any, key: str, start: str, others: str) -> float:
+def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
     max_iter = cfg.SOLVER.MAX_ITER
+    if start is None:
+        return None
     if start == "first_lr_step":
-        return min(min(cfg.SOLVER.STEPS, default=max_iter) / max_iter, 1.0)
+        if not cfg.SOLVER.STEPS or min(cfg.SOLVER.STEPS) >= max_iter or "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME:
+            raise LtDetError(
+                f"{key} is first_lr_step, but the learning rate has no step before the end: SOLVER.LR_SCHEDULER_NAME "
+                f"is {cfg.SOLVER.LR_SCHEDULER_NAME}, STEPS {tuple(cfg.SOLVER.STEPS)}, MAX_ITER {max_iter}; write a "
+                "share of the training."
+            )
+        return float(min(cfg.SOLVER.STEPS) / max_iter)
     try:
         point = float(start)
     except ValueError:
         point = -1.0
-    if not 0 <= point <= max_iter:
+    if not 0 <= point < max_iter:
         raise LtDetError(
-            f"{key} is {start}; write {others}first_lr_step, a share of the training up to 1, or an iteration up to "
+            f"{key} is {start}; write first_lr_step, a share of the training below 1, or an iteration before "
             f"SOLVER.MAX_ITER ({max_iter})."
         )
-    return point if point <= 1 else point / max_iter
+    return point if point < 1 else point / max_iter
 
 
 def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:

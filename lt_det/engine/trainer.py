@@ -11,6 +11,7 @@ from detectron2.data import build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
+from torch import nn
 
 from lt_det.config import buckets_of_config, resampling_start
 from lt_det.data.samplers import DeferredSampler, resume_deferred_sampler
@@ -18,6 +19,23 @@ from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.engine.setup import training_stats_of
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.losses import LogitAdjustment, SoftmaxCrossEntropy
+from lt_det.modeling import LongTailPredictor
+
+_BOX_HEAD_KEY = "long_tail_box_heads"
+
+
+def _box_heads(model: nn.Module) -> list[str]:
+    """The loss and classifier of each box predictor of ours, as text."""
+    heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
+    return [f"{type(head.loss).__name__} on {type(head.cls_score).__name__}" for head in heads]
+
+
+def _adjusts_softmax(model: nn.Module, trained: list[str]) -> bool:
+    """Whether the model is post-hoc logit adjustment, which any softmax detector may be given to."""
+    losses = [module.loss for module in model.modules() if isinstance(module, LongTailPredictor)]
+    post_hoc = bool(losses) and all(isinstance(loss, LogitAdjustment) and loss.post_hoc for loss in losses)
+    return post_hoc and all(head.startswith(SoftmaxCrossEntropy.__name__) for head in trained)
 
 
 class LongTailCheckpointer(DetectionCheckpointer):
@@ -28,6 +46,10 @@ class LongTailCheckpointer(DetectionCheckpointer):
     """
 
     exact = False
+
+    def save(self, name: str, **extra: Any) -> None:
+        """Also keeps which loss and classifier the weights belong to."""
+        super().save(name, **{_BOX_HEAD_KEY: _box_heads(self.model), **extra})
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
@@ -48,6 +70,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
             ) from error
 
     def _load_model(self, checkpoint: Any) -> Any:
+        trained, built = checkpoint.get(_BOX_HEAD_KEY), _box_heads(self.model)
+        if self.exact and trained and trained != built and not _adjusts_softmax(self.model, trained):
+            raise LtDetError(
+                f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
+                f"{', '.join(sorted(set(built))) or 'none of our losses'}; use the config it was trained with."
+            )
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
             for name, found, wanted in incompatible.incorrect_shapes:
@@ -90,7 +118,7 @@ class LongTailTrainer(DefaultTrainer):
         """Detectron2's loader; the images are re-sampled from DATALOADER.SAMPLER_START on."""
         start = resampling_start(cfg)
         arguments = build_detection_train_loader.from_config(cfg)
-        if start > 0:
+        if start is not None:
             images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
             plain = TrainingSampler(len(arguments["dataset"]))
             arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)

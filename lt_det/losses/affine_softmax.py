@@ -82,7 +82,8 @@ def affine_cross_entropy(
     Returns:
         (N,).
     """
-    rows: Tensor = _AffineCrossEntropy.apply(
-        logits, gt_classes, scale, shift, target_shift, row_shift, smoothing, prior
-    )
+    with torch.autocast(logits.device.type, enabled=False):  # it would do the product with the prior in half precision
+        rows: Tensor = _AffineCrossEntropy.apply(
+            logits, gt_classes, scale, shift, target_shift, row_shift, smoothing, prior
+        )
     return rows

@@ -33,6 +33,7 @@ class ClassificationLoss(nn.Module):
         statistics: constructor arguments that come from the training set and not from a config: image_counts,
             instance_counts, num_images.
         uses_features: whether `forward` wants the classifier's input.
+        takes_reweighting: whether it has one value per RoI that `DeferredReweighting` can weigh.
         cosine_scale, cosine_bias: of the cosine classifier, where one feeds the loss.
         progress: share of the training that is done, 0 to 1; the predictor sets it before each step. None: not known.
         missing_statistics: why a model that was built without its training set lacks them; such a model can predict.
@@ -41,6 +42,7 @@ class ClassificationLoss(nn.Module):
     default_classifier: ClassVar[str] = "linear"
     statistics: ClassVar[tuple[str, ...]] = ()
     uses_features: ClassVar[bool] = False
+    takes_reweighting: ClassVar[bool] = False
     cosine_scale: ClassVar[float] = 20.0
     cosine_bias: ClassVar[bool] = True
     progress: float | None = None

@@ -16,9 +16,9 @@ from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
 
-def class_temperatures(counts: Tensor, gamma: float) -> Tensor:
-    """a_k = (n_max / n_k)^gamma (section 4.2). (K,) counts of at least 1 to (K,) temperatures of at least 1."""
-    return (counts.max() / counts) ** gamma
+def imbalance(counts: Tensor) -> Tensor:
+    """n_max / n_k, at least 1. (K,) counts of at least 1."""
+    return counts.max() / counts
 
 
 @register_loss("cdt")
@@ -40,7 +40,7 @@ class CDT(SoftmaxLoss):
     """
 
     statistics = ("instance_counts",)
-    temperature: Tensor
+    imbalance: Tensor
 
     def __init__(
         self,
@@ -55,15 +55,19 @@ class CDT(SoftmaxLoss):
             raise LtDetError(f"CDT.GAMMA must be at least 0, but is {gamma}; 0.1 to 0.4 are usual.")
         self.gamma = gamma
         self.test_temperature = test_temperature
-        temperature = with_background(class_temperatures(self.class_counts(instance_counts), gamma), 1.0)
-        # In the checkpoint only where scores need it.
-        self.register_buffer("temperature", temperature, persistent=test_temperature)
+        # In the checkpoint only where scores need it; without gamma, which a config may change afterwards.
+        ratio = with_background(imbalance(self.class_counts(instance_counts)), 1.0)
+        self.register_buffer("imbalance", ratio, persistent=test_temperature)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = self.checked_logits(logits)
-        rows = affine_cross_entropy(logits, gt_classes, scale=1 / self.temperature.to(logits.dtype))
+        rows = affine_cross_entropy(logits, gt_classes, scale=1 / self._temperature(logits))
         return self.mean_of_rows(rows, gt_classes)
 
     def scores(self, logits: Tensor) -> Tensor:
         logits = at_least_float32(logits)
-        return super().scores(logits / self.temperature.to(logits.dtype) if self.test_temperature else logits)
+        return super().scores(logits / self._temperature(logits) if self.test_temperature else logits)
+
+    def _temperature(self, logits: Tensor) -> Tensor:
+        """(K+1,) a_k = (n_max / n_k)^gamma (section 4.2)."""
+        return (self.imbalance**self.gamma).to(logits.dtype)

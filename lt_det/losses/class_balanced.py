@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss, divide_by_rois
-from lt_det.losses.class_weights import Counts, effective_number_weights, with_background
+from lt_det.losses.class_weights import Counts, MeanOver, effective_number_weights, with_background
 from lt_det.losses.focal import number_to_divide_by
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss
@@ -55,15 +55,13 @@ class ClassBalanced(ClassificationLoss):
         instance_counts: Counts | None = None,
         base: Literal["softmax", "sigmoid", "focal"] = "softmax",
         beta: float = 0.999,
-        mean_over: Literal["classes", "instances"] = "classes",
+        mean_over: MeanOver = "classes",
         gamma: float = 0.5,
         divide_by_weights: bool = False,
     ) -> None:
         super().__init__(num_classes)
         if base not in ("softmax", "sigmoid", "focal"):
             raise LtDetError(f"CLASS_BALANCED.BASE is '{base}'; write softmax, sigmoid or focal.")
-        if mean_over not in ("classes", "instances"):
-            raise LtDetError(f"CLASS_BALANCED.MEAN_OVER is '{mean_over}'; write classes or instances.")
         if gamma < 0:
             raise LtDetError(f"CLASS_BALANCED.GAMMA must be at least 0, but is {gamma}; 0.5 to 2 are usual.")
         self.base, self.gamma, self.divide_by_weights = base, gamma, divide_by_weights
@@ -73,10 +71,7 @@ class ClassBalanced(ClassificationLoss):
             if base == "softmax"
             else SigmoidCrossEntropy(num_classes, prior_prob=1.0 / max(num_classes, 2))
         )
-        counts = self.class_counts(instance_counts)
-        weight = effective_number_weights(counts, beta)
-        if mean_over == "instances":
-            weight = weight * (counts.sum() / (weight * counts).sum())
+        weight = effective_number_weights(self.class_counts(instance_counts), beta, mean_over)
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +29,12 @@ def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
     return result.clamp(min=1)
 
 
-def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+MeanOver = Literal["classes", "instances"]
+
+
+def effective_number_weights(
+    counts: Tensor, beta: float, mean_over: MeanOver = "classes", key: str = "CLASS_BALANCED"
+) -> Tensor:
     """w_k = (1 - beta) / (1 - beta^n_k), scaled to mean 1 (Cui et al. 2019, eq. 3 and section 4).
 
     1 - beta^n is computed as -expm1(n log beta) in float64: the plain form cancels for beta near 1.
@@ -36,16 +42,22 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
     Args:
         counts: (K,) instances per class, at least 1.
         beta: in [0, 1); 0 weighs all classes alike, towards 1 the weight is 1/n.
+        mean_over: mean 1 over "classes", as published, or over training "instances", so that the average foreground
+            RoI weighs as much as a background RoI.
+        key: of the config, for error messages.
 
     Raises:
-        LtDetError: beta out of range.
+        LtDetError: beta out of range, an unknown mean_over.
     """
     if not 0 <= beta < 1:
-        raise LtDetError(f"BETA must lie in [0, 1), but is {beta}; 0.999 and 0.9999 are usual.")
+        raise LtDetError(f"{key}.BETA must lie in [0, 1), but is {beta}; 0.999 and 0.9999 are usual.")
+    if mean_over not in ("classes", "instances"):
+        raise LtDetError(f"{key}.MEAN_OVER is '{mean_over}'; write classes or instances.")
     if beta == 0:
         return torch.ones_like(counts)
     weights = -1.0 / torch.expm1(counts.double() * np.log(beta))
-    return weights * (len(weights) / weights.sum())
+    shares = torch.ones_like(counts) if mean_over == "classes" else counts
+    return weights * (shares.sum() / (weights * shares).sum())
 
 
 def with_background(values: Tensor, neutral: float) -> Tensor:

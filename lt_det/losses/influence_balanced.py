@@ -6,6 +6,8 @@ https://arxiv.org/abs/2110.02444. Checked against https://github.com/pseulki/IB-
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,9 +47,9 @@ class InfluenceBalanced(SoftmaxLoss):
         num_classes: K.
         instance_counts: K training instances per class; None for a model that only predicts.
         start: share of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
-        alpha: scales the loss of phase 2. None measures it in phase 1, so that the value of the loss stays where it
-            was: the mean of CE over that of lambda CE / (influence + eps), both running. The authors' 1000 suits
-            their features, not a detector's.
+        alpha: scales the loss of phase 2. None or "auto" measures it in phase 1, so that the value of the loss stays
+            where it was: the mean of CE over that of lambda CE / (influence + eps), both running. The authors' 1000
+            suits their features, not a detector's.
         epsilon: keeps the factor finite.
         focal_gamma: None for plain cross-entropy; the authors' focal variant has 1.
         detach_factor: True holds the whole factor constant; gradients of hard and easy samples then differ far more.
@@ -58,6 +60,7 @@ class InfluenceBalanced(SoftmaxLoss):
     """
 
     uses_features = True
+    takes_reweighting = False  # it weighs by class itself
     statistics = ("instance_counts",)
     class_weight: Tensor
     phase1_means: Tensor
@@ -68,7 +71,7 @@ class InfluenceBalanced(SoftmaxLoss):
         *,
         instance_counts: Counts | None = None,
         start: float = 0.5,
-        alpha: float | None = None,
+        alpha: float | Literal["auto"] | None = None,
         epsilon: float = 1e-3,
         focal_gamma: float | None = None,
         detach_factor: bool = False,
@@ -77,7 +80,9 @@ class InfluenceBalanced(SoftmaxLoss):
         super().__init__(num_classes)
         if not 0 <= start <= 1:
             raise LtDetError(f"IB.START is a share of the training between 0 and 1, but is {start}; 0.5 is usual.")
-        if (alpha is not None and alpha <= 0) or epsilon <= 0:
+        if alpha == "auto":
+            alpha = None
+        if isinstance(alpha, str) or (alpha is not None and alpha <= 0) or epsilon <= 0:
             raise LtDetError(f"IB.ALPHA and IB.EPSILON must be above 0, but are {alpha} and {epsilon}.")
         if alpha is None and start == 0:
             raise LtDetError("IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA or a later start.")
@@ -88,7 +93,7 @@ class InfluenceBalanced(SoftmaxLoss):
         inverse = 1 / self.class_counts(instance_counts)
         weight = inverse * (num_classes / inverse.sum())
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
-        # Running means of phase 1: of CE, and of lambda CE / (influence + eps). Their sums over processes do as well.
+        # Running means of phase 1 over all processes: of CE, and of lambda CE / (influence + eps).
         self.register_buffer("phase1_means", torch.zeros(2))
 
     @property
@@ -105,8 +110,13 @@ class InfluenceBalanced(SoftmaxLoss):
         logits, features = self.checked_logits(logits), at_least_float32(features)
         rows = F.cross_entropy(logits, gt_classes, reduction="none")
         if self.has_reached(self.start):
+            if self.alpha is None and not self.phase1_means.any():
+                raise LtDetError(
+                    "IB's phase 2 begins without a phase 1 in which IB.ALPHA was measured; set IB.ALPHA, or go on from "
+                    "a checkpoint of phase 1 with --resume."
+                )
             rows = self.scale * self._balanced(rows, gt_classes, features)
-        elif self.training and self.alpha is None and len(rows):
+        elif self.training and self.alpha is None:
             self._measure(rows, gt_classes, features)
         return divide_by_rois(rows.sum(), len(gt_classes))
 
@@ -116,13 +126,18 @@ class InfluenceBalanced(SoftmaxLoss):
         factor = 1 / (influence(rows, features) + self.epsilon)
         rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
         if self.focal_gamma is not None:
-            # e^-c is the probability only without weights; so it stands in the authors' code.
-            rows = (1 - torch.exp(-rows)) ** self.focal_gamma * rows
+            # e^-c is the probability only without weights; so it stands in the authors' code. In logarithms, because
+            # the power of 0 has an infinite slope for gamma below 1.
+            tiny = torch.finfo(rows.dtype).tiny
+            rows = rows * torch.exp(self.focal_gamma * torch.log(-torch.expm1(-rows.clamp(min=tiny))))
         return rows * (factor.detach() if self.detach_factor else factor)
 
     @torch.no_grad()
     def _measure(self, rows: Tensor, gt_classes: Tensor, features: Tensor) -> None:
         balanced = self._balanced(rows, gt_classes, features)
-        means = sum_over_processes(torch.stack([rows.mean(), balanced.mean()])).to(self.phase1_means.dtype)
-        momentum = _MOMENTUM if self.phase1_means.any() else 0.0
-        self.phase1_means.mul_(momentum).add_(means, alpha=1 - momentum)
+        count = rows.new_tensor(float(len(rows)))
+        # Also with no RoI here: the other processes wait for this one.
+        sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
+        if sums[2] > 0:
+            momentum = _MOMENTUM if self.phase1_means.any() else 0.0
+            self.phase1_means.mul_(momentum).add_(sums[:2] / sums[2], alpha=1 - momentum)

@@ -5,6 +5,7 @@ Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", sec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -27,12 +28,13 @@ class LabelSmoothing(SoftmaxLoss):
         num_classes: K.
         instance_counts: K training instances per class; only for prior "frequency".
         smoothing: epsilon.
-        prior: u is "uniform", or follows the "frequency" of the foreground classes; background keeps 1 / (K+1).
+        prior: u is "uniform", or follows the "frequency" of the foreground classes, where background keeps 1 / (K+1),
+            or is given as K+1 probabilities, background last.
         smooth_background: False gives background RoIs hard targets. Smoothed, each foreground class receives
             epsilon / (K+1) on every background RoI: a floor under the scores, above LVIS's threshold for small K.
 
     Raises:
-        LtDetError: epsilon outside [0, 1), an unknown prior.
+        LtDetError: epsilon outside [0, 1), an unknown prior, or no distribution.
     """
 
     statistics = ("instance_counts",)
@@ -44,18 +46,26 @@ class LabelSmoothing(SoftmaxLoss):
         *,
         instance_counts: Counts | None = None,
         smoothing: float = 0.1,
-        prior: Literal["uniform", "frequency"] = "uniform",
+        prior: Literal["uniform", "frequency"] | Sequence[float] = "uniform",
         smooth_background: bool = True,
     ) -> None:
         super().__init__(num_classes)
         if not 0 <= smoothing < 1:
             raise LtDetError(f"LABEL_SMOOTHING.SMOOTHING must lie in [0, 1), but is {smoothing}; 0.1 is usual.")
-        if prior not in ("uniform", "frequency"):
+        if isinstance(prior, str) and prior not in ("uniform", "frequency"):
             raise LtDetError(f"LABEL_SMOOTHING.PRIOR is '{prior}'; write uniform or frequency.")
         self.smoothing = smoothing
         self.smooth_background = smooth_background
         distribution = torch.full((num_classes + 1,), 1.0 / (num_classes + 1), dtype=torch.float64)
-        if prior == "frequency":
+        if not isinstance(prior, str):
+            distribution = torch.as_tensor(prior, dtype=torch.float64)
+            fits = distribution.shape == (num_classes + 1,) and bool((distribution >= 0).all())
+            if not fits or abs(float(distribution.sum()) - 1) > 1e-6:
+                raise LtDetError(
+                    f"LABEL_SMOOTHING.PRIOR needs {num_classes + 1} probabilities that add up to 1, one per class, "
+                    f"background last, but got {len(distribution)} that add up to {float(distribution.sum()):g}."
+                )
+        elif prior == "frequency":
             counts = self.class_counts(instance_counts)
             share = num_classes / (num_classes + 1)
             distribution = with_background(share * counts / counts.sum(), 1.0 / (num_classes + 1))

@@ -43,7 +43,7 @@ class LogitAdjustment(SoftmaxLoss):
     """
 
     statistics = ("instance_counts",)
-    adjustment: Tensor
+    log_prior: Tensor
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class LogitAdjustment(SoftmaxLoss):
         if tau < 0:
             raise LtDetError(f"LOGIT_ADJUSTMENT.TAU must be at least 0, but is {tau}; 1 is usual.")
         self.tau, self.post_hoc = tau, post_hoc
-        adjustment = with_background(tau * log_prior(self.class_counts(instance_counts)), 0.0)
-        # In the checkpoint only where scores need it.
-        self.register_buffer("adjustment", adjustment, persistent=post_hoc)
+        # In the checkpoint only where scores need it; without tau, which a config may change afterwards.
+        prior = with_background(log_prior(self.class_counts(instance_counts)), 0.0)
+        self.register_buffer("log_prior", prior, persistent=post_hoc)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = self.checked_logits(logits)
-        shift = None if self.post_hoc else self.adjustment.to(logits.dtype)
+        shift = None if self.post_hoc else (self.tau * self.log_prior).to(logits.dtype)
         return self.mean_of_rows(affine_cross_entropy(logits, gt_classes, shift=shift), gt_classes)
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -73,10 +73,10 @@ class LogitAdjustment(SoftmaxLoss):
         return super().predicted_classes(self._at_test_time(logits))
 
     def _at_test_time(self, logits: Tensor) -> Tensor:
-        return logits - self.adjustment.to(logits.dtype) if self.post_hoc else logits
+        return logits - (self.tau * self.log_prior).to(logits.dtype) if self.post_hoc else logits
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """A softmax detector's checkpoint has no adjustment; the one from this training set's counts will do."""
+        """A softmax detector's checkpoint has no prior; the one of this training set's counts will do."""
         if self.post_hoc and self.missing_statistics is None:
-            state_dict.setdefault(f"{prefix}adjustment", self.adjustment)
+            state_dict.setdefault(f"{prefix}log_prior", self.log_prior)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
-from lt_det.losses.class_weights import Counts, checked_counts, effective_number_weights, with_background
+from lt_det.losses.class_weights import Counts, MeanOver, checked_counts, effective_number_weights, with_background
 
 
 class DeferredReweighting(nn.Module):
@@ -21,7 +21,7 @@ class DeferredReweighting(nn.Module):
     Args:
         instance_counts: K training instances per class.
         start: share of the training, 0 to 1; the authors' 160 of 200 epochs are 0.8.
-        beta: of the class-balanced weights.
+        beta, mean_over: see `effective_number_weights`.
 
     Raises:
         LtDetError: a start outside [0, 1], beta outside [0, 1).
@@ -29,14 +29,16 @@ class DeferredReweighting(nn.Module):
 
     class_weight: Tensor
 
-    def __init__(self, instance_counts: Counts, *, start: float, beta: float = 0.9999) -> None:
+    def __init__(
+        self, instance_counts: Counts, *, start: float, beta: float = 0.9999, mean_over: MeanOver = "classes"
+    ) -> None:
         super().__init__()
         if not 0 <= start <= 1:
             raise LtDetError(f"REWEIGHTING.START lies outside the training: {start} of it is no share of 0 to 1.")
         counts = torch.as_tensor(instance_counts, dtype=torch.float64)
         counts = checked_counts(counts, len(counts), "REWEIGHTING")
         self.start = start
-        weight = with_background(effective_number_weights(counts, beta), 1.0)
+        weight = with_background(effective_number_weights(counts, beta, mean_over, "REWEIGHTING"), 1.0)
         self.register_buffer("class_weight", weight, persistent=False)
 
     def forward(self, rows: Tensor, gt_classes: Tensor) -> Tensor:

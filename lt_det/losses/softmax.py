@@ -18,6 +18,7 @@ class SoftmaxLoss(ClassificationLoss):
         reweighting: weighs the rows, for losses that are combined with deferred re-weighting; None: they weigh alike.
     """
 
+    takes_reweighting = True
     reweighting: DeferredReweighting | None
 
     def __init__(self, num_classes: int) -> None:

@@ -160,7 +160,8 @@ def weighted_sigmoid_cross_entropy(
         The sum, and its derivative (N, C), which carries no gradient.
     """
     columns = logits.shape[1] - 1 if columns is None else columns
-    result: tuple[Tensor, Tensor] = _WeightedSigmoid.apply(
-        logits, gt_classes, columns, foreground, background, positive, rows, gamma
-    )
+    with torch.autocast(logits.device.type, enabled=False):  # it would do the product with the rows in half precision
+        result: tuple[Tensor, Tensor] = _WeightedSigmoid.apply(
+            logits, gt_classes, columns, foreground, background, positive, rows, gamma
+        )
     return result

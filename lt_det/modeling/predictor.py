@@ -102,6 +102,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             cache_dir=cfg.OUTPUT_DIR,
             reweighting_start=reweighting_start(cfg),
             reweighting_beta=cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA,
+            reweighting_mean_over=cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER,
             **loss_hyperparameters(cfg),
         )
         return arguments

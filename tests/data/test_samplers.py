@@ -76,12 +76,17 @@ def test_start_zero_is_detectron2s_sampler(train):
     resume_deferred_sampler(loader, 8)  # nothing to tell
 
 
-@pytest.mark.parametrize(("start", "share"), [("0", 0.0), ("first_lr_step", 0.6), ("0.5", 0.5), ("7", 0.7)])
+@pytest.mark.parametrize(("start", "share"), [(None, None), (0, 0.0), ("first_lr_step", 0.6), (0.5, 0.5), (7, 0.7)])
 def test_start_by_config(train, start, share):
-    assert resampling_start(config(train, SAMPLER_START=start)) == share
+    assert resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler")) == share
 
 
-@pytest.mark.parametrize("start", ["never", "-1", "11"])
+def test_nothing_to_defer(train):
+    with pytest.raises(LtDetError, match="but that is the plain TrainingSampler"):
+        resampling_start(config(train, SAMPLER_START=0.5))
+
+
+@pytest.mark.parametrize("start", ["never", -1, 10, 11])
 def test_start_that_is_no_point_of_the_training(train, start):
     with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .*; write first_lr_step, a share"):
-        resampling_start(config(train, SAMPLER_START=start))
+        resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))

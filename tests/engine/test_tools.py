@@ -323,7 +323,11 @@ DATASETS:
 
     def test_checkpoint_of_another_loss(self, fails, trained):
         weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
-        for loss, complaint in (("eqlv2", "was trained with another loss"), ("seesaw", "it was trained with another")):
+        for loss, complaint in (
+            ("eqlv2", "was trained with EQL on Linear, but the config says EQLv2 on Linear"),
+            ("seesaw", "was trained with EQL on Linear, but the config says Seesaw on CosineClassifier"),
+            ("sigmoid", "was trained with EQL on Linear, but the config says SigmoidCrossEntropy on Linear"),
+        ):
             assert complaint in fails("--eval-only", *SMALL, "MODEL.LONG_TAIL.LOSS.NAME", loss, *weights)
 
     def test_loss_keys(self, fails):

@@ -80,6 +80,25 @@ def test_large_logits_stay_finite_and_in_float32(name, dtype, size):
 
 
 @every_loss
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+def test_autocast_changes_nothing(name, progress):
+    values, gradients = [], []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        loss, logits, labels = batch(name, n=32)
+        loss.progress = progress
+        if name == "ib":
+            loss.alpha = 1.0
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            value = loss(logits, labels, FEATURES)
+        value.backward()
+        values.append(value)
+        gradients.append(logits.grad)
+    assert values[0] == values[1]
+    assert torch.equal(*gradients)
+
+
+@every_loss
 @pytest.mark.parametrize("label", [K, 0])
 def test_only_background_and_only_foreground(name, label):
     loss, logits, labels = batch(name)

@@ -79,15 +79,16 @@ def config(start, steps=(600, 900), max_iter=1000):
 
 
 @pytest.mark.parametrize(
-    ("start", "share"), [("never", None), ("first_lr_step", 0.6), ("'0.25'", 0.25), ("'700'", 0.7), ("'0'", 0.0)]
+    ("start", "share"),
+    [("None", None), ("first_lr_step", 0.6), ("0.25", 0.25), ("700", 0.7), ("0", 0.0), ("'0.5'", 0.5)],
 )
 def test_start_by_config(start, share):
     assert reweighting_start(config(start)) == share
 
 
-@pytest.mark.parametrize("start", ["soon", "'-1'", "'1001'"])
+@pytest.mark.parametrize("start", ["soon", "-1", "1000", "1001"])
 def test_start_that_is_no_point_of_the_training(start):
-    with pytest.raises(LtDetError, match=r"write never, first_lr_step, a share"):
+    with pytest.raises(LtDetError, match=r"write first_lr_step, a share of the training below 1"):
         reweighting_start(config(start))
 
 
@@ -98,9 +99,47 @@ def test_unknown_progress_is_no_early_phase():
         loss(torch.randn(6, 5), LABELS)
 
 
+@pytest.mark.parametrize("steps", [(), (1000,), (2000, 3000)])
+def test_first_step_that_never_comes(steps):
+    with pytest.raises(LtDetError, match="but the learning rate has no step before the end"):
+        reweighting_start(config("first_lr_step", steps=steps))
+
+
+def test_first_step_of_a_schedule_without_steps():
+    cfg = config("first_lr_step")
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupCosineLR"
+    with pytest.raises(LtDetError, match="LR_SCHEDULER_NAME is WarmupCosineLR"):
+        reweighting_start(cfg)
+
+
+def test_without_counts_it_refuses_to_train():
+    loss = build_loss_for_data("softmax", 4, ["unknown"], reweighting_start=0.0)
+    with pytest.raises(LtDetError, match="'unknown' is not registered"):
+        loss(torch.zeros(6, 5), LABELS)
+
+
+@pytest.mark.parametrize("name", ["cdt", "ldam", "class_balanced", "ib", "logit_adjustment"])
+def test_lvis_without_its_json_is_for_testing(name):
+    """Detectron2's metadata of LVIS has counts of images only."""
+    loss = build_loss_for_data(name, 1203, ["lvis_v1_train"])
+    with pytest.raises(LtDetError, match="cannot train without the class counts"):
+        loss(torch.zeros(2, 1204), torch.tensor([0, 1203]), torch.zeros(2, 3))
+
+
+def test_mean_over_instances():
+    counts = torch.tensor(COUNTS, dtype=torch.float64)
+    weights = effective_number_weights(counts, 0.99, "instances")
+    assert float((weights * counts).sum() / counts.sum()) == pytest.approx(1)
+    reweighting = DeferredReweighting(COUNTS, start=0.5, beta=0.99, mean_over="instances")
+    assert torch.equal(reweighting.class_weight[:4], weights)
+    with pytest.raises(LtDetError, match=r"REWEIGHTING.MEAN_OVER is 'rois'; write classes or instances"):
+        DeferredReweighting(COUNTS, start=0.5, mean_over="rois")
+
+
 def test_refused_by_losses_without_rows():
-    with pytest.raises(LtDetError, match="'eql' has not"):
-        build_loss_for_data("eql", 4, ["x"], reweighting_start=0.5)
+    for name in ("eql", "ib", "class_balanced", "seesaw"):
+        with pytest.raises(LtDetError, match=f"goes with cdt, label_smoothing, .*, and not with '{name}'"):
+            build_loss_for_data(name, 4, ["x"], reweighting_start=0.5)
 
 
 def test_softmax_without_it_stays_stock():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lt_det.errors import LtDetError
 from lt_det.losses import build_loss_without_stats
 
 K = 5
@@ -77,6 +78,53 @@ def test_two_processes_are_one_with_the_joined_batch(name, tmp_path):
         assert (first[step][0] + second[step][0]) / 2 == pytest.approx(value, rel=1e-5)
         joined = torch.cat([first[step][1], second[step][1]]) / 2
         torch.testing.assert_close(joined, gradient)
+
+
+def measure(rank, world, folder):
+    from lt_det.losses import InfluenceBalanced
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ib", rank=rank, world_size=world)
+    loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100])
+    loss.progress = 0.0
+    for logits, labels in batches(K + 1):
+        part = slice(rank * 6, 6 + rank * 2)  # six RoIs here and two there
+        loss(logits[part], labels[part], logits[part].abs())
+    empty = slice(0, 0) if rank else slice(None)
+    loss(logits[empty], labels[empty], logits[empty].abs())  # a process without RoIs keeps none waiting
+    torch.save(loss.state_dict(), Path(folder) / f"ib{rank}.pth")
+
+
+def test_ib_on_two_processes_is_ib_on_one(tmp_path):
+    from lt_det.losses import InfluenceBalanced
+
+    torch.multiprocessing.spawn(measure, args=(2, str(tmp_path)), nprocs=2)
+    alone = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100])
+    alone.progress = 0.0
+    steps = batches(K + 1)
+    for logits, labels in [*steps, steps[-1]]:
+        alone(logits, labels, logits.abs())
+    for rank in (0, 1):
+        torch.testing.assert_close(torch.load(tmp_path / f"ib{rank}.pth"), dict(alone.state_dict()))
+
+
+def test_ib_without_a_phase_one():
+    from lt_det.losses import InfluenceBalanced
+
+    loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], alpha="auto")
+    loss.progress = 0.9
+    with pytest.raises(LtDetError, match="begins without a phase 1 in which"):
+        loss(torch.zeros(2, K + 1), torch.tensor([0, 1]), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 1.0, 2.0])
+def test_ib_focal_of_easy_rois_has_a_gradient(gamma):
+    from lt_det.losses import InfluenceBalanced
+
+    loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], alpha=1.0, focal_gamma=gamma)
+    loss.progress = 1.0
+    logits = (40 * torch.eye(K + 1)[:3]).requires_grad_()
+    loss(logits, torch.arange(3), torch.ones(3, 2)).backward()
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_ib_measures_alpha_in_phase_one():
