@@ -222,7 +222,7 @@ def check_annotations(
     if fatal:
         raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
     if harmless:
-        logger.warning("%s: %s. Training goes on without these.", json_file, _first_few(harmless))
+        logger.warning("%s: %s. These are left out or repaired.", json_file, _first_few(harmless))
 
 
 def _first_few(messages: list[str]) -> str:

@@ -171,6 +171,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     stats = ClassStats.from_json(args.train_stats) if args.train_stats else None
     with console.status("Reading"):
         data = load_annotations(args.gt)
+        check_annotations(data, args.gt)
         results = load_results(args.results)
     federated = any("neg_category_ids" in image for image in data["images"])
     protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO

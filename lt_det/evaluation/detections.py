@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Task
 
 
@@ -47,13 +48,25 @@ class Detections:
             lacking = sum(key not in result for result in results)
             if lacking:
                 raise LtDetError(f"{lacking} of {len(results)} detections have no '{key}'; {task} AP needs it in each.")
-        boxes = [result["bbox"] for result in results] if task == "bbox" else np.zeros((len(results), 4))
+        images = _indices(results, "image_id", truth.image_ids)
+        boxes, masks = np.zeros((len(results), 4)), None
+        if task == "bbox":
+            boxes = _boxes(results)
+        else:
+            masks = [_mask(result, truth.sizes[image]) for result, image in zip(results, images, strict=True)]
+        scores = np.asarray([result["score"] for result in results], dtype=np.float64)
+        return cls(images, _indices(results, "category_id", truth.category_ids), scores, boxes, masks)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """One after the other; all with masks or all without."""
+        masks = None if parts[0].masks is None else [mask for part in parts for mask in part.masks or ()]
         return cls(
-            _indices([result["image_id"] for result in results], truth.image_ids, "image"),
-            _indices([result["category_id"] for result in results], truth.category_ids, "category"),
-            np.asarray([result["score"] for result in results], dtype=np.float64),
-            np.asarray(boxes, dtype=np.float64).reshape(-1, 4),
-            [result["segmentation"] for result in results] if task == "segm" else None,
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.boxes for part in parts]),
+            masks,
         )
 
     def select(self, which: NDArray[Any]) -> Detections:
@@ -65,15 +78,43 @@ class Detections:
         return Detections(self.images[which], self.classes[which], self.scores[which], self.boxes[which], masks)
 
 
-def _indices(ids: Sequence[Any], known: NDArray[Any], what: str) -> NDArray[np.int64]:
-    given = np.asarray(ids, dtype=known.dtype if not ids else None)
-    if given.dtype.kind != known.dtype.kind and len(given):
-        raise LtDetError(f"The {what} ids of the detections are of another type than those of the ground truth.")
-    found = np.minimum(np.searchsorted(known, given), len(known) - 1).astype(np.int64)
-    missing = np.flatnonzero(known[found] != given)
-    if len(missing):
+def _indices(results: Sequence[dict[str, Any]], key: str, known: NDArray[Any]) -> NDArray[np.int64]:
+    index = {id_: i for i, id_ in enumerate(known.tolist())}
+    try:
+        found = [index.get(result[key], -1) for result in results]
+    except TypeError:
         raise LtDetError(
-            f"{len(missing)} detections have {what} ids that the ground truth does not have, the first is "
-            f"{given[missing[0]]}; judge them on the json they were predicted on."
+            f"A detection has a '{key}' that is no single id; write the ids of the ground truth."
+        ) from None
+    unknown = [result[key] for result, place in zip(results, found, strict=True) if place < 0]
+    if unknown:
+        raise LtDetError(
+            f"{len(unknown)} detections have a '{key}' that the ground truth does not have, the first is "
+            f"{unknown[0]!r}; judge them on the json they were predicted on."
         )
-    return found
+    return np.asarray(found, dtype=np.int64)
+
+
+def _boxes(results: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    try:
+        boxes = np.asarray([result["bbox"] for result in results], dtype=np.float64).reshape(-1, 4)
+        fits = len(boxes) == len(results) and bool(np.isfinite(boxes).all())
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise LtDetError("A detection has a 'bbox' that is not four finite numbers; write x, y, width and height.")
+    return boxes
+
+
+def _mask(result: dict[str, Any], size: NDArray[np.int64]) -> Any:
+    """Compressed run lengths of a detection's outline."""
+    outline = result["segmentation"]
+    try:
+        mask = run_lengths(outline, int(size[0]), int(size[1]))
+        if not {"size", "counts"} <= set(mask):
+            raise TypeError
+    except Exception:  # pycocotools raises plain exceptions
+        raise LtDetError(
+            f"A detection in image {result['image_id']} has a 'segmentation' that is neither run lengths nor polygons."
+        ) from None
+    return mask

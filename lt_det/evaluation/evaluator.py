@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 RESULT_NAME = "evaluation.json"
 DETECTIONS_NAME = "instances_results.json"
+_TASKS: tuple[Task, ...] = ("bbox", "segm")
+_MATCHED_TOGETHER = 64  # images; each call has its price
 
 
 class LongTailEvaluator(DatasetEvaluator):
@@ -107,6 +109,7 @@ class LongTailEvaluator(DatasetEvaluator):
         # Of nothing, so that a model that finds nothing has an AP too.
         nothing = Detections.from_results([], self._truth, "bbox")
         self._matches: dict[Task, list[Matches]] = {"bbox": [match(self._truth, nothing, "bbox", self._protocol)]}
+        self._pending: list[Detections] = []
         self._num_found = 0
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
 
@@ -117,35 +120,57 @@ class LongTailEvaluator(DatasetEvaluator):
             detected = instances_to_coco_json(instances, image["image_id"])
             for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]
-            detections = self._as_arrays(instances, image["image_id"], detected)
-            for task in self._tasks(instances):
-                matches = match(self._truth, detections, task, self._protocol)
-                self._matches.setdefault(task, []).append(matches)
             self._num_found += len(detected)
+            self._pending.append(self._as_arrays(instances, image["image_id"], detected))
             if self._results is not None:
                 self._results.write(detected)
+            if len(self._pending) == _MATCHED_TOGETHER:
+                self._match_pending()
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Metrics in percent per task on the main process, None on the others. A bucket without classes is nan."""
-        matches = {task: Matches.concatenate(parts) for task, parts in self._matches.items()}
+        self._match_pending()
         if self._results is not None:
             self._results.close()
-        gathered = [(matches, self._num_found)]
+        mine = ({task: Matches.concatenate(parts) for task, parts in self._matches.items()}, self._num_found)
         if self._distributed and comm.get_world_size() > 1:
             comm.synchronize()
-            gathered = comm.gather((matches, self._num_found), dst=0)
-            if not comm.is_main_process():
-                return None
+            gathered = comm.gather(mine, dst=0)
+            metrics = self._judge(dict(enumerate(gathered))) if comm.is_main_process() else None
+            comm.synchronize()  # until the parts are joined
+        else:
+            metrics = self._judge({comm.get_rank(): mine})
+        if self._results is not None:
+            self._results.remove_part()
+            self._results = None
+        return metrics
+
+    def _match_pending(self) -> None:
+        if not self._pending:
+            return
+        detections, self._pending = Detections.concatenate(self._pending), []
+        for task in ("bbox", "segm") if detections.masks is not None and self._outlined else ("bbox",):
+            self._matches.setdefault(task, []).append(match(self._truth, detections, task, self._protocol))
+
+    def _judge(self, gathered: dict[int, tuple[dict[Task, Matches], int]]) -> dict[str, dict[str, float]]:
+        """Metrics from each rank's matches and number of detections."""
         results: dict[Task, BucketAP] = {}
-        for task in ("bbox", "segm"):
-            parts = [part[task] for part, _ in gathered if task in part]
+        for task in _TASKS:
+            parts = [matches[task] for matches, _ in gathered.values() if task in matches]
             if parts:
                 precision, _ = precision_table(self._truth, Matches.concatenate(parts), self._protocol)
                 results[task] = summarize(precision, self.buckets)
-        if not any(num_found for _, num_found in gathered):
+        if not any(num_found for _, num_found in gathered.values()):
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:
-            self._results.join(len(gathered))
+            found = self._results.join(gathered)
+            lost = [rank for rank, (_, num_found) in gathered.items() if num_found and rank not in found]
+            if lost:
+                logger.warning(
+                    "%s lacks the detections of processes %s, which wrote to another disk; the metrics have them.",
+                    DETECTIONS_NAME,
+                    ", ".join(map(str, lost)),
+                )
             self._write(results)
         return {task: result.metrics for task, result in results.items()}
 
@@ -158,9 +183,6 @@ class LongTailEvaluator(DatasetEvaluator):
             BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).astype(np.float64),
             [detection["segmentation"] for detection in detected] if instances.has("pred_masks") else None,
         )
-
-    def _tasks(self, instances: Instances) -> list[Task]:
-        return ["bbox", "segm"] if instances.has("pred_masks") and self._outlined else ["bbox"]
 
     def _write(self, results: dict[Task, BucketAP]) -> None:
         assert self._output_dir is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +96,24 @@ class GroundTruth:
             outlines=[usable_outline(a) or [box_outline(a["bbox"])] for a in annotations],
             negative=lists("neg_category_ids"),
             not_exhaustive=lists("not_exhaustive_category_ids"),
+        )
+
+    @functools.cached_property
+    def with_area(self) -> GroundTruth:
+        """Without the objects that have no area, as `lvis` reads it."""
+        kept = (self.areas > 0) & (self.areas < np.inf)
+        if kept.all():
+            return self
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return dataclasses.replace(
+            self,
+            start=before[self.start],
+            classes=self.classes[kept],
+            boxes=self.boxes[kept],
+            areas=self.areas[kept],
+            ignore=self.ignore[kept],
+            crowd=self.crowd[kept],
+            outlines=[outline for outline, keep in zip(self.outlines, kept, strict=True) if keep],
         )
 
     @property

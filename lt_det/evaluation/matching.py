@@ -104,6 +104,8 @@ def match(truth: GroundTruth, detections: Detections, task: Task, protocol: Prot
         protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
         chunk: images that are matched together.
     """
+    if protocol.federated:
+        truth = truth.with_area
     order = np.argsort(detections.images, kind="stable")
     images = detections.images[order]
     num_images = len(truth.image_ids)
@@ -142,8 +144,10 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
     # By image, class and falling score; ties keep their order. The other ones are never looked at again.
     order = np.flatnonzero(kept)
     order = order[np.lexsort((-scores[order], cell[order]))]
-    detections, cell = detections.select(order), cell[order]
+    detections, cell, no_mistake = detections.select(order), cell[order], no_mistake[order]
     areas = _areas(detections, task)
+    if protocol.federated:  # lvis leaves those without an area out, after its limit per image
+        no_mistake |= ~((areas > 0) & (areas < np.inf))
     objects_order = objects.start + np.argsort(object_cell, kind="stable")
     object_cell = np.sort(object_cell, kind="stable")
 
@@ -155,7 +159,7 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
         detections.scores,
         rank_in_image[order].astype(np.int32),
         _positions(cell).astype(np.int32),
-        ~(out_of_range(areas) | no_mistake[order, None]),
+        ~(out_of_range(areas) | no_mistake[:, None]),
         touching,
         matched,
         neutral,

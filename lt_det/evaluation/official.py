@@ -147,7 +147,8 @@ def official_metrics(
         raise LtDetError("The official packages cannot judge a file without detections; leave out --cross-check.")
     if protocol.per_class is not None:
         by_class: dict[Any, list[dict[str, Any]]] = {}
-        for result in sorted(results, key=lambda result: -result["score"]):
+        # Ties at the cut in the order of images, as ours are; the published code takes the order of the file.
+        for result in sorted(results, key=lambda result: (-result["score"], result["image_id"])):
             by_class.setdefault(result["category_id"], []).append(result)
         results = [result for of_class in by_class.values() for result in of_class[: protocol.per_class]]
     name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def load_results(file: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise LtDetError(f"{path} is no list of detections; write COCO results: image_id, category_id, score, bbox.")
     for result in results:
         score = result.get("score")
-        if "score" in result and (not isinstance(score, int | float) or not math.isfinite(score)):
+        if "score" in result and not (isinstance(score, int | float) and abs(score) < math.inf):
             raise LtDetError(f"{path} has a detection in image {result.get('image_id')} with the score {score}.")
     return results
 
@@ -101,7 +100,10 @@ def buckets_for(
     """
     categories = _by_id(data["categories"])
     if stats is None:
-        return buckets_of_json(categories)
+        buckets = buckets_of_json(categories)
+        if not any(buckets.sizes()):
+            logger.warning("%s names no buckets; give --train-stats, or every bucket is n/a.", ground_truth)
+        return buckets
     stats.check_names([category["name"] for category in categories], str(ground_truth))
     return FrequencyBuckets.from_edges(stats)
 
@@ -119,16 +121,11 @@ def _warn(detections: Detections, truth: GroundTruth, task: Task) -> None:
         flat = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())
         if flat:
             logger.warning("%d boxes have no width or no height; they match nothing.", flat)
-        rows = zip(
-            detections.images.tolist(),
-            detections.classes.tolist(),
-            detections.scores.tolist(),
-            map(tuple, detections.boxes.tolist()),
-            strict=True,
-        )
-        twice = len(detections) - len(Counter(rows))
+        columns = (detections.images, detections.classes, detections.scores, *detections.boxes.T)
+        order = np.lexsort(columns)
+        twice = int(np.logical_and.reduce([column[order][1:] == column[order][:-1] for column in columns]).sum())
         if twice:
-            logger.warning("%d detections are repetitions of others; each counts as a mistake.", twice)
+            logger.warning("%d detections are repetitions of others.", twice)
     elif detections.masks is not None:
         sizes = np.asarray([mask["size"] for mask in detections.masks])
         other = int((sizes != truth.sizes[detections.images]).any(axis=1).sum())

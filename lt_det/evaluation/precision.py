@@ -92,6 +92,8 @@ def limited(matches: Matches, protocol: Protocol) -> Matches:
 
 def objects_that_count(truth: GroundTruth, protocol: Protocol) -> Ints:
     """(K, A) objects per class and area range that a detector is asked for."""
+    if protocol.federated:
+        truth = truth.with_area
     flagged = truth.ignore if protocol.federated else truth.crowd
     counts = ~(out_of_range(truth.areas) | flagged[:, None])
     columns = [np.bincount(truth.classes[column], minlength=truth.num_classes) for column in counts.T]

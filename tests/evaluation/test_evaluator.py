@@ -12,10 +12,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 import lt_det
+from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.evaluation.offline import evaluate_files, load_results
+from lt_det.evaluation.protocols import LVIS
 
 
 @pytest.fixture
@@ -139,6 +142,38 @@ def judge_half(rank, train_json, val_json, image_root, folder):
     evaluator = LongTailEvaluator("eval_val", stats=ClassStats.from_json(train_json))
     feed(evaluator, "eval_val", skip_class=3, part=slice(rank, None, 2))
     Path(folder, f"{rank}.json").write_text(json.dumps(evaluator.evaluate()))
+
+
+def test_masks_and_the_file_that_is_written(val, mini, tmp_path):
+    """The written detections, judged again as a file, give the same metrics; a second evaluation leaves them be."""
+    stats = ClassStats.from_json(mini.train_json)
+    evaluator = LongTailEvaluator(val, stats=stats, output_dir=str(tmp_path))
+    for record in DatasetCatalog.get(val):
+        size = (record["height"], record["width"])
+        instances = Instances(size)
+        boxes = torch.tensor([a["bbox"] for a in record["annotations"]]).reshape(-1, 4) + 0.25
+        boxes[:, 2:] += boxes[:, :2]
+        instances.pred_boxes = Boxes(boxes)
+        instances.scores = torch.linspace(0.9, 0.1, len(boxes))
+        instances.pred_classes = torch.tensor([a["category_id"] for a in record["annotations"]], dtype=torch.int64)
+        masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[y0:y1, x0:x1] = True
+        instances.pred_masks = masks
+        evaluator.process([{"image_id": record["image_id"]}], [{"instances": instances}])
+    metrics = evaluator.evaluate()
+    assert metrics["bbox"]["AP"] > metrics["segm"]["AP"] > 0
+    file = tmp_path / "instances_results.json"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "instances_results.json"]
+    written = file.read_text()
+
+    data, results = load_annotations(mini.val_json), load_results(file)
+    again = evaluate_files(mini.val_json, data, results, LVIS, ["bbox", "segm"], evaluator.buckets, stats)
+    for task in ("bbox", "segm"):
+        for name, value in metrics[task].items():
+            assert again["tasks"][task]["metrics"][name] == (None if math.isnan(value) else value)
+    assert str(evaluator.evaluate()) == str(metrics)
+    assert file.read_text() == written
 
 
 def test_set_without_json():

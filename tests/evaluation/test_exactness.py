@@ -35,7 +35,7 @@ def small_world(seed, masks=False):
 
     def box():
         x, y = rng.integers(0, 4, 2) * 8.0
-        w, h = rng.choice([4, 8, 16, 24, 32, 64, 96], 2)
+        w, h = rng.choice([0, 4, 8, 16, 24, 32, 64, 96], 2)
         return [x, y, float(w), float(h)]
 
     def some_classes():
@@ -189,8 +189,8 @@ def test_fixed_takes_ten_thousand_of_a_class():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 999}, "1 detections have image ids .* the first is 999"),
-        ({"category_id": 999}, "1 detections have category ids .* the first is 999"),
+        ({"image_id": 999}, "1 detections have a 'image_id' .* the first is 999"),
+        ({"category_id": 999}, "1 detections have a 'category_id' .* the first is 999"),
     ],
 )
 def test_ids_of_another_json(change, message):
@@ -204,6 +204,48 @@ def test_missing_masks():
     truth, detections = small_world(1)
     with pytest.raises(LtDetError, match="have no 'segmentation'; segm AP needs it in each"):
         ours(truth, detections, "segm", LVIS)
+
+
+def test_of_equal_overlaps_the_later_object_is_taken():
+    """So that a second detection, which fits the left one only, finds it free."""
+    objects = [[0.0, 0.0, 48.0, 16.0], [16.0, 0.0, 48.0, 16.0]]
+    truth = {
+        "images": [{"id": 1, "height": SIZE, "width": SIZE}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [
+            {"id": n + 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 768.0, "iscrowd": 0}
+            for n, box in enumerate(objects)
+        ],
+    }
+    detections = [
+        {"image_id": 1, "category_id": 1, "score": score, "bbox": box}
+        for score, box in ((0.9, [8.0, 0.0, 48.0, 16.0]), (0.8, [0.0, 0.0, 46.0, 16.0]))
+    ]
+    for protocol in (LVIS, COCO):
+        _, recall = computed = ours(truth, detections, "bbox", protocol)
+        assert recall[0, 0, 0] == 1
+        assert_bitwise(computed, oracle(protocol.name, truth, detections, "bbox"))
+
+
+def test_limits_of_the_protocols():
+    """400 detections of two classes on one image, the right ones last."""
+    truth, _ = small_world(1)
+    box = [0.0, 0.0, 32.0, 32.0]
+    truth["images"] = [{"id": 1, "height": SIZE, "width": SIZE, "neg_category_ids": []}]
+    truth["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    truth["annotations"] = [
+        {"id": k, "image_id": 1, "category_id": k, "bbox": box, "area": 1024.0, "iscrowd": 0} for k in (1, 2)
+    ]
+    wrong = [64.0, 64.0, 16.0, 16.0]
+    detections = [{"image_id": 1, "category_id": 1 + n % 2, "score": 1 - n / 500, "bbox": wrong} for n in range(400)]
+    for protocol, last in ((LVIS, 299), (LVIS, 300), (COCO, 199), (COCO, 200), (FIXED, 399)):
+        for n, detection in enumerate(detections):
+            detection["bbox"] = box if n == last else wrong
+        found = ours(truth, detections, "bbox", protocol)
+        limit = {"lvis": 300, "coco": 200, "fixed": 400}[protocol.name]  # 100 of each of two classes
+        assert (found[1][0, :, 0].max() == 1) == (last < limit)
+        if protocol is not FIXED:
+            assert_bitwise(found, oracle(protocol.name, truth, detections, "bbox"))
 
 
 def test_worlds_hold_what_they_promise():
