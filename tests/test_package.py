@@ -42,6 +42,11 @@ def test_reporting_needs_no_torch():
     assert result.returncode == 0, result.stderr
 
 
+def test_evaluation_of_files_needs_no_torch():
+    result = run(["torch", "detectron2", "cv2", "lvis"], "import lt_det.evaluation.offline, lt_det.evaluation.official")
+    assert result.returncode == 0, result.stderr
+
+
 def test_without_detectron2_the_message_says_so():
     result = run(["detectron2"], "import lt_det; lt_det.LongTailROIHeads")
     assert (

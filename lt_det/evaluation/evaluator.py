@@ -149,7 +149,7 @@ class LongTailEvaluator(DatasetEvaluator):
         if not self._pending:
             return
         detections, self._pending = Detections.concatenate(self._pending), []
-        for task in ("bbox", "segm") if detections.masks is not None and self._outlined else ("bbox",):
+        for task in _TASKS if detections.masks is not None and self._outlined else _TASKS[:1]:
             self._matches.setdefault(task, []).append(match(self._truth, detections, task, self._protocol))
 
     def _judge(self, gathered: dict[int, tuple[dict[Task, Matches], int]]) -> dict[str, dict[str, float]]:
