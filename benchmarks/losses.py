@@ -6,6 +6,7 @@ python benchmarks/losses.py --device cuda
 """
 
 import argparse
+import os
 import statistics
 import time
 
@@ -19,17 +20,17 @@ from lt_det.class_stats import ClassStats
 from lt_det.losses import LOSSES, build_loss
 
 
-def median_seconds(step, device, repeats):
-    times = []
-    for _ in range(repeats):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own log
+
+
+def seconds(step, device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def peak_bytes(step, device):
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--rois", type=int, default=4096)
     parser.add_argument("--classes", type=int, default=1203)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=31)
     args = parser.parse_args()
 
     torch.manual_seed(0)
@@ -75,11 +76,12 @@ def main():
         "F.cross_entropy": (logits, lambda z: F.cross_entropy(z, labels)),
         "F.binary_cross_entropy_with_logits": (logits, lambda z: F.binary_cross_entropy_with_logits(z, targets)),
     }
-    for name in LOSSES:
-        loss = build_loss(name, stats).to(args.device)
+    variants = {name: (name, {}) for name in LOSSES}
+    variants |= {f"class_balanced ({base})": ("class_balanced", {"base": base}) for base in ("sigmoid", "focal")}
+    variants["ib"] = ("ib", {"alpha": 1.0})
+    for name, (registered, hyperparameters) in variants.items():
+        loss = build_loss(registered, stats, **hyperparameters).to(args.device)
         loss.progress = 1.0  # the last phase, where a loss has several
-        if name == "ib":
-            loss.alpha = 1.0
         steps[name] = (
             random_logits(loss.num_logits, cosines=loss.cosine_scale == 1),
             lambda z, loss=loss: loss(z, labels, features),
@@ -92,20 +94,23 @@ def main():
 
         return step
 
-    seconds, memory = {}, {}
+    memory, times = {}, {name: [] for name in steps}
     for name, (z, forward) in steps.items():
         step = step_of(z, forward)
         step()  # warm up
-        seconds[name] = median_seconds(step, args.device, args.repeats)
         memory[name] = peak_bytes(step, args.device) / (z.numel() * z.element_size())
+    for _ in range(args.repeats):  # in turns, so that what else the machine does falls on all of them
+        for name, (z, forward) in steps.items():
+            times[name].append(seconds(step_of(z, forward), args.device))
+    median = {name: statistics.median(times[name]) for name in steps}
 
     stock = list(steps)[:2]
     table = Table(title=f"{args.rois} x {args.classes + 1} logits, forward + backward, {args.device}, one thread")
     for column in ("", "ms", *(f"/ {name.split('.')[1]}" for name in stock), "peak memory / logits"):
         table.add_column(column, justify="left" if not column else "right")
     for name in steps:
-        ratios = [f"{seconds[name] / seconds[reference]:.2f}" for reference in stock]
-        table.add_row(name, f"{1000 * seconds[name]:.1f}", *ratios, f"{memory[name]:.1f}")
+        ratios = [f"{median[name] / median[reference]:.2f}" for reference in stock]
+        table.add_row(name, f"{1000 * median[name]:.1f}", *ratios, f"{memory[name]:.1f}")
     Console(width=120).print(table)
 
 

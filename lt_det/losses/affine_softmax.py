@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 class _AffineCrossEntropy(torch.autograd.Function):
-    """See `affine_cross_entropy`; with s = softmax(u) the derivative by z is a (s - (1 - e) t - e prior)."""
+    """See `affine_cross_entropy`; with s = softmax(u) the derivative by z is a (s - (1 - e) t - e prior).
+
+    s is kept instead of log s, which is as long: the exponential of the backward pass is saved, and it is slow on the
+    CPU where it underflows. log s_y = u_y - max u + log max s is as exact as `log_softmax`.
+    """
 
     @staticmethod
     def forward(
@@ -33,25 +37,25 @@ class _AffineCrossEntropy(torch.autograd.Function):
             u = (u.clone() if u is logits else u).scatter_add_(1, index, target_shift.unsqueeze(1))
         if row_shift is not None:
             u = (u.clone() if u is logits else u).index_add_(0, *row_shift)
-        log_p = u.log_softmax(dim=1)
-        del u
-        rows = -log_p.gather(1, index).squeeze(1)
+        probabilities = u.softmax(dim=1)
+        top = u.amax(dim=1)
+        log_sum = -probabilities.amax(dim=1).log()  # of e^(u - top)
+        rows = top - u.gather(1, index).squeeze(1) + log_sum
         if smoothing is not None and prior is not None:
-            rows = (1 - smoothing) * rows - smoothing * (log_p @ prior)
+            rows = (1 - smoothing) * rows + smoothing * (top - u @ prior + log_sum)
         ctx.scale = scale
-        ctx.save_for_backward(log_p, index, smoothing, prior)
+        ctx.save_for_backward(probabilities, index, smoothing, prior)
         return rows
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor | None, ...]:
-        log_p, index, smoothing, prior = ctx.saved_tensors
-        gradient = log_p.exp()
-        target = torch.ones_like(grad_rows) if smoothing is None else 1 - smoothing
+        probabilities, index, smoothing, prior = ctx.saved_tensors
+        gradient = probabilities * grad_rows.unsqueeze(1)
+        target = grad_rows if smoothing is None else grad_rows * (1 - smoothing)
         gradient.scatter_add_(1, index, -target.unsqueeze(1))
         if smoothing is not None:
-            gradient.addr_(smoothing, prior, alpha=-1)
-        gradient.mul_(grad_rows.unsqueeze(1))
+            gradient.addr_(grad_rows * smoothing, prior, alpha=-1)
         if ctx.scale is not None:
             gradient.mul_(ctx.scale)
         return gradient, None, None, None, None, None, None, None

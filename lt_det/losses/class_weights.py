@@ -32,6 +32,25 @@ def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
 MeanOver = Literal["classes", "instances"]
 
 
+def with_mean_one(weights: Tensor, counts: Tensor, mean_over: MeanOver, key: str) -> Tensor:
+    """The weights scaled so that their mean is 1.
+
+    Args:
+        weights: (K,).
+        counts: (K,) instances per class, at least 1.
+        mean_over: "classes", as the literature does, or training "instances", so that the average foreground RoI
+            weighs as much as a background RoI.
+        key: of the config, for error messages.
+
+    Raises:
+        LtDetError: an unknown mean_over.
+    """
+    if mean_over not in ("classes", "instances"):
+        raise LtDetError(f"{key}.MEAN_OVER is '{mean_over}'; write classes or instances.")
+    shares = torch.ones_like(counts) if mean_over == "classes" else counts
+    return weights * (shares.sum() / (weights * shares).sum())
+
+
 def effective_number_weights(
     counts: Tensor, beta: float, mean_over: MeanOver = "classes", key: str = "CLASS_BALANCED"
 ) -> Tensor:
@@ -42,22 +61,15 @@ def effective_number_weights(
     Args:
         counts: (K,) instances per class, at least 1.
         beta: in [0, 1); 0 weighs all classes alike, towards 1 the weight is 1/n.
-        mean_over: mean 1 over "classes", as published, or over training "instances", so that the average foreground
-            RoI weighs as much as a background RoI.
-        key: of the config, for error messages.
+        mean_over, key: see `with_mean_one`.
 
     Raises:
         LtDetError: beta out of range, an unknown mean_over.
     """
     if not 0 <= beta < 1:
         raise LtDetError(f"{key}.BETA must lie in [0, 1), but is {beta}; 0.999 and 0.9999 are usual.")
-    if mean_over not in ("classes", "instances"):
-        raise LtDetError(f"{key}.MEAN_OVER is '{mean_over}'; write classes or instances.")
-    if beta == 0:
-        return torch.ones_like(counts)
-    weights = -1.0 / torch.expm1(counts.double() * np.log(beta))
-    shares = torch.ones_like(counts) if mean_over == "classes" else counts
-    return weights * (shares.sum() / (weights * shares).sum())
+    weights = -1.0 / torch.expm1(counts.double() * np.log(beta)) if beta > 0 else torch.ones_like(counts)
+    return with_mean_one(weights, counts, mean_over, key)
 
 
 def with_background(values: Tensor, neutral: float) -> Tensor:

@@ -51,7 +51,8 @@ class Federated(SigmoidLoss):
         num_classes: K.
         image_counts: K training images per class; None for a model that only predicts.
         num_sampled: |S|.
-        frequency_power: negatives are drawn with probability proportional to image_counts to this power.
+        frequency_power: negatives are drawn with probability proportional to image_counts to this power; a class
+            without images is never drawn.
         prior_prob: starting probability of every class.
 
     Raises:
@@ -77,6 +78,8 @@ class Federated(SigmoidLoss):
             raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled
         weight = self.class_counts(image_counts) ** frequency_power
+        if image_counts is not None:
+            weight[torch.as_tensor(image_counts) == 0] = 0
         self.register_buffer("class_weight", weight.float(), persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, with_background
+from lt_det.losses.class_weights import Counts, MeanOver, with_background, with_mean_one
 from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -38,8 +38,8 @@ def influence(cross_entropy: Tensor, features: Tensor) -> Tensor:
 class InfluenceBalanced(SoftmaxLoss):
     """Phase 1: softmax cross-entropy. From `start` on: L = (1/N) sum_i lambda_{y_i} CE_i alpha / (influence_i + eps).
 
-    lambda_k is proportional to 1/n_k with mean 1 over the foreground; lambda_background = 1 (a true 1/n would delete
-    background). With `focal_gamma` the weighted cross-entropy c = lambda CE becomes (1 - e^-c)^gamma c first.
+    lambda_k is proportional to 1/n_k with mean 1 over the foreground classes; lambda_background = 1 (a true 1/n would
+    delete background). With `focal_gamma` the weighted cross-entropy c = lambda CE becomes (1 - e^-c)^gamma c first.
 
     As in the authors' code, and unlike the paper's word "weight", the factor is part of what is differentiated.
 
@@ -51,12 +51,15 @@ class InfluenceBalanced(SoftmaxLoss):
             where it was: the mean of CE over that of lambda CE / (influence + eps), both running. The authors' 1000
             suits their features, not a detector's.
         epsilon: keeps the factor finite.
+        mean_over: lambda has mean 1 over "classes" (the authors' scale) or over training "instances"; see
+            `ClassBalanced`.
         focal_gamma: None for plain cross-entropy; the authors' focal variant has 1.
         detach_factor: True holds the whole factor constant; gradients of hard and easy samples then differ far more.
         detach_features: True stops the gradient into the features, which box regression shares.
 
     Raises:
-        LtDetError: start outside [0, 1], alpha or epsilon of 0 or below, counts that do not fit, no features.
+        LtDetError: start outside [0, 1], unknown mean_over, alpha or epsilon of 0 or below, counts that do not fit, no
+            features.
     """
 
     uses_features = True
@@ -73,6 +76,7 @@ class InfluenceBalanced(SoftmaxLoss):
         start: float = 0.5,
         alpha: float | Literal["auto"] | None = None,
         epsilon: float = 1e-3,
+        mean_over: MeanOver = "classes",
         focal_gamma: float | None = None,
         detach_factor: bool = False,
         detach_features: bool = True,
@@ -90,8 +94,8 @@ class InfluenceBalanced(SoftmaxLoss):
             raise LtDetError(f"IB.FOCAL_GAMMA must be at least 0, but is {focal_gamma}; 1 is usual, None is off.")
         self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
         self.detach_factor, self.detach_features = detach_factor, detach_features
-        inverse = 1 / self.class_counts(instance_counts)
-        weight = inverse * (num_classes / inverse.sum())
+        counts = self.class_counts(instance_counts)
+        weight = with_mean_one(1 / counts, counts, mean_over, "IB")
         self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
         # Running means of phase 1 over all processes: of CE, and of lambda CE / (influence + eps).
         self.register_buffer("phase1_means", torch.zeros(2))

@@ -56,7 +56,7 @@ class SoftmaxEQL(SoftmaxLoss):
     """
 
     statistics = ("image_counts", "num_images")
-    is_tail: Tensor
+    tail: Tensor
 
     def __init__(
         self,
@@ -73,13 +73,12 @@ class SoftmaxEQL(SoftmaxLoss):
         self.gamma = gamma
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "SEQL")
-        background = torch.zeros(1, dtype=torch.bool)
-        self.register_buffer("is_tail", torch.cat([is_tail, background]), persistent=False)
+        self.register_buffer("tail", is_tail.nonzero().squeeze(1), persistent=False)  # (T,) class ids
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = self.checked_logits(logits)
         foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
-        probability = self.gamma * self.is_tail.to(logits.dtype)
-        drawn = torch.rand(len(foreground), self.num_logits, dtype=logits.dtype, device=logits.device)
-        rows = equalized_cross_entropy(logits, gt_classes, foreground, drawn.lt_(probability))
+        drawn = torch.rand(len(foreground), len(self.tail), dtype=logits.dtype, device=logits.device).lt_(self.gamma)
+        ignored = logits.new_zeros(len(foreground), self.num_logits).index_copy_(1, self.tail, drawn)
+        rows = equalized_cross_entropy(logits, gt_classes, foreground, ignored)
         return self.mean_of_rows(rows, gt_classes)

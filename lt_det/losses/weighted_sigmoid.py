@@ -73,20 +73,20 @@ def _negatives(
     """Every element as a negative: write derivatives to `out`, return the weighed sum."""
     terms = F.softplus(z)
     p = torch.sigmoid(z)
+    factor = _column_weights(z, is_foreground, foreground, background)
+    if rows is not None:
+        factor = rows.unsqueeze(1) if factor is None else factor * rows.unsqueeze(1)
     if gamma:
         focus = p * p if gamma == 2 else p**gamma
-        # p + gamma (1 - p) softplus = p + s - p s with s = gamma softplus
-        scaled = terms * gamma
-        p = p.addcmul_(p, scaled, value=-1).add_(scaled).mul_(focus)
-        terms = terms.mul_(focus)
-    weights = _column_weights(z, is_foreground, foreground, background)
-    if weights is not None:
-        terms, p = terms.mul_(weights), p.mul_(weights)
-    if rows is not None:
-        p = p.mul_(rows.unsqueeze(1))
-    out.copy_(p)
-    per_row = terms.sum(dim=1)
-    return per_row.sum() if rows is None else per_row @ rows
+        factor = focus if factor is None else focus.mul_(factor)
+        # p + gamma (1 - p) softplus, without a matrix for 1 - p
+        p = p.addcmul_(p, terms, value=-gamma).add_(terms, alpha=gamma)
+    if factor is None:
+        out.copy_(p)
+    else:
+        torch.mul(p, factor, out=out)
+        terms = terms.mul_(factor)
+    return terms.sum(dim=1).sum()
 
 
 def _positives(
@@ -131,7 +131,7 @@ def _column_weights(
         return foreground
     ones = z.new_ones(z.shape[1])
     pair = torch.stack([ones if w is None else w for w in (background, foreground)])
-    return pair[is_foreground.long()]
+    return pair.index_select(0, is_foreground.long())
 
 
 def weighted_sigmoid_cross_entropy(

@@ -102,7 +102,7 @@ def test_sigmoid_and_federated(name):
     check(value, fixture["expected"]["loss"], [(logits.grad, fixture["expected"]["grad_logits"])])
 
 
-@fixtures("balanced_softmax")
+@fixtures("balanced_softmax", "balanced_softmax_bot")
 def test_logit_adjustment(name):
     fixture = load(name)
     counts = fixture["inputs"]["class_counts"]
@@ -118,7 +118,7 @@ def test_cdt(name):
     torch.testing.assert_close((loss.imbalance**loss.gamma)[:-1], tensor(fixture["hyper"]["temperatures"]))
 
 
-@fixtures("label_smooth_bot")
+@fixtures("label_smooth_bot", "label_smooth_eod")
 def test_label_smoothing(name):
     """The fixture's last class stands for background: it is a class like any other here."""
     fixture = load(name)
@@ -220,7 +220,7 @@ def test_ldam_with_the_cosine_classifier(name):
     check(value, expected["loss"], pairs)
 
 
-@fixtures("ib", "ibfocal")
+@fixtures("ib", "ib_bot", "ibfocal")
 @pytest.mark.parametrize("detach_factor", [False, True])
 def test_influence_balanced(name, detach_factor):
     fixture = load(name)
@@ -232,7 +232,7 @@ def test_influence_balanced(name, detach_factor):
         instance_counts=inputs["class_counts"],
         alpha=hyper["alpha"],
         epsilon=hyper["epsilon"],
-        focal_gamma=hyper["gamma"],
+        focal_gamma=hyper.get("gamma"),
         detach_factor=detach_factor,
         detach_features=False,
     )

@@ -36,6 +36,7 @@ REFUSED = [
     ("ib", {**COUNTS, "start": 1.5}, "IB.START is a share of the training between 0 and 1, but is 1.5"),
     ("ib", {**COUNTS, "alpha": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are 0.0"),
     ("ib", {**COUNTS, "epsilon": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are None and 0.0"),
+    ("ib", {**COUNTS, "mean_over": "rois"}, "IB.MEAN_OVER is 'rois'; write classes or instances"),
     ("ib", {**COUNTS, "start": 0.0}, "IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA"),
     ("ib", {**COUNTS, "focal_gamma": -1.0}, "IB.FOCAL_GAMMA must be at least 0, but is -1.0"),
     ("eqlv2", {"gamma": -1.0}, "EQLV2.GAMMA and EQLV2.ALPHA must be at least 0, but are -1.0 and 4.0"),

@@ -24,6 +24,7 @@ from lt_det.losses import (
     SoftmaxCrossEntropy,
     SoftmaxEQL,
 )
+from lt_det.losses.federated import sample_classes
 
 
 def worlds(max_classes=5):
@@ -333,6 +334,22 @@ def test_federated_on_given_classes(world, bits):
         y,
         z,
     )
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_federated_never_draws_a_class_without_images(power):
+    loss = Federated(4, image_counts=[5, 0, 7, 0], num_sampled=4, frequency_power=power)
+    for _ in range(20):
+        assert sample_classes(torch.tensor([0]), loss.class_weight, 4).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("mean_over", ["classes", "instances"])
+def test_ib_weights_have_mean_one(mean_over):
+    counts = torch.tensor([100.0, 10.0, 1.0], dtype=torch.float64)
+    weight = InfluenceBalanced(3, instance_counts=counts, mean_over=mean_over).class_weight[:3]
+    shares = counts if mean_over == "instances" else torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close((weight * shares).sum(), shares.sum())
+    torch.testing.assert_close(weight * counts, (weight * counts)[:1].expand(3))
 
 
 @given(worlds(), st.floats(0.01, 0.9))
