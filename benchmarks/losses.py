@@ -19,7 +19,6 @@ from rich.table import Table
 from lt_det.class_stats import ClassStats
 from lt_det.losses import LOSSES, build_loss
 
-
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own log
 
 

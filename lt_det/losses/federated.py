@@ -6,11 +6,14 @@ Detectron2, whose own version knows the frequencies of LVIS v1 only and sets no 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.base import divide_by_rois
+from lt_det.losses.base import ClassificationLoss, divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
@@ -77,10 +80,14 @@ class Federated(SigmoidLoss):
         if frequency_power < 0:
             raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled
-        weight = self.class_counts(image_counts) ** frequency_power
+        weight = self.class_counts(image_counts) ** frequency_power  # which counts a class without images as one
         if image_counts is not None:
             weight[torch.as_tensor(image_counts) == 0] = 0
         self.register_buffer("class_weight", weight.float(), persistent=False)
+
+    @classmethod
+    def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
+        return cls(stats.num_classes, image_counts=stats.counts("images"), **hyperparameters)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         return self.loss_on(sample_classes(gt_classes, self.class_weight, self.num_sampled), logits, gt_classes)

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lt_det.class_stats import ClassStats
 from lt_det.losses import (
     CDT,
     EQL,
@@ -338,7 +340,9 @@ def test_federated_on_given_classes(world, bits):
 
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_federated_never_draws_a_class_without_images(power):
-    loss = Federated(4, image_counts=[5, 0, 7, 0], num_sampled=4, frequency_power=power)
+    counts = np.asarray([5, 0, 7, 0])
+    stats = ClassStats(("a", "b", "c", "d"), counts, counts, 12, "here")
+    loss = Federated.from_stats(stats, num_sampled=4, frequency_power=power)
     for _ in range(20):
         assert sample_classes(torch.tensor([0]), loss.class_weight, 4).tolist() == [True, False, True, False]
 
