@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from lt_det.annotations import load_annotations
 from lt_det.errors import LtDetError
 
+LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
+UNSEEN = "unseen"  # the bucket of classes that training never saw
+
 CountBy = Literal["images", "instances"]
 
 # Images with at least one annotation in the training sets whose json Detectron2's metadata stands for.
@@ -229,7 +232,7 @@ class FrequencyBuckets:
         names: B bucket names, from seldom to often.
         assignment: (K,) int64, the bucket of each class; -1 for a class in none.
         by: what was counted.
-        edges: B-1 upper edges, inclusive, where the buckets come from edges.
+        edges: upper edges, inclusive, of all but the last bucket (and "unseen"), where the buckets come from edges.
     """
 
     names: tuple[str, ...]
@@ -241,11 +244,14 @@ class FrequencyBuckets:
     def from_edges(
         cls,
         stats: ClassStats,
-        edges: Sequence[int] = (10, 100),
+        edges: Sequence[int] = LVIS_EDGES,
         names: Sequence[str] | None = None,
         by: CountBy = "images",
     ) -> FrequencyBuckets:
         """Buckets with inclusive upper `edges`; the default is LVIS: rare 1-10 images, common 11-100, frequent above.
+
+        Classes that training never saw form a bucket of their own, "unseen", before the others, where there are any
+        and no edge is 0.
 
         Raises:
             LtDetError: edges that do not rise, or names that do not fit them.
@@ -262,6 +268,12 @@ class FrequencyBuckets:
                 f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given."
             )
         assignment = np.searchsorted(np.asarray(edges), stats.counts(by), side="left").astype(np.int64)
+        if edges and edges[0] > 0 and (unseen := stats.counts(by) == 0).any():
+            if UNSEEN in names:
+                raise LtDetError(
+                    f"The bucket name '{UNSEEN}' is that of classes without training {by}; choose another."
+                )
+            names, assignment = (UNSEEN, *names), np.where(unseen, 0, assignment + 1)
         return cls(tuple(names), assignment, by, tuple(int(edge) for edge in edges))
 
     @classmethod

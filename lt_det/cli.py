@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 
 if TYPE_CHECKING:
+    from lt_det.evaluation.judge import Track
     from lt_det.evaluation.protocols import Protocol
 
 console = Console()
@@ -76,9 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
     evaluate.add_argument("--train-stats", metavar="JSON", help="training json or saved counts, for the buckets")
     evaluate.add_argument(
-        "--protocol", choices=("lvis", "coco", "fixed"), help="default: lvis where the json has lists"
+        "--protocol", choices=("lvis", "coco", "fixed", "pool"), help="default: lvis where the json has lists"
     )
     evaluate.add_argument("--iou", default="bbox", metavar="TASKS", help="bbox, segm, or bbox,segm (default bbox)")
+    evaluate.add_argument(
+        "--resamples", type=int, default=0, metavar="B", help="bootstrap draws for 95 %% intervals, such as 1000"
+    )
+    evaluate.add_argument("--images", type=Path, metavar="DIR", help="the images, for the report's examples")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write DIR/inference/<gt>/evaluation.json and report")
     evaluate.add_argument("--cross-check", action="store_true", help="also run lvis or pycocotools, and compare")
     evaluate.set_defaults(run=_evaluate)
@@ -162,9 +167,12 @@ def _report(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from lt_det.evaluation.offline import buckets_for, evaluate_files, load_results
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
+    from lt_det.evaluation.record import write_record
     from lt_det.reporting import write_report
     from lt_det.reporting.report import bucket_table
 
+    if args.resamples < 0:
+        raise LtDetError(f"--resamples is {args.resamples}; write a number of draws, or 0 for no intervals.")
     tasks = args.iou.split(",")
     if not tasks or not set(tasks) <= {"bbox", "segm"}:
         raise LtDetError(f"--iou is {args.iou}; write bbox, segm or bbox,segm.")
@@ -175,20 +183,37 @@ def _evaluate(args: argparse.Namespace) -> int:
         results = load_results(args.results)
     federated = any("neg_category_ids" in image for image in data["images"])
     protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO
+    if args.cross_check and protocol.pooled:
+        raise LtDetError("No official package computes AP-Pool; leave out --cross-check, or check --protocol fixed.")
     buckets = buckets_for(args.gt, data, stats)
-    with console.status(f"Matching {len(results)} detections"):
-        evaluation = evaluate_files(args.gt, data, results, protocol, tasks, buckets, stats)
+    evaluation = evaluate_files(
+        args.gt,
+        data,
+        results,
+        protocol,
+        tasks,
+        buckets,
+        stats,
+        draws=args.resamples,
+        results_file=args.results,
+        image_root=args.images,
+        track=_progress_bar,
+    )
     for task in tasks:
         console.print(bucket_table(evaluation, task).to_rich())
     if args.out:
         folder = args.out / "inference" / evaluation["dataset"]
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
+            write_record(evaluation, folder)
         except OSError as error:
             raise LtDetError(f"{folder} cannot be written: {error.strerror}.") from error
         console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
     return _cross_check(data, results, protocol, buckets, evaluation) if args.cross_check else 0
+
+
+def _progress_bar(step: str) -> Track:
+    """A bar with the time that is left, gone when the step is done."""
+    return lambda items: track(list(items), description=step, console=console, transient=True)
 
 
 def _cross_check(
@@ -207,8 +232,9 @@ def _cross_check(
         with console.status(f"Running {package}, {task}"):
             official = official_metrics(data, results, protocol, buckets, task).metrics
         rows = []
-        for name, value in ours["metrics"].items():
-            mine, theirs = math.nan if value is None else value, official[name]
+        for name, theirs in official.items():
+            value = ours["metrics"][name]
+            mine = math.nan if value is None else value
             difference = 0.0 if math.isnan(mine) and math.isnan(theirs) else mine - theirs
             differing += difference != 0
             rows.append([name, repr(mine), repr(theirs), repr(difference)])

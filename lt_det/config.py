@@ -8,7 +8,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, loss_class
 
@@ -45,10 +45,14 @@ def add_lt_config(cfg: Any) -> None:
     # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}.
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
-    # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100).
+    # Draws of the bootstrap over images, for the report's 95 % intervals; 0: none.
+    cfg.TEST.RESAMPLES = 1000
+
+    # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS
+    # json names them, or by the counts of the training set.
     cfg.TEST.BUCKETS = node()
     cfg.TEST.BUCKETS.BY = "images"  # or "instances"
-    cfg.TEST.BUCKETS.EDGES = [10, 100]  # inclusive upper edges
+    cfg.TEST.BUCKETS.EDGES = list(LVIS_EDGES)  # inclusive upper edges; unseen classes are a bucket of their own
     cfg.TEST.BUCKETS.NAMES = []  # empty: rare, common, frequent for two edges, else the ranges
     cfg.TEST.BUCKETS.EQUAL_GROUPS = 0  # above 0: that many groups of equally many classes, instead of edges
     cfg.TEST.BUCKETS.MAP = ""  # json {class name: bucket name}, instead of edges
@@ -101,6 +105,13 @@ def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
             f"SOLVER.MAX_ITER ({max_iter})."
         )
     return point if point < 1 else point / max_iter
+
+
+def chosen_buckets(cfg: Any, stats: ClassStats) -> FrequencyBuckets | None:
+    """`buckets_of_config` where TEST.BUCKETS asks for other buckets than LVIS's, else None."""
+    node = cfg.TEST.BUCKETS
+    asked = node.MAP or node.EQUAL_GROUPS or node.NAMES or node.BY != "images" or tuple(node.EDGES) != LVIS_EDGES
+    return buckets_of_config(cfg, stats) if asked else None
 
 
 def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:

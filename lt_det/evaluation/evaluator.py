@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,24 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
+from detectron2.utils.logger import log_every_n_seconds
 
 from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.config import buckets_of_config
+from lt_det.config import chosen_buckets
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
-from lt_det.evaluation.buckets import BucketAP, buckets_of_json, summarize
+from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.judge import TaskResult, judge
 from lt_det.evaluation.matching import Matches, match
-from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS, Task
-from lt_det.evaluation.record import evaluation_record
+from lt_det.evaluation.record import evaluation_record, write_record
 from lt_det.evaluation.result_file import ResultFile
 
 logger = logging.getLogger(__name__)
 
-RESULT_NAME = "evaluation.json"
 DETECTIONS_NAME = "instances_results.json"
 _TASKS: tuple[Task, ...] = ("bbox", "segm")
 _MATCHED_TOGETHER = 64  # images; each call has its price
@@ -48,15 +49,17 @@ class LongTailEvaluator(DatasetEvaluator):
         buckets: FrequencyBuckets | None = None,
         output_dir: str | None = None,
         distributed: bool = True,
+        draws: int = 0,
     ) -> None:
         """
         Args:
             dataset_name: registered set to judge on.
             stats: counts of the TRAINING set, for the report; None if they are not known.
-            buckets: of the training set's classes. None: LVIS's buckets of `stats`, or without `stats` those that
-                the json's ``frequency`` field names.
+            buckets: of the training set's classes. None: those that the json's ``frequency`` field names, or LVIS's
+                edges over `stats`.
             output_dir: where ``evaluation.json`` (for `lt-det report`) and the detections are written; None: nowhere.
             distributed: gather the detections of all processes.
+            draws: of the bootstrap over images, for 95 % intervals in the report; 0: none.
 
         Raises:
             LtDetError: no annotation file, or other classes than in `stats`.
@@ -74,9 +77,11 @@ class LongTailEvaluator(DatasetEvaluator):
         if stats is not None:
             stats.check_names(self._names, str(json_file))
         if buckets is None:
-            buckets = FrequencyBuckets.from_edges(stats) if stats is not None else buckets_of_json(categories)
-        self._stats, self.buckets = stats, buckets
+            buckets = default_buckets(categories, stats)
+        self._stats, self.buckets, self._draws = stats, buckets, draws
+        self._json_file = str(json_file)
         metadata = MetadataCatalog.get(dataset_name)
+        self._image_root = metadata.get("image_root")
         self._protocol = LVIS if metadata.get("evaluator_type") == "lvis" else COCO
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
@@ -101,8 +106,9 @@ class LongTailEvaluator(DatasetEvaluator):
         return cls(
             dataset_name,
             stats=stats,
-            buckets=None if stats is None else buckets_of_config(cfg, stats),
+            buckets=None if stats is None else chosen_buckets(cfg, stats),
             output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
+            draws=cfg.TEST.RESAMPLES,
         )
 
     def reset(self) -> None:
@@ -154,12 +160,18 @@ class LongTailEvaluator(DatasetEvaluator):
 
     def _judge(self, gathered: dict[int, tuple[dict[Task, Matches], int]]) -> dict[str, dict[str, float]]:
         """Metrics from each rank's matches and number of detections."""
-        results: dict[Task, BucketAP] = {}
+        results: dict[Task, TaskResult] = {}
         for task in _TASKS:
             parts = [matches[task] for matches, _ in gathered.values() if task in matches]
             if parts:
-                precision, _ = precision_table(self._truth, Matches.concatenate(parts), self._protocol)
-                results[task] = summarize(precision, self.buckets)
+                results[task] = judge(
+                    self._truth,
+                    Matches.concatenate(parts),
+                    self._protocol,
+                    self.buckets,
+                    draws=self._draws if self._output_dir else 0,  # they are for the report
+                    track=_logged,
+                )
         if not any(num_found for _, num_found in gathered.values()):
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:
@@ -172,7 +184,7 @@ class LongTailEvaluator(DatasetEvaluator):
                     ", ".join(map(str, lost)),
                 )
             self._write(results)
-        return {task: result.metrics for task, result in results.items()}
+        return {task: result.summary.metrics for task, result in results.items()}
 
     def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
         boxes = instances.pred_boxes.tensor.numpy()
@@ -184,7 +196,28 @@ class LongTailEvaluator(DatasetEvaluator):
             [detection["segmentation"] for detection in detected] if instances.has("pred_masks") else None,
         )
 
-    def _write(self, results: dict[Task, BucketAP]) -> None:
+    def _write(self, results: dict[Task, TaskResult]) -> None:
         assert self._output_dir is not None
-        content = evaluation_record(self._dataset_name, self._protocol, self._names, self.buckets, self._stats, results)
-        (self._output_dir / RESULT_NAME).write_text(json.dumps(content, indent=1) + "\n")
+        content = evaluation_record(
+            self._dataset_name,
+            self._protocol,
+            self._truth,
+            self._names,
+            self.buckets,
+            self._stats,
+            results,
+            ground_truth=os.path.abspath(self._json_file),
+            image_root=None if self._image_root is None else os.path.abspath(self._image_root),
+            detections=DETECTIONS_NAME,
+        )
+        write_record(content, self._output_dir)
+
+
+def _logged(draws: Iterable[int]) -> Iterator[int]:
+    """The draws, with a line in the log from time to time."""
+    total, start = len(list(draws)), time.monotonic()
+    for draw in range(total):
+        yield draw
+        if draw + 1 < total:
+            left = (time.monotonic() - start) / (draw + 1) * (total - draw - 1)
+            log_every_n_seconds(logging.INFO, f"Intervals: {draw + 1} of {total} draws, {left:.0f} s left.", n=20)

@@ -7,7 +7,7 @@ when detections of lower score are dropped, and one pass over all of them serves
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -95,7 +95,14 @@ class Matches:
         return cls(**{name: values[order] for name, values in joined.items()}, touching=touching[again], **of_touching)
 
 
-def match(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol, chunk: int = 256) -> Matches:
+def match(
+    truth: GroundTruth,
+    detections: Detections,
+    task: Task,
+    protocol: Protocol,
+    chunk: int = 256,
+    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Matches:
     """
     Args:
         truth: of all images.
@@ -103,6 +110,7 @@ def match(truth: GroundTruth, detections: Detections, task: Task, protocol: Prot
         task: overlap of boxes or of masks.
         protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
         chunk: images that are matched together.
+        track: wraps the loop over the chunks, to show its progress.
     """
     if protocol.federated:
         truth = truth.with_area
@@ -112,9 +120,9 @@ def match(truth: GroundTruth, detections: Detections, task: Task, protocol: Prot
     edges = np.arange(0, num_images + chunk, chunk)
     bounds = np.searchsorted(images, edges)
     parts = [
-        _match_chunk(truth, detections.select(order[low:high]), task, protocol)
-        for low, high in itertools.pairwise(bounds)
-        if high > low
+        _match_chunk(truth, detections.select(order[bounds[i] : bounds[i + 1]]), task, protocol)
+        for i in track(range(len(bounds) - 1))
+        if bounds[i + 1] > bounds[i]
     ]
     return Matches.concatenate(parts or [_match_chunk(truth, detections, task, protocol)])
 

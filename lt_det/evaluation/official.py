@@ -152,5 +152,5 @@ def official_metrics(
             by_class.setdefault(result["category_id"], []).append(result)
         results = [result for of_class in by_class.values() for result in of_class[: protocol.per_class]]
     name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"
-    precision, _ = official_table(name, data, results, task, -1 if protocol.per_image is None else protocol.per_image)
-    return summarize(precision, buckets)
+    limit = -1 if protocol.per_image is None else protocol.per_image
+    return summarize(*official_table(name, data, results, task, limit), buckets)

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
-from lt_det.evaluation.buckets import buckets_of_json, summarize
+from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.judge import Track, judge
 from lt_det.evaluation.matching import match
-from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import Protocol, Task
 from lt_det.evaluation.record import evaluation_record
 
@@ -58,6 +58,11 @@ def evaluate_files(
     tasks: Sequence[Task],
     buckets: FrequencyBuckets,
     stats: ClassStats | None = None,
+    *,
+    draws: int = 0,
+    results_file: str | os.PathLike[str] | None = None,
+    image_root: str | os.PathLike[str] | None = None,
+    track: Callable[[str], Track] = lambda _: iter,
 ) -> dict[str, Any]:
     """
     Args:
@@ -68,6 +73,9 @@ def evaluate_files(
         tasks: overlap of boxes, masks or both.
         buckets: see `buckets_for`.
         stats: of the TRAINING set, for the report; None if they are not known.
+        draws: of the bootstrap, for the intervals; 0: none.
+        results_file, image_root: where the results and the images are, for the report's examples.
+        track: from the name of a step to what wraps its loop, to show its progress.
 
     Returns:
         the content of an ``evaluation.json``, see `evaluation_record`.
@@ -84,28 +92,39 @@ def evaluate_files(
     for task in tasks:
         detections = Detections.from_results(results, truth, task)
         _warn(detections, truth, task)
-        precision, _ = precision_table(truth, match(truth, detections, task, protocol), protocol)
-        outcome[task] = summarize(precision, buckets)
-    names = [category["name"] for category in _by_id(data["categories"])]
-    return evaluation_record(Path(ground_truth).stem, protocol, names, buckets, stats, outcome)
+        matches = match(truth, detections, task, protocol, track=track(f"Matching {task}"))
+        outcome[task] = judge(
+            truth, matches, protocol, buckets, draws=draws, track=track(f"Resampling {task} for the intervals")
+        )
+    return evaluation_record(
+        Path(ground_truth).stem,
+        protocol,
+        truth,
+        [category["name"] for category in _by_id(data["categories"])],
+        buckets,
+        stats,
+        outcome,
+        ground_truth=os.path.abspath(ground_truth),
+        image_root=None if image_root is None else os.path.abspath(image_root),
+        detections=None if results_file is None else os.path.abspath(results_file),
+    )
 
 
 def buckets_for(
     ground_truth: str | os.PathLike[str], data: dict[str, Any], stats: ClassStats | None
 ) -> FrequencyBuckets:
-    """LVIS's buckets by the training set's counts, or without them those that an LVIS json carries.
+    """See `default_buckets`.
 
     Raises:
         LtDetError: counts of other classes.
     """
     categories = _by_id(data["categories"])
-    if stats is None:
-        buckets = buckets_of_json(categories)
-        if not any(buckets.sizes()):
-            logger.warning("%s names no buckets; give --train-stats, or every bucket is n/a.", ground_truth)
-        return buckets
-    stats.check_names([category["name"] for category in categories], str(ground_truth))
-    return FrequencyBuckets.from_edges(stats)
+    if stats is not None:
+        stats.check_names([category["name"] for category in categories], str(ground_truth))
+    buckets = default_buckets(categories, stats)
+    if not any(buckets.sizes()):
+        logger.warning("%s names no buckets; give --train-stats, or every bucket is n/a.", ground_truth)
+    return buckets
 
 
 def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:

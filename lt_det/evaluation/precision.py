@@ -24,22 +24,18 @@ def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) ->
     Returns:
         precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object that counts.
     """
-    matches = limited(matches, protocol)
-    objects = objects_that_count(truth, protocol)
-    num_classes = truth.num_classes
+    return curves(limited(matches, protocol), objects_that_count(truth, protocol))
+
+
+def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
+    """`precision_table` of detections that all count, from the (K, A) numbers of objects to be found."""
+    num_classes = len(objects)
     # Each curve in one piece of memory; the usual order of axes is a view of it.
     precision = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS)), -1.0)
     recall = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS)), -1.0)
 
-    # By class and falling score; ties in the order of images, and inside one in the order of the matches.
-    order = np.argsort(-matches.scores, kind="stable")
-    order = order[np.argsort(matches.classes[order], kind="stable")]
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    order, (at, by_place) = in_class_order(matches)
     unmatched = np.cumsum(matches.wrong_if_unmatched[order], axis=0, dtype=np.int64)  # (N, A)
-
-    by_place = np.argsort(place[matches.touching])
-    at = place[matches.touching][by_place]
     classes = matches.classes[matches.touching][by_place]
     class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
     before = np.zeros((num_classes, len(AREA_RANGES)), dtype=np.int64)
@@ -74,6 +70,22 @@ def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) ->
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 
+def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
+    """By class and falling score; ties in the order of images, and inside one in the order of the matches.
+
+    Returns:
+        (N,) the detections in that order; and of those that touch an object, in that order too, (M,) the places in it
+        and (M,) the indices into `touching`.
+    """
+    order = np.argsort(-matches.scores, kind="stable")
+    order = order[np.argsort(matches.classes[order], kind="stable")]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    place = place[matches.touching]
+    by_place = np.argsort(place)
+    return order, (place[by_place], by_place)
+
+
 def limited(matches: Matches, protocol: Protocol) -> Matches:
     """The detections that count under a protocol's limits."""
     if protocol.per_image is not None:
@@ -92,12 +104,24 @@ def limited(matches: Matches, protocol: Protocol) -> Matches:
 
 def objects_that_count(truth: GroundTruth, protocol: Protocol) -> Ints:
     """(K, A) objects per class and area range that a detector is asked for."""
+    truth, counts = _that_count(truth, protocol)
+    columns = [np.bincount(truth.classes[column], minlength=truth.num_classes) for column in counts.T]
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def objects_that_count_in_images(truth: GroundTruth, protocol: Protocol) -> tuple[Ints, Ints]:
+    """Class and image of each object of any area that a detector is asked for."""
+    truth, counts = _that_count(truth, protocol)
+    images = np.repeat(np.arange(len(truth.image_ids)), np.diff(truth.start))
+    return truth.classes[counts[:, 0]], images[counts[:, 0]]
+
+
+def _that_count(truth: GroundTruth, protocol: Protocol) -> tuple[GroundTruth, NDArray[np.bool_]]:
+    """The objects that a protocol knows, and (G, A) whether each is asked for."""
     if protocol.federated:
         truth = truth.with_area
     flagged = truth.ignore if protocol.federated else truth.crowd
-    counts = ~(out_of_range(truth.areas) | flagged[:, None])
-    columns = [np.bincount(truth.classes[column], minlength=truth.num_classes) for column in counts.T]
-    return np.stack(columns, axis=1).astype(np.int64)
+    return truth, ~(out_of_range(truth.areas) | flagged[:, None])
 
 
 def _needed(objects: Ints) -> Ints:

@@ -33,6 +33,7 @@ class Protocol:
         per_image: detections that count in an image, over all classes; None: all.
         per_image_and_class: detections of one class that count in an image; None: all.
         per_class: detections of one class that count in the whole set; None: all.
+        pooled: all classes of a bucket share one precision-recall curve.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Protocol:
     per_image: int | None = None
     per_image_and_class: int | None = None
     per_class: int | None = None
+    pooled: bool = False
 
 
 # Gupta et al. 2019, https://arxiv.org/abs/1908.03195; the lvis package.
@@ -48,5 +50,7 @@ LVIS = Protocol("lvis", federated=True, per_image=300)
 COCO = Protocol("coco", federated=False, per_image_and_class=100)
 # AP-Fixed of Dave et al. 2021, https://arxiv.org/abs/2102.01066: no class can take another's places.
 FIXED = Protocol("fixed", federated=True, per_class=10_000)
+# AP-Pool of the same paper: whether scores of different classes can be compared.
+POOL = Protocol("pool", federated=True, per_class=10_000, pooled=True)
 
-PROTOCOLS = {protocol.name: protocol for protocol in (LVIS, COCO, FIXED)}
+PROTOCOLS = {protocol.name: protocol for protocol in (LVIS, COCO, FIXED, POOL)}

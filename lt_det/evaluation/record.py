@@ -2,46 +2,104 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.evaluation.buckets import BucketAP
+from lt_det.evaluation.bootstrap import SEED, fingerprint, interval
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.judge import TaskResult
+from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.protocols import Protocol, Task
+
+RESULT_NAME = "evaluation.json"
 
 
 def evaluation_record(
     dataset: str,
     protocol: Protocol,
+    truth: GroundTruth,
     class_names: Sequence[str],
     buckets: FrequencyBuckets,
     stats: ClassStats | None,
-    results: Mapping[Task, BucketAP],
+    results: Mapping[Task, TaskResult],
+    *,
+    ground_truth: str,
+    image_root: str | None,
+    detections: str | None,
 ) -> dict[str, Any]:
-    """The content of the file; null where there is nothing to average."""
+    """The content of the file; null where there is nothing to average, or nothing is known.
+
+    Args:
+        dataset: name of the set.
+        protocol, truth, class_names, buckets: what was judged by.
+        stats: of the training set.
+        results: per task.
+        ground_truth: the json.
+        image_root: folder of its images.
+        detections: file of COCO results; a relative name is meant beside the record.
+    """
+    images = fingerprint(truth, protocol)
+    objects = objects_that_count(truth, protocol)[:, 0]
     return {
         "dataset": dataset,
         "protocol": protocol.name,
+        "num_images": len(truth.image_ids),
+        "ground_truth": ground_truth,
+        "image_root": image_root,
+        "results": detections,
         "buckets": {"names": list(buckets.names), "by": buckets.by, "edges": buckets.edges},
         "classes": [
             {
                 "name": name,
+                "id": int(truth.category_ids[k]),
                 "bucket": buckets.names[b] if (b := int(buckets.assignment[k])) >= 0 else None,
                 "images": None if stats is None else int(stats.image_counts[k]),
+                "objects": int(objects[k]),
             }
             for k, name in enumerate(class_names)
         ],
-        "tasks": {
-            task: {
-                "metrics": {name: _json_number(value) for name, value in result.metrics.items()},
-                "bucket_sizes": result.bucket_sizes,
-                "class_ap": [_json_number(value) for value in result.class_ap],
-            }
-            for task, result in results.items()
-        },
+        "tasks": {task: _of_task(result, images) for task, result in results.items()},
     }
 
 
-def _json_number(value: float) -> float | None:
+def write_record(content: Mapping[str, Any], folder: Path) -> None:
+    """Write ``evaluation.json``; it appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{RESULT_NAME}.{os.getpid()}"
+    try:
+        unfinished.write_text(json.dumps(content, allow_nan=False) + "\n")
+        unfinished.replace(folder / RESULT_NAME)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
+    summary, draws = result.summary, result.draws
+    return {
+        "metrics": {name: _number(value) for name, value in summary.metrics.items()},
+        "bucket_sizes": summary.bucket_sizes,
+        "class_ap": _numbers(summary.class_ap),
+        "class_ar": _numbers(summary.class_ar),
+        "intervals": None if draws is None else {name: interval(values) for name, values in draws.items()},
+        "resamples": None
+        if draws is None
+        else {"seed": SEED, "images": images, "values": {name: _numbers(values) for name, values in draws.items()}},
+        "precision_recall": result.precision_recall,
+    }
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)

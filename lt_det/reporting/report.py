@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.buckets import metric_name
 from lt_det.reporting.plots import plot_class_ap
 from lt_det.reporting.tables import TextTable, percent
 
@@ -69,7 +70,7 @@ def bucket_table(evaluation: dict[str, Any], task: str) -> TextTable:
     """AP, AP50, AP75 and the AP of each bucket, with the number of classes behind each."""
     result = evaluation["tasks"][task]
     metrics, sizes = result["metrics"], result["bucket_sizes"]
-    shown = ["AP", "AP50", "AP75", *list(metrics)[-len(sizes) :]]
+    shown = ["AP", "AP50", "AP75", *(metric_name(name) for name in sizes)]
     evaluated = sum(ap is not None for ap in result["class_ap"])
     classes = [evaluated] * 3 + list(sizes.values())
     return TextTable(

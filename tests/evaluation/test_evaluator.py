@@ -94,7 +94,7 @@ def test_buckets_of_a_config(val, tmp_path, buckets, names):
     evaluator = LongTailEvaluator.from_config(config(tmp_path, **buckets), val)
     feed(evaluator, val)
     metrics = evaluator.evaluate()["bbox"]
-    assert list(metrics)[6:] == names
+    assert list(metrics)[6 : 6 + len(names)] == names
     assert all(metrics[name] == pytest.approx(100) for name in names)
     assert (tmp_path / "inference" / "eval_val" / "evaluation.json").is_file()
 
@@ -105,7 +105,7 @@ def test_bucket_map_and_mistakes(val, tmp_path):
     (tmp_path / "map.json").write_text(json.dumps({names[0]: "base", names[1]: "novel"}))
     evaluator = LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "map.json")), val)
     feed(evaluator, val)
-    assert list(evaluator.evaluate()["bbox"])[6:] == ["AP-base", "AP-novel"]
+    assert list(evaluator.evaluate()["bbox"])[6:8] == ["AP-base", "AP-novel"]
     with pytest.raises(LtDetError, match=r"TEST\.BUCKETS\.MAP .*gone\.json cannot be read"):
         LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "gone.json")), val)
     with pytest.raises(LtDetError, match=r"TEST\.BUCKETS\.BY is 'pixels'"):

@@ -104,7 +104,8 @@ def test_class_count_tables():
     stats = ClassStats(tuple("abcd"), np.array([0, 5, 50, 5000]), np.array([0, 6, 60, 6000]), 5000, "test")
     buckets, classes = class_count_tables(stats, FrequencyBuckets.from_edges(stats))
     assert list(map(list, buckets.rows)) == [
-        ["rare", "2", "0 - 5", "5"],
+        ["unseen", "1", "0 - 0", "0"],
+        ["rare", "1", "5 - 5", "5"],
         ["common", "1", "50 - 50", "50"],
         ["frequent", "1", "5000 - 5000", "5000"],
     ]

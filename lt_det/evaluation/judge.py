@@ -1,0 +1,96 @@
+"""From the matches of a whole set to everything that is reported of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.class_stats import FrequencyBuckets
+from lt_det.evaluation.bootstrap import bootstrap
+from lt_det.evaluation.buckets import BucketAP, metric_name, precision_recall_curves, summarize
+from lt_det.evaluation.ground_truth import GroundTruth
+from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.pooled import pooled_table
+from lt_det.evaluation.precision import objects_that_count, precision_table
+from lt_det.evaluation.protocols import Protocol
+
+Track = Callable[[Iterable[int]], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """
+    Attributes:
+        summary: metrics, and AP and AR per class.
+        precision_recall: see `precision_recall_curves`.
+        draws: (B,) values of each resampled metric, see `bootstrap`; None where nothing was drawn.
+    """
+
+    summary: BucketAP
+    precision_recall: dict[str, dict[str, list[float]] | None]
+    draws: dict[str, NDArray[np.float64]] | None
+
+
+def judge(
+    truth: GroundTruth,
+    matches: Matches,
+    protocol: Protocol,
+    buckets: FrequencyBuckets,
+    *,
+    draws: int = 0,
+    track: Track = iter,
+) -> TaskResult:
+    """
+    Args:
+        truth: of all images of the set.
+        matches: of all detections.
+        protocol: whose limits apply.
+        buckets: of the set's classes.
+        draws: of the bootstrap; 0: none. AP-Pool has none.
+        track: wraps the loop over the draws, to show its progress.
+    """
+    precision, recall = precision_table(truth, matches, protocol)
+    summary = summarize(precision, recall, buckets)
+    if not protocol.federated:
+        summary = replace(summary, metrics=summary.metrics | _recall_of_few(truth, matches, protocol))
+    curves = precision_recall_curves(precision, buckets)
+    if protocol.pooled:
+        metrics, curves = _pooled(truth, matches, protocol, buckets)
+        return TaskResult(replace(summary, metrics=metrics), curves, None)
+    drawn = bootstrap(truth, matches, protocol, buckets, draws, track) if draws else None
+    return TaskResult(summary, curves, drawn)
+
+
+def _recall_of_few(truth: GroundTruth, matches: Matches, protocol: Protocol) -> dict[str, float]:
+    """COCO's AR1 and AR10, of the best 1 and 10 detections of a class in an image."""
+    objects = objects_that_count(truth, protocol)[:, 0]
+    known = objects > 0
+    right = (matches.matched & ~matches.neutral)[..., 0]
+    metrics = {}
+    for limit in (1, 10):
+        few = right & (matches.rank_in_class[matches.touching] < limit)[:, None]
+        found = [np.bincount(matches.classes[matches.touching][of], minlength=len(objects)) for of in few.T]
+        recall = np.concatenate([of[known] / objects[known] for of in found])
+        metrics[f"AR{limit}"] = float(np.mean(recall)) * 100 if recall.size else math.nan
+    return metrics
+
+
+def _pooled(
+    truth: GroundTruth, matches: Matches, protocol: Protocol, buckets: FrequencyBuckets
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and curves of all classes as one, and of the classes of each bucket as one."""
+    alone = FrequencyBuckets((), np.zeros(1, dtype=np.int64))
+    table = pooled_table(truth, matches, protocol, np.arange(truth.num_classes))
+    metrics = summarize(*table, alone).metrics
+    curves = precision_recall_curves(table[0], alone)
+    for bucket, name in enumerate(buckets.names):
+        table = pooled_table(truth, matches, protocol, buckets.members(bucket))
+        of_bucket = summarize(*table, alone).metrics
+        metrics |= {metric_name(name): of_bucket["AP"], metric_name(name, "AR"): of_bucket["AR"]}
+        curves[name] = precision_recall_curves(table[0], alone)["all"]
+    return metrics, curves
