@@ -100,7 +100,7 @@ def match(
     detections: Detections,
     task: Task,
     protocol: Protocol,
-    chunk: int = 256,
+    possible_pairs: int = 1 << 21,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Matches:
     """
@@ -109,16 +109,18 @@ def match(
         detections: of any images; of each image all of them.
         task: overlap of boxes or of masks.
         protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
-        chunk: images that are matched together.
+        possible_pairs: bounds the memory: images are matched together up to so many pairs of a detection and an object
+            (or ten, for what each detection costs without).
         track: wraps the loop over the chunks, to show its progress.
     """
     if protocol.federated:
         truth = truth.with_area
-    order = np.argsort(detections.images, kind="stable")
-    images = detections.images[order]
     num_images = len(truth.image_ids)
-    edges = np.arange(0, num_images + chunk, chunk)
-    bounds = np.searchsorted(images, edges)
+    order = _sorted_by(np.arange(len(detections)), detections.images, num_images)
+    count = np.bincount(detections.images, minlength=num_images)
+    cost = np.cumsum(count * (np.diff(truth.start) + 10))
+    last = np.flatnonzero(np.diff(cost // possible_pairs)) if num_images else np.zeros(0, dtype=np.int64)
+    bounds = np.concatenate([[0], np.cumsum(count)[last], [len(detections)]])
     parts = [
         _match_chunk(truth, detections.select(order[bounds[i] : bounds[i + 1]]), task, protocol)
         for i in track(range(len(bounds) - 1))
@@ -130,7 +132,6 @@ def match(
 def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> Matches:
     """As `match`, for detections that are sorted by image."""
     images, classes, scores = detections.images, detections.classes, detections.scores
-    rank_in_image = _ranks(images, scores)
     first, last = (int(images[0]), int(images[-1]) + 1) if len(images) else (0, 0)
     objects = slice(truth.start[first], truth.start[last])
     of_object = np.repeat(np.arange(first, last), np.diff(truth.start[first : last + 1]))
@@ -149,9 +150,14 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
         if protocol.per_class is None:  # that limit counts also those that count nowhere else
             kept = known[cell]
 
-    # By image, class and falling score; ties keep their order. The other ones are never looked at again.
-    order = np.flatnonzero(kept)
-    order = order[np.lexsort((-scores[order], cell[order]))]
+    # Ties keep their order.
+    by_score = np.argsort(-scores, kind="stable")
+    by_image = _sorted_by(by_score, images - first, last - first)
+    rank_in_image = np.empty(len(images), dtype=np.int32)
+    rank_in_image[by_image] = _positions(images[by_image])
+    # By image, class and falling score. The other ones are never looked at again.
+    order = _sorted_by(by_score[kept[by_score]], classes, truth.num_classes)
+    order = _sorted_by(order, images - first, last - first)
     detections, cell, no_mistake = detections.select(order), cell[order], no_mistake[order]
     areas = _areas(detections, task)
     if protocol.federated:  # lvis leaves those without an area out, after its limit per image
@@ -165,7 +171,7 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
         detections.images.astype(np.int32),
         detections.classes.astype(np.int32),
         detections.scores,
-        rank_in_image[order].astype(np.int32),
+        rank_in_image[order],
         _positions(cell).astype(np.int32),
         ~(out_of_range(areas) | no_mistake[:, None]),
         touching,
@@ -272,12 +278,10 @@ def _ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     return np.arange(count.sum()) - np.repeat(starts - first, count), starts
 
 
-def _ranks(groups: Ints, scores: NDArray[np.float64]) -> Ints:
-    """Place of each by falling score among those of its group; ties keep their order. Groups are sorted."""
-    order = np.lexsort((-scores, groups))
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = _positions(groups[order])
-    return ranks
+def _sorted_by(order: Ints, keys: Ints, bound: int) -> Ints:
+    """`order` sorted by the keys of its entries, 0 .. bound - 1, equal ones as they were."""
+    keys = keys[order]
+    return order[np.argsort(keys.astype(np.uint16) if bound <= 1 << 16 else keys, kind="stable")]  # radix sort
 
 
 def _positions(groups: Ints) -> Ints:
