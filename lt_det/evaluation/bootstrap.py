@@ -21,7 +21,7 @@ from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.buckets import metric_name
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
-from lt_det.evaluation.precision import in_class_order, limited, objects_that_count_in_images
+from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol
 from lt_det.evaluation.runs import run_starts
 
@@ -143,7 +143,7 @@ class _Curves:
             columns.append((matches.images[order[at]], right, wrong[at], wrong_until[at], curve))
         image, right, saved, until, curve = (np.concatenate(column) for column in zip(*columns, strict=True))
         start = run_starts(curve)
-        object_class, object_image = objects_that_count_in_images(truth, protocol)
+        object_class, object_image = objects_to_find(truth, protocol)
         return cls(
             image.astype(np.int64),
             right.astype(np.int32),

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.error_view import Errors, find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult, judge
 from lt_det.evaluation.matching import Matches, match
@@ -36,6 +38,15 @@ logger = logging.getLogger(__name__)
 DETECTIONS_NAME = "instances_results.json"
 _TASKS: tuple[Task, ...] = ("bbox", "segm")
 _MATCHED_TOGETHER = 64  # images; each call has its price
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a process found in its images: matches and errors per task, and the number of detections."""
+
+    matches: dict[Task, Matches]
+    errors: dict[Task, Errors]
+    number: int
 
 
 class LongTailEvaluator(DatasetEvaluator):
@@ -115,6 +126,7 @@ class LongTailEvaluator(DatasetEvaluator):
         # Of nothing, so that a model that finds nothing has an AP too.
         nothing = Detections.from_results([], self._truth, "bbox")
         self._matches: dict[Task, list[Matches]] = {"bbox": [match(self._truth, nothing, "bbox", self._protocol)]}
+        self._errors: dict[Task, list[Errors]] = {"bbox": [find_errors(self._truth, nothing, "bbox", self._protocol)]}
         self._pending: list[Detections] = []
         self._num_found = 0
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
@@ -138,7 +150,11 @@ class LongTailEvaluator(DatasetEvaluator):
         self._match_pending()
         if self._results is not None:
             self._results.close()
-        mine = ({task: Matches.concatenate(parts) for task, parts in self._matches.items()}, self._num_found)
+        mine = _Found(
+            {task: Matches.concatenate(parts) for task, parts in self._matches.items()},
+            {task: Errors.concatenate(parts) for task, parts in self._errors.items()},
+            self._num_found,
+        )
         if self._distributed and comm.get_world_size() > 1:
             comm.synchronize()
             gathered = comm.gather(mine, dst=0)
@@ -157,26 +173,30 @@ class LongTailEvaluator(DatasetEvaluator):
         detections, self._pending = Detections.concatenate(self._pending), []
         for task in _TASKS if detections.masks is not None and self._outlined else _TASKS[:1]:
             self._matches.setdefault(task, []).append(match(self._truth, detections, task, self._protocol))
+            if self._output_dir:  # they are for the report
+                self._errors.setdefault(task, []).append(find_errors(self._truth, detections, task, self._protocol))
 
-    def _judge(self, gathered: dict[int, tuple[dict[Task, Matches], int]]) -> dict[str, dict[str, float]]:
-        """Metrics from each rank's matches and number of detections."""
+    def _judge(self, gathered: dict[int, _Found]) -> dict[str, dict[str, float]]:
+        """Metrics from what each rank found."""
         results: dict[Task, TaskResult] = {}
         for task in _TASKS:
-            parts = [matches[task] for matches, _ in gathered.values() if task in matches]
+            parts = [found.matches[task] for found in gathered.values() if task in found.matches]
+            errors = [found.errors[task] for found in gathered.values() if task in found.errors]
             if parts:
                 results[task] = judge(
                     self._truth,
                     Matches.concatenate(parts),
                     self._protocol,
                     self.buckets,
-                    draws=self._draws if self._output_dir else 0,  # they are for the report
+                    errors=Errors.concatenate(errors) if self._output_dir else None,
+                    draws=self._draws if self._output_dir else 0,
                     track=_logged,
                 )
-        if not any(num_found for _, num_found in gathered.values()):
+        if not any(found.number for found in gathered.values()):
             logger.warning("The model found nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:
-            found = self._results.join(gathered)
-            lost = [rank for rank, (_, num_found) in gathered.items() if num_found and rank not in found]
+            written = self._results.join(gathered)
+            lost = [rank for rank, found in gathered.items() if found.number and rank not in written]
             if lost:
                 logger.warning(
                     "%s lacks the detections of processes %s, which wrote to another disk; the metrics have them.",

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.bootstrap import bootstrap
 from lt_det.evaluation.buckets import BucketAP, metric_name, precision_recall_curves, summarize
+from lt_det.evaluation.calibration import calibration
+from lt_det.evaluation.error_view import Errors, error_view
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.pooled import pooled_table
-from lt_det.evaluation.precision import objects_that_count, precision_table
+from lt_det.evaluation.precision import limited, objects_that_count, precision_table
 from lt_det.evaluation.protocols import Protocol
 
 Track = Callable[[Iterable[int]], Iterable[int]]
@@ -29,11 +31,15 @@ class TaskResult:
         summary: metrics, and AP and AR per class.
         precision_recall: see `precision_recall_curves`.
         draws: (B,) values of each resampled metric, see `bootstrap`; None where nothing was drawn.
+        errors: see `error_view`; None where they were not looked for.
+        calibration: see `calibration`; None where scores are no probabilities.
     """
 
     summary: BucketAP
     precision_recall: dict[str, dict[str, list[float]] | None]
     draws: dict[str, NDArray[np.float64]] | None
+    errors: dict[str, Any] | None
+    calibration: dict[str, Any] | None
 
 
 def judge(
@@ -42,6 +48,7 @@ def judge(
     protocol: Protocol,
     buckets: FrequencyBuckets,
     *,
+    errors: Errors | None = None,
     draws: int = 0,
     track: Track = iter,
 ) -> TaskResult:
@@ -51,6 +58,7 @@ def judge(
         matches: of all detections.
         protocol: whose limits apply.
         buckets: of the set's classes.
+        errors: of the same detections; None: no error view. AP-Pool has none.
         draws: of the bootstrap; 0: none. AP-Pool has none.
         track: wraps the loop over the draws, to show its progress.
     """
@@ -59,11 +67,13 @@ def judge(
     if not protocol.federated:
         summary = replace(summary, metrics=summary.metrics | _recall_of_few(truth, matches, protocol))
     curves = precision_recall_curves(precision, buckets)
+    calibrated = calibration(limited(matches, protocol), buckets)
     if protocol.pooled:
         metrics, curves = _pooled(truth, matches, protocol, buckets)
-        return TaskResult(replace(summary, metrics=metrics), curves, None)
+        return TaskResult(replace(summary, metrics=metrics), curves, None, None, calibrated)
     drawn = bootstrap(truth, matches, protocol, buckets, draws, track) if draws else None
-    return TaskResult(summary, curves, drawn)
+    found = None if errors is None else error_view(truth, errors, protocol, buckets)
+    return TaskResult(summary, curves, drawn, found, calibrated)
 
 
 def _recall_of_few(truth: GroundTruth, matches: Matches, protocol: Protocol) -> dict[str, float]:

@@ -7,7 +7,7 @@ when detections of lower score are dropped, and one pass over all of them serves
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _LEAST_IOU = IOU_THRESHOLDS[0]
+POSSIBLE_PAIRS = 1 << 21  # matched together: some hundred megabytes
 _PREFERRED = np.int32(1 << 20)  # above any number of candidates
 
 
@@ -43,6 +44,8 @@ class Matches:
         touching: (M,) int64 positions among the N of those that overlap any object enough.
         matched: (M, T, A) whether it matches an object.
         neutral: (M, T, A) whether the object it matches does not count.
+        objects: (M,) int32 the object that it matches at IoU 0.5, of any area, as its index in the ground truth that
+            the protocol judges on (`judged_truth`); -1: none.
     """
 
     images: NDArray[np.int32]
@@ -54,12 +57,15 @@ class Matches:
     touching: Ints
     matched: Bools
     neutral: Bools
+    objects: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def select(self, kept: Bools) -> Matches:
         """Those of a (N,) mask."""
+        if kept.all():
+            return self
         place = np.cumsum(kept) - 1
         still = kept[self.touching]
         return Matches(
@@ -72,6 +78,7 @@ class Matches:
             place[self.touching[still]],
             self.matched[still],
             self.neutral[still],
+            self.objects[still],
         )
 
     @classmethod
@@ -91,7 +98,7 @@ class Matches:
         place[order] = np.arange(len(order))
         touching = place[touching]
         again = np.argsort(touching)
-        of_touching = {name: joined.pop(name)[again] for name in ("matched", "neutral")}
+        of_touching = {name: joined.pop(name)[again] for name in ("matched", "neutral", "objects")}
         return cls(**{name: values[order] for name, values in joined.items()}, touching=touching[again], **of_touching)
 
 
@@ -100,7 +107,7 @@ def match(
     detections: Detections,
     task: Task,
     protocol: Protocol,
-    possible_pairs: int = 1 << 21,
+    possible_pairs: int = POSSIBLE_PAIRS,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Matches:
     """
@@ -109,28 +116,47 @@ def match(
         detections: of any images; of each image all of them.
         task: overlap of boxes or of masks.
         protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
-        possible_pairs: bounds the memory: images are matched together up to so many pairs of a detection and an object
-            (or ten, for what each detection costs without).
-        track: wraps the loop over the chunks, to show its progress.
+        possible_pairs, track: see `by_images`.
     """
-    if protocol.federated:
-        truth = truth.with_area
+    truth = judged_truth(truth, protocol)
+    parts = by_images(truth, detections, possible_pairs, track)
+    return Matches.concatenate([match_chunk(truth, part, task, protocol)[0] for part in parts])
+
+
+def judged_truth(truth: GroundTruth, protocol: Protocol) -> GroundTruth:
+    """The objects that a protocol knows."""
+    return truth.with_area if protocol.federated else truth
+
+
+def by_images(
+    truth: GroundTruth,
+    detections: Detections,
+    possible_pairs: int = POSSIBLE_PAIRS,
+    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Iterator[Detections]:
+    """The detections of some images after the other, sorted by image; at least one part, if an empty one.
+
+    Args:
+        truth, detections: of all images.
+        possible_pairs: of a detection and an object in a part, if it has more than one image. A detection costs about
+            as much as ten pairs.
+        track: wraps the loop, to show its progress.
+    """
     num_images = len(truth.image_ids)
     order = _sorted_by(np.arange(len(detections)), detections.images, num_images)
     count = np.bincount(detections.images, minlength=num_images)
     cost = np.cumsum(count * (np.diff(truth.start) + 10))
-    last = np.flatnonzero(np.diff(cost // possible_pairs)) if num_images else np.zeros(0, dtype=np.int64)
+    last = np.flatnonzero(np.diff(cost // possible_pairs))
     bounds = np.concatenate([[0], np.cumsum(count)[last], [len(detections)]])
-    parts = [
-        _match_chunk(truth, detections.select(order[bounds[i] : bounds[i + 1]]), task, protocol)
-        for i in track(range(len(bounds) - 1))
-        if bounds[i + 1] > bounds[i]
-    ]
-    return Matches.concatenate(parts or [_match_chunk(truth, detections, task, protocol)])
+    if not len(order):
+        yield detections
+    for i in track(range(len(bounds) - 1)):
+        if bounds[i + 1] > bounds[i]:
+            yield detections.select(order[bounds[i] : bounds[i + 1]])
 
 
-def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> Matches:
-    """As `match`, for detections that are sorted by image."""
+def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> tuple[Matches, Ints]:
+    """As `match`, for the judged truth and detections sorted by image; also which detection each of the N is."""
     images, classes, scores = detections.images, detections.classes, detections.scores
     first, last = (int(images[0]), int(images[-1]) + 1) if len(images) else (0, 0)
     objects = slice(truth.start[first], truth.start[last])
@@ -166,8 +192,8 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
     object_cell = np.sort(object_cell, kind="stable")
 
     pairs = _pairs(truth, detections, task, protocol.federated, cell, object_cell, objects_order)
-    touching, matched, neutral = _greedy(truth, protocol.federated, objects, *pairs)
-    return Matches(
+    touching, matched, neutral, found = _greedy(truth, protocol.federated, objects, *pairs)
+    matches = Matches(
         detections.images.astype(np.int32),
         detections.classes.astype(np.int32),
         detections.scores,
@@ -177,7 +203,9 @@ def _match_chunk(truth: GroundTruth, detections: Detections, task: Task, protoco
         touching,
         matched,
         neutral,
+        found,
     )
+    return matches, order
 
 
 def _pairs(
@@ -230,8 +258,9 @@ def _greedy(
     target: Ints,
     iou: NDArray[np.float64],
     cell: Ints,
-) -> tuple[Ints, Bools, Bools]:
-    """Detections that touch anything, and for each, threshold and area whether it matches, and something neutral.
+) -> tuple[Ints, Bools, Bools, NDArray[np.int32]]:
+    """Detections that touch anything, for each, threshold and area whether it matches, and something neutral; and
+    for each the object at the least threshold, of all areas.
 
     One round for each place in a cell's order of scores: all cells at once, since they share no object.
     """
@@ -242,8 +271,9 @@ def _greedy(
     count = np.diff(np.append(first, len(detection)))
     shape = (len(IOU_THRESHOLDS), len(AREA_RANGES))
     matched, neutral = (np.zeros((len(touching), *shape), dtype=np.bool_) for _ in range(2))
+    found = np.full(len(touching), -1, dtype=np.int32)
     if not len(touching):
-        return touching, matched, neutral
+        return touching, matched, neutral, found
 
     flagged = truth.ignore[objects] if federated else truth.crowd[objects]
     reusable = np.zeros(len(flagged), dtype=np.bool_) if federated else truth.crowd[objects]
@@ -259,7 +289,7 @@ def _greedy(
     bounds = np.searchsorted(round_of[by_round], np.arange(round_of.max() + 2))
     for low, high in itertools.pairwise(bounds):
         chosen = by_round[low:high]
-        pairs, starts = _ranges(first[chosen], count[chosen])
+        pairs, starts = ranges(first[chosen], count[chosen])
         free = ~taken[target[pairs]] | reusable[target[pairs], None, None]
         worth = np.where(free & high_enough[pairs][:, :, None], preference[pairs][:, None, :], 0)
         best = np.maximum.reduceat(worth, starts, axis=0)  # (n, T, A)
@@ -269,10 +299,12 @@ def _greedy(
         taken[target[taken_pair], threshold, area] = True
         matched[chosen] = hit
         neutral[chosen] = hit & (best < _PREFERRED)
-    return touching, matched, neutral
+        simplest = (threshold == 0) & (area == 0)
+        found[chosen[which[simplest]]] = target[taken_pair[simplest]] + objects.start
+    return touching, matched, neutral, found
 
 
-def _ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
+def ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
     starts = np.cumsum(count) - count
     return np.arange(count.sum()) - np.repeat(starts - first, count), starts

@@ -16,6 +16,7 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.error_view import find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import Track, judge
 from lt_det.evaluation.matching import match
@@ -94,7 +95,13 @@ def evaluate_files(
         _warn(detections, truth, task)
         matches = match(truth, detections, task, protocol, track=track(f"Matching {task}"))
         outcome[task] = judge(
-            truth, matches, protocol, buckets, draws=draws, track=track(f"Resampling {task} for the intervals")
+            truth,
+            matches,
+            protocol,
+            buckets,
+            errors=find_errors(truth, detections, task, protocol, track=track(f"Errors of {task}")),
+            draws=draws,
+            track=track(f"Resampling {task} for the intervals"),
         )
     return evaluation_record(
         Path(ground_truth).stem,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.matching import Matches, judged_truth
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
 from lt_det.evaluation.runs import run_bounds, run_starts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) -> tuple[Floats, Floats]:
@@ -48,7 +51,7 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
         counted = objects[:, area] > 0
         precision[counted, area] = 0.0
         recall[counted, area] = 0.0
-        needed = _needed(objects[:, area])
+        needed = hits_needed(objects[:, area])
         for threshold in range(len(IOU_THRESHOLDS)):
             matched = matches.matched[by_place, threshold, area]
             right = matched & ~matches.neutral[by_place, threshold, area]
@@ -63,9 +66,7 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
             hit_class = classes[hits]
             for start, stop in run_bounds(hit_class):
                 k = hit_class[start]
-                envelope = np.maximum.accumulate(value[start:stop][::-1])[::-1]
-                reached = needed[k] <= stop - start
-                precision[k, area, threshold, reached] = envelope[np.maximum(needed[k][reached] - 1, 0)]
+                precision[k, area, threshold] = at_recalls(value[start:stop], needed[k])
                 recall[k, area, threshold] = true[stop - 1] / objects[k, area]
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
@@ -88,49 +89,71 @@ def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
 
 def limited(matches: Matches, protocol: Protocol) -> Matches:
     """The detections that count under a protocol's limits."""
+    matches = matches.select(within_image_limits(matches, protocol))
+    return matches.select(within_set_limit(matches.classes, matches.scores, protocol))
+
+
+def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
+    """(N,) those that the limits on detections of an image leave."""
+    kept = np.ones(len(matches), dtype=np.bool_)
     if protocol.per_image is not None:
-        matches = matches.select(matches.rank_in_image < protocol.per_image)
+        kept &= matches.rank_in_image < protocol.per_image
     if protocol.per_image_and_class is not None:
-        matches = matches.select(matches.rank_in_class < protocol.per_image_and_class)
-    if protocol.per_class is not None and len(matches):
-        order = np.lexsort((-matches.scores, matches.classes))
-        sorted_classes = matches.classes[order]
-        rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
-        kept = np.empty(len(order), dtype=np.bool_)
-        kept[order] = rank < protocol.per_class
-        matches = matches.select(kept)
-    return matches
+        kept &= matches.rank_in_class < protocol.per_image_and_class
+    return kept
+
+
+def within_set_limit(classes: NDArray[Any], scores: Floats, protocol: Protocol) -> Bools:
+    """(N,) those that the limit on detections of a class in the whole set leaves; ties keep their order."""
+    kept = np.ones(len(scores), dtype=np.bool_)
+    if protocol.per_class is not None:
+        order = np.lexsort((-scores, classes))
+        sorted_classes = classes[order]
+        kept[order] = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes) < protocol.per_class
+    return kept
 
 
 def objects_that_count(truth: GroundTruth, protocol: Protocol) -> Ints:
     """(K, A) objects per class and area range that a detector is asked for."""
-    truth, counts = _that_count(truth, protocol)
-    columns = [np.bincount(truth.classes[column], minlength=truth.num_classes) for column in counts.T]
+    truth = judged_truth(truth, protocol)
+    columns = [
+        np.bincount(truth.classes[column], minlength=truth.num_classes) for column in whether_to_find(truth, protocol).T
+    ]
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def objects_that_count_in_images(truth: GroundTruth, protocol: Protocol) -> tuple[Ints, Ints]:
+def objects_to_find(truth: GroundTruth, protocol: Protocol) -> tuple[Ints, Ints]:
     """Class and image of each object of any area that a detector is asked for."""
-    truth, counts = _that_count(truth, protocol)
+    truth = judged_truth(truth, protocol)
+    asked = whether_to_find(truth, protocol)[:, 0]
     images = np.repeat(np.arange(len(truth.image_ids)), np.diff(truth.start))
-    return truth.classes[counts[:, 0]], images[counts[:, 0]]
+    return truth.classes[asked], images[asked]
 
 
-def _that_count(truth: GroundTruth, protocol: Protocol) -> tuple[GroundTruth, NDArray[np.bool_]]:
-    """The objects that a protocol knows, and (G, A) whether each is asked for."""
-    if protocol.federated:
-        truth = truth.with_area
+def whether_to_find(truth: GroundTruth, protocol: Protocol) -> Bools:
+    """(G, A) whether a detector is asked for an object of the judged truth."""
     flagged = truth.ignore if protocol.federated else truth.crowd
-    return truth, ~(out_of_range(truth.areas) | flagged[:, None])
+    return ~(out_of_range(truth.areas) | flagged[:, None])
 
 
-def _needed(objects: Ints) -> Ints:
+def hits_needed(objects: Ints) -> Ints:
     """(K,) numbers of objects to (K, R): how many must be found to reach each recall, by the division as floats."""
     safe = np.maximum(objects, 1)[:, None]
     needed = np.ceil(RECALL_THRESHOLDS * safe).astype(np.int64)
     needed -= (needed - 1) / safe >= RECALL_THRESHOLDS
     needed += needed / safe < RECALL_THRESHOLDS
     return needed
+
+
+def at_recalls(values: Floats, needed: Ints) -> Floats:
+    """(R,) precision at each recall: the best of those there and beyond, 0 where the recall is not reached.
+
+    Args:
+        values: (n,) precision at each right detection, by falling score; n > 0.
+        needed: (R,) see `hits_needed`.
+    """
+    envelope = np.maximum.accumulate(values[::-1])[::-1]
+    return np.where(needed <= len(values), envelope[np.clip(needed, 1, len(values)) - 1], 0.0)
 
 
 def _cumulative(flags: NDArray[np.bool_], groups: NDArray[np.int32]) -> Ints:

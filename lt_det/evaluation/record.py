@@ -94,6 +94,8 @@ def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
         if draws is None
         else {"seed": SEED, "images": images, "values": {name: _numbers(values) for name, values in draws.items()}},
         "precision_recall": result.precision_recall,
+        "errors": result.errors,
+        "calibration": result.calibration,
     }
 
 
