@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training or of --eval-only")
     report.set_defaults(run=_report)
 
+    compare = commands.add_parser("compare", help="differences between runs, with paired intervals")
+    compare.add_argument("output_dirs", type=Path, nargs="+", metavar="RUN", help="OUTPUT_DIRs, all against the first")
+    compare.add_argument("--out", type=Path, default=Path("compare"), metavar="DIR", help="default: ./compare")
+    compare.set_defaults(run=_compare)
+
     evaluate = commands.add_parser("evaluate", help="AP by bucket of a COCO-style results file")
     evaluate.add_argument("--gt", type=Path, required=True, metavar="JSON", help="COCO- or LVIS-format ground truth")
     evaluate.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
@@ -160,7 +165,16 @@ def _mini_lvis(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from lt_det.reporting import write_report
 
-    console.print(f"Report: {write_report(args.output_dir, console)}", soft_wrap=True, markup=False)
+    report = write_report(args.output_dir, console)
+    console.print(f"Report: {report}\nPage: {report.with_suffix('.html')}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from lt_det.reporting import write_comparison
+
+    page = write_comparison(args.output_dirs, args.out, console)
+    console.print(f"Comparison: {page}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -169,7 +183,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
     from lt_det.evaluation.record import write_record
     from lt_det.reporting import write_report
-    from lt_det.reporting.report import bucket_table
+    from lt_det.reporting.summary import bucket_table
 
     if args.resamples < 0:
         raise LtDetError(f"--resamples is {args.resamples}; write a number of draws, or 0 for no intervals.")

@@ -16,6 +16,7 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 
 # Okabe and Ito's palette: told apart by colour-blind readers too. From seldom to often.
 _COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+_MARKERS = "^soDvP*X"  # and told apart without colours, in the order of the pages' marks
 _GREY = "#888888"
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # counts read better as 100 than as 10 to the power of 2
 
@@ -62,7 +63,7 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
     names = evaluation["buckets"]["names"]
     colours = bucket_colours(names)
     figure, axes = _new_figure()
-    for name in [*names, None]:
+    for place, name in enumerate([*names, None]):
         points = [
             (entry["images"], ap)
             for entry, ap in zip(classes, result["class_ap"], strict=True)
@@ -74,7 +75,9 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
         colour = colours.get(name, _GREY)
         mean = aps.mean()
         label = f"{name or 'no bucket'}: {len(points)} classes, mean {mean:.1f}"
-        axes.scatter(np.maximum(images, 0.5), aps, s=26, color=colour, alpha=0.75, linewidth=0, label=label)
+        marker = _MARKERS[place % len(_MARKERS)]
+        drawn = np.maximum(images, 0.5)
+        axes.scatter(drawn, aps, s=26, marker=marker, color=colour, alpha=0.75, linewidth=0, label=label)
         axes.hlines(mean, max(images.min(), 0.5), images.max(), color=colour, linewidth=2)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_PLAIN)

@@ -4,108 +4,98 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.buckets import metric_name
+from lt_det.reporting.page import report_page
 from lt_det.reporting.plots import plot_class_ap
-from lt_det.reporting.tables import TextTable, percent
-
-_TASK_NAMES = {"bbox": "Boxes", "segm": "Masks"}
-_SHOWN = 8  # best and worst classes
+from lt_det.reporting.records import read_evaluations
+from lt_det.reporting.sections import Section, evaluation_section
+from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
+from lt_det.reporting.svg import standalone
+from lt_det.reporting.tables import TextTable
 
 
 def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
-    """Read the evaluations in a training's output folder, print their tables and write ``report/report.md``.
+    """Read the evaluations in a training's output folder, print their tables and write the folder ``report``.
+
+    In it: ``report.html`` (one file, opens anywhere), ``report.md``, ``report.json`` (the numbers of all evaluations
+    without their resamples), ``per_class.csv``, and the figures.
 
     Args:
         output_dir: OUTPUT_DIR of a training or evaluation; ``inference/<data set>/evaluation.json`` are read.
         console: where tables are printed; None: standard output.
 
     Returns:
-        Path of the report.
+        Path of ``report.md``.
 
     Raises:
-        LtDetError: nothing has been evaluated there, or an evaluation cannot be read.
+        LtDetError: nothing has been evaluated there, an evaluation cannot be read, or the report cannot be written.
     """
     root, console = Path(output_dir), console or Console()
-    files = sorted(root.glob("inference/*/evaluation.json"))
-    if not files:
-        raise LtDetError(
-            f"{root} has no inference/*/evaluation.json; train there first, or run tools/train_net.py with --eval-only."
-        )
+    evaluations = read_evaluations(root)
     report = root / "report"
     try:
         report.mkdir(exist_ok=True)
-        return _write(files, report, console)
+        return _write(evaluations, root, report, console)
     except OSError as error:
-        raise LtDetError(f"The report cannot be written to {report} ({error.strerror}); make room for it.") from error
+        raise LtDetError(
+            f"The report cannot be written to {report} ({error.strerror or error}); make room for it."
+        ) from error
 
 
-def _write(files: list[Path], report: Path, console: Console) -> Path:
-    parts = ["# Report"]
-    for file in files:
-        evaluation = _read(file)
+def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, console: Console) -> Path:
+    sections, parts = [], ["# Report"]
+    for folder, evaluation in evaluations.items():
         parts.append(f"## {evaluation['dataset']}")
         for task in evaluation["tasks"]:
-            figure = f"{evaluation['dataset']}_{task}.png"
-            try:
-                tables = (bucket_table(evaluation, task), extremes_table(evaluation, task))
-                plot_class_ap(evaluation, task, report / figure)
-            except (KeyError, TypeError, ValueError) as error:
-                raise LtDetError(f"{file} is not an evaluation written by lt_det ({error}); evaluate again.") from error
-            for table in tables:
+            section = evaluation_section(evaluation, task, f"{folder}_{task}", root / "inference" / folder)
+            sections.append(section)
+            for table in _tables(evaluation, task):
                 console.print(table.to_rich())
                 parts.append(table.to_markdown())
-            parts.append(f"![AP of each class against its training images]({figure})")
+            if section.scatter:
+                scatter = f"{folder}_{task}.png"
+                plot_class_ap(evaluation, task, report / scatter)
+                parts.append(f"![AP of each class against its training images]({scatter})")
+            for name, title, drawing in _figures(section):
+                (report / name).write_text(standalone(drawing), encoding="utf-8")
+                parts.append(f"![{title}]({name})")
+    numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
+    (report / "report.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    (report / "per_class.csv").write_text(per_class_csv(evaluations.values()), encoding="utf-8")
+    (report / "report.html").write_text(report_page(root.resolve().name, sections), encoding="utf-8")
     path = report / "report.md"
-    path.write_text("\n\n".join(parts) + "\n")
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
 
 
-def bucket_table(evaluation: dict[str, Any], task: str) -> TextTable:
-    """AP, AP50, AP75 and the AP of each bucket, with the number of classes behind each."""
-    result = evaluation["tasks"][task]
-    metrics, sizes = result["metrics"], result["bucket_sizes"]
-    shown = ["AP", "AP50", "AP75", *(metric_name(name) for name in sizes)]
-    evaluated = sum(ap is not None for ap in result["class_ap"])
-    classes = [evaluated] * 3 + list(sizes.values())
-    return TextTable(
-        f"{_TASK_NAMES[task]}, {evaluation['dataset']} ({evaluation['protocol']} protocol)",
-        ["", *shown],
-        [
-            ["AP", *(percent(metrics[name]) for name in shown)],
-            ["classes", *(str(number) for number in classes)],
-        ],
-    )
+def _tables(evaluation: dict[str, Any], task: str) -> list[TextTable]:
+    tables = [bucket_table(evaluation, task), extremes_table(evaluation, task), error_table(evaluation, task)]
+    return [table for table in tables if table is not None]
 
 
-def extremes_table(evaluation: dict[str, Any], task: str) -> TextTable:
-    """The classes found best and worst."""
-    scored = [
-        (ap, entry)
-        for entry, ap in zip(evaluation["classes"], evaluation["tasks"][task]["class_ap"], strict=True)
-        if ap is not None
-    ]
-    scored.sort(key=lambda pair: -pair[0])
-    rows = [
-        [entry["name"], percent(ap), "?" if entry["images"] is None else str(entry["images"]), entry["bucket"] or "-"]
-        for ap, entry in scored
-    ]
-    if len(rows) > 2 * _SHOWN:
-        rows = [*rows[:_SHOWN], [f"... {len(rows) - 2 * _SHOWN} more", "", "", ""], *rows[-_SHOWN:]]
-    title = f"{_TASK_NAMES[task]}: best and worst classes"
-    return TextTable(title, ["class", "AP", "training images", "bucket"], rows)
+def _figures(section: Section) -> Iterator[tuple[str, str, str]]:
+    """File name, title and drawing of each chart but the scatter, which is written as png."""
+    yield f"{section.key}_buckets.svg", "AP of each bucket", section.buckets
+    for threshold, drawing in zip(("50", "75", "mean"), section.precision_recall or (), strict=False):
+        yield f"{section.key}_precision_recall_{threshold}.svg", "Precision against recall", drawing
+    if section.errors:
+        yield f"{section.key}_errors.svg", "AP50 points lost to each kind of error", section.errors
+    if section.calibration:
+        yield f"{section.key}_calibration.svg", "Precision against score", section.calibration
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-        if not {"dataset", "protocol", "buckets", "classes", "tasks"} <= set(content):
-            raise ValueError("fields are missing")
-    except (OSError, ValueError, TypeError) as error:
-        raise LtDetError(f"{file} is not an evaluation written by lt_det ({error}); evaluate again.") from None
-    return content
+def _without_resamples(evaluation: dict[str, Any]) -> dict[str, Any]:
+    tasks = {
+        name: {
+            **task,
+            "resamples": task["resamples"] and {key: task["resamples"][key] for key in ("seed", "images")},
+        }
+        for name, task in evaluation["tasks"].items()
+    }
+    return {**evaluation, "tasks": tasks}

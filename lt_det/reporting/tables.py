@@ -43,6 +43,11 @@ def percent(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.1f}"
 
 
+def signed(value: float | None) -> str:
+    """A difference of AP with its sign and one decimal, or n/a; what rounds to nothing has no sign."""
+    return "n/a" if value is None else "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
+
+
 def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int = 10) -> list[TextTable]:
     """One table of the buckets, one of the most and the least frequent classes."""
     counts = stats.counts(buckets.by)

@@ -1,0 +1,282 @@
+"""Several runs against the first: what `lt-det compare` prints and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lt_det.errors import LtDetError
+from lt_det.reporting.charts import difference_chart
+from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
+from lt_det.reporting.page import comparison_page
+from lt_det.reporting.records import TASK_NAMES, read_evaluations
+from lt_det.reporting.scatter import class_scatter
+from lt_det.reporting.sections import ClassTable, class_table, evaluation_facts
+from lt_det.reporting.tables import TextTable, percent, signed
+
+_SHOWN = 8  # classes that gained and that lost most
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run beside the first, in one task of one set."""
+
+    key: str
+    run: str
+    metrics: list[Difference]
+    unpaired: str | None  # why there are no intervals
+    classes: list[float | None]
+    table: TextTable
+    gained: TextTable
+    lost: TextTable
+    chart: str
+    scatter: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs in one task of one set."""
+
+    key: str
+    title: str
+    dataset: str
+    task: str
+    facts: list[str]
+    pairs: list[Pair]
+    errors: TextTable | None
+    class_names: list[str]
+    classes: ClassTable
+
+
+def write_comparison(
+    output_dirs: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str] = "compare",
+    console: Console | None = None,
+) -> Path:
+    """Compare runs with the first, print tables, and write ``compare.html``, ``compare.md`` and ``compare.json``.
+
+    Args:
+        output_dirs: OUTPUT_DIRs of two or more trainings or evaluations, judged on the same sets in the same way.
+        out: folder to write.
+        console: where tables are printed; None: standard output.
+
+    Returns:
+        Path of ``compare.html``.
+
+    Raises:
+        LtDetError: a run has no evaluation, is given twice, or was judged otherwise than the first.
+    """
+    roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or Console()
+    if len(roots) < 2:
+        raise LtDetError("A comparison needs two output folders or more; name another run.")
+    for index, root in enumerate(roots):
+        if root.resolve() in [other.resolve() for other in roots[:index]]:
+            raise LtDetError(f"{root} is given twice; name every run once.")
+    evaluations = [read_evaluations(root) for root in roots]
+    for root, found in zip(roots[1:], evaluations[1:], strict=True):
+        _require_same(roots[0], evaluations[0], root, found)
+    runs = run_names(roots)
+    comparisons = [
+        _compare(runs, [found[name] for found in evaluations], task, f"{name}_{task}")
+        for name, first in evaluations[0].items()
+        for task in first["tasks"]
+    ]
+    for comparison in comparisons:
+        for table in _tables(comparison):
+            console.print(table.to_rich())
+        for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
+            console.print(sentence, soft_wrap=True, markup=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "compare.html"
+        page.write_text(comparison_page(runs, comparisons), encoding="utf-8")
+        (folder / "compare.md").write_text(_markdown(runs, comparisons), encoding="utf-8")
+        (folder / "compare.json").write_text(json.dumps(_numbers(runs, comparisons), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        message = f"The comparison cannot be written to {folder} ({error.strerror or error}); choose another --out."
+        raise LtDetError(message) from error
+    return page
+
+
+def run_names(roots: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    parts = [root.resolve().parts for root in roots]
+    length = 1
+    while len({path[-length:] for path in parts}) < len(parts):
+        length += 1
+    return ["/".join(path[-length:]) for path in parts]
+
+
+def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: dict[str, Any]) -> None:
+    """Raise LtDetError unless the runs' numbers mean the same."""
+    if set(first) != set(other):
+        raise LtDetError(
+            f"{first_root} was judged on {', '.join(first)} and {root} on {', '.join(other)}; "
+            "evaluate both on the same sets."
+        )
+    for name, a in first.items():
+        b = other[name]
+        if a["protocol"] != b["protocol"]:
+            raise LtDetError(
+                f"On {name}, {first_root} was judged by the {a['protocol']} protocol and {root} by {b['protocol']}; "
+                "evaluate both by the same."
+            )
+        if set(a["tasks"]) != set(b["tasks"]):
+            raise LtDetError(
+                f"On {name}, {first_root} was judged on {', '.join(a['tasks'])} and {root} on {', '.join(b['tasks'])}; "
+                "evaluate both on the same."
+            )
+        if [entry["name"] for entry in a["classes"]] != [entry["name"] for entry in b["classes"]]:
+            raise LtDetError(f"On {name}, {first_root} and {root} have different classes; they cannot be compared.")
+        if a["buckets"] != b["buckets"] or [e["bucket"] for e in a["classes"]] != [e["bucket"] for e in b["classes"]]:
+            raise LtDetError(
+                f"On {name}, {first_root} and {root} divide the classes into different buckets; "
+                "evaluate both with the same TEST.BUCKETS and training counts."
+            )
+
+
+def _compare(runs: list[str], evaluations: list[dict[str, Any]], task: str, key: str) -> Comparison:
+    first = evaluations[0]
+    title = f"{first['dataset']}: {TASK_NAMES[task].lower()}"
+    pairs = [
+        _pair(runs[0], runs[index], first, evaluation, task, f"{key}_{index}")
+        for index, evaluation in enumerate(evaluations[1:], start=1)
+    ]
+    columns = {
+        "class": [entry["name"] for entry in first["classes"]],
+        "bucket": [entry["bucket"] for entry in first["classes"]],
+        "training images": [entry["images"] for entry in first["classes"]],
+    }
+    columns |= {f"AP {run}": found["tasks"][task]["class_ap"] for run, found in zip(runs, evaluations, strict=True)}
+    gains = {f"{pair.run} less {runs[0]}": pair.classes for pair in pairs}
+    return Comparison(
+        key,
+        title,
+        first["dataset"],
+        task,
+        evaluation_facts(first),
+        pairs,
+        _error_table(runs, [evaluation["tasks"][task]["errors"] for evaluation in evaluations], title),
+        columns["class"],
+        class_table(first, columns | gains, tuple(gains)),
+    )
+
+
+def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any], task: str, key: str) -> Pair:
+    a, b = first["tasks"][task], other["tasks"][task]
+    metrics, classes = metric_differences(a, b), class_differences(a, b)
+    rows = [
+        [
+            found.metric,
+            percent(found.first),
+            percent(found.other),
+            signed(found.value),
+            "" if found.interval is None else " to ".join(map(signed, found.interval)),
+            found.reading,
+        ]
+        for found in metrics
+    ]
+    title = f"{TASK_NAMES[task]}, {first['dataset']}: {run} against {first_run}"
+    gained, lost = _extremes(first, a["class_ap"], classes)
+    heads = ["class", "AP", "difference", "images", "bucket"]
+    return Pair(
+        key,
+        run,
+        metrics,
+        unpaired_because(a, b),
+        classes,
+        TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
+        TextTable(f"Gained most: {run} against {first_run}", heads, gained),
+        TextTable(f"Lost most: {run} against {first_run}", heads, lost),
+        difference_chart([found for found in metrics if found.interval] or metrics, f"{key}-differences"),
+        class_scatter(first, classes, "difference of AP", f"{key}-classes", about_zero=True),
+    )
+
+
+def _extremes(
+    evaluation: dict[str, Any], before: list[float | None], differences: list[float | None]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Rows of the classes that gained most and of those that lost most."""
+    known = [
+        (value, old, entry)
+        for value, old, entry in zip(differences, before, evaluation["classes"], strict=True)
+        if value is not None and old is not None
+    ]
+
+    def rows(sign: int) -> list[list[str]]:
+        picked = sorted((point for point in known if sign * point[0] > 0), key=lambda point: -sign * point[0])
+        return [
+            [
+                entry["name"],
+                f"{percent(old)} -> {percent(old + value)}",
+                signed(value),
+                "?" if entry["images"] is None else str(entry["images"]),
+                entry["bucket"] or "-",
+            ]
+            for value, old, entry in picked[:_SHOWN]
+        ]
+
+    return rows(1), rows(-1)
+
+
+def _error_table(runs: list[str], errors: list[dict[str, Any] | None], title: str) -> TextTable | None:
+    """AP50 points lost over all classes, run beside run; None unless every run has counted the same kinds."""
+    known = [found for found in errors if found and found["loss"]["all"]]
+    if len(known) < len(errors) or any(found["types"] != known[0]["types"] for found in known):
+        return None
+    rows = [[kind, *(percent(found["loss"]["all"][kind]) for found in known)] for kind in known[0]["types"]]
+    return TextTable(f"{title}, AP50 points lost to each kind of error", ["", *runs], rows)
+
+
+def _tables(comparison: Comparison) -> list[TextTable]:
+    tables = [table for pair in comparison.pairs for table in (pair.table, pair.gained, pair.lost) if table.rows]
+    return [*tables, comparison.errors] if comparison.errors else tables
+
+
+def _markdown(runs: list[str], comparisons: list[Comparison]) -> str:
+    parts = [f"# {', '.join(runs[1:])} against {runs[0]}"]
+    for comparison in comparisons:
+        parts += [f"## {comparison.title}", ", ".join(comparison.facts)]
+        parts += [table.to_markdown() for table in _tables(comparison)]
+        parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(runs: list[str], comparisons: list[Comparison]) -> dict[str, Any]:
+    """Unrounded."""
+    return {
+        "runs": runs,
+        "comparisons": [
+            {
+                "dataset": comparison.dataset,
+                "task": comparison.task,
+                "classes": comparison.class_names,
+                "pairs": [
+                    {
+                        "run": pair.run,
+                        "against": runs[0],
+                        "unpaired": pair.unpaired,
+                        "metrics": {
+                            found.metric: {
+                                "first": found.first,
+                                "other": found.other,
+                                "difference": found.value,
+                                "interval": found.interval,
+                                "reading": found.reading,
+                            }
+                            for found in pair.metrics
+                        },
+                        "class_differences": pair.classes,
+                    }
+                    for pair in comparison.pairs
+                ],
+            }
+            for comparison in comparisons
+        ],
+    }

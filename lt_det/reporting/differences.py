@@ -1,0 +1,84 @@
+"""Differences between evaluations of the same set, with paired intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_FEWEST = 100  # resamples in which both runs have the metric
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one metric, in points: the other run less the first."""
+
+    metric: str
+    first: float | None
+    other: float | None
+    interval: tuple[float, float] | None
+
+    @property
+    def value(self) -> float | None:
+        return None if self.first is None or self.other is None else self.other - self.first
+
+    @property
+    def reading(self) -> str:
+        """What may be said of it."""
+        if self.value is None:
+            return "n/a"
+        if self.interval is None:
+            return "no interval"
+        low, high = self.interval
+        if low > 0:
+            return "higher: the interval excludes 0"
+        if high < 0:
+            return "lower: the interval excludes 0"
+        return "not told apart: the interval includes 0"
+
+
+def metric_differences(first: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
+    """Every metric that both tasks of an ``evaluation.json`` have, in the first one's order."""
+    paired = unpaired_because(first, other) is None
+    return [
+        Difference(name, value, other["metrics"][name], _interval(first, other, name) if paired else None)
+        for name, value in first["metrics"].items()
+        if name in other["metrics"]
+    ]
+
+
+def unpaired_because(first: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Why two runs have no paired intervals, in a sentence; None if they have.
+
+    The n-th resample of both must be the same draw of the same images.
+    """
+    a, b = first["resamples"], other["resamples"]
+    if not a or not b:
+        return "No intervals of the differences: an evaluation was written without resamples; evaluate both again."
+    if a["images"] != b["images"]:
+        return "No intervals of the differences: the runs were judged on different images or ground truth."
+    lengths = [{len(values) for values in resamples["values"].values()} for resamples in (a, b)]
+    if a["seed"] != b["seed"] or lengths[0] != lengths[1]:
+        return "No intervals of the differences: the runs were resampled with different seeds or numbers of draws."
+    return None
+
+
+def class_differences(first: dict[str, Any], other: dict[str, Any]) -> list[float | None]:
+    """(K,) differences of the classes' AP, in points."""
+    return [
+        None if a is None or b is None else b - a for a, b in zip(first["class_ap"], other["class_ap"], strict=True)
+    ]
+
+
+def _interval(first: dict[str, Any], other: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """95 % of the differences of the single resamples lie within; those where a run's metric is n/a are left out."""
+    values = [task["resamples"]["values"].get(name) for task in (first, other)]
+    if None in values:
+        return None
+    a, b = (np.array(value, dtype=float) for value in values)
+    differences = (b - a)[~np.isnan(b - a)]
+    if len(differences) < _FEWEST:
+        return None
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)

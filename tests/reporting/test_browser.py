@@ -1,0 +1,155 @@
+"""The pages in a real browser, where there is one: they work from a file and fetch nothing."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lt_det.reporting import write_comparison, write_report
+
+from .samples import AWKWARD, evaluation, write_run
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Words that a chart cuts off at its border, and pairs of words that lie upon each other.
+MISPLACED = """() => {
+  const cut = [], overlaps = [];
+  for (const chart of document.querySelectorAll("svg.chart")) {
+    const frame = chart.getBoundingClientRect();
+    const boxes = [...chart.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    boxes.forEach(([words, box], index) => {
+      const within = box.left >= frame.left - 1 && box.right <= frame.right + 1
+        && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
+      if (!within) cut.push(words);
+      for (const [other, at] of boxes.slice(index + 1)) {
+        const apart = box.left >= at.right - 1 || at.left >= box.right - 1
+          || box.top >= at.bottom - 4 || at.top >= box.bottom - 4;
+        if (!apart) overlaps.push([words, other]);
+      }
+    });
+  }
+  return [cut, overlaps];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"the browser tests need {CHROMIUM}")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pages")
+    quiet, run = Console(quiet=True), write_run(root / "softmax", evaluation())
+    other = write_run(root / "seesaw", evaluation(seed=1, better=2.0))
+    return {
+        "report": write_report(run, quiet).parent / "report.html",
+        "compare": write_comparison([run, other], root / "compare", quiet),
+    }
+
+
+@pytest.fixture(params=["report", "compare"])
+def page(request, browser, pages):
+    """An open page; afterwards nothing may have been complained about or asked for."""
+    complaints, asked = [], []
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    opened = context.new_page()
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda sent: asked.append(sent.url))
+    address = pages[request.param].as_uri()
+    opened.goto(address)
+    yield opened
+    assert complaints == []
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    context.close()
+
+
+def column(page, name):
+    """The words of the visible cells below a head."""
+    heads = [head.strip() for head in page.locator(".sortable th").all_inner_texts()]
+    index = next(k for k, head in enumerate(heads) if head.startswith(name))
+    rows = page.locator(".sortable tbody tr:visible")
+    return rows.locator(f"td:nth-child({index + 1})").all_inner_texts()
+
+
+def test_sorting(page):
+    head = page.locator(".sortable th", has_text="training images")
+    before = column(page, "class")
+    head.locator("button").click()
+    images = [int(words) for words in column(page, "training images")]
+    assert images == sorted(images, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").press("Enter")
+    images = [int(words) for words in column(page, "training images")]
+    assert images == sorted(images)
+    assert sorted(column(page, "class")) == sorted(before)
+    page.locator(".sortable th", has_text="bucket").locator("button").click()
+    assert list(dict.fromkeys(column(page, "bucket"))) in (
+        ["rare", "common", "frequent"],
+        ["frequent", "common", "rare"],
+    )
+
+
+def test_filtering(page):
+    page.get_by_label("Class", exact=True).fill("CLASS_1")
+    assert all("class_1" in name for name in column(page, "class"))
+    assert page.locator("output").inner_text() == "11 of 62 classes"
+    page.locator(".filter select").select_option("common")
+    assert set(column(page, "bucket")) == {"common"}
+    page.get_by_label("Class", exact=True).fill("<B>")
+    page.locator(".filter select").select_option("")
+    assert column(page, "class") == [AWKWARD]
+    page.get_by_label("Class", exact=True).fill("nowhere")
+    assert page.locator("output").inner_text() == "0 of 62 classes"
+
+
+def test_keyboard_and_pointer_name_a_class(page):
+    label = page.locator("#label")
+    assert not label.is_visible()
+    page.locator(".scatter .point").first.focus()
+    first = label.inner_text()
+    assert AWKWARD in first  # the rarest class
+    page.keyboard.press("ArrowRight")
+    second = label.inner_text()
+    assert second != first
+    page.keyboard.press("End")
+    assert "frequent" in label.inner_text()
+    page.keyboard.press("Home")
+    assert label.inner_text() == first
+    page.keyboard.press("Tab")
+    assert not label.is_visible()  # the chart is one stop
+    page.locator(".scatter .point").nth(30).hover(force=True)
+    assert label.is_visible()
+    assert "training images" in label.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_nothing_sticks_out(page, scheme, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut, overlaps = page.evaluate(MISPLACED)
+    assert cut == []
+    assert overlaps == []
+
+
+def test_print(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".filter").first.is_visible()

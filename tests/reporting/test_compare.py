@@ -1,0 +1,161 @@
+"""Runs beside each other: paired intervals by a slow loop, refusals, and the files."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lt_det.cli import main
+from lt_det.errors import LtDetError
+from lt_det.reporting import write_comparison
+from lt_det.reporting.compare import run_names
+from lt_det.reporting.differences import metric_differences, unpaired_because
+
+from .samples import AWKWARD, evaluation, write_run
+
+QUIET = Console(quiet=True)
+
+
+def box(content):
+    return content["tasks"]["bbox"]
+
+
+def test_paired_interval_is_that_of_the_single_differences():
+    a, b = box(evaluation()), box(evaluation(seed=1, better=2.0))
+    a["resamples"]["values"]["APr"][:30] = [None] * 30
+    found = {difference.metric: difference for difference in metric_differences(a, b)}
+    pairs = zip(a["resamples"]["values"]["APr"], b["resamples"]["values"]["APr"], strict=True)
+    single = sorted(y - x for x, y in pairs if x is not None)
+    np.testing.assert_allclose(found["APr"].interval, np.percentile(single, [2.5, 97.5]), rtol=1e-12)
+    # Pairing is worth it: the two runs' own intervals are far wider.
+    assert np.diff(found["APr"].interval) < 0.2 * np.diff(a["intervals"]["APr"])
+    assert found["APs"].interval is None
+
+
+@pytest.mark.parametrize(
+    ("shift", "reading"),
+    [(1.0, "higher: the interval excludes 0"), (-1.0, "lower: the interval excludes 0"), (0.0, "not told apart")],
+)
+def test_reading(shift, reading):
+    a, b = box(evaluation()), box(evaluation())
+    noise = np.random.default_rng(3).normal(shift, 0.2, 1000)
+    b["resamples"]["values"]["AP"] = (np.array(a["resamples"]["values"]["AP"]) + noise).tolist()
+    assert metric_differences(a, b)[0].reading.startswith(reading)
+
+
+def test_a_metric_that_few_draws_have_gets_no_interval():
+    a, b = box(evaluation()), box(evaluation(seed=1))
+    a["resamples"]["values"]["APr"][50:] = [None] * 950
+    found = {difference.metric: difference for difference in metric_differences(a, b)}
+    assert found["APr"].interval is None
+    assert found["APr"].reading == "no interval"
+    assert found["AP"].interval is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda task: task.update(resamples=None), "without resamples"),
+        (lambda task: task["resamples"].update(images="other"), "different images or ground truth"),
+        (lambda task: task["resamples"].update(seed=1), "different seeds"),
+        (lambda task: [values.pop() for values in task["resamples"]["values"].values()], "numbers of draws"),
+    ],
+)
+def test_unpaired(run, tmp_path, change, why):
+    content = evaluation(seed=1)
+    change(box(content))
+    assert why in unpaired_because(box(evaluation()), box(content))
+    text = io.StringIO()
+    page = write_comparison([run, write_run(tmp_path / "b", content)], tmp_path / "out", Console(file=text, width=120))
+    assert why in text.getvalue()
+    assert why in page.read_text()
+    assert why in (tmp_path / "out" / "compare.md").read_text()
+    numbers = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["pairs"][0]
+    assert numbers["metrics"]["AP"]["interval"] is None
+    assert numbers["metrics"]["AP"]["difference"] is not None
+
+
+def test_files_and_tables(run, other_run, tmp_path):
+    third = write_run(tmp_path / "third", evaluation(seed=2, better=-3.0))
+    text = io.StringIO()
+    page = write_comparison([run, other_run, third], tmp_path / "out", Console(file=text, width=140))
+    first, second = evaluation(), evaluation(seed=1, better=2.0)
+    pairs = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["pairs"]
+    assert [(pair["run"], pair["against"]) for pair in pairs] == [("seesaw", "softmax"), ("third", "softmax")]
+    difference = box(second)["metrics"]["AP"] - box(first)["metrics"]["AP"]
+    assert pairs[0]["metrics"]["AP"]["difference"] == difference
+    low, high = pairs[0]["metrics"]["AP"]["interval"]
+    assert low < difference < high
+    row = f"| AP | {box(first)['metrics']['AP']:.1f} | {box(second)['metrics']['AP']:.1f} | {difference:+.1f} |"
+    assert row in (tmp_path / "out" / "compare.md").read_text()
+    gains = np.subtract(box(second)["class_ap"], box(first)["class_ap"])
+    most = first["classes"][int(gains.argmax())]["name"]
+    assert f"{gains.max():+.1f}" in text.getvalue()
+    assert most in text.getvalue()
+    assert "the interval excludes 0" in text.getvalue()
+    content = page.read_text()
+    assert content.count("<script>") == 1
+    assert "seesaw less softmax" in content
+    assert AWKWARD not in content
+
+
+def test_names_are_the_shortest_ends_that_differ(tmp_path):
+    roots = [tmp_path / "a" / "softmax", tmp_path / "b" / "softmax"]
+    assert run_names(roots) == ["a/softmax", "b/softmax"]
+    assert run_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+
+
+def renamed(content):
+    content["classes"][3]["name"] = "other"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(protocol="coco"), "by the lvis protocol and .* by coco"),
+        (renamed, "have different classes"),
+        (lambda content: content["classes"][3].update(bucket="frequent"), "different buckets"),
+        (lambda content: content["buckets"].update(edges=[5, 50]), "different buckets"),
+        (lambda content: content.update(tasks={"segm": content["tasks"]["bbox"]}), "judged on bbox and .* on segm"),
+    ],
+)
+def test_runs_that_cannot_be_compared(run, tmp_path, change, message):
+    content = evaluation(seed=1)
+    change(content)
+    with pytest.raises(LtDetError, match=message):
+        write_comparison([run, write_run(tmp_path / "b", content)], tmp_path / "out", QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_set(run, tmp_path):
+    other = write_run(tmp_path / "b", evaluation(), dataset="another_val")
+    with pytest.raises(LtDetError, match=r"was judged on drawn_val and .* on another_val; evaluate both on the same"):
+        write_comparison([run, other], tmp_path / "out", QUIET)
+
+
+def test_mistakes_on_the_command_line(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for runs, message in (
+        ([run], "needs two output folders or more"),
+        ([run, tmp_path / "x" / ".." / "softmax"], "is given twice"),
+        ([run, tmp_path / "nowhere"], "nowhere has no inference"),
+    ):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        assert main(["compare", *map(str, runs)]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_command(run, other_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", str(run), str(other_run)]) == 0
+    assert {path.name for path in (tmp_path / "compare").iterdir()} == {"compare.html", "compare.md", "compare.json"}
+
+
+def test_folder_that_cannot_be_written(run, other_run, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(LtDetError, match=r"cannot be written to .*out \(File exists\); choose another --out"):
+        write_comparison([run, other_run], tmp_path / "out", QUIET)

@@ -1,0 +1,103 @@
+"""Example images: which, with which boxes, and a sentence instead where something is missing."""
+
+import base64
+import io
+import json
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lt_det.reporting import write_report
+from lt_det.reporting.examples import _CHUNK, _stream, class_examples
+
+from .samples import AWKWARD, evaluation, write_run
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """The first six classes are rare; each has one object in one image of its own, number 10 + its id."""
+    content = evaluation()
+    annotations, images, detections = [], [], []
+    root = tmp_path / "images"
+    root.mkdir()
+    for entry in content["classes"]:
+        number = 10 + entry["id"]
+        images.append({"id": number, "width": 640, "height": 480, "file_name": f"{number}.jpg"})
+        annotations.append({"id": number, "image_id": number, "category_id": entry["id"], "bbox": [40, 50, 100, 80]})
+        Image.new("RGB", (640, 480), (90, 120, 60)).save(root / f"{number}.jpg")
+        found = entry["id"] % 2 == 0  # even classes are found, odd ones are taken for class 2
+        box = [45, 50, 100, 80] if found else [38, 52, 100, 80]
+        detections.append({"image_id": number, "category_id": entry["id"] if found else 2, "bbox": box, "score": 0.75})
+        detections.append({"image_id": number, "category_id": entry["id"], "bbox": [300, 300, 9, 9], "score": 0.01})
+    categories = [{"id": entry["id"], "name": entry["name"]} for entry in content["classes"]]
+    truth = tmp_path / "val.json"
+    truth.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    rare = [k for k, entry in enumerate(content["classes"]) if entry["bucket"] == "rare"]
+    content["tasks"]["bbox"]["class_ap"] = [float(k) if k in rare else 50.0 for k in range(62)]
+    content |= {"ground_truth": str(truth), "image_root": str(root), "results": "instances_results.json"}
+    run = write_run(tmp_path / "run", content)
+    folder = run / "inference" / "drawn_val"
+    (folder / "instances_results.json").write_text(json.dumps(detections))
+    return run, folder, content, rare
+
+
+def test_best_and_worst_rare_classes(judged):
+    _, folder, content, rare = judged
+    examples = class_examples(content, "bbox", folder)
+    assert (examples.bucket, examples.missing) == ("rare", "")
+    names = [entry["name"] for entry in content["classes"]]
+    assert [example.name for example in examples.best] == [names[k] for k in rare[:-4:-1]]
+    assert [example.name for example in examples.worst] == [names[k] for k in rare[:3]]
+    unfound, found = examples.worst[0], examples.worst[1]
+    assert unfound.caption == "1 object; taken for class_1, 0.75"
+    assert found.caption == "1 object; found with score 0.75"
+    assert 'x="40.0" y="50.0" width="100.0" height="80.0" class="over true"' in found.drawing
+    assert 'x="45.0" y="50.0" width="100.0" height="80.0" class="over own"' in found.drawing
+    assert "over other" in unfound.drawing
+    data = found.drawing.split("data:image/jpeg;base64,")[1].split('"')[0]
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (320, 240)
+
+
+def test_on_the_page(judged):
+    run, _, _, _ = judged
+    page = (write_report(run, Console(quiet=True)).parent / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 6
+    assert AWKWARD not in page
+    assert len(page) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda folder, content: content.update(image_root=None), "does not name its image_root"),
+        (lambda folder, content: content.update(ground_truth="/nowhere/val.json"), "val.json does not exist"),
+        (lambda folder, content: content.update(image_root="/nowhere"), "No such file"),
+        (lambda folder, content: (folder / "instances_results.json").unlink(), "No such file"),
+        (lambda folder, content: (folder / "instances_results.json").write_text("{}"), "is not a list of detections"),
+        (lambda folder, content: (folder / "instances_results.json").write_text('[{"image_id": 1'), "is truncated"),
+    ],
+)
+def test_a_sentence_where_something_is_missing(judged, damage, sentence):
+    _, folder, content, _ = judged
+    damage(folder, content)
+    examples = class_examples(content, "bbox", folder)
+    assert examples.missing.startswith("No example images: ")
+    assert sentence in examples.missing
+    assert not examples.best
+
+
+def test_image_that_is_none(judged):
+    _, folder, content, rare = judged
+    with open(f"{content['image_root']}/{11 + rare[0]}.jpg", "w") as stream:
+        stream.write("not an image")
+    assert "cannot identify image file" in class_examples(content, "bbox", folder).missing
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_reading_in_pieces(tmp_path, indent):
+    detections = [{"image_id": k, "note": "x" * (k % 700)} for k in range(6000)]
+    text = json.dumps(detections, indent=indent)
+    assert len(text) > 2 * _CHUNK
+    (tmp_path / "results.json").write_text(text)
+    assert list(_stream(tmp_path / "results.json")) == detections
