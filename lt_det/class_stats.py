@@ -20,6 +20,8 @@ from lt_det.errors import LtDetError
 LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
 UNSEEN = "unseen"  # the bucket of classes that training never saw
 
+_SHORT = {"rare": "r", "common": "c", "frequent": "f"}
+
 CountBy = Literal["images", "instances"]
 
 # Images with at least one annotation in the training sets whose json Detectron2's metadata stands for.
@@ -323,3 +325,8 @@ class FrequencyBuckets:
 def _range_names(edges: Sequence[int]) -> list[str]:
     lows = [0, *(edge + 1 for edge in edges)]
     return [f"{low}-{high}" for low, high in zip(lows, edges, strict=False)] + [f">{edges[-1]}" if edges else "all"]
+
+
+def metric_name(bucket: str, metric: str = "AP") -> str:
+    """LVIS's short names for its three buckets, as APr; ``AP-<name>`` for any other."""
+    return f"{metric}{_SHORT[bucket]}" if bucket in _SHORT else f"{metric}-{bucket}"

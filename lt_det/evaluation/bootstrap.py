@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.class_stats import FrequencyBuckets
-from lt_det.evaluation.buckets import metric_name
+from lt_det.class_stats import FrequencyBuckets, metric_name
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
@@ -29,7 +28,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SEED = 0
-INTERVAL = (2.5, 97.5)  # percent of the draws below its ends
 
 # Whether a recall of exactly r/100, as a float, misses the threshold that stands for it.
 _MISSED = np.arange(101) / 100 < RECALL_THRESHOLDS
@@ -41,15 +39,6 @@ def fingerprint(truth: GroundTruth, protocol: Protocol) -> str:
     for array in (truth.image_ids, truth.start, truth.classes, truth.boxes, truth.ignore, truth.crowd):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def interval(values: Floats) -> tuple[float, float] | None:
-    """The middle 95 % of the draws; None where a draw without the class makes that unknown for too many."""
-    known = values[np.isfinite(values)]
-    if len(known) < len(values) / 2 or not len(known):
-        return None
-    low, high = np.percentile(known, INTERVAL)
-    return float(low), float(high)
 
 
 def bootstrap(
@@ -73,7 +62,7 @@ def bootstrap(
     Returns:
         (B,) per metric; nan where a draw has no object of the bucket.
     """
-    curves = _Curves.of(truth, matches, protocol)
+    curves = Curves.of(truth, matches, protocol)
     num_images = len(truth.image_ids)
     generator = np.random.default_rng(SEED)
     members = {metric_name(name): buckets.members(bucket) for bucket, name in enumerate(buckets.names)}
@@ -94,7 +83,7 @@ def _mean(values: Floats) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Curves:
+class Curves:
     """All precision-recall curves of the area range "all", reduced to what the number of times an image counts changes.
 
     A curve is that of one threshold and class. H hits are the matched detections by curve and falling score; U
@@ -127,7 +116,7 @@ class _Curves:
     num_classes: int
 
     @classmethod
-    def of(cls, truth: GroundTruth, matches: Matches, protocol: Protocol) -> _Curves:
+    def of(cls, truth: GroundTruth, matches: Matches, protocol: Protocol) -> Curves:
         matches = limited(matches, protocol)
         order, (place, which) = in_class_order(matches)
         classes = matches.classes[order]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.class_stats import ClassStats, FrequencyBuckets, metric_name
 
 _LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
-_SHORT = {"rare": "r", "common": "c", "frequent": "f"}
 
 
 def default_buckets(categories: list[dict[str, Any]], stats: ClassStats | None) -> FrequencyBuckets:
@@ -26,11 +25,6 @@ def default_buckets(categories: list[dict[str, Any]], stats: ClassStats | None) 
     if stats is not None and -1 in assignment:
         return FrequencyBuckets.from_edges(stats)
     return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64))
-
-
-def metric_name(bucket: str, metric: str = "AP") -> str:
-    """LVIS's short names for its three buckets, as APr; ``AP-<name>`` for any other."""
-    return f"{metric}{_SHORT[bucket]}" if bucket in _SHORT else f"{metric}-{bucket}"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.class_stats import FrequencyBuckets
+from lt_det.class_stats import FrequencyBuckets, metric_name
 from lt_det.evaluation.bootstrap import bootstrap
-from lt_det.evaluation.buckets import BucketAP, metric_name, precision_recall_curves, summarize
+from lt_det.evaluation.buckets import BucketAP, precision_recall_curves, summarize
 from lt_det.evaluation.calibration import calibration
 from lt_det.evaluation.error_view import Errors, error_view
 from lt_det.evaluation.ground_truth import GroundTruth

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.evaluation.bootstrap import SEED, fingerprint, interval
+from lt_det.evaluation.bootstrap import SEED, fingerprint
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult
 from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.protocols import Protocol, Task
+from lt_det.intervals import interval
 
 RESULT_NAME = "evaluation.json"
 
@@ -89,7 +90,9 @@ def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
         "bucket_sizes": summary.bucket_sizes,
         "class_ap": _numbers(summary.class_ap),
         "class_ar": _numbers(summary.class_ar),
-        "intervals": None if draws is None else {name: interval(values) for name, values in draws.items()},
+        "intervals": None
+        if draws is None
+        else {name: interval(values, summary.metrics[name]) for name, values in draws.items()},
         "resamples": None
         if draws is None
         else {"seed": SEED, "images": images, "values": {name: _numbers(values) for name, values in draws.items()}},

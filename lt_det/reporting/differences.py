@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_FEWEST = 100  # resamples in which both runs have the metric
+from lt_det.intervals import interval
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,9 @@ def class_differences(first: dict[str, Any], other: dict[str, Any]) -> list[floa
 
 
 def _interval(first: dict[str, Any], other: dict[str, Any], name: str) -> tuple[float, float] | None:
-    """95 % of the differences of the single resamples lie within; those where a run's metric is n/a are left out."""
-    values = [task["resamples"]["values"].get(name) for task in (first, other)]
-    if None in values:
+    """From the differences of the single resamples; those where a run's metric is n/a are left out."""
+    a, b = (task["resamples"]["values"].get(name) for task in (first, other))
+    if a is None or b is None or first["metrics"][name] is None or other["metrics"][name] is None:
         return None
-    a, b = (np.array(value, dtype=float) for value in values)
-    differences = (b - a)[~np.isnan(b - a)]
-    if len(differences) < _FEWEST:
-        return None
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
+    draws = np.array(b, dtype=float) - np.array(a, dtype=float)
+    return interval(draws, other["metrics"][name] - first["metrics"][name])

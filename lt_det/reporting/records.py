@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lt_det.class_stats import metric_name
 from lt_det.errors import LtDetError
-from lt_det.evaluation.buckets import metric_name
 
 TASK_NAMES = {"bbox": "Boxes", "segm": "Masks"}
 ALL = "all"  # the group of all classes, beside the buckets
@@ -57,7 +57,7 @@ def bucket_names(evaluation: dict[str, Any]) -> list[str]:
 
 def group_metric(group: str, kind: str = "AP") -> str:
     """Name of the metric of a bucket or of all classes: ``AP``, ``APr``, ``AR-unseen``."""
-    return kind if group == ALL else kind + metric_name(group)[2:]
+    return kind if group == ALL else metric_name(group, kind)
 
 
 def bucket_index(evaluation: dict[str, Any], entry: dict[str, Any]) -> int | None:

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.evaluation.bootstrap import _Curves, bootstrap, fingerprint, interval
+from lt_det.evaluation.bootstrap import Curves, bootstrap, fingerprint
 from lt_det.evaluation.buckets import summarize
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS
+from lt_det.intervals import interval
 
 from .test_exactness import small_world
 from .test_precision import noisy_detections
@@ -43,7 +44,7 @@ def test_equals_the_resampled_set(protocol, seed):
     times = np.random.default_rng(seed).integers(0, 4, len(truth["images"]))
     ground_truth = GroundTruth.from_json(truth)
     matches = match(ground_truth, Detections.from_results(detections, ground_truth, "bbox"), "bbox", protocol)
-    ap, known = _Curves.of(ground_truth, matches, protocol).average_precision(times)
+    ap, known = Curves.of(ground_truth, matches, protocol).average_precision(times)
 
     made, found = repeated(truth, detections, times)
     ground_truth = GroundTruth.from_json(made)
@@ -63,27 +64,17 @@ def test_every_image_once_is_the_evaluation(mini):
     data = load_annotations(mini.val_json)
     truth = GroundTruth.from_json(data)
     matches = match(truth, Detections.from_results(noisy_detections(data), truth, "bbox"), "bbox", LVIS)
-    ap, known = _Curves.of(truth, matches, LVIS).average_precision(np.ones(len(truth.image_ids), dtype=np.int64))
+    ap, known = Curves.of(truth, matches, LVIS).average_precision(np.ones(len(truth.image_ids), dtype=np.int64))
     buckets = FrequencyBuckets.from_edges(ClassStats.from_json(mini.train_json))
     summary = summarize(*precision_table(truth, matches, LVIS), buckets)
     assert ap[:, known].mean() * 100 == pytest.approx(summary.metrics["AP"], abs=1e-9)
 
     draws = bootstrap(truth, matches, LVIS, buckets, 200)
     assert set(draws) == {"AP", "AP50", "AP75", "APr", "APc", "APf"}
-    low, high = interval(draws["AP"])
+    low, high = interval(draws["AP"], summary.metrics["AP"])
     assert low < summary.metrics["AP"] < high
     assert 0.5 < high - low < 20
     np.testing.assert_array_equal(draws["APr"], bootstrap(truth, matches, LVIS, buckets, 200)["APr"])
-
-
-def test_interval_of_a_normal_sample():
-    low, high = interval(np.random.default_rng(0).normal(30, 2, 100_000))
-    assert (low, high) == (pytest.approx(30 - 1.96 * 2, abs=0.05), pytest.approx(30 + 1.96 * 2, abs=0.05))
-
-
-def test_no_interval_where_most_draws_have_no_class():
-    assert interval(np.asarray([1.0, np.nan, np.nan, np.nan])) is None
-    assert interval(np.zeros(0)) is None
 
 
 def test_sets_that_differ_are_told_apart(mini):
