@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets, metric_name
+from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets, metric_name
 
 _LVIS_BUCKETS = {"r": 0, "c": 1, "f": 2}
 
@@ -24,7 +24,7 @@ def default_buckets(categories: list[dict[str, Any]], stats: ClassStats | None) 
     assignment = [_LVIS_BUCKETS.get(category.get("frequency", ""), -1) for category in categories]
     if stats is not None and -1 in assignment:
         return FrequencyBuckets.from_edges(stats)
-    return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64))
+    return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64), edges=LVIS_EDGES)
 
 
 @dataclass(frozen=True)

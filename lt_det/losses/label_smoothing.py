@@ -5,8 +5,10 @@ Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", sec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,19 @@ from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
 
 
+def _read_prior(file: str) -> list[float]:
+    try:
+        prior = json.loads(Path(file).read_text())
+    except (OSError, ValueError) as error:
+        raise LtDetError(
+            f"LABEL_SMOOTHING.PRIOR is '{file}', which is no json file to read ({error}); write uniform, frequency, or "
+            "the name of a file with one probability per class, background last."
+        ) from None
+    if not isinstance(prior, list) or not all(isinstance(value, int | float) for value in prior):
+        raise LtDetError(f"LABEL_SMOOTHING.PRIOR {file} is no list of numbers; write one probability per class.")
+    return prior
+
+
 @register_loss("label_smoothing")
 class LabelSmoothing(SoftmaxLoss):
     """L = (1/N) sum_i -sum_k q_ik log softmax(z_i)_k over K+1 columns, background being a class like any other.
@@ -29,7 +44,7 @@ class LabelSmoothing(SoftmaxLoss):
         instance_counts: K training instances per class; only for prior "frequency".
         smoothing: epsilon.
         prior: u is "uniform", or follows the "frequency" of the foreground classes, where background keeps 1 / (K+1),
-            or is given as K+1 probabilities, background last.
+            or is given as K+1 probabilities, background last, or as the name of a json file with them.
         smooth_background: False gives background RoIs hard targets. Smoothed, each foreground class receives
             epsilon / (K+1) on every background RoI: a floor under the scores, above LVIS's threshold for small K.
 
@@ -46,14 +61,14 @@ class LabelSmoothing(SoftmaxLoss):
         *,
         instance_counts: Counts | None = None,
         smoothing: float = 0.1,
-        prior: Literal["uniform", "frequency"] | Sequence[float] = "uniform",
+        prior: str | Sequence[float] = "uniform",
         smooth_background: bool = True,
     ) -> None:
         super().__init__(num_classes)
         if not 0 <= smoothing < 1:
             raise LtDetError(f"LABEL_SMOOTHING.SMOOTHING must lie in [0, 1), but is {smoothing}; 0.1 is usual.")
         if isinstance(prior, str) and prior not in ("uniform", "frequency"):
-            raise LtDetError(f"LABEL_SMOOTHING.PRIOR is '{prior}'; write uniform or frequency.")
+            prior = _read_prior(prior)
         self.smoothing = smoothing
         self.smooth_background = smooth_background
         distribution = torch.full((num_classes + 1,), 1.0 / (num_classes + 1), dtype=torch.float64)

@@ -75,7 +75,9 @@ def class_examples(evaluation: dict[str, Any], task: str, folder: Path) -> Examp
         for index, images in picked.items():
             files = [Path(evaluation["image_root"]) / image_file_name(i, evaluation["ground_truth"]) for i in images]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError) as error:
+    except OSError as error:
+        return Examples(missing=f"No example images: {error.filename}: {error.strerror}.")
+    except (ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError) as error:
         return Examples(missing=f"No example images: {error}")
     return Examples(
         bucket,

@@ -16,7 +16,11 @@ REFUSED = [
     ("focal", {"alpha": 1.5}, r"FOCAL.ALPHA must lie in \[0, 1\], but is 1.5"),
     ("focal", {"divide_by": "images"}, "FOCAL.DIVIDE_BY is 'images'; write foreground or rois"),
     ("label_smoothing", {"smoothing": 1.0}, r"LABEL_SMOOTHING.SMOOTHING must lie in \[0, 1\), but is 1.0"),
-    ("label_smoothing", {"prior": "counts"}, "LABEL_SMOOTHING.PRIOR is 'counts'; write uniform or frequency"),
+    (
+        "label_smoothing",
+        {"prior": "counts"},
+        "PRIOR is 'counts', which is no json file to read .*; write uniform, freq",
+    ),
     ("label_smoothing", {"prior": [0.5, 0.5]}, "PRIOR needs 4 probabilities that add up to 1, .* but got 2 that add"),
     ("label_smoothing", {"prior": [0.5, 0.5, 0.5, 0.5]}, "PRIOR needs 4 probabilities .* but got 4 that add up to 2"),
     ("ib", {**COUNTS, "alpha": "big"}, "IB.ALPHA and IB.EPSILON must be above 0, but are big"),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
 from lt_det.losses import (
     CDT,
     EQL,
@@ -336,6 +337,14 @@ def test_federated_on_given_classes(world, bits):
         y,
         z,
     )
+
+
+def test_label_smoothing_with_the_prior_of_a_file(tmp_path):
+    (tmp_path / "prior.json").write_text("[0.5, 0.25, 0.25]")
+    assert LabelSmoothing(2, prior=str(tmp_path / "prior.json")).prior.tolist() == [0.5, 0.25, 0.25]
+    (tmp_path / "prior.json").write_text('{"a": 1}')
+    with pytest.raises(LtDetError, match=r"PRIOR .*prior\.json is no list of numbers"):
+        LabelSmoothing(2, prior=str(tmp_path / "prior.json"))
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5])
