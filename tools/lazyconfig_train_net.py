@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from lt_det.data.samplers import resume_deferred_sampler
-from lt_det.engine import LongTailCheckpointer, argument_parser, run, setup_lazy
+from lt_det.engine import LongTailCheckpointer, argument_parser, evaluation_timeout, run, setup_lazy
 from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.losses import require_statistics
 from lt_det.reporting import write_report
@@ -31,7 +31,8 @@ def main(args: argparse.Namespace) -> None:
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     # Counted once, not again for the loss and at every evaluation.
     evaluator.stats.cache_dir = cfg.model.roi_heads.box_predictor.loss.cache_dir = cfg.train.output_dir
-    model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **cfg.train.ddp)
+    ddp = dict(cfg.train.ddp) | ({"device_ids": None} if cfg.train.device == "cpu" else {})
+    model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **ddp)
     if args.eval_only:
         checkpointer = LongTailCheckpointer(model, cfg.train.output_dir)
         checkpointer.exact = True
@@ -44,7 +45,8 @@ def main(args: argparse.Namespace) -> None:
 
 
 def judge(cfg: Any, model: nn.Module) -> Any:
-    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+    with evaluation_timeout():
+        results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
     if comm.is_main_process():
         print_csv_format(results)
     return results

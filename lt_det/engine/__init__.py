@@ -1,6 +1,7 @@
 """Training and its commands, on Detectron2's engine."""
 
 from lt_det.engine.launch import argument_parser, run
+from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.setup import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.engine.trainer import LongTailCheckpointer, LongTailTrainer
 
@@ -8,6 +9,7 @@ __all__ = [
     "LongTailCheckpointer",
     "LongTailTrainer",
     "argument_parser",
+    "evaluation_timeout",
     "load_config",
     "load_lazy_config",
     "run",

@@ -15,50 +15,62 @@ from torch import nn
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.losses import ClassificationLoss
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; SLURM and torchrun; SLURM's time limit
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop, and has saved a checkpoint."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum  # what a shell reports for a command ended by a signal
+
 
 class StopOnInterrupt(HookBase):
-    """On Ctrl-C finish the iteration, save a checkpoint, then stop; a second Ctrl-C stops at once.
+    """On Ctrl-C, SIGTERM or SIGUSR1 finish the iteration, save a checkpoint, then stop; a second Ctrl-C stops at once.
 
     Saving in the middle of an iteration could keep weights that are half updated.
     """
 
     def __init__(self, checkpointer: Any) -> None:
         self._checkpointer = checkpointer
-        self._asked = False
+        self._asked = 0
 
     def before_train(self) -> None:
         self._device = (
             "cuda" if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl" else "cpu"
         )
-        self._previous = signal.signal(signal.SIGINT, self._ask)
+        self._previous = {signum: signal.signal(signum, self._ask) for signum in STOP_SIGNALS}
 
     def after_step(self) -> None:
-        if not self._agreed():
+        signum = self._agreed()
+        if not signum:
             return
         iteration = self.trainer.iter
         if comm.is_main_process():
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
         comm.synchronize()  # the process that ends first takes the others with it: not before all is saved
-        raise KeyboardInterrupt(
-            f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume."
-        )
+        raise Stopped(f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume.", signum)
 
-    def _agreed(self) -> bool:
-        """Whether any process was asked: one that stopped alone would leave the others waiting for its gradients."""
+    def _agreed(self) -> int:
+        """The signal that any process got: one that stopped alone would leave the others waiting for its gradients."""
         if comm.get_world_size() == 1:
             return self._asked
-        asked = torch.tensor(float(self._asked), device=self._device)
-        torch.distributed.all_reduce(asked)
-        return bool(asked.item())
+        asked = torch.tensor(self._asked, device=self._device)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        return int(asked.item())
 
     def after_train(self) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self._asked == signum == signal.SIGINT:
             raise KeyboardInterrupt("Interrupted twice; the last checkpoint is the one on disk.")
-        self._asked = True
-        os.write(2, b"\nStopping after this iteration and saving; Ctrl-C again stops at once.\n")  # safe in a handler
+        again = b"; Ctrl-C again stops at once" if signum == signal.SIGINT else b""
+        if not self._asked and comm.is_main_process():
+            os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # safe in a handler
+        self._asked = signum
 
 
 class LogLossState(HookBase):

@@ -103,7 +103,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         LtDetError: as `load_config`; no GPU, data sets that are not there, an OUTPUT_DIR that cannot be written.
     """
     cfg = load_config(args.config_file, args.opts)
-    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, args.num_gpus, cfg.DATALOADER.NUM_WORKERS)
+    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
+    if not args.eval_only:
+        check_batch(cfg.SOLVER.IMS_PER_BATCH)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     check_output_dir(cfg.OUTPUT_DIR)
     cfg.freeze()
@@ -115,7 +117,9 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     """As `setup`, for a LazyConfig file with ``key=value`` overrides."""
     cfg = load_lazy_config(args.config_file, args.opts)
     loader = cfg.dataloader
-    prepare_device(cfg.train.device, cfg.train.amp.enabled, args.num_gpus, loader.train.num_workers)
+    prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
+    if not args.eval_only:
+        check_batch(loader.train.total_batch_size)
     check_datasets([*([] if args.eval_only else _as_list(loader.train.dataset.names)), loader.test.dataset.names])
     check_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
@@ -142,20 +146,33 @@ def training_stats_of(cfg: CfgNode) -> ClassStats:
     return stats
 
 
-def prepare_device(device: str, amp: bool, num_processes: int, num_workers: int) -> None:
-    """Check the device. On the CPU, compute with the cores that data loading leaves: threads that fight for cores are
-    many times slower."""
+def prepare_device(device: str, amp: bool, num_workers: int) -> None:
+    """Check the device. On the CPU, compute with the cores that data loading and the other processes leave: threads
+    that fight for cores are many times slower."""
     check_device(device)
+    over_gloo = torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo"
     if device.startswith("cuda"):
+        if over_gloo:
+            raise LtDetError(f"--num-processes trains on the CPU, but the device is {device}; give --num-gpus instead.")
         return
-    if num_processes > 1:
+    if comm.get_world_size() > 1 and not over_gloo:
         raise LtDetError(
-            f"--num-gpus is {num_processes}, but the device is {device}; on the CPU train with one process."
+            f"{comm.get_world_size()} processes meet as on GPUs, but the device is {device}; on the CPU give "
+            f"--num-processes {comm.get_local_size()} instead of --num-gpus."
         )
     if amp:
         raise LtDetError("Detectron2's mixed precision (AMP) needs a GPU; switch it off to train on the CPU.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - num_workers)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // comm.get_local_size() - num_workers)))
+
+
+def check_batch(images: int) -> None:
+    """Raise unless the processes can share a batch equally."""
+    if images % comm.get_world_size():
+        raise LtDetError(
+            f"A batch of {images} images (SOLVER.IMS_PER_BATCH, LazyConfig: dataloader.train.total_batch_size) cannot "
+            f"be shared equally by {comm.get_world_size()} processes; make it a multiple."
+        )
 
 
 def check_device(device: str) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import pickle
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, defaults
 from detectron2.utils import comm
 from torch import nn
 
 from lt_det.config import buckets_of_config, resampling_start
 from lt_det.data.samplers import DeferredSampler, resume_deferred_sampler
 from lt_det.engine.hooks import LogLossState, StopOnInterrupt
+from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.setup import training_stats_of
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -97,6 +101,18 @@ class LongTailCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
+@contextlib.contextmanager
+def _ddp_of_device(device: str) -> Iterator[None]:
+    """Detectron2's trainer ties each copy of the model to a GPU, which torch refuses for a model on the CPU."""
+    original = defaults.create_ddp_model
+    if device == "cpu":
+        defaults.create_ddp_model = functools.partial(original, device_ids=None)
+    try:
+        yield
+    finally:
+        defaults.create_ddp_model = original
+
+
 class LongTailTrainer(DefaultTrainer):
     """Train a config and judge it by frequency bucket."""
 
@@ -111,7 +127,8 @@ class LongTailTrainer(DefaultTrainer):
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
                 self.build_evaluator(cfg, name)
-        super().__init__(cfg)
+        with _ddp_of_device(cfg.MODEL.DEVICE):
+            super().__init__(cfg)
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
@@ -146,10 +163,15 @@ class LongTailTrainer(DefaultTrainer):
         resume_deferred_sampler(self._trainer.data_loader, self.start_iter * per_process)
 
     @classmethod
+    def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        with evaluation_timeout():
+            return dict(super().test(cfg, model, evaluators))
+
+    @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
         """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and judge it on DATASETS.TEST."""
         model = cls.build_model(cfg)
         checkpointer = LongTailCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.exact = True
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return dict(cls.test(cfg, model))
+        return cls.test(cfg, model)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 from lt_det.engine import LongTailTrainer, argument_parser, run, setup
 
@@ -22,7 +23,8 @@ class EveryLoss(HookBase):
 def main(args):
     cfg = setup(args)
     trainer = LongTailTrainer(cfg)
-    trainer.register_hooks([EveryLoss(Path(cfg.OUTPUT_DIR) / "losses.jsonl")])
+    if comm.is_main_process():
+        trainer.register_hooks([EveryLoss(Path(cfg.OUTPUT_DIR) / "losses.jsonl")])
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 

@@ -45,10 +45,10 @@ SOLVER: {{MAX_ITER: {ITERATIONS}, CHECKPOINT_PERIOD: {PERIOD}, BASE_LR: 0.005, S
     return folder / "config.yaml"
 
 
-def start(config, output, *flags):
+def start(config, output, *flags, overrides=()):
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("logged_training.py"))]
     return subprocess.Popen(
-        [*command, "--config", str(config), *flags, "OUTPUT_DIR", str(output)],
+        [*command, "--config", str(config), *flags, "OUTPUT_DIR", str(output), *overrides],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -100,22 +100,42 @@ def test_sigkill_and_resume_follow_the_undisturbed_run(whole_set_config, undistu
     assert undisturbed[ITERATIONS - 1]["total_loss"] < 0.9 * undisturbed[PERIOD]["total_loss"]
 
 
+def interrupted_at(errors, output):
+    said = re.findall(
+        r"^Interrupted after iteration (\d+); the checkpoint is saved, go on with --resume\.$", errors, re.M
+    )
+    assert len(said) == 1, errors
+    assert "Traceback" not in errors
+    assert (output / "last_checkpoint").read_text() == f"model_{int(said[0]):07d}.pth"
+    (output / "losses.jsonl").unlink()
+    return int(said[0])
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(whole_set_config, tmp_path):
     process = start(whole_set_config, tmp_path)
     wait_for_iteration(process, tmp_path, 2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    said = re.search(
-        r"^Interrupted after iteration (\d+); the checkpoint is saved, go on with --resume\.$", errors, re.M
-    )
-    assert said, errors
-    last = int(said[1])
-    assert "Traceback" not in errors
-    assert (tmp_path / "last_checkpoint").read_text() == f"model_{last:07d}.pth"
-    (tmp_path / "losses.jsonl").unlink()
+    last = interrupted_at(errors, tmp_path)
 
     process = start(whole_set_config, tmp_path, "--resume")
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     assert min(losses(tmp_path)) == last + 1
+
+
+def test_sigterm_in_two_processes_saves_what_resume_goes_on_from(whole_set_config, tmp_path):
+    two = ("--num-processes", "2", "--dist-url", "auto")
+    overrides = ("DATALOADER.NUM_WORKERS", "1", "SOLVER.MAX_ITER", "60")
+    process = start(whole_set_config, tmp_path, *two, overrides=overrides)
+    wait_for_iteration(process, tmp_path, 1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    last = interrupted_at(errors, tmp_path)
+
+    process = start(whole_set_config, tmp_path, *two, "--resume", overrides=("SOLVER.MAX_ITER", str(last + 2)))
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    assert sorted(losses(tmp_path)) == [last + 1]

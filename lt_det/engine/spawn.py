@@ -1,0 +1,125 @@
+"""The processes of one machine, started and watched by this one."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection
+from types import FrameType
+from typing import Any
+
+from torch import distributed
+
+from lt_det.engine.hooks import STOP_SIGNALS
+from lt_det.engine.participant import INTERRUPTED, may_speak, take_part
+from lt_det.engine.world import World
+
+_GRACE = 10.0  # seconds from the end of one process to that of all, for a checkpoint that is half written
+
+_Process = multiprocessing.context.SpawnProcess
+
+
+def spawn(
+    main: Callable[[argparse.Namespace], Any],
+    args: argparse.Namespace,
+    worlds: Sequence[World],
+    store: distributed.Store | None,
+) -> int:
+    """Run `main(args)` in a process for each of `worlds` and return the exit code of the first that fails.
+
+    Args:
+        main: importable by the new processes.
+        args: passed on.
+        worlds: of the processes on this machine.
+        store: where the processes meet, if this process opened it.
+    """
+    context = multiprocessing.get_context("spawn")
+    # With DataLoader workers of their own they cannot be daemons.
+    processes = {world.rank: context.Process(target=_child, args=(main, args, world)) for world in worlds}
+    # Blocked, a signal waits until the new process can answer it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for process in processes.values():
+        process.start()
+    with _passing_signals_on(processes.values()) as asked:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        return _wait(processes, asked, store)
+
+
+def _wait(processes: dict[int, _Process], asked: set[int], store: distributed.Store | None) -> int:
+    """Wait for all; once one has failed, end the rest. Returns the exit code of the first that failed."""
+    code, deadline = 0, math.inf
+    running = dict(processes)
+    while running:
+        left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+        connection.wait([process.sentinel for process in running.values()], left)
+        for rank, process in list(running.items()):
+            process.join(0)
+            if process.exitcode is None:
+                continue
+            del running[rank]
+            if process.exitcode < 0 and -process.exitcode not in asked:
+                _tell_of_kill(rank, -process.exitcode, store)
+            if process.exitcode:
+                code = code or (process.exitcode if process.exitcode > 0 else 128 - process.exitcode)
+                deadline = min(deadline, time.monotonic() + _GRACE)
+        if time.monotonic() > deadline:
+            for process in running.values():
+                process.kill()
+                process.join()
+            break
+    return code
+
+
+def _tell_of_kill(rank: int, signum: int, store: distributed.Store | None) -> None:
+    """Only its parent can tell why such a process ended."""
+    may_speak(store, "parent")
+    name = signal.Signals(signum).name
+    memory = " (out of memory, perhaps)" if name == "SIGKILL" else ""
+    print(
+        f"error: Process {rank} was killed by {name}{memory}; all processes end. Go on with --resume.", file=sys.stderr
+    )
+
+
+@contextmanager
+def _passing_signals_on(processes: Collection[_Process]) -> Iterator[set[int]]:
+    """Pass what this process is asked to do on to the others, and yield the set of signals that came."""
+    asked: set[int] = set()
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        asked.add(signum)
+        for process in processes:
+            if process.is_alive() and process.pid:
+                os.kill(process.pid, signum)
+
+    previous = {signum: signal.signal(signum, pass_on) for signum in STOP_SIGNALS}
+    try:
+        yield asked
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _child(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, world: World) -> None:
+    os.setpgrp()  # Ctrl-C in a terminal then reaches the parent alone, which passes it on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(take_part(main, args, world))
+
+
+def _end_with_parent() -> None:
+    """Nobody would end these processes once it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,93 @@
+"""A tool that the tests start in several processes: its first override says what the processes do."""
+
+import os
+import signal
+import sys
+import time
+
+import torch
+from detectron2.engine import HookBase, TrainerBase
+from detectron2.utils import comm
+
+from lt_det.engine import argument_parser, evaluation_timeout, run
+from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.errors import LtDetError
+
+
+def say(text):
+    os.write(1, f"{text}\n".encode())  # whole, in one piece
+
+
+def tell_place(args):
+    total = torch.tensor(float(comm.get_rank() + 1))
+    torch.distributed.all_reduce(total)
+    say(f"{comm.get_rank()}/{comm.get_world_size()} {comm.get_local_rank()}/{comm.get_local_size()} {total.item():g}")
+
+
+def mistake(args):
+    if comm.get_rank() == 1:
+        raise LtDetError("no images here.")
+    comm.synchronize()
+
+
+def bug(args):
+    tell_place(args)
+    if comm.get_rank() == 1:
+        raise ValueError("a bug of rank 1")
+    comm.synchronize()
+
+
+def killed(args):
+    if comm.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    comm.synchronize()
+
+
+def slow_judge(args):
+    """Longer than the training time-out: gathering objects, at the barrier of Detectron2's EvalHook, in training."""
+    tell_place(args)
+    with evaluation_timeout():
+        if comm.is_main_process():
+            time.sleep(4)
+        comm.gather("found")
+        if comm.is_main_process():
+            time.sleep(4)
+    comm.synchronize()
+    say("judged")
+    comm.synchronize()
+    if comm.is_main_process():
+        time.sleep(4)
+    comm.synchronize()
+
+
+class Saver:
+    def save(self, name, iteration):
+        say(f"saved {name}")
+
+
+class Pause(HookBase):
+    def after_step(self):
+        time.sleep(0.05)
+
+
+class Trainer(TrainerBase):
+    def run_step(self):
+        if self.iter == 3 and comm.get_rank() == 0:
+            say("running")
+
+
+def train(args):
+    trainer = Trainer()
+    trainer.register_hooks([Pause(), StopOnInterrupt(Saver())])
+    try:
+        trainer.train(0, 2000)
+    finally:
+        say(f"process {comm.get_rank()} stopped at {trainer.iter}")
+
+
+def main(args):
+    globals()[args.opts[0]](args)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, argument_parser().parse_args()))

@@ -1,0 +1,237 @@
+"""Real processes over gloo: started by lt_det, by torchrun, and with the variables that srun sets (by a real srun:
+test_slurm.py)."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from torch import distributed
+
+from lt_det.engine.launch import argument_parser, run
+from lt_det.engine.rendezvous import meet
+from lt_det.engine.world import World, first_host, world_of_environment
+from lt_det.errors import LtDetError
+
+TOOL = str(Path(__file__).with_name("launched.py"))
+PYTHON = (sys.executable, "-W", "ignore")
+TWO = ("--num-processes", "2", "--dist-url", "auto")
+SRUN = {
+    "SLURM_JOB_ID": "1234",
+    "SLURM_STEP_ID": "2",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    "SLURM_STEP_NODELIST": "gpu-a[03-05,9],login",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+}
+TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "a"}
+TORCHRUN["MASTER_PORT"] = "29500"
+
+
+def start(*command, **environment):
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, errors_in(stderr)
+
+
+def errors_in(stderr):
+    return [line for line in stderr.splitlines() if line.startswith("error")]
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        return taken.getsockname()[1]
+
+
+class TestWorld:
+    def test_of_srun(self):
+        world = world_of_environment(SRUN)
+        assert world == World(5, 8, 1, 4, "gpu-a03", 15000 + (7 * 1234 + 2) % 16000)
+        told = world_of_environment({**SRUN, "MASTER_ADDR": "head", "MASTER_PORT": "4000"})
+        assert (told.host, told.port) == ("head", 4000)
+
+    def test_of_torchrun_also_inside_srun(self):
+        world = World(5, 8, 1, 4, "a", 29500, served=True, attempt="2")
+        elastic = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "2"}
+        assert world_of_environment({**SRUN, **TORCHRUN, **elastic}) == world
+
+    def test_of_a_shell(self):
+        batch_shell = {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "8"}
+        assert world_of_environment(batch_shell) is None
+        assert world_of_environment({**SRUN, "SLURM_STEP_NUM_TASKS": "1"}) is None  # srun --pty bash
+
+    @pytest.mark.parametrize(
+        ("nodes", "host"),
+        [("a1", "a1"), ("b[2,4]", "b2"), ("r[1-2]n[03-04]-ib,a", "r1n03-ib"), ("x,y[1-2]", "x")],
+    )
+    def test_first_host(self, nodes, host):
+        assert first_host(nodes) == host
+
+    @pytest.mark.parametrize(
+        ("environment", "complaint"),
+        [
+            ({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "4,3"}, "SLURM runs 4,3 tasks on the nodes"),
+            ({**SRUN, "SLURM_LOCALID": "2"}, "Process 5 of 8 is number 2 of 4 on its machine"),  # cyclic
+            ({"RANK": "0", "WORLD_SIZE": "2"}, "but no LOCAL_RANK"),  # Kubernetes: a rank for each machine
+            ({**TORCHRUN, "MASTER_ADDR": ""}, "but no MASTER_ADDR"),
+            ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        ],
+    )
+    def test_refused(self, environment, complaint):
+        with pytest.raises(LtDetError, match=complaint):
+            world_of_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "complaint"),
+    [
+        (["--num-processes", "3"], TORCHRUN, "has started 4 processes on each of 2 machines, but --num-processes is 3"),
+        (["--num-gpus", "8"], SRUN, "has started 4 processes on each of 2 machines, but --num-gpus is 8"),
+        (["--num-gpus", "1000"], {}, "--num-gpus is 1000, but"),
+        (["--num-gpus", "1", "--num-processes", "2"], {}, "not both"),
+        (["--num-processes", "0"], {}, "give a number above 0"),
+        (["--num-processes", "2", "--dist-url", "localhost:1"], {}, "write tcp://HOST:PORT"),
+        (["--num-processes", "2", "--num-machines", "2"], {}, "other machines cannot reach tcp://127.0.0.1"),
+        (["--num-machines", "2", "--machine-rank", "2"], {}, "--machine-rank is 2"),
+        (["--training-timeout", "0"], {}, "--training-timeout is 0 minutes"),
+    ],
+)
+def test_options_that_contradict(words, environment, complaint, monkeypatch, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(pytest.fail, argument_parser().parse_args(words)) == 1
+    (error,) = errors_in(capsys.readouterr().err)
+    assert complaint in error
+
+
+def test_port_in_use(capsys):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        url = f"tcp://127.0.0.1:{port}"
+        assert run(pytest.fail, argument_parser().parse_args(["--num-processes", "2", "--dist-url", url])) == 1
+    (error,) = errors_in(capsys.readouterr().err)
+    assert f"Port {port} of " in error
+    assert "choose another: --dist-url" in error
+
+
+def test_judging_may_take_longer_than_a_training_step():
+    code, stdout, errors = finish(start(*PYTHON, TOOL, *TWO, "--training-timeout", "0.03", "slow_judge"))
+    assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3", "judged", "judged"]
+    # and then process 0 is as slow in training
+    assert code == 1
+    assert len(errors) == 1
+    assert "error in process 1: Another process has ended or no longer answers (Timed out waiting" in errors[0]
+
+
+def test_torchrun():
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    code, stdout, errors = finish(start(*PYTHON, *torchrun, TOOL, "tell_place"))
+    assert (code, errors) == (0, [])
+    assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3"]
+
+
+def srun_like(rank, port, *words, size=2):
+    """The variables of srun, not srun."""
+    place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_STEP_NUM_TASKS": str(size)}
+    place |= {"SLURM_STEP_TASKS_PER_NODE": str(size), "SLURM_STEP_NODELIST": "localhost", "MASTER_PORT": str(port)}
+    return start(*PYTHON, TOOL, *words, **{**SRUN, **place})
+
+
+def test_variables_of_srun_and_a_bug():
+    """Both meet; then the traceback of the process that fails is shown, and of no other."""
+    port = free_port()
+    processes = [srun_like(rank, port, "bug") for rank in range(2)]
+    ends = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1]
+    assert [stdout for stdout, _ in ends] == ["0/2 0/2 3\n", "1/2 1/2 3\n"]
+    assert "Traceback" not in ends[0][1]
+    assert errors_in(ends[0][1]) == []
+    assert "ValueError: a bug of rank 1" in ends[1][1]
+
+
+def test_rank_that_never_comes():
+    """Without process 1, process 0 says so; without process 0, process 3 finds nobody. Neither waits longer."""
+    without_1 = srun_like(0, free_port(), "--start-timeout", "0.05", "tell_place")
+    port = free_port()
+    without_0 = srun_like(3, port, "--start-timeout", "0.05", "tell_place", size=4)
+    code, stdout, (error,) = finish(without_1)
+    assert (code, stdout) == (1, "")
+    assert "error: Of 2 processes 1 did not come to localhost:" in error
+    code, stdout, (error,) = finish(without_0)
+    assert (code, stdout) == (1, "")
+    assert f"Nobody answered process 3 at localhost:{port} within 3 seconds" in error
+
+
+def test_rendezvous_refuses_strangers():
+    """Two processes of the same rank, and one that was started for another number of processes."""
+    store, second = distributed.HashStore(), timedelta(seconds=5)
+    place = World(1, 2, 1, 2, "localhost", 1)
+    store.set("size 0", "4")
+    with pytest.raises(LtDetError, match="Process 0 was started as one of 4, process 1 as one of 2"):
+        meet(place, store, second)
+    with pytest.raises(LtDetError, match="Two processes call themselves number 1"):
+        meet(place, store, second)
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("mistake", 1, "error in process 1: no images here."),
+        ("killed", 137, "error: Process 1 was killed by SIGKILL (out of memory, perhaps); all processes end."),
+    ],
+)
+def test_one_process_says_why_all_end(what, code, said):
+    process = start(*PYTHON, TOOL, *TWO, what)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == code
+    (error,) = errors_in(stderr)
+    assert error.startswith(said)
+    assert "Traceback" not in stderr
+    wait_for_the_end_of(process.pid)
+
+
+def wait_for_the_end_of(session):
+    deadline = time.monotonic() + 20
+    while subprocess.run(["ps", "-o", "pid=", "--sid", str(session)], capture_output=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_processes_stop_together():
+    """The parent is asked; both stop after the same iteration, and process 0 saves."""
+    process = start(*PYTHON, TOOL, *TWO, "train")
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGUSR1)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGUSR1, stderr
+    stopped = sorted(re.findall(r"process (\d) stopped at (\d+)", stdout))
+    (_, iteration), _ = stopped
+    assert stopped == [("0", iteration), ("1", iteration)]
+    assert stdout.count(f"saved model_{int(iteration):07d}") == 1
+    assert stderr.count(f"Interrupted after iteration {iteration}; the checkpoint is saved") == 1
+
+
+def test_processes_end_with_the_one_that_started_them():
+    process = start(*PYTHON, TOOL, *TWO, "train")
+    assert process.stdout.readline() == "running\n"
+    process.kill()
+    process.wait()
+    wait_for_the_end_of(process.pid)

@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+"""Submit a training to SLURM with submitit (pip install 'lt-det[submitit]'), one task per GPU.
+
+tools/launch/submit.py --nodes 2 --gpus 8 --hours 24 --partition NAME -- --config configs/lvis_eql.yaml OUTPUT_DIR out
+
+Before the time limit and on pre-emption the job saves a checkpoint, is queued again and goes on from there.
+"""
+
+import argparse
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+
+TOOLS = Path(__file__).resolve().parents[1]
+
+
+class Training:
+    """What each task runs."""
+
+    def __init__(self, tool: str, words: list[str]) -> None:
+        self.tool, self.words = tool, words
+
+    def __call__(self) -> None:
+        # submitit's own handler would queue the job again in the middle of an iteration: save first.
+        queue_again = signal.signal(signal.SIGUSR2, _stop)
+        sys.argv = [self.tool, "--resume", *self.words]
+        try:
+            runpy.run_path(str(TOOLS / self.tool), run_name="__main__")
+        except SystemExit as end:
+            if end.code == 128 + signal.SIGUSR1 and callable(queue_again):
+                queue_again(signal.SIGUSR2, None)
+            if end.code:
+                raise
+
+    def checkpoint(self) -> Any:
+        """Called by submitit: what to queue again."""
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--gpus", type=int, required=True, help="per node; 0 for --processes on the CPU")
+    parser.add_argument("--processes", type=int, help="per node (as many as GPUs)")
+    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--partition", help="of your cluster")
+    parser.add_argument("--tool", default="train_net.py", help="or lazyconfig_train_net.py")
+    parser.add_argument("--logs", default="output/submitit", help="folder that all nodes share")
+    parser.add_argument("words", nargs="+", help="arguments of the tool, after --")
+    args = parser.parse_args()
+
+    executor = submitit.SlurmExecutor(folder=args.logs)
+    executor.update_parameters(
+        job_name="lt_det",
+        nodes=args.nodes,
+        ntasks_per_node=args.processes or args.gpus,
+        time=round(args.hours * 60),
+        signal_delay_s=300,
+        **({"gpus_per_node": args.gpus} if args.gpus else {}),
+        **({"partition": args.partition} if args.partition else {}),
+    )
+    job = executor.submit(Training(args.tool, args.words))
+    print(f"Job {job.job_id}; logs in {args.logs}")
+
+
+if __name__ == "__main__":
+    main()
