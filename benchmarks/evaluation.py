@@ -9,12 +9,19 @@ python benchmarks/evaluation.py --images 500 --reference-images 500
 """
 
 import argparse
+import contextlib
+import dataclasses
+import importlib.util
 import json
 import multiprocessing
+import os
 import resource
+import tempfile
 import time
+from unittest import mock
 
 import numpy as np
+from pycocotools import mask as mask_utils
 from rich.console import Console
 from rich.table import Table
 
@@ -100,6 +107,65 @@ def ours(counts, num_images, protocol):
     return seconds, peak_megabytes(), float(np.mean(precision[..., 0][precision[..., 0] > -1]))
 
 
+def masks(counts, num_images):
+    """Seconds for masks, and those of them inside pycocotools. Each mask is the ellipse in its box."""
+    data, detections = generate(counts, num_images)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+
+    def outline(box):
+        x, y, w, h = box
+        return np.stack([x + w * (1 + np.cos(angles)) / 2, y + h * (1 + np.sin(angles)) / 2], axis=1).ravel().tolist()
+
+    for annotation in data["annotations"]:
+        annotation["segmentation"] = [outline(annotation["bbox"])]
+    truth = GroundTruth.from_json(data)
+    found = [mask_utils.frPyObjects([outline(box)], 480, 640)[0] for box in detections.boxes]
+    detections = dataclasses.replace(detections, masks=found)
+    inside = 0.0
+
+    def timed(function):
+        def call(*arguments):
+            nonlocal inside
+            start = time.process_time()
+            result = function(*arguments)
+            inside += time.process_time() - start
+            return result
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for name in ("iou", "area", "frPyObjects", "merge"):
+            stack.enter_context(mock.patch.object(mask_utils, name, timed(getattr(mask_utils, name))))
+        start = time.process_time()
+        precision_table(truth, match(truth, detections, "segm", LVIS), LVIS)
+        return time.process_time() - start, inside
+
+
+def with_hotcoco(counts, num_images):
+    """Seconds of hotcoco to match and to average, on one thread; its results are made before."""
+    import hotcoco
+
+    data, detections = generate(counts, num_images)
+    results = [
+        {"image_id": int(i) + 1, "category_id": int(k) + 1, "score": float(s), "bbox": box.tolist()}
+        for i, k, s, box in zip(detections.images, detections.classes, detections.scores, detections.boxes, strict=True)
+    ]
+    for annotation in data["annotations"]:
+        annotation["iscrowd"] = 0
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(data, file)
+        file.flush()
+        truth = hotcoco.LVIS(file.name)
+    evaluation = hotcoco.LVISEval(truth, hotcoco.LVISResults(truth, results), "bbox")
+    del data, detections, results
+    start = time.process_time()
+    evaluation.evaluate()
+    evaluation.accumulate()
+    seconds = time.process_time() - start
+    table = np.asarray(evaluation.eval["precision"])[..., 0]
+    return seconds, peak_megabytes(), float(np.mean(table[table > -1]))
+
+
 def sorting(counts, num_images):
     """Seconds to sort all scores within their classes, which AP-Fixed cannot do without."""
     _, detections = generate(counts, num_images)
@@ -110,7 +176,6 @@ def sorting(counts, num_images):
 
 def reference(counts, num_images):
     """`lvis`, from loaded dictionaries to its summary."""
-    import contextlib
     import copy
     import io
 
@@ -141,6 +206,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, nargs="+", default=[500, 2000, 19809])
     parser.add_argument("--reference-images", type=int, default=500)
+    parser.add_argument("--hotcoco-images", type=int, default=2000)
+    parser.add_argument("--mask-images", type=int, default=200)
     parser.add_argument("--json", help="also write the figures here")
     args = parser.parse_args()
 
@@ -156,6 +223,9 @@ def main():
             spent, peak, ap = measured(ours, counts, num_images, protocol)
             rows.append((name, num_images, spent, peak, ap))
         rows.append(("sorting the scores", num_images, measured(sorting, counts, num_images), 0.0, float("nan")))
+    if importlib.util.find_spec("hotcoco"):
+        os.environ["RAYON_NUM_THREADS"] = "1"
+        rows.append(("hotcoco", args.hotcoco_images, *measured(with_hotcoco, counts, args.hotcoco_images)))
     for name, num_images, spent, peak, ap in rows:
         table.add_row(
             name,
@@ -167,6 +237,11 @@ def main():
             "" if np.isnan(ap) else repr(ap),
         )
     Console(width=130).print(table)
+    spent, inside = measured(masks, counts, args.mask_images)
+    print(
+        f"Masks of {args.mask_images} images: {spent:.1f} s, of which {inside:.1f} s ({inside / spent:.0%}) inside "
+        "pycocotools."
+    )
     print(f"lvis for 19809 images, by its time per image: {per_image * 19809:.0f} s.")
     if args.json:
         with open(args.json, "w") as file:
