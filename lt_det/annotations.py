@@ -34,6 +34,33 @@ _REQUIRED = {
 }
 
 
+def read_json(file: str | os.PathLike[str], kind: str) -> Any:
+    """The content of a json file that a user named.
+
+    Args:
+        file: its path.
+        kind: what it should be, for error messages: "annotation file".
+
+    Raises:
+        LtDetError: a file that is missing, cannot be read, is empty or no json.
+    """
+    try:
+        text = Path(file).read_bytes()
+    except FileNotFoundError:
+        raise LtDetError(f"The {kind} {file} does not exist; check the path.") from None
+    except OSError as error:
+        raise LtDetError(f"The {kind} {file} cannot be read: {error.strerror}.") from None
+    if not text.strip():
+        raise LtDetError(f"The {kind} {file} is empty; download or write it again.")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise LtDetError(
+            f"The {kind} {file} ({len(text)} bytes) is not valid json ({error}); it may be truncated: download or "
+            "write it again."
+        ) from None
+
+
 def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     """Read an annotation file and check its structure: the three lists, and the keys of each record.
 
@@ -44,21 +71,7 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         LtDetError: missing, empty or truncated file, a missing list or key, no image or no category.
     """
     path = Path(json_file)
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise LtDetError(f"The annotation file {path} does not exist; check the path.") from None
-    except OSError as error:
-        raise LtDetError(f"The annotation file {path} cannot be read: {error.strerror}.") from None
-    if not text.strip():
-        raise LtDetError(f"The annotation file {path} is empty; download or write it again.")
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise LtDetError(
-            f"The annotation file {path} ({len(text)} bytes) is not valid json ({error}); "
-            "it may be truncated: download or write it again."
-        ) from None
+    data = read_json(path, "annotation file")
     if not isinstance(data, dict):
         raise LtDetError(f"{path} holds a {type(data).__name__}, not an object with images, annotations, categories.")
     for section, keys in _REQUIRED.items():

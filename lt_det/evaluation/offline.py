@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lt_det.annotations import read_json
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import default_buckets
@@ -32,16 +32,7 @@ def load_results(file: str | os.PathLike[str]) -> list[dict[str, Any]]:
         LtDetError: missing, empty or truncated file, no list of detections, a detection without an id or a score.
     """
     path = Path(file)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise LtDetError(f"The results file {path} cannot be read: {error.strerror}.") from None
-    if not text.strip():
-        raise LtDetError(f"The results file {path} is empty; a model that found nothing writes [].")
-    try:
-        results = json.loads(text)
-    except ValueError as error:
-        raise LtDetError(f"The results file {path} is not valid json ({error}); it may be truncated.") from None
+    results = read_json(path, "results file")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise LtDetError(f"{path} is no list of detections; write COCO results: image_id, category_id, score, bbox.")
     for result in results:

@@ -86,7 +86,7 @@ def test_detection_that_cannot_be_judged(mini, tmp_path, results, change, said, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty; a model that found nothing writes"),
+        ("", "The results file .* is empty; download or write it again"),
         ('[{"image_id": 1, "cat', "is not valid json .* it may be truncated"),
         ('{"annotations": []}', "is no list of detections; write COCO results"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]', "1 of 1 detections have no 'score'"),
@@ -100,7 +100,7 @@ def test_results_file_that_cannot_be_read(mini, tmp_path, text, said, capsys):
 
 def test_missing_results_file(mini, tmp_path, capsys):
     assert main(["evaluate", "--gt", str(mini.val_json), "--results", str(tmp_path / "none.json")]) == 1
-    assert "none.json cannot be read: No such file" in capsys.readouterr().err
+    assert "none.json does not exist; check the path." in capsys.readouterr().err
 
 
 def test_unknown_task(mini, tmp_path, results, capsys):
