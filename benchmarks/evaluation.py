@@ -162,7 +162,7 @@ def with_hotcoco(counts, num_images):
     evaluation.evaluate()
     evaluation.accumulate()
     seconds = time.process_time() - start
-    table = np.asarray(evaluation.eval["precision"])[..., 0]
+    table = np.asarray(evaluation.eval["precision"])[..., 0, -1]
     return seconds, peak_megabytes(), float(np.mean(table[table > -1]))
 
 
