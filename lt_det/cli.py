@@ -217,17 +217,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         console.print(bucket_table(evaluation, task).to_rich())
     if args.out:
         folder = args.out / "inference" / evaluation["dataset"]
-        try:
-            write_record(evaluation, folder)
-        except OSError as error:
-            raise LtDetError(f"{folder} cannot be written: {error.strerror}.") from error
+        write_record(evaluation, folder)
         console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
     return _cross_check(data, results, protocol, buckets, evaluation) if args.cross_check else 0
 
 
 def _progress_bar(step: str) -> Track:
-    """A bar with the time that is left, gone when the step is done."""
-    return lambda items: track(list(items), description=step, console=console, transient=True)
+    """A bar with the time that is left, gone when the step is done; on a terminal only."""
+    hidden = not console.is_terminal
+    return lambda items: track(list(items), description=step, console=console, transient=True, disable=hidden)
 
 
 def _cross_check(

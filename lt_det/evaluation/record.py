@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.errors import LtDetError
 from lt_det.evaluation.bootstrap import SEED, fingerprint
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult
@@ -72,15 +73,20 @@ def write_record(content: Mapping[str, Any], folder: Path) -> None:
     """Write ``evaluation.json``; it appears whole or not at all.
 
     Raises:
-        OSError: the folder cannot be written.
+        LtDetError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{RESULT_NAME}.{os.getpid()}"
     try:
-        unfinished.write_text(json.dumps(content, allow_nan=False) + "\n")
-        unfinished.replace(folder / RESULT_NAME)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(json.dumps(content, allow_nan=False) + "\n")
+            unfinished.replace(folder / RESULT_NAME)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise LtDetError(
+            f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with room."
+        ) from None
 
 
 def _of_task(result: TaskResult, images: str) -> dict[str, Any]:

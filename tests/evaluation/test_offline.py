@@ -98,6 +98,32 @@ def test_results_file_that_cannot_be_read(mini, tmp_path, text, said, capsys):
     assert re.search(said, capsys.readouterr().err)
 
 
+def test_out_that_is_a_file(mini, tmp_path, results, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert evaluate(mini, tmp_path, results, "--out", tmp_path / "out") == 1
+    assert re.search(r"error: The evaluation cannot be written to .*out.* \(Not a directory\)", capsys.readouterr().err)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_intervals_and_pool(mini, tmp_path, results, capsys):
+    out = tmp_path / "out"
+    assert evaluate(mini, tmp_path, results, "--resamples", 150, "--out", out) == 0
+    box = json.loads((out / "inference" / "mini_lvis_val" / "evaluation.json").read_text())["tasks"]["bbox"]
+    for name in ("AP", "AP50", "AP75", "APr", "APc", "APf"):
+        low, high = box["intervals"][name]
+        assert low < box["metrics"][name] < high
+        assert len(box["resamples"]["values"][name]) == 150
+    assert box["errors"]["class_ap50"] is not None
+    assert box["calibration"]["groups"]["all"]["ece"] > 0.05  # the scores are drawn at random
+    assert "95 % from" in capsys.readouterr().out
+    assert evaluate(mini, tmp_path, results, "--protocol", "pool", "--resamples", 150) == 0
+    assert "(pool protocol)" in capsys.readouterr().out
+    assert evaluate(mini, tmp_path, results, "--protocol", "pool", "--cross-check") == 1
+    assert "No official package computes AP-Pool" in capsys.readouterr().err
+    assert evaluate(mini, tmp_path, results, "--resamples", -1) == 1
+    assert "--resamples is -1; write a number of draws" in capsys.readouterr().err
+
+
 def test_missing_results_file(mini, tmp_path, capsys):
     assert main(["evaluate", "--gt", str(mini.val_json), "--results", str(tmp_path / "none.json")]) == 1
     assert "none.json does not exist; check the path." in capsys.readouterr().err
