@@ -54,7 +54,7 @@ def read_json(file: str | os.PathLike[str], kind: str) -> Any:
         raise LtDetError(f"The {kind} {file} is empty; download or write it again.")
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LtDetError(
             f"The {kind} {file} ({len(text)} bytes) is not valid json ({error}); it may be truncated: download or "
             "write it again."
@@ -100,14 +100,21 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
             raise LtDetError(f"{path}: the ids of '{section}' are of type {names}; make all of them whole numbers.")
     for image in data["images"]:
         for key in ("height", "width"):
-            if not isinstance(image[key], int | float) or image[key] <= 0:
+            if not isinstance(image[key], int | float) or not 0 < image[key] < math.inf:
                 raise LtDetError(f"{path}: image {image['id']} has '{key}' {image[key]!r}; write the number of pixels.")
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
-            if not isinstance(image.get(key) or [], list):
+            ids = image.get(key) or []
+            if not isinstance(ids, list) or not all(isinstance(id_, int | str) for id_ in ids):
                 raise LtDetError(
                     f"{path}: image {image['id']} has '{key}' {image[key]!r}; write a list of category ids."
                 )
+    for category in data["categories"]:
+        if not isinstance(category["name"], str | int):
+            raise LtDetError(f"{path}: category {category['id']} has the name {category['name']!r}; write a text.")
     for annotation in data["annotations"]:
+        area = annotation.get("area")
+        if area is not None and not isinstance(area, int | float):
+            raise LtDetError(f"{path}: annotation {annotation['id']} has 'area' {area!r}; write a number of pixels.")
         for key in ("image_id", "category_id"):
             if not isinstance(annotation[key], int | str):
                 raise LtDetError(
@@ -119,14 +126,21 @@ def usable_outline(annotation: dict[str, Any]) -> list[list[float]] | dict[str, 
     """The polygons of at least three points, or the run lengths, of an annotation; None if it has neither."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
-        return segmentation if {"counts", "size"} <= set(segmentation) else None
+        size = segmentation.get("size")
+        sized = isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)
+        return segmentation if sized and isinstance(segmentation.get("counts"), str | bytes | list) else None
     if not isinstance(segmentation, list):
         return None
     return [polygon for polygon in segmentation if _is_polygon(polygon)] or None
 
 
 def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    try:
+        return math.isfinite(sum(polygon))  # the quickest way to look at each of its numbers
+    except (TypeError, OverflowError):
+        return False
 
 
 def box_outline(box: list[float]) -> list[float]:
@@ -235,7 +249,11 @@ def check_annotations(
     if fatal:
         raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
     if harmless:
-        logger.warning("%s: %s. These are left out or repaired.", json_file, _first_few(harmless))
+        logger.warning(
+            "%s: %s. Training leaves these out or repairs them; an evaluation takes them as the official tools do.",
+            json_file,
+            _first_few(harmless),
+        )
 
 
 def _first_few(messages: list[str]) -> str:

@@ -179,17 +179,21 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from lt_det.evaluation.bootstrap import check_draws
     from lt_det.evaluation.offline import buckets_for, evaluate_files, load_results
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
     from lt_det.evaluation.record import write_record
     from lt_det.reporting import write_report
     from lt_det.reporting.summary import bucket_table
 
-    if args.resamples < 0:
-        raise LtDetError(f"--resamples is {args.resamples}; write a number of draws, or 0 for no intervals.")
+    check_draws(args.resamples, "--resamples")
     tasks = args.iou.split(",")
-    if not tasks or not set(tasks) <= {"bbox", "segm"}:
+    if not set(tasks) <= {"bbox", "segm"} or len(set(tasks)) < len(tasks):
         raise LtDetError(f"--iou is {args.iou}; write bbox, segm or bbox,segm.")
+    if args.images and not args.images.is_dir():
+        raise LtDetError(f"The image folder {args.images} does not exist; correct --images, or leave it out.")
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise LtDetError(f"--out {args.out} is a file; name a folder.")
     stats = ClassStats.from_json(args.train_stats) if args.train_stats else None
     with console.status("Reading"):
         data = load_annotations(args.gt)
@@ -197,6 +201,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         results = load_results(args.results)
     federated = any("neg_category_ids" in image for image in data["images"])
     protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO
+    if args.resamples and protocol.pooled:
+        raise LtDetError("There are no intervals for AP-Pool; leave out --resamples.")
     if args.cross_check and protocol.pooled:
         raise LtDetError("No official package computes AP-Pool; leave out --cross-check, or check --protocol fixed.")
     buckets = buckets_for(args.gt, data, stats)
@@ -249,7 +255,9 @@ def _cross_check(
             mine = math.nan if value is None else value
             difference = 0.0 if math.isnan(mine) and math.isnan(theirs) else mine - theirs
             differing += difference != 0
-            rows.append([name, repr(mine), repr(theirs), repr(difference)])
+            rows.append(
+                [name, *("n/a" if math.isnan(number) else repr(number) for number in (mine, theirs, difference))]
+            )
         console.print(TextTable(f"{task}: check", ["", "lt_det", package, "difference"], rows).to_rich())
     return int(differing > 0)
 

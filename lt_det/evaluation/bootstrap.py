@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets, metric_name
+from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
@@ -28,6 +29,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SEED = 0
+FEWEST_DRAWS, MOST_DRAWS = 100, 100_000
+_FEWEST_IMAGES = 5  # with an object of the bucket: with fewer, most draws hold the same ones
 
 # Whether a recall of exactly r/100, as a float, misses the threshold that stands for it.
 _MISSED = np.arange(101) / 100 < RECALL_THRESHOLDS
@@ -36,9 +39,20 @@ _MISSED = np.arange(101) / 100 < RECALL_THRESHOLDS
 def fingerprint(truth: GroundTruth, protocol: Protocol) -> str:
     """Of what is drawn from: two evaluations can be paired where it is the same."""
     digest = hashlib.sha1(protocol.name.encode(), usedforsecurity=False)
-    for array in (truth.image_ids, truth.start, truth.classes, truth.boxes, truth.ignore, truth.crowd):
+    objects = (truth.start, truth.classes, truth.boxes, truth.areas, truth.ignore, truth.crowd)
+    lists = [array for of in (truth.negative, truth.not_exhaustive) for array in (of.start, of.values)]
+    for array in (truth.image_ids, truth.category_ids, *objects, *lists):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def check_draws(draws: int, key: str) -> None:
+    """Raise LtDetError unless so many draws make an interval; 0 is for none. `key` is what the user wrote them for."""
+    if draws and not FEWEST_DRAWS <= draws <= MOST_DRAWS:
+        raise LtDetError(
+            f"{key} is {draws}; write a number of draws from {FEWEST_DRAWS} to {MOST_DRAWS}, such as 1000, or 0 for no "
+            "intervals."
+        )
 
 
 def bootstrap(
@@ -60,12 +74,17 @@ def bootstrap(
         track: wraps the loop, to show its progress.
 
     Returns:
-        (B,) per metric; nan where a draw has no object of the bucket.
+        (B,) per metric; nan where a draw has no object of the bucket, and in all draws if fewer than five images do.
     """
     curves = Curves.of(truth, matches, protocol)
     num_images = len(truth.image_ids)
     generator = np.random.default_rng(SEED)
     members = {metric_name(name): buckets.members(bucket) for bucket, name in enumerate(buckets.names)}
+    varying = {
+        name: classes
+        for name, classes in members.items()
+        if len(np.unique(curves.object_image[np.isin(curves.object_class, classes)])) >= _FEWEST_IMAGES
+    }
     values = {name: np.full(draws, np.nan) for name in ("AP", "AP50", "AP75", *members)}
     for draw in track(range(draws)):
         times = np.bincount(generator.integers(num_images, size=num_images), minlength=num_images)
@@ -73,7 +92,7 @@ def bootstrap(
         mean = ap.mean(axis=0)
         values["AP"][draw] = _mean(mean[known])
         values["AP50"][draw], values["AP75"][draw] = _mean(ap[0, known]), _mean(ap[5, known])
-        for name, classes in members.items():
+        for name, classes in varying.items():
             values[name][draw] = _mean(mean[classes][known[classes]])
     return values
 

@@ -21,7 +21,7 @@ def default_buckets(categories: list[dict[str, Any]], stats: ClassStats | None) 
         categories: of the json that is judged on, by rising id.
         stats: of the training set; None if they are not known: without both, the buckets are empty.
     """
-    assignment = [_LVIS_BUCKETS.get(category.get("frequency", ""), -1) for category in categories]
+    assignment = [_LVIS_BUCKETS.get(str(category.get("frequency")), -1) for category in categories]
     if stats is not None and -1 in assignment:
         return FrequencyBuckets.from_edges(stats)
     return FrequencyBuckets(("rare", "common", "frequent"), np.asarray(assignment, dtype=np.int64), edges=LVIS_EDGES)

@@ -99,7 +99,7 @@ def _boxes(results: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     try:
         boxes = np.asarray([result["bbox"] for result in results], dtype=np.float64).reshape(-1, 4)
         fits = len(boxes) == len(results) and bool(np.isfinite(boxes).all())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits:
         raise LtDetError("A detection has a 'bbox' that is not four finite numbers; write x, y, width and height.")
@@ -111,7 +111,7 @@ def _mask(result: dict[str, Any], size: NDArray[np.int64]) -> Any:
     outline = result["segmentation"]
     try:
         mask = run_lengths(outline, int(size[0]), int(size[1]))
-        if not {"size", "counts"} <= set(mask):
+        if not isinstance(mask["counts"], str | bytes) or [int(side) < 1 for side in mask["size"]] != [False, False]:
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(

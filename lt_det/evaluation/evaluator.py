@@ -23,6 +23,7 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.config import chosen_buckets
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
+from lt_det.evaluation.bootstrap import check_draws
 from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import Errors, find_errors
@@ -73,7 +74,7 @@ class LongTailEvaluator(DatasetEvaluator):
             draws: of the bootstrap over images, for 95 % intervals in the report; 0: none.
 
         Raises:
-            LtDetError: no annotation file, or other classes than in `stats`.
+            LtDetError: no annotation file, other classes than in `stats`, or too few or many draws.
         """
         json_file = annotation_file(dataset_name)
         if json_file is None:
@@ -84,11 +85,12 @@ class LongTailEvaluator(DatasetEvaluator):
         self._image_index = {image_id: i for i, image_id in enumerate(self._truth.image_ids.tolist())}
         self._outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
-        self._names = [category["name"] for category in categories]
+        self._names = [str(category["name"]) for category in categories]
         if stats is not None:
             stats.check_names(self._names, str(json_file))
         if buckets is None:
             buckets = default_buckets(categories, stats)
+        check_draws(draws, "TEST.RESAMPLES")
         self._stats, self.buckets, self._draws = stats, buckets, draws
         self._json_file = str(json_file)
         metadata = MetadataCatalog.get(dataset_name)

@@ -1,4 +1,4 @@
-"""Match detections with ground truth, once for every IoU threshold, area range and protocol.
+"""Match detections with ground truth, in one pass for every IoU threshold, area range and limit.
 
 A detection takes the free object of its class that it overlaps most, in the order of scores. So a match never changes
 when detections of lower score are dropped, and one pass over all of them serves each limit on their number.

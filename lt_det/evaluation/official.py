@@ -21,6 +21,7 @@ from lt_det.annotations import box_outline, usable_outline
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import BucketAP, summarize
+from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Protocol, Task
 
 
@@ -44,6 +45,10 @@ def official_table(
     # The engines write into the detections; with a bbox left in, mask areas would be box areas.
     drop = {"bbox"} if task == "segm" else {"segmentation"}
     detections = [{key: value for key, value in d.items() if key not in drop} for d in detections]
+    if task == "segm":
+        sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+        for detection in detections:
+            detection["segmentation"] = run_lengths(detection["segmentation"], *sizes[detection["image_id"]])
     if protocol == "lvis":
         return _lvis(ground_truth, detections, task, per_image)
     return _coco(ground_truth, detections, task)

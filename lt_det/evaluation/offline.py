@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,12 @@ def load_results(file: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise LtDetError(f"{path} is no list of detections; write COCO results: image_id, category_id, score, bbox.")
     for result in results:
         score = result.get("score")
-        if "score" in result and not (isinstance(score, int | float) and abs(score) < math.inf):
-            raise LtDetError(f"{path} has a detection in image {result.get('image_id')} with the score {score}.")
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if "score" in result and not (number and abs(score) <= sys.float_info.max):
+            raise LtDetError(
+                f"{path} has a detection in image {result.get('image_id')} with the score {str(score)[:20]!r}; write a "
+                "finite number."
+            )
     return results
 
 
@@ -98,7 +102,7 @@ def evaluate_files(
         Path(ground_truth).stem,
         protocol,
         truth,
-        [category["name"] for category in _by_id(data["categories"])],
+        [str(category["name"]) for category in _by_id(data["categories"])],
         buckets,
         stats,
         outcome,
@@ -118,10 +122,18 @@ def buckets_for(
     """
     categories = _by_id(data["categories"])
     if stats is not None:
-        stats.check_names([category["name"] for category in categories], str(ground_truth))
+        stats.check_names([str(category["name"]) for category in categories], str(ground_truth))
     buckets = default_buckets(categories, stats)
-    if not any(buckets.sizes()):
+    missing = int((buckets.assignment < 0).sum())
+    if missing == len(categories):
         logger.warning("%s names no buckets; give --train-stats, or every bucket is n/a.", ground_truth)
+    elif missing:
+        logger.warning(
+            "%d of %d classes of %s name no bucket and are in none; give --train-stats.",
+            missing,
+            len(categories),
+            ground_truth,
+        )
     return buckets
 
 
@@ -132,7 +144,7 @@ def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _warn(detections: Detections, truth: GroundTruth, task: Task) -> None:
     """Count what is odd; each of these is judged as the official tools judge it."""
     if not len(detections):
-        logger.warning("There is no detection: every AP is 0.")
+        logger.warning("There is no detection: the AP of every class that occurs is 0.")
         return
     if task == "bbox":
         flat = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.evaluation.bootstrap import SEED, fingerprint
@@ -47,10 +50,12 @@ def evaluation_record(
     """
     images = fingerprint(truth, protocol)
     objects = objects_that_count(truth, protocol)[:, 0]
+    ids = truth.category_ids.tolist()
     return {
         "dataset": dataset,
         "protocol": protocol.name,
         "num_images": len(truth.image_ids),
+        "fingerprint": images,
         "ground_truth": ground_truth,
         "image_root": image_root,
         "results": detections,
@@ -58,7 +63,7 @@ def evaluation_record(
         "classes": [
             {
                 "name": name,
-                "id": int(truth.category_ids[k]),
+                "id": ids[k],
                 "bucket": buckets.names[b] if (b := int(buckets.assignment[k])) >= 0 else None,
                 "images": None if stats is None else int(stats.image_counts[k]),
                 "objects": int(objects[k]),
@@ -98,7 +103,7 @@ def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
         "class_ar": _numbers(summary.class_ar),
         "intervals": None
         if draws is None
-        else {name: interval(values, summary.metrics[name]) for name, values in draws.items()},
+        else {name: _interval(values, summary.metrics[name]) for name, values in draws.items()},
         "resamples": None
         if draws is None
         else {"seed": SEED, "images": images, "values": {name: _numbers(values) for name, values in draws.items()}},
@@ -106,6 +111,12 @@ def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
         "errors": result.errors,
         "calibration": result.calibration,
     }
+
+
+def _interval(values: NDArray[np.float64], estimate: float) -> tuple[float, float] | None:
+    """AP knows no values beyond 0 and 100, to which an interval may be moved."""
+    ends = interval(values, estimate)
+    return None if ends is None else (max(ends[0], 0.0), min(ends[1], 100.0))
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:

@@ -127,6 +127,11 @@ def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: di
                 f"On {name}, {first_root} was judged by the {a['protocol']} protocol and {root} by {b['protocol']}; "
                 "evaluate both by the same."
             )
+        if any(a[key] and b[key] and a[key] != b[key] for key in ("fingerprint", "num_images")):
+            raise LtDetError(
+                f"On {name}, {first_root} and {root} were judged on different images or ground truth; evaluate both on "
+                "the same."
+            )
         if set(a["tasks"]) != set(b["tasks"]):
             raise LtDetError(
                 f"On {name}, {first_root} was judged on {', '.join(a['tasks'])} and {root} on {', '.join(b['tasks'])}; "

@@ -55,7 +55,10 @@ def unpaired_because(first: dict[str, Any], other: dict[str, Any]) -> str | None
     """
     a, b = first["resamples"], other["resamples"]
     if not a or not b:
-        return "No intervals of the differences: an evaluation was written without resamples; evaluate both again."
+        return (
+            "No intervals of the differences: an evaluation was written without resamples; evaluate both with "
+            "--resamples 1000, in a training TEST.RESAMPLES (AP-Pool has none)."
+        )
     if a["images"] != b["images"]:
         return "No intervals of the differences: the runs were judged on different images or ground truth."
     lengths = [{len(values) for values in resamples["values"].values()} for resamples in (a, b)]

@@ -22,7 +22,6 @@ _CLASSES = 3  # best, and as many worst
 _IMAGES = 2  # of each class: the first by id, not picked by what was found
 _SIZE = 320  # pixels of the longer side
 _SHOWN = 3  # detections of the class in an image, the most confident
-_LOWEST_SCORE = 0.05
 _OVERLAP = 0.5
 _CHUNK = 1 << 20
 
@@ -75,9 +74,9 @@ def class_examples(evaluation: dict[str, Any], task: str, folder: Path) -> Examp
         for index, images in picked.items():
             files = [Path(evaluation["image_root"]) / image_file_name(i, evaluation["ground_truth"]) for i in images]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
-    except OSError as error:
-        return Examples(missing=f"No example images: {error.filename}: {error.strerror}.")
-    except (ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError) as error:
+    except FileNotFoundError as error:
+        return Examples(missing=f"No example images: {error.filename} does not exist.")
+    except (OSError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError) as error:
         return Examples(missing=f"No example images: {error}")
     return Examples(
         bucket,
@@ -108,10 +107,12 @@ def _images_of(truth: dict[str, Any], category: int) -> list[dict[str, Any]]:
 
 
 def _detections(file: Path, wanted: set[int]) -> dict[int, list[dict[str, Any]]]:
-    """The detections with a box in these images, most confident first."""
+    """The detections in these images, most confident first."""
     found = defaultdict(list)
     for detection in _stream(file):
-        if detection["image_id"] in wanted and "bbox" in detection:
+        if detection["image_id"] in wanted:
+            if "bbox" not in detection:
+                raise ValueError(f"{file} has detections without boxes.")
             found[detection["image_id"]].append(detection)
     for detections in found.values():
         detections.sort(key=lambda detection: -detection["score"])
@@ -157,19 +158,23 @@ class _Scene:
     def draw(self, file: Path, image: dict[str, Any], category: int) -> Example:
         """One image with the boxes that concern one class."""
         objects = [entry["bbox"] for entry in self.true[image["id"]] if entry["category_id"] == category]
-        detections = [d for d in self.found.get(image["id"], []) if d["score"] >= _LOWEST_SCORE]
-        own = [d for d in detections if d["category_id"] == category][:_SHOWN]
+        detections = self.found.get(image["id"], [])
+        own = [d for d in detections if d["category_id"] == category]
+        right = [d for d in own if any(_overlap(box, d["bbox"]) >= _OVERLAP for box in objects)]
         others: list[dict[str, Any]] = []  # what is said of an object that was not found as what it is
         for box in objects:
-            if not any(_overlap(box, d["bbox"]) >= _OVERLAP for d in own):
+            if not any(_overlap(box, d["bbox"]) >= _OVERLAP for d in right):
                 near = [d for d in detections if d not in own and _overlap(box, d["bbox"]) >= _OVERLAP]
                 others += [d for d in near[:1] if d not in others]
-        said = [f"found with score {d['score']:.2f}" for d in own]
+        stray = [] if right or others else own[:1]
+        right = right[:_SHOWN]
+        said = [f"found with score {d['score']:.2f}" for d in right]
+        said += [f"not found, but at another place with {d['score']:.2f}" for d in stray]
         said += [f"taken for {self.names.get(d['category_id'], '?')}, {d['score']:.2f}" for d in others]
         count = f"{len(objects)} {'object' if len(objects) == 1 else 'objects'}"
         caption = f"{count}; {', '.join(said) or 'not found'}"
         boxes = [(box, "true") for box in objects]
-        boxes += [(d["bbox"], "own") for d in own] + [(d["bbox"], "other") for d in others]
+        boxes += [(d["bbox"], "own") for d in right + stray] + [(d["bbox"], "other") for d in others]
         width, height = float(image["width"]), float(image["height"])
         picture = tag("image", href=_thumbnail(file), width=width, height=height, preserveAspectRatio="none")
         name = self.names[category]

@@ -14,7 +14,7 @@ TASK_NAMES = {"bbox": "Boxes", "segm": "Masks"}
 ALL = "all"  # the group of all classes, beside the buckets
 
 # What files of earlier versions lack is read as null, and its section is left out.
-_OPTIONAL = ("num_images", "ground_truth", "image_root", "results")
+_OPTIONAL = ("num_images", "fingerprint", "ground_truth", "image_root", "results")
 _OPTIONAL_OF_TASK = ("class_ar", "intervals", "resamples", "precision_recall", "errors", "calibration")
 
 
@@ -33,8 +33,8 @@ def read_evaluations(output_dir: Path) -> dict[str, dict[str, Any]]:
     files = sorted(output_dir.glob("inference/*/evaluation.json"))
     if not files:
         raise LtDetError(
-            f"{output_dir} has no inference/*/evaluation.json; train there first, or run tools/train_net.py with "
-            "--eval-only."
+            f"{output_dir} has no inference/*/evaluation.json; train there first, run tools/train_net.py with "
+            "--eval-only, or lt-det evaluate with --out."
         )
     return {file.parent.name: read_evaluation(file) for file in files}
 
@@ -77,12 +77,14 @@ def _check(content: dict[str, Any]) -> None:
         content.setdefault(key, None)
     buckets = content["buckets"]
     _require(all(isinstance(name, str) for name in buckets["names"]), "buckets")
+    _require(isinstance(buckets["by"], str), "buckets")
     _require(buckets["edges"] is None or _are_numbers(buckets["edges"], len(buckets["edges"])), "buckets")
     for entry in content["classes"]:
         _require(isinstance(entry["name"], str) and entry["bucket"] in [None, *buckets["names"]], "classes")
         for key in ("id", "objects"):
             entry.setdefault(key, None)
-        _require(_are_numbers([entry["images"], entry["id"], entry["objects"]], 3), "classes")
+        _require(_are_numbers([entry["images"], entry["objects"]], 2), "classes")
+        _require(isinstance(entry["id"], int | str | None), "classes")
     _require(len(content["tasks"]) > 0 and set(content["tasks"]) <= set(TASK_NAMES), "tasks")
     for result in content["tasks"].values():
         _check_task(result, list(buckets["names"]), len(content["classes"]))
@@ -110,6 +112,7 @@ def _check_task(result: dict[str, Any], buckets: list[str], num_classes: int) ->
             for key in ("0.5", "0.75", "mean"):
                 _require(curves[group] is None or _are_numbers(curves[group][key], 101), "precision_recall")
     if errors := result["errors"]:
+        _require(_are_numbers([errors["iou"], errors["background_iou"]], 2), "errors")
         for kind in errors["types"]:
             for group in groups:
                 loss = errors["loss"][group]

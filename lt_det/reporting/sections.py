@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt_det.class_stats import UNSEEN
 from lt_det.reporting.charts import bucket_chart, calibration_chart, error_chart, precision_recall_charts
 from lt_det.reporting.examples import Examples, class_examples
 from lt_det.reporting.records import TASK_NAMES, bucket_index, bucket_names, group_metric
@@ -44,6 +45,17 @@ class Headline:
     interval: str
 
 
+# What the AP of a bucket and its precision-recall curve are.
+_OF_CLASSES = (
+    "AP is the mean over classes, so it is not the mean of the buckets: each counts by its classes with ground truth.",
+    "Means over the classes of a bucket of the interpolated precision, as AP averages it.",
+)
+_OF_POOL = (
+    "AP of the one curve that the detections of all classes of a bucket make; not a mean over classes.",
+    "Interpolated precision of the detections of all classes of a bucket, sorted by score.",
+)
+
+
 @dataclass(frozen=True)
 class Section:
     """Drawings are markup, and None where the file lacks what they show."""
@@ -51,6 +63,8 @@ class Section:
     key: str  # unique on the page, and the start of file names
     title: str
     facts: list[str]
+    meaning_of_ap: str
+    meaning_of_curves: str
     headlines: list[Headline]  # AP, AP50, AP75 and the buckets' AP
     others: list[Headline]
     has_intervals: bool
@@ -78,6 +92,8 @@ def evaluation_section(evaluation: dict[str, Any], task: str, key: str, folder: 
         key=key,
         title=f"{evaluation['dataset']}: {TASK_NAMES[task].lower()}",
         facts=evaluation_facts(evaluation),
+        meaning_of_ap=_OF_POOL[0] if evaluation["protocol"] == "pool" else _OF_CLASSES[0],
+        meaning_of_curves=_OF_POOL[1] if evaluation["protocol"] == "pool" else _OF_CLASSES[1],
         headlines=[metrics[name] for name in first],
         others=[headline for name, headline in metrics.items() if name not in first],
         has_intervals=any(intervals.values()),
@@ -100,10 +116,13 @@ def evaluation_facts(evaluation: dict[str, Any]) -> list[str]:
     if evaluation["num_images"] is not None:
         facts.append(f"{evaluation['num_images']} images")
     facts.append(f"{len(evaluation['classes'])} classes")
-    *lower, last = buckets["names"]
+    if not any(entry["bucket"] for entry in evaluation["classes"]):
+        return [*facts, "no buckets known"]
+    unseen = [name for name in buckets["names"] if name == UNSEEN]
+    *lower, last = buckets["names"][len(unseen) :]
     if buckets["edges"] and len(buckets["edges"]) == len(lower):
         spans = [f"{name} up to {edge:g}" for name, edge in zip(lower, buckets["edges"], strict=True)]
-        facts.append(f"buckets by training {buckets['by']}: {', '.join(spans)}, {last} above")
+        facts.append(f"buckets by training {buckets['by']}: {', '.join([*unseen, *spans])}, {last} above")
     else:
         facts.append(f"buckets: {', '.join(buckets['names'])}")
     return facts

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.evaluation.bootstrap import Curves, bootstrap, fingerprint
+from lt_det.errors import LtDetError
+from lt_det.evaluation.bootstrap import Curves, bootstrap, check_draws, fingerprint
 from lt_det.evaluation.buckets import summarize
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
@@ -86,3 +87,21 @@ def test_sets_that_differ_are_told_apart(mini):
     prints = {fingerprint(truth, LVIS), fingerprint(truth, COCO), fingerprint(fewer, LVIS)}
     assert len(prints) == 3
     assert fingerprint(GroundTruth.from_json(data), LVIS) in prints
+
+
+def test_no_interval_for_a_bucket_in_few_images():
+    """Most draws would hold the same object, and the interval would have no width."""
+    truth, detections = small_world(3)
+    arrays = GroundTruth.from_json(truth)
+    matches = match(arrays, Detections.from_results(detections, arrays, "bbox"), "bbox", COCO)
+    buckets = FrequencyBuckets(("rare",), np.zeros(arrays.num_classes, dtype=np.int64))
+    assert len(arrays.image_ids) < 5
+    draws = bootstrap(arrays, matches, COCO, buckets, 100)
+    assert np.isnan(draws["APr"]).all()
+    assert interval(draws["APr"], 50.0) is None
+
+
+@pytest.mark.parametrize("draws", [-1, 1, 99, 10**9])
+def test_numbers_of_draws_that_make_no_interval(draws):
+    with pytest.raises(LtDetError, match=rf"TEST\.RESAMPLES is {draws}; write a number of draws from 100 to 100000"):
+        check_draws(draws, "TEST.RESAMPLES")

@@ -52,7 +52,7 @@ def test_report_of_results(mini, tmp_path, results, capsys):
 
 def test_nothing_found(mini, tmp_path, capsys, caplog):
     assert evaluate(mini, tmp_path, [], "--train-stats", mini.train_json) == 0
-    assert "There is no detection: every AP is 0." in caplog.text
+    assert "There is no detection: the AP of every class that occurs is 0." in caplog.text
     assert re.search(r"│ AP\s+│\s+0\.0", capsys.readouterr().out)
 
 
@@ -69,8 +69,8 @@ def test_nothing_found(mini, tmp_path, capsys, caplog):
         ({"bbox": [1, 2, 3]}, "A detection has a 'bbox' that is not four finite numbers"),
         ({"bbox": None}, "A detection has a 'bbox' that is not four finite numbers"),
         ({"bbox": [float("nan"), 2, 3, 4]}, "A detection has a 'bbox' that is not four finite numbers"),
-        ({"score": float("nan")}, "has a detection in image .* with the score nan"),
-        ({"score": None}, "has a detection in image .* with the score None"),
+        ({"score": float("nan")}, "has a detection in image .* with the score 'nan'; write a finite"),
+        ({"score": None}, "has a detection in image .* with the score 'None'; write"),
     ],
 )
 def test_detection_that_cannot_be_judged(mini, tmp_path, results, change, said, capsys):
@@ -101,7 +101,7 @@ def test_results_file_that_cannot_be_read(mini, tmp_path, text, said, capsys):
 def test_out_that_is_a_file(mini, tmp_path, results, capsys):
     (tmp_path / "out").write_text("mine")
     assert evaluate(mini, tmp_path, results, "--out", tmp_path / "out") == 1
-    assert re.search(r"error: The evaluation cannot be written to .*out.* \(Not a directory\)", capsys.readouterr().err)
+    assert re.search(r"error: --out .*out is a file; name a folder", capsys.readouterr().err)
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -116,12 +116,14 @@ def test_intervals_and_pool(mini, tmp_path, results, capsys):
     assert box["errors"]["class_ap50"] is not None
     assert box["calibration"]["groups"]["all"]["ece"] > 0.05  # the scores are drawn at random
     assert "95 % from" in capsys.readouterr().out
-    assert evaluate(mini, tmp_path, results, "--protocol", "pool", "--resamples", 150) == 0
+    assert evaluate(mini, tmp_path, results, "--protocol", "pool", "--resamples", 150) == 1
+    assert "There are no intervals for AP-Pool" in capsys.readouterr().err
+    assert evaluate(mini, tmp_path, results, "--protocol", "pool") == 0
     assert "(pool protocol)" in capsys.readouterr().out
     assert evaluate(mini, tmp_path, results, "--protocol", "pool", "--cross-check") == 1
     assert "No official package computes AP-Pool" in capsys.readouterr().err
     assert evaluate(mini, tmp_path, results, "--resamples", -1) == 1
-    assert "--resamples is -1; write a number of draws" in capsys.readouterr().err
+    assert "--resamples is -1; write a number of draws from 100" in capsys.readouterr().err
 
 
 def test_missing_results_file(mini, tmp_path, capsys):

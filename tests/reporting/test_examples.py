@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -59,6 +60,30 @@ def test_best_and_worst_rare_classes(judged):
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (320, 240)
 
 
+def test_words_for_what_was_said(judged):
+    """Elsewhere; found, but behind three others of its class; and found with a score that is hardly one."""
+    _, folder, content, rare = judged
+    ids = {content["classes"][k]["id"]: k for k in rare[:3]}
+    file = folder / "instances_results.json"
+    detections = [d for d in json.loads(file.read_text()) if d["category_id"] not in ids and d["category_id"] != 2]
+    truth = json.loads(Path(content["ground_truth"]).read_text())
+    images = {k: [a["image_id"] for a in truth["annotations"] if a["category_id"] == i] for i, k in ids.items()}
+    away, there = [300, 200, 9, 9], [45, 50, 100, 80]
+    one, two, three = ids
+    for image in images[ids[one]]:
+        detections.append({"image_id": image, "category_id": one, "bbox": away, "score": 0.9})
+    for image in images[ids[two]]:
+        detections += [{"image_id": image, "category_id": two, "bbox": away, "score": s} for s in (0.9, 0.8, 0.7)]
+        detections.append({"image_id": image, "category_id": two, "bbox": there, "score": 0.6})
+    for image in images[ids[three]]:
+        detections.append({"image_id": image, "category_id": three, "bbox": there, "score": -0.5})
+    file.write_text(json.dumps(detections))
+    captions = [example.caption for example in class_examples(content, "bbox", folder).worst]
+    assert any(c.endswith("not found, but at another place with 0.90") for c in captions)
+    assert any(c.endswith("found with score 0.60") for c in captions)
+    assert any(c.endswith("found with score -0.50") for c in captions)
+
+
 def test_on_the_page(judged):
     run, _, _, _ = judged
     page = (write_report(run, Console(quiet=True)).parent / "report.html").read_text()
@@ -72,8 +97,8 @@ def test_on_the_page(judged):
     [
         (lambda folder, content: content.update(image_root=None), "does not name its image_root"),
         (lambda folder, content: content.update(ground_truth="/nowhere/val.json"), "val.json does not exist"),
-        (lambda folder, content: content.update(image_root="/nowhere"), "No such file"),
-        (lambda folder, content: (folder / "instances_results.json").unlink(), "No such file"),
+        (lambda folder, content: content.update(image_root="/nowhere"), "does not exist"),
+        (lambda folder, content: (folder / "instances_results.json").unlink(), "does not exist"),
         (lambda folder, content: (folder / "instances_results.json").write_text("{}"), "is not a list of detections"),
         (lambda folder, content: (folder / "instances_results.json").write_text('[{"image_id": 1'), "is truncated"),
     ],
