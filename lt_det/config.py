@@ -38,6 +38,9 @@ def add_lt_config(cfg: Any) -> None:
         defaults = {key.upper(): value for key, value in loss.hyperparameters().items()}
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
+    # Forward and backward passes per step of the optimiser, which share the images of IMS_PER_BATCH.
+    cfg.SOLVER.ACCUMULATE = 1
+
     # Where SAMPLER_TRAIN takes over from the plain TrainingSampler (deferred re-sampling): "first_lr_step", a share of
     # the training (below 1), or an iteration; None: it is used all along.
     cfg.DATALOADER.SAMPLER_START = None
@@ -78,7 +81,7 @@ def resampling_start(cfg: Any) -> float | None:
     if start is not None and cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         raise LtDetError(
             "DATALOADER.SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain TrainingSampler; choose "
-            "RepeatFactorTrainingSampler, or leave SAMPLER_START out."
+            "RepeatFactorTrainingSampler or ClassAwareTrainingSampler, or leave SAMPLER_START out."
         )
     return start
 

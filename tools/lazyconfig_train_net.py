@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode, instantiate
-from detectron2.engine import AMPTrainer, SimpleTrainer, default_writers, hooks
+from detectron2.engine import default_writers, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from torch import nn
 
-from lt_det.data.samplers import resume_deferred_sampler
+from lt_det.data.image_stream import ImageStream
 from lt_det.engine import LongTailCheckpointer, argument_parser, evaluation_timeout, run, setup_lazy
+from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.losses import require_statistics
 from lt_det.reporting import write_report
@@ -61,9 +62,12 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     if cfg.train.clip_norm:
         clipping = {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": cfg.train.clip_norm, "NORM_TYPE": 2.0}
         optimizer = maybe_add_gradient_clipping(CfgNode({"SOLVER": {"CLIP_GRADIENTS": clipping}}), optimizer)
+    passes, step_images = cfg.train.get("accumulate", 1), cfg.dataloader.train.total_batch_size
+    cfg.dataloader.train.total_batch_size = step_images // passes
     loader = instantiate(cfg.dataloader.train)
-    trainer = (AMPTrainer if cfg.train.amp.enabled else SimpleTrainer)(model, loader, optimizer)
-    checkpointer = LongTailCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    trainer = build_step_trainer(model, loader, optimizer, cfg.train.amp.enabled, passes)
+    images = ImageStream(loader)
+    checkpointer = LongTailCheckpointer(model, cfg.train.output_dir, trainer=trainer, image_stream=images)
     main_process = comm.is_main_process()
     writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if main_process else []
     trainer.register_hooks(
@@ -80,7 +84,7 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     checkpointer.exact = resume and checkpointer.has_checkpoint()
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     start = trainer.iter + 1 if checkpointer.exact else 0
-    resume_deferred_sampler(loader, start * cfg.dataloader.train.total_batch_size // comm.get_world_size())
+    images.skip(start * step_images // comm.get_world_size())
     trainer.train(start, cfg.train.max_iter)
 
 

@@ -1,12 +1,68 @@
-"""Training samplers."""
+"""Training samplers. Each is endless, the same stream for any number of processes, of which each takes its slice."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Sampler
+
+from lt_det.errors import LtDetError
+
+_DRAWN_AT_ONCE = 4096
+
+
+class ClassAwareTrainingSampler(TrainingSampler):
+    """Draws a class, each as often as any other that has images, then one of its images.
+
+    Shen et al. 2016, section 3.3, https://arxiv.org/abs/1512.05830, who go through shuffled lists of classes and images
+    instead of drawing. An image brings all its annotations, so that frequent classes still lie in front. Images
+    without annotations are never drawn.
+    """
+
+    def __init__(self, dataset_dicts: Sequence[Mapping[str, Any]], seed: int | None = None) -> None:
+        """
+        Args:
+            dataset_dicts: images in Detectron2's form.
+            seed: the same in all processes; None: a random one that they share.
+
+        Raises:
+            LtDetError: no image has an annotation.
+        """
+        super().__init__(len(dataset_dicts), seed=seed)
+        images, classes = annotated_classes(dataset_dicts)
+        if not len(images):
+            raise LtDetError(
+                "ClassAwareTrainingSampler draws images by their classes, but no training image has an annotation; "
+                "check DATASETS.TRAIN."
+            )
+        pairs = np.unique(np.stack([classes, images]), axis=1)  # an image counts once for a class; sorted by class
+        _, counts = np.unique(pairs[0], return_counts=True)
+        self._images = torch.from_numpy(pairs[1].copy())
+        self._counts = torch.from_numpy(counts)
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def _infinite_indices(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed)
+        while True:
+            classes = torch.randint(len(self._counts), (_DRAWN_AT_ONCE,), generator=generator)
+            shares = torch.rand(_DRAWN_AT_ONCE, generator=generator, dtype=torch.float64)
+            places = self._starts[classes] + (shares * self._counts[classes]).long()
+            yield from self._images[places].tolist()
+
+
+class RepeatFactorSampler(RepeatFactorTrainingSampler):
+    """Detectron2's stream to the index, without its loop over the images: a resumed training skips many epochs."""
+
+    def _get_epoch_indices(self, generator: torch.Generator) -> Tensor:
+        up = torch.rand(len(self._frac_part), generator=generator) < self._frac_part
+        return torch.repeat_interleave((self._int_part + up).long())
 
 
 class DeferredSampler(Sampler[int]):
@@ -14,9 +70,6 @@ class DeferredSampler(Sampler[int]):
 
     Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413: features are learned on the data as they are, the
     classifier is balanced after.
-
-    Attributes:
-        position: indices that this process used before, where a training is resumed.
     """
 
     def __init__(self, first: Sampler[int], then: Sampler[int], switch_after: int) -> None:
@@ -26,23 +79,29 @@ class DeferredSampler(Sampler[int]):
             switch_after: indices that each process takes from `first`.
         """
         self.first, self.then, self.switch_after = first, then, switch_after
-        self.position = 0
 
     def __iter__(self) -> Iterator[int]:
-        yield from itertools.islice(self.first, max(self.switch_after - self.position, 0))
+        yield from itertools.islice(self.first, self.switch_after)
         yield from self.then
 
 
-def resume_deferred_sampler(loader: Any, position: int) -> None:
-    """Tell the deferred sampler inside a Detectron2 training loader, if there is one, how far the training is.
+class SkippingSampler(Sampler[int]):
+    """An endless sampler without its first indices, for a training that is resumed."""
 
-    Args:
-        loader: not yet iterated.
-        position: images that each process used before.
-    """
-    node = loader
-    while node is not None:  # the loader wraps data sets into each other; one of them holds the sampler
-        sampler = getattr(node, "sampler", None)
-        if isinstance(sampler, DeferredSampler):
-            sampler.position = position
-        node = getattr(node, "dataset", None)
+    def __init__(self, sampler: Sampler[int], skipped: int) -> None:
+        """
+        Args:
+            sampler: endless.
+            skipped: indices that this process has used before.
+        """
+        self.sampler, self.skipped = sampler, skipped
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(self.sampler, self.skipped, None)
+
+
+def annotated_classes(dataset_dicts: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The image index and the class of each annotation, as two (A,) arrays; images may have none."""
+    classes = [[annotation["category_id"] for annotation in image.get("annotations", ())] for image in dataset_dicts]
+    images = np.repeat(np.arange(len(classes)), [len(of_image) for of_image in classes])
+    return images, np.fromiter(itertools.chain.from_iterable(classes), dtype=np.int64, count=len(images))

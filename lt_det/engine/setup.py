@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lt_det.class_stats import ClassStats
 from lt_det.config import add_lt_config
 from lt_det.data import register_from_config, training_stats
+from lt_det.engine.scaling import scaled_to_processes
 from lt_det.errors import LtDetError
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
@@ -105,7 +106,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
     if not args.eval_only:
-        check_batch(cfg.SOLVER.IMS_PER_BATCH)
+        check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     check_output_dir(cfg.OUTPUT_DIR)
     cfg.freeze()
@@ -119,7 +120,7 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     loader = cfg.dataloader
     prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
     if not args.eval_only:
-        check_batch(loader.train.total_batch_size)
+        check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
     check_datasets([*([] if args.eval_only else _as_list(loader.train.dataset.names)), loader.test.dataset.names])
     check_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
@@ -166,12 +167,18 @@ def prepare_device(device: str, amp: bool, num_workers: int) -> None:
     torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // comm.get_local_size() - num_workers)))
 
 
-def check_batch(images: int) -> None:
-    """Raise unless the processes can share a batch equally."""
-    if images % comm.get_world_size():
+def check_batch(images: int, passes: int) -> None:
+    """Raise unless the processes can share the images of an optimiser step equally, each in so many passes."""
+    if passes < 1:
+        raise LtDetError(
+            f"SOLVER.ACCUMULATE (LazyConfig: train.accumulate) is {passes}; give the passes of a step, 1 or more."
+        )
+    processes = comm.get_world_size()
+    if images % (processes * passes):
+        in_passes = f" in {passes} passes each (SOLVER.ACCUMULATE, train.accumulate)" if passes > 1 else ""
         raise LtDetError(
             f"A batch of {images} images (SOLVER.IMS_PER_BATCH, LazyConfig: dataloader.train.total_batch_size) cannot "
-            f"be shared equally by {comm.get_world_size()} processes; make it a multiple."
+            f"be shared equally by {processes} processes{in_passes}; make it a multiple of {processes * passes}."
         )
 
 

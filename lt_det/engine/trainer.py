@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import pickle
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import build_detection_train_loader
-from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import DefaultTrainer, HookBase, defaults
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
 from detectron2.utils import comm
 from torch import nn
 
-from lt_det.config import buckets_of_config, resampling_start
-from lt_det.data.samplers import DeferredSampler, resume_deferred_sampler
+from lt_det.config import buckets_of_config
+from lt_det.data.image_stream import ImageStream
+from lt_det.data.train_loader import build_train_loader
+from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.engine.rendezvous import evaluation_timeout
-from lt_det.engine.setup import training_stats_of
+from lt_det.engine.scaling import scaled_to_processes, scaling_line
+from lt_det.engine.setup import check_batch, training_stats_of
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.losses import LogitAdjustment, SoftmaxCrossEntropy
 from lt_det.modeling import LongTailPredictor
+
+logger = logging.getLogger(__name__)
 
 _BOX_HEAD_KEY = "long_tail_box_heads"
 
@@ -117,29 +121,33 @@ class LongTailTrainer(DefaultTrainer):
     """Train a config and judge it by frequency bucket."""
 
     checkpointer: DetectionCheckpointer
+    _trainer: SimpleTrainer
 
     def __init__(self, cfg: Any) -> None:
         """
         Raises:
-            LtDetError: class counts that are missing or do not fit NUM_CLASSES, or a data set with mistakes.
+            LtDetError: a batch that cannot be shared, class counts that are missing or do not fit NUM_CLASSES, or a
+                data set with mistakes.
         """
+        written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
+        if cfg is not written:
+            logger.info(scaling_line(written, cfg))
+        check_batch(cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
         self._buckets = buckets_of_config(cfg, training_stats_of(cfg))
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
                 self.build_evaluator(cfg, name)
         with _ddp_of_device(cfg.MODEL.DEVICE):
             super().__init__(cfg)
+        if self.cfg.SOLVER.ACCUMULATE > 1:
+            step = self._trainer
+            self._trainer = build_step_trainer(
+                step.model, step.data_loader, step.optimizer, self.cfg.SOLVER.AMP.ENABLED, self.cfg.SOLVER.ACCUMULATE
+            )
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
-        """Detectron2's loader; the images are re-sampled from DATALOADER.SAMPLER_START on."""
-        start = resampling_start(cfg)
-        arguments = build_detection_train_loader.from_config(cfg)
-        if start is not None:
-            images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-            plain = TrainingSampler(len(arguments["dataset"]))
-            arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
-        return build_detection_train_loader(**arguments)
+        return build_train_loader(cfg)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:
@@ -147,7 +155,8 @@ class LongTailTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase | None]:
         # Detectron2 makes its checkpointer just before it asks for the hooks that keep it.
-        checkpointables = dict(self.checkpointer.checkpointables)
+        self._images = ImageStream(self._trainer.data_loader)
+        checkpointables = {**self.checkpointer.checkpointables, "image_stream": self._images}
         self.checkpointer = LongTailCheckpointer(self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
         hooks: list[HookBase | None] = super().build_hooks()
         # Before the writers, which are last.
@@ -159,8 +168,7 @@ class LongTailTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
         super().resume_or_load(resume=resume)
-        per_process = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        resume_deferred_sampler(self._trainer.data_loader, self.start_iter * per_process)
+        self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
 
     @classmethod
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:

@@ -1,15 +1,27 @@
-"""Deferred re-sampling."""
+"""Class-aware, repeat-factor and deferred sampling: what the streams are."""
 
 import itertools
 
+import numpy as np
 import pytest
-from detectron2.config import get_cfg
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import get_cfg, instantiate
+from detectron2.data import build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 
 import lt_det
+from lt_det.class_stats import FrequencyBuckets
 from lt_det.config import resampling_start
-from lt_det.data import register_dataset
-from lt_det.data.samplers import DeferredSampler, resume_deferred_sampler
+from lt_det.data import register_dataset, training_stats
+from lt_det.data.image_stream import ImageStream
+from lt_det.data.repeat_factors import repeat_factor_sampler
+from lt_det.data.samplers import (
+    ClassAwareTrainingSampler,
+    DeferredSampler,
+    RepeatFactorSampler,
+    SkippingSampler,
+)
 from lt_det.engine import LongTailTrainer
 from lt_det.errors import LtDetError
 
@@ -18,13 +30,59 @@ def take(sampler, n):
     return list(itertools.islice(sampler, n))
 
 
+def images_of(*classes):
+    """Images in Detectron2's form, each given by the classes of its annotations."""
+    return [{"annotations": [{"category_id": k} for k in of_image]} for of_image in classes]
+
+
+def in_ranks(sampler, size, n):
+    """What `size` processes draw, put together again."""
+    parts = []
+    for rank in range(size):
+        sampler._rank, sampler._world_size = rank, size
+        parts.append(take(sampler, n // size))
+    return [index for together in zip(*parts, strict=True) for index in together]
+
+
+def test_class_aware_draws_classes_alike():
+    # Class 0 in 60 images, class 3 in two (one of them twice), class 7 in one that also has class 0; 40 are empty.
+    images = images_of(*[[0]] * 59, [0, 7], *[[]] * 40, [3], [3, 3])
+    drawn = np.bincount(take(ClassAwareTrainingSampler(images, seed=1), 30_000), minlength=len(images)) / 30_000
+    assert drawn[60:100].sum() == 0
+    assert drawn[100:] == pytest.approx([1 / 6, 1 / 6], abs=0.01)
+    assert drawn[59] == pytest.approx(1 / 3 + 1 / 180, abs=0.01)
+    assert drawn[:59] == pytest.approx(np.full(59, 1 / 180), abs=0.003)
+
+
+def test_class_aware_needs_annotations():
+    with pytest.raises(LtDetError, match="no training image has an annotation"):
+        ClassAwareTrainingSampler([{"annotations": []}, {}])
+
+
+@pytest.mark.parametrize("kind", ["class aware", "repeat factor"])
+def test_one_stream_for_any_number_of_processes(kind):
+    images = images_of(*[[k % 5] for k in range(50)])
+    factors = torch.linspace(1, 3, 50)
+    make = {
+        "class aware": lambda seed: ClassAwareTrainingSampler(images, seed),
+        "repeat factor": lambda seed: RepeatFactorSampler(factors, seed=seed),
+    }[kind]
+    stream = take(make(3), 600)
+    assert in_ranks(make(3), 3, 600) == in_ranks(make(3), 2, 600) == stream
+    assert take(make(4), 600) != stream
+
+
+def test_repeat_factor_sampler_is_detectron2s():
+    factors = 1 + 3 * torch.rand(500, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (kind(factors, seed=5) for kind in (RepeatFactorSampler, RepeatFactorTrainingSampler))
+    assert take(ours, 4000) == take(theirs, 4000)
+
+
 def test_switches_after_so_many_indices():
     sampler = DeferredSampler(itertools.repeat(1), itertools.repeat(2), 3)
     assert take(sampler, 5) == [1, 1, 1, 2, 2]
-    sampler.position = 2
-    assert take(sampler, 3) == [1, 2, 2]
-    sampler.position = 7
-    assert take(sampler, 2) == [2, 2]
+    assert take(SkippingSampler(sampler, 2), 3) == [1, 2, 2]
+    assert take(SkippingSampler(sampler, 7), 2) == [2, 2]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +122,6 @@ def test_trainer_defers_the_configured_sampler(train, grouping):
     assert isinstance(sampler.first, TrainingSampler)
     assert isinstance(sampler.then, RepeatFactorTrainingSampler)
     assert sampler.switch_after == 12
-    resume_deferred_sampler(loader, 8)
-    assert sampler.position == 8
     assert len(next(iter(loader))) == 2
 
 
@@ -73,7 +129,6 @@ def test_start_zero_is_detectron2s_sampler(train):
     loader = LongTailTrainer.build_train_loader(config(train, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))
     with pytest.raises(AttributeError):
         deferred_sampler(loader)
-    resume_deferred_sampler(loader, 8)  # nothing to tell
 
 
 @pytest.mark.parametrize(("start", "share"), [(None, None), (0, 0.0), ("first_lr_step", 0.6), (0.5, 0.5), (7, 0.7)])
@@ -90,3 +145,30 @@ def test_nothing_to_defer(train):
 def test_start_that_is_no_point_of_the_training(train, start):
     with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .*; write first_lr_step, a share"):
         resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))
+
+
+def test_class_aware_by_config(train):
+    cfg = config(train, SAMPLER_TRAIN="ClassAwareTrainingSampler", SAMPLER_START=0.5)
+    assert isinstance(deferred_sampler(LongTailTrainer.build_train_loader(cfg)).then, ClassAwareTrainingSampler)
+
+
+def test_unknown_sampler(train):
+    with pytest.raises(LtDetError, match=r"There is no sampler 'ClassAware' \(DATALOADER.SAMPLER_TRAIN\); write Train"):
+        LongTailTrainer.build_train_loader(config(train, SAMPLER_TRAIN="ClassAware"))
+
+
+def test_lazy_config(train):
+    """As docs/training.md writes it."""
+    dataset = L(get_detection_dataset_dicts)(names=train)
+    buckets = L(FrequencyBuckets.from_edges)(stats=L(training_stats)(datasets=[train]))
+    loader = L(build_detection_train_loader)(
+        dataset=dataset, mapper=None, total_batch_size=2, aspect_ratio_grouping=False
+    )
+    loader.sampler = L(DeferredSampler)(
+        first=L(repeat_factor_sampler)(dataset_dicts=dataset, threshold=0.5, buckets=buckets),
+        then=L(ClassAwareTrainingSampler)(dataset_dicts=dataset),
+        switch_after=4,
+    )
+    built = instantiate(loader)
+    assert len(ImageStream(built).state_dict()["seeds"]) == 2
+    assert [len(batch) for batch in itertools.islice(built, 3)] == [2, 2, 2]

@@ -1,8 +1,7 @@
 """Real processes, really killed.
 
-Detectron2's sampler starts its shuffled stream anew on --resume, so a resumed run sees other images than an undisturbed
-one. The comparison is possible where every batch is the whole training set and every anchor and proposal is sampled:
-then only the order of sums differs.
+Random states are not restored on --resume, so a resumed run samples other anchors and proposals than an undisturbed
+one. The comparison is possible where all of them are sampled; that the images are the same, test_image_stream.py sees.
 """
 
 import json

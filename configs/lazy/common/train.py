@@ -5,6 +5,7 @@ train = dict(
     init_checkpoint="",
     max_iter=90000,
     seed=-1,
+    accumulate=1,  # passes per optimiser step, which share dataloader.train.total_batch_size
     amp=dict(enabled=False),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     checkpointer=dict(period=5000, max_to_keep=100),

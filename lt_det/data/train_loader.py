@@ -1,0 +1,67 @@
+"""The training loader that a config asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.data import build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
+from torch.utils.data import Sampler
+
+from lt_det.config import buckets_of_config, resampling_start
+from lt_det.data.repeat_factors import repeat_factor_sampler
+from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler
+from lt_det.data.training_stats import training_stats
+from lt_det.errors import LtDetError
+
+
+def build_train_loader(cfg: Any) -> Any:
+    """Detectron2's loader, with class-aware and deferred re-sampling, of batches for one forward pass.
+
+    Raises:
+        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is none.
+    """
+    start = resampling_start(cfg)
+    build = _SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
+    if build is None:
+        arguments = _detectron2_arguments(cfg)
+    else:
+        arguments = build_detection_train_loader.from_config(cfg, sampler="ours")  # so that Detectron2 makes none
+        arguments["sampler"] = build(cfg, arguments["dataset"], cfg.SEED if cfg.SEED >= 0 else None)
+    if start is not None:
+        images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        plain = TrainingSampler(len(arguments["dataset"]))
+        arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
+    arguments["total_batch_size"] = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
+    return build_detection_train_loader(**arguments)
+
+
+def _detectron2_arguments(cfg: Any) -> dict[str, Any]:
+    try:
+        return dict(build_detection_train_loader.from_config(cfg))
+    except ValueError as error:
+        if "Unknown training sampler" not in str(error):
+            raise
+        raise LtDetError(
+            f"There is no sampler '{cfg.DATALOADER.SAMPLER_TRAIN}' (DATALOADER.SAMPLER_TRAIN); write TrainingSampler, "
+            f"{' or '.join(_SAMPLERS)}."
+        ) from None
+
+
+def _repeat_factor(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
+    stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
+    return repeat_factor_sampler(
+        dataset,
+        cfg.DATALOADER.REPEAT_THRESHOLD,
+        buckets_of_config(cfg, stats),
+        sqrt=cfg.DATALOADER.get("REPEAT_SQRT", True),  # a key of Detectron2's main branch
+        seed=seed,
+    )
+
+
+def _class_aware(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
+    return ClassAwareTrainingSampler(dataset, seed)
+
+
+_SAMPLERS = {"RepeatFactorTrainingSampler": _repeat_factor, "ClassAwareTrainingSampler": _class_aware}

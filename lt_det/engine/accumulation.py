@@ -1,0 +1,86 @@
+"""Gradient accumulation: several forward and backward passes per step of the optimiser."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import torch
+from detectron2.engine import AMPTrainer, SimpleTrainer
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+Losses = dict[str, Tensor]
+
+
+class AccumulatingTrainer(SimpleTrainer):
+    """Detectron2's SimpleTrainer, but an iteration takes several batches and one step with their mean gradient.
+
+    With several processes only the last pass sends gradients (Li et al. 2020, section 3.2.4,
+    https://arxiv.org/abs/2006.15704). The losses that are logged are means over the passes.
+    """
+
+    def __init__(self, model: Any, data_loader: Any, optimizer: Any, passes: int, **options: Any) -> None:
+        """
+        Args:
+            model, data_loader, optimizer, options: see Detectron2.
+            passes: batches per iteration.
+        """
+        super().__init__(model, data_loader, optimizer, **options)
+        self.passes = passes
+
+    def run_step(self) -> None:
+        means: Losses = {}
+        data_time = 0.0
+        self.optimizer.zero_grad()
+        for done in range(1, self.passes + 1):
+            start = time.perf_counter()
+            batch = next(self._data_loader_iter)
+            data_time += time.perf_counter() - start
+            with contextlib.nullcontext() if done == self.passes else _unsent_gradients(self.model):
+                losses = self._forward(batch)
+                self._backward(torch.stack(list(losses.values())).sum() / self.passes)
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value.detach() / self.passes
+        self.after_backward()
+        self._write_metrics(means, data_time)
+        self._update()
+
+    def _forward(self, batch: Any) -> Losses:
+        return dict(self.model(batch))
+
+    def _backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+
+
+class AccumulatingAMPTrainer(AccumulatingTrainer, AMPTrainer):
+    """As AccumulatingTrainer, in mixed precision: float16 with a scaled loss, or bfloat16.
+
+    A gradient that overflows in any of the passes drops the step, and the scale is changed once a step.
+    """
+
+    def _forward(self, batch: Any) -> Losses:
+        with torch.autocast(next(self.model.parameters()).device.type, dtype=self.precision):
+            return super()._forward(batch)
+
+    def _backward(self, loss: Tensor) -> None:
+        self.grad_scaler.scale(loss).backward()
+
+    def _update(self) -> None:
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+
+def build_step_trainer(model: Any, data_loader: Any, optimizer: Any, amp: bool, passes: int) -> SimpleTrainer:
+    """Detectron2's own trainer of single steps for one pass, else ours."""
+    if passes == 1:
+        return (AMPTrainer if amp else SimpleTrainer)(model, data_loader, optimizer)
+    return (AccumulatingAMPTrainer if amp else AccumulatingTrainer)(model, data_loader, optimizer, passes)
+
+
+def _unsent_gradients(model: Any) -> contextlib.AbstractContextManager[None]:
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
