@@ -19,7 +19,15 @@ from detectron2.utils import comm
 from torch import nn
 
 from lt_det.data.image_stream import ImageStream
-from lt_det.engine import LongTailCheckpointer, argument_parser, evaluation_timeout, run, setup_lazy
+from lt_det.engine import (
+    LongTailCheckpointer,
+    NameUnreadable,
+    argument_parser,
+    evaluation_timeout,
+    run,
+    setup_lazy,
+    watched,
+)
 from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.hooks import LogLossState, StopOnInterrupt
 from lt_det.losses import require_statistics
@@ -32,6 +40,8 @@ def main(args: argparse.Namespace) -> None:
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     # Counted once, not again for the loss and at every evaluation.
     evaluator.stats.cache_dir = cfg.model.roi_heads.box_predictor.loss.cache_dir = cfg.train.output_dir
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        loader.mapper = NameUnreadable(instantiate(loader.mapper))
     ddp = dict(cfg.train.ddp) | ({"device_ids": None} if cfg.train.device == "cpu" else {})
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **ddp)
     if args.eval_only:
@@ -85,7 +95,8 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     start = trainer.iter + 1 if checkpointer.exact else 0
     images.skip(start * step_images // comm.get_world_size())
-    trainer.train(start, cfg.train.max_iter)
+    with watched(trainer, checkpointer):
+        trainer.train(start, cfg.train.max_iter)
 
 
 if __name__ == "__main__":

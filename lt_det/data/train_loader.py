@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler
 
 from lt_det.config import buckets_of_config, resampling_start
+from lt_det.data.images import NameUnreadable
 from lt_det.data.repeat_factors import repeat_factor_sampler
 from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler
 from lt_det.data.training_stats import training_stats
@@ -33,6 +34,7 @@ def build_train_loader(cfg: Any) -> Any:
         images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         plain = TrainingSampler(len(arguments["dataset"]))
         arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
+    arguments["mapper"] = NameUnreadable(arguments["mapper"])
     arguments["total_batch_size"] = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
     return build_detection_train_loader(**arguments)
 

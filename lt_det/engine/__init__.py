@@ -1,13 +1,17 @@
 """Training and its commands, on Detectron2's engine."""
 
+from lt_det.data.images import NameUnreadable
+from lt_det.engine.checkpointer import LongTailCheckpointer
+from lt_det.engine.failures import watched
 from lt_det.engine.launch import argument_parser, run
 from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.setup import load_config, load_lazy_config, setup, setup_lazy
-from lt_det.engine.trainer import LongTailCheckpointer, LongTailTrainer
+from lt_det.engine.trainer import LongTailTrainer
 
 __all__ = [
     "LongTailCheckpointer",
     "LongTailTrainer",
+    "NameUnreadable",
     "argument_parser",
     "evaluation_timeout",
     "load_config",
@@ -15,4 +19,5 @@ __all__ = [
     "run",
     "setup",
     "setup_lazy",
+    "watched",
 ]

@@ -70,8 +70,13 @@ def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespac
     return 0
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """Whether this is what torch raises where another process has ended or does not answer."""
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in _LOST)
+
+
 def _tell_bug(error: Exception, world: World, store: distributed.Store | None, always_trace: bool) -> None:
-    lost = isinstance(error, RuntimeError) and any(name in str(error) for name in _LOST)
+    lost = is_lost(error)
     if lost:  # because another process has ended, which knows better why
         _let_others_speak(store, 5)
     if not may_speak(store, str(world.rank)):

@@ -1,0 +1,202 @@
+"""Detectron2's checkpointer, safe against being killed, and plain about what it cannot read or write."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from lt_det.errors import LtDetError
+from lt_det.losses import LogitAdjustment, SoftmaxCrossEntropy
+from lt_det.modeling import LongTailPredictor
+
+logger = logging.getLogger(__name__)
+
+_BOX_HEAD_KEY = "long_tail_box_heads"
+_UNFINISHED = ".unfinished-"  # before the name of a file that is being written
+_UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
+
+
+def _box_heads(model: nn.Module) -> list[str]:
+    """The loss and classifier of each box predictor of ours, as text."""
+    heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
+    return [f"{type(head.loss).__name__} on {type(head.cls_score).__name__}" for head in heads]
+
+
+def _adjusts_softmax(model: nn.Module, trained: list[str]) -> bool:
+    """Whether the model is post-hoc logit adjustment, which any softmax detector may be given to."""
+    losses = [module.loss for module in model.modules() if isinstance(module, LongTailPredictor)]
+    post_hoc = bool(losses) and all(isinstance(loss, LogitAdjustment) and loss.post_hoc for loss in losses)
+    return post_hoc and all(head.startswith(SoftmaxCrossEntropy.__name__) for head in trained)
+
+
+def last_checkpoint(checkpointer: Checkpointer) -> str:
+    """Where a failed training can go on, as the end of a sentence."""
+    path = checkpointer.get_checkpoint_file()
+    return f"the last good checkpoint is {path}, for --resume" if path else "no checkpoint has been saved yet"
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether torch finds a whole file; it maps the tensors without reading them."""
+    try:
+        torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path))
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _first_cause(error: BaseException) -> str:
+    """What the system said: torch's writer, closed over a full disk, complains of its own position."""
+    while not isinstance(error, OSError) and error.__context__ is not None:
+        error = error.__context__
+    return (isinstance(error, OSError) and error.strerror) or str(error).strip().split("\n")[0]
+
+
+class LongTailCheckpointer(DetectionCheckpointer):
+    """Reads and writes checkpoints, and says in one sentence why one cannot be used.
+
+    A file is written aside, synchronised with the disk and only then given its name: whenever the process is killed,
+    model_*.pth are whole, and last_checkpoint names one of them. (Addresses such as s3://... are written in place.)
+
+    Detectron2 skips weights of another shape with a line in the log. For fine-tuning that is wanted; for a model that
+    is to be judged or trained on it means random classifiers, so there `exact` makes it an error.
+    """
+
+    exact = False
+
+    def save(self, name: str, **extra: Any) -> None:
+        """Also keeps which loss and classifier the weights belong to.
+
+        Raises:
+            LtDetError: weights that are infinite or NaN, which are not written; a disk that is full or not writable.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        self._refuse_bad_weights(name)
+        extra = {_BOX_HEAD_KEY: _box_heads(self.model), **extra}
+        if "://" in self.save_dir:
+            super().save(name, **extra)
+            return
+        self._remove_unfinished()  # of a process that was killed
+        try:
+            super().save(f"{_UNFINISHED}{name}", **extra)
+        except (OSError, RuntimeError) as error:
+            self._remove_unfinished()
+            raise LtDetError(
+                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); make room "
+                f"on the disk; {last_checkpoint(self)}."
+            ) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Called by `save` when the file is written."""
+        if not last_filename_basename.startswith(_UNFINISHED):
+            super().tag_last_checkpoint(last_filename_basename)
+            return
+        name = last_filename_basename.removeprefix(_UNFINISHED)
+        self._finish(name)
+        (Path(self.save_dir) / f"{_UNFINISHED}last_checkpoint").write_text(name)
+        self._finish("last_checkpoint")
+
+    def _finish(self, name: str) -> None:
+        """Give a file that is written its name, once its content is on the disk."""
+        unfinished = Path(self.save_dir) / f"{_UNFINISHED}{name}"
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, unfinished.with_name(name))
+
+    def _remove_unfinished(self) -> None:
+        for path in Path(self.save_dir).glob(f"{_UNFINISHED}*"):
+            path.unlink()
+
+    def _refuse_bad_weights(self, name: str) -> None:
+        bad = [key for key, weight in self.model.named_parameters() if not weight.isfinite().all()]
+        if bad:
+            raise LtDetError(
+                f"{len(bad)} weights, the first of them {bad[0]}, have become infinite or NaN, so {name}.pth is not "
+                "saved; lower SOLVER.BASE_LR (LazyConfig: optimizer.lr) or clip gradients (SOLVER.CLIP_GRADIENTS, "
+                f"LazyConfig: train.clip_norm); {last_checkpoint(self)}."
+            )
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """As Detectron2's; a last checkpoint that is torn or missing is replaced by the newest whole one.
+
+        Raises:
+            LtDetError: there is none.
+        """
+        if not resume or "://" in self.save_dir:
+            return dict(super().resume_or_load(path, resume=resume))
+        found = comm.all_gather(self._newest_readable() if comm.is_main_process() else "")[0]  # one choice for all
+        if not self.has_checkpoint():
+            return dict(super().resume_or_load(path, resume=False))
+        last = self.get_checkpoint_file()
+        if not found:
+            raise LtDetError(
+                f"The last checkpoint {last} is missing or torn, and no other model_*.pth there is whole; put one "
+                f"there, or delete {self.save_dir}/last_checkpoint to start anew."
+            )
+        if found != last:
+            logger.warning(f"The last checkpoint {last} is missing or torn; going on from {found}, the newest whole.")
+        return self.load(found)
+
+    def _newest_readable(self) -> str:
+        """The last checkpoint if it is whole, else the newest that is; empty where there is none."""
+        if not self.has_checkpoint():
+            return ""
+        last = self.get_checkpoint_file()
+        others = [path for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return next((str(path) for path in [Path(last), *others] if _is_readable(path)), "")
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._path = path
+        if self.exact and not path:
+            raise LtDetError(
+                "No weights are given, and a random network is not worth judging; set MODEL.WEIGHTS (LazyConfig: "
+                "train.init_checkpoint), or use --resume with the OUTPUT_DIR of a training."
+            )
+        try:
+            return super().load(path, *args, **kwargs)
+        except LtDetError:
+            raise
+        except _UNREADABLE as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise LtDetError(
+                f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
+                "checkpoint."
+            ) from error
+
+    def _load_model(self, checkpoint: Any) -> Any:
+        trained, built = checkpoint.get(_BOX_HEAD_KEY), _box_heads(self.model)
+        if self.exact and trained and trained != built and not _adjusts_softmax(self.model, trained):
+            raise LtDetError(
+                f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
+                f"{', '.join(sorted(set(built))) or 'none of our losses'}; use the config it was trained with."
+            )
+        incompatible = super()._load_model(checkpoint)
+        if self.exact and incompatible is not None:
+            for name, found, wanted in incompatible.incorrect_shapes:
+                raise LtDetError(
+                    f"The checkpoint {self._path} does not fit this model: {name} is {list(found)} there and "
+                    f"{list(wanted)} here; it was trained with another NUM_CLASSES, loss or network: use its config."
+                )
+            missing = [name for name in incompatible.missing_keys if name.startswith("roi_heads.")]
+            if missing and ".loss." in missing[0]:
+                raise LtDetError(
+                    f"The checkpoint {self._path} was trained with another loss ({missing[0]} is missing); "
+                    "use its config."
+                )
+            if missing:
+                raise LtDetError(
+                    f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
+                    "give the checkpoint of a finished training."
+                )
+        return incompatible
