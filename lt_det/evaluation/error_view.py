@@ -34,7 +34,7 @@ from lt_det.evaluation.matching import POSSIBLE_PAIRS, by_images, judged_truth, 
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
 from lt_det.evaluation.precision import at_recalls, hits_needed, whether_to_find, within_image_limits, within_set_limit
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, Task
-from lt_det.evaluation.runs import run_bounds
+from lt_det.evaluation.runs import run_bounds, run_starts
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -265,12 +265,12 @@ def _precision(classes: NDArray[Any], right: Bools, objects: Ints) -> Floats:
     table[objects > 0] = 0.0
     needed = hits_needed(objects)
     hits = np.flatnonzero(right)
-    place = hits - np.searchsorted(classes, classes[hits])
-    for start, stop in run_bounds(classes[hits]):
-        k = classes[hits[start]]
-        true = np.arange(1.0, stop - start + 1)
-        false = place[start:stop] + 1 - true
-        table[k] = at_recalls(true / (false + true + np.spacing(1)), needed[k])
+    if len(hits):
+        starts = run_starts(classes[hits])
+        found = classes[hits][starts]
+        true = np.arange(len(hits)) - np.repeat(starts, np.diff(np.append(starts, len(hits)))) + 1.0
+        false = hits - np.searchsorted(classes, classes[hits]) + 1 - true
+        table[found] = at_recalls(true / (false + true + np.spacing(1)), starts, needed[found])
     return table.T
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches, judged_truth
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
-from lt_det.evaluation.runs import run_bounds, run_starts
+from lt_det.evaluation.runs import run_starts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,13 +38,8 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
     recall = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS)), -1.0)
 
     order, (at, by_place) = in_class_order(matches)
-    unmatched = np.cumsum(matches.wrong_if_unmatched[order], axis=0, dtype=np.int64)  # (N, A)
     classes = matches.classes[matches.touching][by_place]
     class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
-    before = np.zeros((num_classes, len(AREA_RANGES)), dtype=np.int64)
-    started = class_start > 0
-    before[started] = unmatched[class_start[started] - 1]
-    wrong_so_far = unmatched[at] - before[classes]  # (M, A)
     wrong_alone = matches.wrong_if_unmatched[matches.touching][by_place]
 
     for area in range(len(AREA_RANGES)):
@@ -52,6 +47,9 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
         precision[counted, area] = 0.0
         recall[counted, area] = 0.0
         needed = hits_needed(objects[:, area])
+        unmatched = np.cumsum(matches.wrong_if_unmatched[order, area], dtype=np.int32)  # N of them: one area at a time
+        before = np.where(class_start > 0, unmatched[class_start - 1], 0) if len(unmatched) else class_start
+        wrong_so_far = unmatched[at] - before[classes]
         for threshold in range(len(IOU_THRESHOLDS)):
             matched = matches.matched[by_place, threshold, area]
             right = matched & ~matches.neutral[by_place, threshold, area]
@@ -61,13 +59,12 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
             if not len(hits):
                 continue
             true = _cumulative(right, classes)[hits].astype(np.float64)
-            false = (wrong_so_far[hits, area] - saved[hits]).astype(np.float64)
+            false = (wrong_so_far[hits] - saved[hits]).astype(np.float64)
             value = true / (false + true + np.spacing(1))
-            hit_class = classes[hits]
-            for start, stop in run_bounds(hit_class):
-                k = hit_class[start]
-                precision[k, area, threshold] = at_recalls(value[start:stop], needed[k])
-                recall[k, area, threshold] = true[stop - 1] / objects[k, area]
+            starts = run_starts(classes[hits])
+            found = classes[hits][starts]
+            precision[found, area, threshold] = at_recalls(value, starts, needed[found])
+            recall[found, area, threshold] = true[np.append(starts[1:], len(hits)) - 1] / objects[found, area]
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 
@@ -80,9 +77,9 @@ def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
     """
     order = np.argsort(-matches.scores, kind="stable")
     order = order[np.argsort(matches.classes[order], kind="stable")]
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    place = place[matches.touching]
+    place_of = np.empty(len(order), dtype=np.int32)
+    place_of[order] = np.arange(len(order), dtype=np.int32)
+    place: Ints = place_of[matches.touching].astype(np.int64)
     by_place = np.argsort(place)
     return order, (place[by_place], by_place)
 
@@ -145,15 +142,23 @@ def hits_needed(objects: Ints) -> Ints:
     return needed
 
 
-def at_recalls(values: Floats, needed: Ints) -> Floats:
-    """(R,) precision at each recall: the best of those there and beyond, 0 where the recall is not reached.
+def at_recalls(values: Floats, starts: Ints, needed: Ints) -> Floats:
+    """(C, R) precision of C curves at each recall: the best of those there and beyond, 0 where it is not reached.
 
     Args:
-        values: (n,) precision at each right detection, by falling score; n > 0.
-        needed: (R,) see `hits_needed`.
+        values: (n,) precision at each right detection, one curve after the other, by falling score.
+        starts: (C,) where the curves begin; each has a detection.
+        needed: (C, R) see `hits_needed`.
     """
-    envelope = np.maximum.accumulate(values[::-1])[::-1]
-    return np.where(needed <= len(values), envelope[np.clip(needed, 1, len(values)) - 1], 0.0)
+    lengths = np.diff(np.append(starts, len(values)))
+    # The best of all curves in one go: by the ranks of the values, which can be moved apart without rounding.
+    order = np.argsort(values)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    apart = np.repeat(np.arange(len(starts))[::-1] * len(values), lengths)
+    best = np.maximum.accumulate((rank + apart)[::-1])[::-1] - apart
+    last = starts[:, None] + np.clip(needed, 1, lengths[:, None]) - 1
+    return np.where(needed <= lengths[:, None], values[order[best[last]]], 0.0)
 
 
 def _cumulative(flags: NDArray[np.bool_], groups: NDArray[np.int32]) -> Ints:
