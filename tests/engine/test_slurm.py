@@ -1,5 +1,7 @@
-"""A real slurmctld and slurmd on this machine, of one node and two tasks. Skipped where SLURM is not installed (Debian:
-slurm-wlm) or this is not root."""
+"""A real slurmctld and slurmd on this machine, of one node and two tasks.
+
+Only where it is asked for, LT_DET_TEST_SLURM=1, because it starts daemons; needs SLURM (Debian: slurm-wlm) and root.
+"""
 
 import contextlib
 import os
@@ -18,8 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = "tests/engine/launched.py"
 
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch"))) or os.getuid() != 0,
-    reason="needs SLURM and root",
+    not os.environ.get("LT_DET_TEST_SLURM")
+    or not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch")))
+    or os.getuid() != 0,
+    reason="needs LT_DET_TEST_SLURM=1, SLURM and root",
 )
 
 
