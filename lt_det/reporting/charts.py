@@ -62,7 +62,7 @@ def bucket_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str:
         value, interval = result["metrics"][name], intervals.get(name)
         size = sum(ap is not None for ap in result["class_ap"]) if group == ALL else result["bucket_sizes"][group]
         parts.append(text(left - 8, y + 20, shorten(key.label, 13), text_anchor="end"))
-        parts.append(text(left - 8, y + 35, f"{size} classes", text_anchor="end", class_="soft"))
+        parts.append(text(left - 8, y + 35, f"{size} class{'es' * (size != 1)}", text_anchor="end", class_="soft"))
         if value is None:
             parts.append(text(left + 8, y + 28, "n/a", class_="soft"))
             continue

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
 
@@ -61,10 +62,10 @@ def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, con
             if section.scatter:
                 scatter = f"{folder}_{task}.png"
                 plot_class_ap(evaluation, task, report / scatter)
-                parts.append(f"![AP of each class against its training images]({scatter})")
+                parts.append(f"![AP of each class against its training images]({quote(scatter)})")
             for name, title, drawing in _figures(section):
                 (report / name).write_text(standalone(drawing), encoding="utf-8")
-                parts.append(f"![{title}]({name})")
+                parts.append(f"![{title}]({quote(name)})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
     (report / "report.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     (report / "per_class.csv").write_text(per_class_csv(evaluations.values()), encoding="utf-8")

@@ -33,9 +33,14 @@ class TextTable:
         lines = [self.columns, align, *self.rows]
         return (
             f"**{self.title}**\n\n"
-            + "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+            + "\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines)
             + "\n"
         )
+
+
+def _in_markdown(cell: str) -> str:
+    """A class name may hold what Markdown takes for its own."""
+    return " ".join(cell.split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def percent(value: float | None) -> str:

@@ -12,7 +12,7 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
 from lt_det.reporting.plots import plot_class_ap, plot_class_counts
-from lt_det.reporting.tables import class_count_tables
+from lt_det.reporting.tables import TextTable, class_count_tables
 
 EVALUATION = {
     "dataset": "cups",
@@ -110,3 +110,8 @@ def test_class_count_tables():
         ["frequent", "1", "5000 - 5000", "5000"],
     ]
     assert classes.rows[0] == ["d", "5000", "6000", "frequent"]
+
+
+def test_markdown_of_awkward_names():
+    text = TextTable("t", ["class", "AP"], [["a|b\n<c> & d", "1.0"]]).to_markdown()
+    assert "| a\\|b &lt;c> &amp; d | 1.0 |" in text
