@@ -19,7 +19,7 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 
 if TYPE_CHECKING:
-    from lt_det.evaluation.judge import Track
+    from lt_det.evaluation.progress import Track
     from lt_det.evaluation.protocols import Protocol
 
 console = Console()

@@ -11,7 +11,6 @@ differences of two runs' draws are those of a paired comparison.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
+from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol
 from lt_det.evaluation.runs import run_starts
 
@@ -61,7 +61,7 @@ def bootstrap(
     protocol: Protocol,
     buckets: FrequencyBuckets,
     draws: int,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> dict[str, Floats]:
     """AP, AP50, AP75 and the AP of each bucket, in percent, of `draws` sets of resampled images.
 

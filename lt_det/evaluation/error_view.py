@@ -20,7 +20,7 @@ of the first two types, to that with the highest score, and to none where it was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -33,6 +33,7 @@ from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import POSSIBLE_PAIRS, by_images, judged_truth, match_chunk, ranges
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
 from lt_det.evaluation.precision import at_recalls, hits_needed, whether_to_find, within_image_limits, within_set_limit
+from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, Task
 from lt_det.evaluation.runs import run_bounds, run_starts
 
@@ -89,7 +90,7 @@ def find_errors(
     task: Task,
     protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> Errors:
     """
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +18,8 @@ from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.pooled import pooled_table
 from lt_det.evaluation.precision import limited, objects_that_count, precision_table
+from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Protocol
-
-Track = Callable[[Iterable[int]], Iterable[int]]
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,13 @@ def judge(
         draws: of the bootstrap; 0: none. AP-Pool has none.
         track: wraps the loop over the draws, to show its progress.
     """
+    matches = limited(matches, protocol)  # once for all that follows
     precision, recall = precision_table(truth, matches, protocol)
     summary = summarize(precision, recall, buckets)
     if not protocol.federated:
         summary = replace(summary, metrics=summary.metrics | _recall_of_few(truth, matches, protocol))
     curves = precision_recall_curves(precision, buckets)
-    calibrated = calibration(limited(matches, protocol), buckets)
+    calibrated = calibration(matches, buckets)
     if protocol.pooled:
         metrics, curves = _pooled(truth, matches, protocol, buckets)
         return TaskResult(replace(summary, metrics=metrics), curves, None, None, calibrated)

@@ -7,7 +7,7 @@ when detections of lower score are dropped, and one pass over all of them serves
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +18,7 @@ from pycocotools import mask as mask_utils
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
+from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, Protocol, Task, out_of_range
 from lt_det.evaluation.runs import run_bounds, run_starts
 
@@ -108,7 +109,7 @@ def match(
     task: Task,
     protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> Matches:
     """
     Args:
@@ -132,7 +133,7 @@ def by_images(
     truth: GroundTruth,
     detections: Detections,
     possible_pairs: int = POSSIBLE_PAIRS,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    track: Track = iter,
 ) -> Iterator[Detections]:
     """The detections of some images after the other, sorted by image; at least one part, if an empty one.
 

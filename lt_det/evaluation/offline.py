@@ -18,8 +18,9 @@ from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.judge import Track, judge
+from lt_det.evaluation.judge import judge
 from lt_det.evaluation.matching import match
+from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Protocol, Task
 from lt_det.evaluation.record import evaluation_record
 
@@ -94,7 +95,9 @@ def evaluate_files(
             matches,
             protocol,
             buckets,
-            errors=find_errors(truth, detections, task, protocol, track=track(f"Errors of {task}")),
+            errors=None
+            if protocol.pooled  # which has no error view
+            else find_errors(truth, detections, task, protocol, track=track(f"Errors of {task}")),
             draws=draws,
             track=track(f"Resampling {task} for the intervals"),
         )

@@ -103,7 +103,7 @@ def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
 def within_set_limit(classes: NDArray[Any], scores: Floats, protocol: Protocol) -> Bools:
     """(N,) those that the limit on detections of a class in the whole set leaves; ties keep their order."""
     kept = np.ones(len(scores), dtype=np.bool_)
-    if protocol.per_class is not None:
+    if protocol.per_class is not None and len(classes) and np.bincount(classes).max() > protocol.per_class:
         order = np.lexsort((-scores, classes))
         sorted_classes = classes[order]
         kept[order] = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes) < protocol.per_class
