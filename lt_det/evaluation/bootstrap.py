@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lt_det.class_stats import FrequencyBuckets, metric_name
 from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.matching import Matches, hits
 from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol
@@ -144,9 +144,8 @@ class Curves:
         wrong_before = np.concatenate([[0], wrong_until])[np.searchsorted(classes, np.arange(truth.num_classes))]
         columns = []
         for threshold in range(len(IOU_THRESHOLDS)):
-            matched = matches.matched[which, threshold, 0]
+            matched, right = hits(matches.matched[which], matches.neutral[which], threshold, 0)
             at = place[matched]
-            right = ~matches.neutral[which[matched], threshold, 0]
             curve = threshold * truth.num_classes + classes[at].astype(np.int64)
             columns.append((matches.images[order[at]], right, wrong[at], wrong_until[at], curve))
         image, right, saved, until, curve = (np.concatenate(column) for column in zip(*columns, strict=True))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets
-from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.matching import Matches, hits
 from lt_det.evaluation.protocols import IOU_THRESHOLDS
 
 BIN_EDGES = np.arange(11) / 10  # unlike linspace's, the floats that 0.3 and 0.7 are
@@ -35,8 +35,8 @@ def calibration(matches: Matches, buckets: FrequencyBuckets) -> dict[str, Any] |
         return None
     counts = matches.wrong_if_unmatched[:, 0].copy()
     right = np.zeros(len(matches), dtype=np.bool_)
-    hit = matches.matched[:, 0, 0]
-    counts[matches.touching[hit]] = right[matches.touching[hit]] = ~matches.neutral[hit, 0, 0]
+    which, is_right = hits(matches.matched, matches.neutral, 0, 0)
+    counts[matches.touching[which]] = right[matches.touching[which]] = is_right
 
     scores, right = matches.scores[counts], right[counts]
     bucket = buckets.assignment[matches.classes[counts]]

@@ -30,12 +30,13 @@ from numpy.typing import NDArray
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import POSSIBLE_PAIRS, by_images, judged_truth, match_chunk, ranges
+from lt_det.evaluation.matching import POSSIBLE_PAIRS, Matches, by_images, hits, judged_truth, match_chunk, ranges
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
-from lt_det.evaluation.precision import at_recalls, hits_needed, whether_to_find, within_image_limits, within_set_limit
+from lt_det.evaluation.precision import at_recalls, hits_needed, whether_to_find, within_image_limits
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, Task
 from lt_det.evaluation.runs import run_bounds, run_starts
+from lt_det.evaluation.sorting import falling, grouped
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -91,19 +92,21 @@ def find_errors(
     protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
     track: Track = iter,
-) -> Errors:
-    """
+) -> tuple[Matches, Errors]:
+    """What `match` gives, and which of them are errors of which kind, from one pass.
+
     Args:
-        truth: of all images.
-        detections: of any images; of each image all of them.
-        task: overlap of boxes or of masks.
+        truth, detections, task, possible_pairs, track: see `match`.
         protocol: whose rules say what is wrong.
-        possible_pairs, track: see `by_images`.
     """
     truth = judged_truth(truth, protocol)
     to_find = whether_to_find(truth, protocol)[:, 0]
-    parts = by_images(truth, detections, possible_pairs, track)
-    return Errors.concatenate([_errors_of_chunk(truth, to_find, part, task, protocol) for part in parts])
+    matches, errors = [], []
+    for part in by_images(truth, detections, protocol, possible_pairs, track):
+        found, place = match_chunk(truth, part, task, protocol)
+        matches.append(found)
+        errors.append(_errors_of_chunk(truth, to_find, part.select(place), found, task, protocol))
+    return Matches.concatenate(matches), Errors.concatenate(errors)
 
 
 def error_view(truth: GroundTruth, errors: Errors, protocol: Protocol, buckets: FrequencyBuckets) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def error_view(truth: GroundTruth, errors: Errors, protocol: Protocol, buckets: 
     Args:
         truth: of all images of the set, also those without a detection.
         errors: of all detections.
-        protocol: that of `find_errors`; its limit on the whole set is applied here.
+        protocol: that of `find_errors`.
         buckets: of the same K classes.
 
     Returns:
@@ -121,9 +124,9 @@ def error_view(truth: GroundTruth, errors: Errors, protocol: Protocol, buckets: 
         "all" and of each bucket; ``count``: for each type K numbers of detections or, for "miss", objects. A class
         without an object to find, and a bucket without such a class, has None; it has counts.
     """
+    num_classes = truth.num_classes
     truth = judged_truth(truth, protocol)
     to_find = whether_to_find(truth, protocol)[:, 0]
-    errors = errors.select(within_set_limit(errors.classes, errors.scores, protocol))
     errors = errors.select(errors.kinds != _NEITHER)
 
     found = np.zeros(len(truth.classes), dtype=np.bool_)
@@ -141,14 +144,13 @@ def error_view(truth: GroundTruth, errors: Errors, protocol: Protocol, buckets: 
     scores = np.concatenate([errors.scores, mended.scores])
     kinds = np.concatenate([errors.kinds, mended.kinds])
     is_mended = np.arange(len(scores)) >= len(errors)
-    order = np.lexsort((-scores, classes))
+    order = grouped(falling(scores), classes, num_classes)
     classes, kinds, is_mended = classes[order], kinds[order], is_mended[order]
     right = is_mended | (kinds == _RIGHT)
 
     def curves(which: Bools, objects: Bools) -> Floats:
         return _precision(classes[which], right[which], np.bincount(truth.classes[objects], minlength=num_classes))
 
-    num_classes = truth.num_classes
     plain = curves(~is_mended, to_find)
     without = {name: curves((kinds == kind) == is_mended, to_find) for kind, name in enumerate(ERROR_TYPES[:-1])}
     miss = curves(~is_mended, to_find & ~missed)
@@ -175,13 +177,12 @@ def error_view(truth: GroundTruth, errors: Errors, protocol: Protocol, buckets: 
 
 
 def _errors_of_chunk(
-    truth: GroundTruth, to_find: Bools, detections: Detections, task: Task, protocol: Protocol
+    truth: GroundTruth, to_find: Bools, detections: Detections, matches: Matches, task: Task, protocol: Protocol
 ) -> Errors:
-    """As `find_errors`, for the judged truth and detections sorted by image."""
-    matches, place = match_chunk(truth, detections, task, protocol)
+    """The errors among the detections of some matches."""
     kinds = np.where(matches.wrong_if_unmatched[:, 0], _BACKGROUND, _NEITHER).astype(np.int8)
-    hit = matches.matched[:, 0, 0]
-    kinds[matches.touching[hit]] = np.where(matches.neutral[hit, 0, 0], _NEITHER, _RIGHT)
+    which, right = hits(matches.matched, matches.neutral, 0, 0)
+    kinds[matches.touching[which]] = np.where(right, _RIGHT, _NEITHER)
     objects = np.full(len(matches), -1, dtype=np.int32)
     objects[matches.touching] = matches.objects
     kept = within_image_limits(matches, protocol)
@@ -189,7 +190,7 @@ def _errors_of_chunk(
     images = matches.images[wrong]
     for start, stop in _blocks(truth.start[images + 1] - truth.start[images]):
         block = wrong[start:stop]
-        kinds[block], objects[block] = _explain(truth, to_find, detections.select(place[block]), task)
+        kinds[block], objects[block] = _explain(truth, to_find, detections.select(block), task)
     return Errors(matches.images, matches.classes, matches.scores, kinds, objects).select(kept)
 
 

@@ -126,9 +126,9 @@ class LongTailEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         # Of nothing, so that a model that finds nothing has an AP too.
-        nothing = Detections.from_results([], self._truth, "bbox")
-        self._matches: dict[Task, list[Matches]] = {"bbox": [match(self._truth, nothing, "bbox", self._protocol)]}
-        self._errors: dict[Task, list[Errors]] = {"bbox": [find_errors(self._truth, nothing, "bbox", self._protocol)]}
+        self._matches: dict[Task, list[Matches]] = {}
+        self._errors: dict[Task, list[Errors]] = {}
+        self._keep("bbox", Detections.from_results([], self._truth, "bbox"))
         self._pending: list[Detections] = []
         self._num_found = 0
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
@@ -174,9 +174,15 @@ class LongTailEvaluator(DatasetEvaluator):
             return
         detections, self._pending = Detections.concatenate(self._pending), []
         for task in _TASKS if detections.masks is not None and self._outlined else _TASKS[:1]:
-            self._matches.setdefault(task, []).append(match(self._truth, detections, task, self._protocol))
-            if self._output_dir:  # they are for the report
-                self._errors.setdefault(task, []).append(find_errors(self._truth, detections, task, self._protocol))
+            self._keep(task, detections)
+
+    def _keep(self, task: Task, detections: Detections) -> None:
+        if self._output_dir:  # errors are for the report
+            matches, errors = find_errors(self._truth, detections, task, self._protocol)
+            self._errors.setdefault(task, []).append(errors)
+        else:
+            matches = match(self._truth, detections, task, self._protocol)
+        self._matches.setdefault(task, []).append(matches)
 
     def _judge(self, gathered: dict[int, _Found]) -> dict[str, dict[str, float]]:
         """Metrics from what each rank found."""

@@ -15,11 +15,11 @@ from lt_det.evaluation.buckets import BucketAP, precision_recall_curves, summari
 from lt_det.evaluation.calibration import calibration
 from lt_det.evaluation.error_view import Errors, error_view
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches
+from lt_det.evaluation.matching import Matches, hits
 from lt_det.evaluation.pooled import pooled_table
 from lt_det.evaluation.precision import limited, objects_that_count, precision_table
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import Protocol
+from lt_det.evaluation.protocols import IOU_THRESHOLDS, Protocol
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,15 @@ def _recall_of_few(truth: GroundTruth, matches: Matches, protocol: Protocol) -> 
     """COCO's AR1 and AR10, of the best 1 and 10 detections of a class in an image."""
     objects = objects_that_count(truth, protocol)[:, 0]
     known = objects > 0
-    right = (matches.matched & ~matches.neutral)[..., 0]
     metrics = {}
     for limit in (1, 10):
-        few = right & (matches.rank_in_class[matches.touching] < limit)[:, None]
-        found = [np.bincount(matches.classes[matches.touching][of], minlength=len(objects)) for of in few.T]
-        recall = np.concatenate([of[known] / objects[known] for of in found])
+        of_threshold = []
+        for threshold in range(len(IOU_THRESHOLDS)):
+            which, right = hits(matches.matched, matches.neutral, threshold, 0)
+            at = matches.touching[which[right]]
+            few = matches.classes[at[matches.rank_in_class[at] < limit]]
+            of_threshold.append(np.bincount(few, minlength=len(objects))[known] / objects[known])
+        recall = np.concatenate(of_threshold)
         metrics[f"AR{limit}"] = float(np.mean(recall)) * 100 if recall.size else math.nan
     return metrics
 

@@ -21,20 +21,27 @@ from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, Protocol, Task, out_of_range
 from lt_det.evaluation.runs import run_bounds, run_starts
+from lt_det.evaluation.sorting import falling, grouped
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Bits = NDArray[np.uint64]
 
 _LEAST_IOU = IOU_THRESHOLDS[0]
 POSSIBLE_PAIRS = 1 << 21  # matched together: some hundred megabytes
-_PREFERRED = np.int32(1 << 20)  # above any number of candidates
+_BITS = np.uint64(1) << np.arange(IOU_THRESHOLDS.size * len(AREA_RANGES), dtype=np.uint64).reshape(
+    IOU_THRESHOLDS.size, len(AREA_RANGES)
+)
+# All areas of the first thresholds, by their number; all thresholds of an area.
+_UP_TO_THRESHOLD = np.concatenate([[np.uint64(0)], np.bitwise_or.accumulate(np.bitwise_or.reduce(_BITS, axis=1))])
+_OF_AREA = np.bitwise_or.reduce(_BITS, axis=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
     """What became of N detections, sorted by image, and inside an image by class and falling score.
 
-    Detections of classes of which LVIS says nothing in their image are left out, unless a limit per class counts them.
+    Detections of classes of which LVIS says nothing in their image are left out.
 
     Attributes:
         images, classes: (N,) int32 indices.
@@ -43,8 +50,8 @@ class Matches:
         rank_in_class: (N,) int32 place among those of its class in the image.
         wrong_if_unmatched: (N, A) whether it is a mistake, where it matches nothing.
         touching: (M,) int64 positions among the N of those that overlap any object enough.
-        matched: (M, T, A) whether it matches an object.
-        neutral: (M, T, A) whether the object it matches does not count.
+        matched: (M,) at which thresholds and areas it matches an object, one bit each (see `hits`).
+        neutral: (M,) at which of them the object does not count.
         objects: (M,) int32 the object that it matches at IoU 0.5, of any area, as its index in the ground truth that
             the protocol judges on (`judged_truth`); -1: none.
     """
@@ -56,8 +63,8 @@ class Matches:
     rank_in_class: NDArray[np.int32]
     wrong_if_unmatched: Bools
     touching: Ints
-    matched: Bools
-    neutral: Bools
+    matched: Bits
+    neutral: Bits
     objects: NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -92,9 +99,10 @@ class Matches:
             if field.name != "touching"
         }
         touching = np.concatenate([part.touching + offset for part, offset in zip(parts, offsets, strict=False)])
-        order = np.argsort(joined["images"], kind="stable")
-        if (order[1:] > order[:-1]).all():
+        images = joined["images"]
+        if (images[1:] >= images[:-1]).all():
             return cls(touching=touching, **joined)
+        order = np.argsort(images, kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         touching = place[touching]
@@ -114,13 +122,13 @@ def match(
     """
     Args:
         truth: of all images.
-        detections: of any images; of each image all of them.
+        detections: of any images; of each image all of them, and all of the set under a limit per class.
         task: overlap of boxes or of masks.
-        protocol: whether it is federated, and whether it limits classes; the matches serve all that agree in both.
+        protocol: whether it is federated, and its limit per class; the matches serve all that agree in both.
         possible_pairs, track: see `by_images`.
     """
     truth = judged_truth(truth, protocol)
-    parts = by_images(truth, detections, possible_pairs, track)
+    parts = by_images(truth, detections, protocol, possible_pairs, track)
     return Matches.concatenate([match_chunk(truth, part, task, protocol)[0] for part in parts])
 
 
@@ -132,6 +140,7 @@ def judged_truth(truth: GroundTruth, protocol: Protocol) -> GroundTruth:
 def by_images(
     truth: GroundTruth,
     detections: Detections,
+    protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
     track: Track = iter,
 ) -> Iterator[Detections]:
@@ -139,21 +148,34 @@ def by_images(
 
     Args:
         truth, detections: of all images.
+        protocol: its limit per class is applied: what lies beyond it need not be matched.
         possible_pairs: of a detection and an object in a part, if it has more than one image. A detection costs about
             as much as ten pairs.
         track: wraps the loop, to show its progress.
     """
     num_images = len(truth.image_ids)
-    order = _sorted_by(np.arange(len(detections)), detections.images, num_images)
-    count = np.bincount(detections.images, minlength=num_images)
+    order = grouped(within_set_limit(detections, protocol), detections.images, num_images)
+    count = np.bincount(detections.images[order], minlength=num_images)
     cost = np.cumsum(count * (np.diff(truth.start) + 10))
     last = np.flatnonzero(np.diff(cost // possible_pairs))
-    bounds = np.concatenate([[0], np.cumsum(count)[last], [len(detections)]])
+    bounds = np.concatenate([[0], np.cumsum(count)[last], [len(order)]])
     if not len(order):
         yield detections
     for i in track(range(len(bounds) - 1)):
         if bounds[i + 1] > bounds[i]:
             yield detections.select(order[bounds[i] : bounds[i + 1]])
+
+
+def within_set_limit(detections: Detections, protocol: Protocol) -> Ints:
+    """The detections that the limit per class leaves, in their order; of ties at the limit the first."""
+    num_classes = int(detections.classes.max(initial=-1)) + 1
+    count = np.bincount(detections.classes, minlength=num_classes)
+    everything = np.arange(len(detections))
+    if protocol.per_class is None or (count <= protocol.per_class).all():
+        return everything
+    order = grouped(falling(detections.scores), detections.classes, num_classes)
+    rank = everything - np.repeat(np.cumsum(count) - count, count)
+    return np.sort(order[rank < protocol.per_class])
 
 
 def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> tuple[Matches, Ints]:
@@ -173,18 +195,15 @@ def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol
         known[_cells(truth.negative, first, last, truth.num_classes)] = True
         incomplete = np.zeros_like(known)
         incomplete[_cells(truth.not_exhaustive, first, last, truth.num_classes)] = True
-        no_mistake = incomplete[cell] | ~known[cell]
-        if protocol.per_class is None:  # that limit counts also those that count nowhere else
-            kept = known[cell]
+        no_mistake, kept = incomplete[cell], known[cell]
 
-    # Ties keep their order.
-    by_score = np.argsort(-scores, kind="stable")
-    by_image = _sorted_by(by_score, images - first, last - first)
+    by_score = falling(scores)
+    by_image = grouped(by_score, images - first, last - first)
     rank_in_image = np.empty(len(images), dtype=np.int32)
     rank_in_image[by_image] = _positions(images[by_image])
     # By image, class and falling score. The other ones are never looked at again.
-    order = _sorted_by(by_score[kept[by_score]], classes, truth.num_classes)
-    order = _sorted_by(order, images - first, last - first)
+    order = grouped(by_score[kept[by_score]], classes, truth.num_classes)
+    order = grouped(order, images - first, last - first)
     detections, cell, no_mistake = detections.select(order), cell[order], no_mistake[order]
     areas = _areas(detections, task)
     if protocol.federated:  # lvis leaves those without an area out, after its limit per image
@@ -259,62 +278,60 @@ def _greedy(
     target: Ints,
     iou: NDArray[np.float64],
     cell: Ints,
-) -> tuple[Ints, Bools, Bools, NDArray[np.int32]]:
+) -> tuple[Ints, Bits, Bits, NDArray[np.int32]]:
     """Detections that touch anything, for each, threshold and area whether it matches, and something neutral; and
     for each the object at the least threshold, of all areas.
 
     One round for each place in a cell's order of scores: all cells at once, since they share no object.
     """
-    # Of a detection's pairs the best is the last: by IoU, and of equal ones the later object.
-    order = np.lexsort((target, iou, detection))
-    detection, target, iou = detection[order], target[order], iou[order]
-    touching, first = np.unique(detection, return_index=True)
-    count = np.diff(np.append(first, len(detection)))
-    shape = (len(IOU_THRESHOLDS), len(AREA_RANGES))
-    matched, neutral = (np.zeros((len(touching), *shape), dtype=np.bool_) for _ in range(2))
+    first = run_starts(detection)
+    touching, count = detection[first], np.diff(np.append(first, len(detection)))
+    matched, neutral = (np.zeros(len(touching), dtype=np.uint64) for _ in range(2))
     found = np.full(len(touching), -1, dtype=np.int32)
-    if not len(touching):
-        return touching, matched, neutral, found
+    # Of a detection's pairs the best comes first: by IoU, and of equal ones the later object.
+    several = np.flatnonzero(np.repeat(count, count) > 1)
+    order = np.arange(len(detection))
+    order[several] = several[np.lexsort((-target[several], -iou[several], detection[several]))]
+    target, iou = target[order] - objects.start, iou[order]
+    overlaps = _UP_TO_THRESHOLD[np.searchsorted(np.minimum(IOU_THRESHOLDS, 1 - 1e-10), iou, side="right")]
 
     flagged = truth.ignore[objects] if federated else truth.crowd[objects]
-    reusable = np.zeros(len(flagged), dtype=np.bool_) if federated else truth.crowd[objects]
-    does_not_count = flagged[:, None] | out_of_range(truth.areas[objects])
-    taken = np.zeros((len(flagged), *shape), dtype=np.bool_)
-    target = target - objects.start
-    high_enough = iou[:, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
-    place = (np.arange(len(detection)) - np.repeat(first, count) + 1).astype(np.int32)
-    preference = place[:, None] + np.where(does_not_count[target], np.int32(0), _PREFERRED)  # (P, A)
+    in_range = ~(flagged[:, None] | out_of_range(truth.areas[objects]))
+    counts = (in_range * _OF_AREA).sum(axis=1, dtype=np.uint64)
+    free = np.full(len(flagged), _UP_TO_THRESHOLD[-1])
+    may_be_taken = ~(np.zeros_like(flagged) if federated else truth.crowd[objects])
 
-    round_of = _positions(cell[order][first])
+    round_of = _positions(cell[first])
     by_round = np.argsort(round_of, kind="stable")
-    bounds = np.searchsorted(round_of[by_round], np.arange(round_of.max() + 2))
+    bounds = np.searchsorted(round_of[by_round], np.arange(round_of.max(initial=-1) + 2))
     for low, high in itertools.pairwise(bounds):
         chosen = by_round[low:high]
-        pairs, starts = ranges(first[chosen], count[chosen])
-        free = ~taken[target[pairs]] | reusable[target[pairs], None, None]
-        worth = np.where(free & high_enough[pairs][:, :, None], preference[pairs][:, None, :], 0)
-        best = np.maximum.reduceat(worth, starts, axis=0)  # (n, T, A)
-        hit = best > 0
-        which, threshold, area = np.nonzero(hit)
-        taken_pair = first[chosen][which] + best[which, threshold, area] % _PREFERRED - 1
-        taken[target[taken_pair], threshold, area] = True
-        matched[chosen] = hit
-        neutral[chosen] = hit & (best < _PREFERRED)
-        simplest = (threshold == 0) & (area == 0)
-        found[chosen[which[simplest]]] = target[taken_pair[simplest]] + objects.start
+        for does_count in (True, False):  # an object that does not count is taken where none else is left
+            for place in range(count[chosen].max()):
+                those = chosen[count[chosen] > place]
+                of = target[first[those] + place]
+                fits = overlaps[first[those] + place] & free[of] & ~matched[those]
+                fits &= counts[of] if does_count else ~counts[of]
+                matched[those] |= fits
+                if not does_count:
+                    neutral[those] |= fits
+                free[of] &= ~np.where(may_be_taken[of], fits, np.uint64(0))
+                simplest = (fits & _BITS[0, 0]) > 0
+                found[those[simplest]] = of[simplest] + objects.start
     return touching, matched, neutral, found
+
+
+def hits(matched: Bits, neutral: Bits, threshold: int, area: int) -> tuple[Ints, Bools]:
+    """Those that match an object at a threshold and of an area range, as places; and whether the object counts."""
+    bit = _BITS[threshold, area]
+    which = np.flatnonzero(matched & bit)
+    return which, (neutral[which] & bit) == 0
 
 
 def ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
     starts = np.cumsum(count) - count
     return np.arange(count.sum()) - np.repeat(starts - first, count), starts
-
-
-def _sorted_by(order: Ints, keys: Ints, bound: int) -> Ints:
-    """`order` sorted by the keys of its entries, 0 .. bound - 1, equal ones as they were."""
-    keys = keys[order]
-    return order[np.argsort(keys.astype(np.uint16) if bound <= 1 << 16 else keys, kind="stable")]  # radix sort
 
 
 def _positions(groups: Ints) -> Ints:

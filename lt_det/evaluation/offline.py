@@ -89,18 +89,13 @@ def evaluate_files(
     for task in tasks:
         detections = Detections.from_results(results, truth, task)
         _warn(detections, truth, task)
-        matches = match(truth, detections, task, protocol, track=track(f"Matching {task}"))
-        outcome[task] = judge(
-            truth,
-            matches,
-            protocol,
-            buckets,
-            errors=None
-            if protocol.pooled  # which has no error view
-            else find_errors(truth, detections, task, protocol, track=track(f"Errors of {task}")),
-            draws=draws,
-            track=track(f"Resampling {task} for the intervals"),
-        )
+        steps = track(f"Matching {task}")
+        if protocol.pooled:  # which has no error view
+            matches, errors = match(truth, detections, task, protocol, track=steps), None
+        else:
+            matches, errors = find_errors(truth, detections, task, protocol, track=steps)
+        resampling = track(f"Resampling {task} for the intervals")
+        outcome[task] = judge(truth, matches, protocol, buckets, errors=errors, draws=draws, track=resampling)
     return evaluation_record(
         Path(ground_truth).stem,
         protocol,

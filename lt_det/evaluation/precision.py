@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches, judged_truth
+from lt_det.evaluation.matching import Matches, hits, judged_truth
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
 from lt_det.evaluation.runs import run_starts
+from lt_det.evaluation.sorting import falling, grouped
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,31 +39,33 @@ def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
     order, (at, by_place) = in_class_order(matches)
     classes = matches.classes[matches.touching][by_place]
     class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
-    wrong_alone = matches.wrong_if_unmatched[matches.touching][by_place]
+    wrong_alone = matches.wrong_if_unmatched[matches.touching[by_place]]
+    wrong = matches.wrong_if_unmatched[order]
+    matched, neutral = matches.matched[by_place], matches.neutral[by_place]
 
     for area in range(len(AREA_RANGES)):
         counted = objects[:, area] > 0
         precision[counted, area] = 0.0
         recall[counted, area] = 0.0
         needed = hits_needed(objects[:, area])
-        unmatched = np.cumsum(matches.wrong_if_unmatched[order, area], dtype=np.int32)  # N of them: one area at a time
+        unmatched = np.cumsum(wrong[:, area], dtype=np.int32)  # N of them: one area at a time
         before = np.where(class_start > 0, unmatched[class_start - 1], 0) if len(unmatched) else class_start
         wrong_so_far = unmatched[at] - before[classes]
         for threshold in range(len(IOU_THRESHOLDS)):
-            matched = matches.matched[by_place, threshold, area]
-            right = matched & ~matches.neutral[by_place, threshold, area]
+            which, right = hits(matched, neutral, threshold, area)
+            of = classes[which]
             # Of those that would be wrong alone, the ones that matched are not.
-            saved = _cumulative(matched & wrong_alone[:, area], classes)
-            hits = np.flatnonzero(right & counted[classes])
-            if not len(hits):
+            wrong_then = wrong_so_far[which] - _cumulative(wrong_alone[which, area], of)
+            right_then = _cumulative(right, of)
+            right &= counted[of]
+            if not right.any():
                 continue
-            true = _cumulative(right, classes)[hits].astype(np.float64)
-            false = (wrong_so_far[hits] - saved[hits]).astype(np.float64)
+            of, true, false = of[right], right_then[right].astype(np.float64), wrong_then[right].astype(np.float64)
             value = true / (false + true + np.spacing(1))
-            starts = run_starts(classes[hits])
-            found = classes[hits][starts]
+            starts = run_starts(of)
+            found = of[starts]
             precision[found, area, threshold] = at_recalls(value, starts, needed[found])
-            recall[found, area, threshold] = true[np.append(starts[1:], len(hits)) - 1] / objects[found, area]
+            recall[found, area, threshold] = true[np.append(starts[1:], len(of)) - 1] / objects[found, area]
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 
@@ -75,8 +76,7 @@ def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
         (N,) the detections in that order; and of those that touch an object, in that order too, (M,) the places in it
         and (M,) the indices into `touching`.
     """
-    order = np.argsort(-matches.scores, kind="stable")
-    order = order[np.argsort(matches.classes[order], kind="stable")]
+    order = grouped(falling(matches.scores), matches.classes, int(matches.classes.max(initial=0)) + 1)
     place_of = np.empty(len(order), dtype=np.int32)
     place_of[order] = np.arange(len(order), dtype=np.int32)
     place: Ints = place_of[matches.touching].astype(np.int64)
@@ -85,9 +85,8 @@ def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
 
 
 def limited(matches: Matches, protocol: Protocol) -> Matches:
-    """The detections that count under a protocol's limits."""
-    matches = matches.select(within_image_limits(matches, protocol))
-    return matches.select(within_set_limit(matches.classes, matches.scores, protocol))
+    """The detections that count under a protocol's limits on those of an image."""
+    return matches.select(within_image_limits(matches, protocol))
 
 
 def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
@@ -97,16 +96,6 @@ def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
         kept &= matches.rank_in_image < protocol.per_image
     if protocol.per_image_and_class is not None:
         kept &= matches.rank_in_class < protocol.per_image_and_class
-    return kept
-
-
-def within_set_limit(classes: NDArray[Any], scores: Floats, protocol: Protocol) -> Bools:
-    """(N,) those that the limit on detections of a class in the whole set leaves; ties keep their order."""
-    kept = np.ones(len(scores), dtype=np.bool_)
-    if protocol.per_class is not None and len(classes) and np.bincount(classes).max() > protocol.per_class:
-        order = np.lexsort((-scores, classes))
-        sorted_classes = classes[order]
-        kept[order] = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes) < protocol.per_class
     return kept
 
 

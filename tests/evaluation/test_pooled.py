@@ -9,7 +9,7 @@ from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import judge
-from lt_det.evaluation.matching import match
+from lt_det.evaluation.matching import hits, match
 from lt_det.evaluation.pooled import pooled_table
 from lt_det.evaluation.precision import objects_that_count, precision_table
 from lt_det.evaluation.protocols import FIXED, POOL
@@ -31,10 +31,13 @@ def slow_pool(truth, matches, members):
     for threshold in range(10):
         true = false = 0
         points = []
+        right = dict(
+            zip(*(column.tolist() for column in hits(matches.matched, matches.neutral, threshold, 0)), strict=True)
+        )
         for *_, i in rows:
             m = touching.get(int(i))
-            if m is not None and matches.matched[m, threshold, 0]:
-                true += not matches.neutral[m, threshold, 0]
+            if m in right:
+                true += right[m]
             else:
                 false += bool(matches.wrong_if_unmatched[i, 0])
             points.append((true / objects, true / (true + false + np.spacing(1))))
