@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Bits = NDArray[np.uint64]
 
+_AREAS_AT_ONCE = 255  # what pycocotools 2.0.11 takes under NumPy 2
 _LEAST_IOU = IOU_THRESHOLDS[0]
 POSSIBLE_PAIRS = 1 << 21  # matched together: some hundred megabytes
 _BITS = np.uint64(1) << np.arange(IOU_THRESHOLDS.size * len(AREA_RANGES), dtype=np.uint64).reshape(
@@ -260,9 +261,8 @@ def _mask_ious(
     result = np.empty(len(detection))
     of_pair = cell[detection]
     for start, stop in run_bounds(of_pair):
-        found, objects = np.unique(detection[start:stop]), target[start:stop]
-        num_objects = (stop - start) // len(found)
-        objects = objects[:num_objects]
+        num_objects = np.count_nonzero(detection[start:stop] == detection[start])
+        found, objects = detection[start:stop:num_objects], target[start : start + num_objects]
         height, width = truth.sizes[detections.images[found[0]]]
         true = [run_lengths(truth.outlines[g], int(height), int(width)) for g in objects]
         masks = [detections.masks[d] for d in found]
@@ -350,5 +350,7 @@ def _cells(lists: Any, first: int, last: int, num_classes: int) -> Ints:
 def _areas(detections: Detections, task: Task) -> NDArray[np.float64]:
     if task == "segm":
         assert detections.masks is not None
-        return np.asarray([float(mask_utils.area(mask)) for mask in detections.masks], dtype=np.float64)
+        masks = list(detections.masks)
+        parts = [mask_utils.area(masks[i : i + _AREAS_AT_ONCE]) for i in range(0, len(masks), _AREAS_AT_ONCE)]
+        return np.concatenate([np.zeros(0), *parts])
     return detections.boxes[:, 2] * detections.boxes[:, 3]
