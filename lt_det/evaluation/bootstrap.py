@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets, metric_name
 from lt_det.errors import LtDetError
+from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches, hits
+from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.precision import in_class_order, limited, objects_to_find
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets
-from lt_det.evaluation.matching import Matches, hits
+from lt_det.evaluation.greedy import hits
+from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.protocols import IOU_THRESHOLDS
 
 BIN_EDGES = np.arange(11) / 10  # unlike linspace's, the floats that 0.3 and 0.7 are

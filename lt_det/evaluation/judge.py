@@ -14,8 +14,9 @@ from lt_det.evaluation.bootstrap import bootstrap
 from lt_det.evaluation.buckets import BucketAP, precision_recall_curves, summarize
 from lt_det.evaluation.calibration import calibration
 from lt_det.evaluation.error_view import Errors, error_view
+from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches, hits
+from lt_det.evaluation.matching import Matches
 from lt_det.evaluation.pooled import pooled_table
 from lt_det.evaluation.precision import limited, objects_that_count, precision_table
 from lt_det.evaluation.progress import Track

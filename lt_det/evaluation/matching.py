@@ -6,7 +6,6 @@ when detections of lower score are dropped, and one pass over all of them serves
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,26 +15,20 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_utils
 
 from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.greedy import Bits, greedy
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, Protocol, Task, out_of_range
-from lt_det.evaluation.runs import run_bounds, run_starts
+from lt_det.evaluation.protocols import IOU_THRESHOLDS, Protocol, Task, out_of_range
+from lt_det.evaluation.runs import positions, run_bounds
 from lt_det.evaluation.sorting import falling, grouped
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Bits = NDArray[np.uint64]
 
 _AREAS_AT_ONCE = 255  # what pycocotools 2.0.11 takes under NumPy 2
 _LEAST_IOU = IOU_THRESHOLDS[0]
 POSSIBLE_PAIRS = 1 << 21  # matched together: some hundred megabytes
-_BITS = np.uint64(1) << np.arange(IOU_THRESHOLDS.size * len(AREA_RANGES), dtype=np.uint64).reshape(
-    IOU_THRESHOLDS.size, len(AREA_RANGES)
-)
-# All areas of the first thresholds, by their number; all thresholds of an area.
-_UP_TO_THRESHOLD = np.concatenate([[np.uint64(0)], np.bitwise_or.accumulate(np.bitwise_or.reduce(_BITS, axis=1))])
-_OF_AREA = np.bitwise_or.reduce(_BITS, axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +44,7 @@ class Matches:
         rank_in_class: (N,) int32 place among those of its class in the image.
         wrong_if_unmatched: (N, A) whether it is a mistake, where it matches nothing.
         touching: (M,) int64 positions among the N of those that overlap any object enough.
-        matched: (M,) at which thresholds and areas it matches an object, one bit each (see `hits`).
+        matched: (M,) at which thresholds and areas it matches an object, one bit each (see `greedy.hits`).
         neutral: (M,) at which of them the object does not count.
         objects: (M,) int32 the object that it matches at IoU 0.5, of any area, as its index in the ground truth that
             the protocol judges on (`judged_truth`); -1: none.
@@ -201,7 +194,7 @@ def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol
     by_score = falling(scores)
     by_image = grouped(by_score, images - first, last - first)
     rank_in_image = np.empty(len(images), dtype=np.int32)
-    rank_in_image[by_image] = _positions(images[by_image])
+    rank_in_image[by_image] = positions(images[by_image])
     # By image, class and falling score. The other ones are never looked at again.
     order = grouped(by_score[kept[by_score]], classes, truth.num_classes)
     order = grouped(order, images - first, last - first)
@@ -213,13 +206,13 @@ def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol
     object_cell = np.sort(object_cell, kind="stable")
 
     pairs = _pairs(truth, detections, task, protocol.federated, cell, object_cell, objects_order)
-    touching, matched, neutral, found = _greedy(truth, protocol.federated, objects, *pairs)
+    touching, matched, neutral, found = greedy(truth, protocol.federated, objects, *pairs)
     matches = Matches(
         detections.images.astype(np.int32),
         detections.classes.astype(np.int32),
         detections.scores,
         rank_in_image[order],
-        _positions(cell).astype(np.int32),
+        positions(cell).astype(np.int32),
         ~(out_of_range(areas) | no_mistake[:, None]),
         touching,
         matched,
@@ -270,74 +263,10 @@ def _mask_ious(
     return result
 
 
-def _greedy(
-    truth: GroundTruth,
-    federated: bool,
-    objects: slice,
-    detection: Ints,
-    target: Ints,
-    iou: NDArray[np.float64],
-    cell: Ints,
-) -> tuple[Ints, Bits, Bits, NDArray[np.int32]]:
-    """Detections that touch anything, for each, threshold and area whether it matches, and something neutral; and
-    for each the object at the least threshold, of all areas.
-
-    One round for each place in a cell's order of scores: all cells at once, since they share no object.
-    """
-    first = run_starts(detection)
-    touching, count = detection[first], np.diff(np.append(first, len(detection)))
-    matched, neutral = (np.zeros(len(touching), dtype=np.uint64) for _ in range(2))
-    found = np.full(len(touching), -1, dtype=np.int32)
-    # Of a detection's pairs the best comes first: by IoU, and of equal ones the later object.
-    several = np.flatnonzero(np.repeat(count, count) > 1)
-    order = np.arange(len(detection))
-    order[several] = several[np.lexsort((-target[several], -iou[several], detection[several]))]
-    target, iou = target[order] - objects.start, iou[order]
-    overlaps = _UP_TO_THRESHOLD[np.searchsorted(np.minimum(IOU_THRESHOLDS, 1 - 1e-10), iou, side="right")]
-
-    flagged = truth.ignore[objects] if federated else truth.crowd[objects]
-    in_range = ~(flagged[:, None] | out_of_range(truth.areas[objects]))
-    counts = (in_range * _OF_AREA).sum(axis=1, dtype=np.uint64)
-    free = np.full(len(flagged), _UP_TO_THRESHOLD[-1])
-    may_be_taken = ~(np.zeros_like(flagged) if federated else truth.crowd[objects])
-
-    round_of = _positions(cell[first])
-    by_round = np.argsort(round_of, kind="stable")
-    bounds = np.searchsorted(round_of[by_round], np.arange(round_of.max(initial=-1) + 2))
-    for low, high in itertools.pairwise(bounds):
-        chosen = by_round[low:high]
-        for does_count in (True, False):  # an object that does not count is taken where none else is left
-            for place in range(count[chosen].max()):
-                those = chosen[count[chosen] > place]
-                of = target[first[those] + place]
-                fits = overlaps[first[those] + place] & free[of] & ~matched[those]
-                fits &= counts[of] if does_count else ~counts[of]
-                matched[those] |= fits
-                if not does_count:
-                    neutral[those] |= fits
-                free[of] &= ~np.where(may_be_taken[of], fits, np.uint64(0))
-                simplest = (fits & _BITS[0, 0]) > 0
-                found[those[simplest]] = of[simplest] + objects.start
-    return touching, matched, neutral, found
-
-
-def hits(matched: Bits, neutral: Bits, threshold: int, area: int) -> tuple[Ints, Bools]:
-    """Those that match an object at a threshold and of an area range, as places; and whether the object counts."""
-    bit = _BITS[threshold, area]
-    which = np.flatnonzero(matched & bit)
-    return which, (neutral[which] & bit) == 0
-
-
 def ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
     starts = np.cumsum(count) - count
     return np.arange(count.sum()) - np.repeat(starts - first, count), starts
-
-
-def _positions(groups: Ints) -> Ints:
-    """0, 1, 2 ... inside each run of equal values."""
-    starts = run_starts(groups)
-    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
 
 
 def _cells(lists: Any, first: int, last: int, num_classes: int) -> Ints:

@@ -24,6 +24,8 @@ from lt_det.evaluation.buckets import BucketAP, summarize
 from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Protocol, Task
 
+_FEW = (1, 10)  # detections of a class in an image, of which COCO also has the recall
+
 
 def official_table(
     protocol: Literal["lvis", "coco"],
@@ -32,7 +34,8 @@ def official_table(
     task: Task,
     per_image: int = 300,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision (T, R, K, A) and recall (T, K, A); without a detection both libraries raise.
+    """Precision (T, R, K, A) and recall (T, K, A, M), M limits on the detections, the last the usual one; without a
+    detection both libraries raise.
 
     Args:
         protocol: "lvis" or "coco".
@@ -75,7 +78,7 @@ def _lvis(
         evaluation.params.max_dets = per_image
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])[..., None]
 
 
 def _coco(
@@ -89,10 +92,10 @@ def _coco(
         gt.dataset = ground_truth
         gt.createIndex()
         evaluation = COCOeval(gt, gt.loadRes(detections), task)
-        evaluation.params.maxDets = [1, 10, 100]
+        evaluation.params.maxDets = [*_FEW, 100]
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])[..., -1]
+    return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])
 
 
 def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
@@ -152,10 +155,14 @@ def official_metrics(
         raise LtDetError("The official packages cannot judge a file without detections; leave out --cross-check.")
     if protocol.per_class is not None:
         by_class: dict[Any, list[dict[str, Any]]] = {}
-        # Ties at the cut in the order of images, as ours are; the published code takes the order of the file.
-        for result in sorted(results, key=lambda result: (-result["score"], result["image_id"])):
+        for result in sorted(results, key=lambda result: -result["score"]):
             by_class.setdefault(result["category_id"], []).append(result)
         results = [result for of_class in by_class.values() for result in of_class[: protocol.per_class]]
     name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"
     limit = -1 if protocol.per_image is None else protocol.per_image
-    return summarize(*official_table(name, data, results, task, limit), buckets)
+    precision, recall = official_table(name, data, results, task, limit)
+    summary = summarize(precision, recall[..., -1], buckets)
+    for number, of_few in zip(_FEW, np.moveaxis(recall, -1, 0)[:-1], strict=False):
+        known = of_few[..., 0][of_few[..., 0] > -1]
+        summary.metrics[f"AR{number}"] = float(np.mean(known)) * 100 if known.size else np.nan
+    return summary

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches, hits, judged_truth
+from lt_det.evaluation.matching import Matches, judged_truth
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
 from lt_det.evaluation.runs import run_starts
 from lt_det.evaluation.sorting import falling, grouped

@@ -18,3 +18,9 @@ def run_starts(groups: NDArray[Any]) -> NDArray[np.int64]:
 def run_bounds(groups: NDArray[Any]) -> Iterator[tuple[int, int]]:
     """Start and stop of each run."""
     return itertools.pairwise([*run_starts(groups).tolist(), len(groups)]) if len(groups) else iter(())
+
+
+def positions(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """0, 1, 2 ... inside each run of equal values."""
+    starts = run_starts(groups)
+    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))

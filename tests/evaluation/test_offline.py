@@ -35,8 +35,10 @@ def test_cross_check_finds_no_difference(mini, tmp_path, results, protocol, caps
     assert f"({protocol} protocol)" in out
     assert out.count(": check") == 2
     checks = out[out.index("bbox: check") :]
-    rows = re.findall(r"│ (AP\w*)\s*│\s*(\S+) │\s*(\S+) │\s*(\S+) │", checks)
-    assert {name for name, *_ in rows} >= {"AP", "APr", "APc", "APf"}
+    rows = re.findall(r"│ (A[PR]\w*)\s*│\s*(\S+) │\s*(\S+) │\s*(\S+) │", checks)
+    assert {name for name, *_ in rows} >= {"AP", "APr", "APc", "APf", "AR"} | (
+        {"AR1", "AR10"} if protocol == "coco" else set()
+    )
     assert all(mine == official and float(difference) == 0 for _, mine, official, difference in rows)
     assert float(rows[0][1]) > 5
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import judge
-from lt_det.evaluation.matching import hits, match
+from lt_det.evaluation.matching import match
 from lt_det.evaluation.pooled import pooled_table
 from lt_det.evaluation.precision import objects_that_count, precision_table
 from lt_det.evaluation.protocols import FIXED, POOL
