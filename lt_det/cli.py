@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write DIR/inference/<gt>/evaluation.json and report")
     evaluate.add_argument("--cross-check", action="store_true", help="also run lvis or pycocotools, and compare")
     evaluate.set_defaults(run=_evaluate)
+
+    calibrate = commands.add_parser("calibrate", help="calibrate a trained classifier, without training")
+    calibrate.add_argument("--config", required=True, metavar="FILE", help="with MODEL.LONG_TAIL.CALIBRATION")
+    calibrate.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    calibrate.set_defaults(run=_calibrate)
     return parser
 
 
@@ -226,6 +231,25 @@ def _evaluate(args: argparse.Namespace) -> int:
         write_record(evaluation, folder)
         console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
     return _cross_check(data, results, protocol, buckets, evaluation) if args.cross_check else 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from lt_det.engine import load_config
+    from lt_det.engine.calibrate import calibrate
+    from lt_det.reporting.tables import calibration_table, percent
+
+    cfg = load_config(args.config, args.opts)
+    grid = calibrate(cfg, _progress_bar("Judging each value"))
+    console.print(calibration_table(grid.method, grid.data, grid.buckets, grid.metrics).to_rich())
+    chosen, untouched = (percent(grid.metrics[value]["AP"]) for value in (grid.chosen, 0.0))
+    higher = "; it is the largest, try more" if grid.chosen == max(grid.metrics) else ""
+    console.print(
+        f"Chosen by box AP: {grid.chosen:g}, AP {chosen} (untouched {untouched}){higher}\n"
+        f"Judge it: tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0
 
 
 def _progress_bar(step: str) -> Track:

@@ -38,6 +38,12 @@ def add_lt_config(cfg: Any) -> None:
         defaults = {key.upper(): value for key, value in loss.hyperparameters().items()}
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
+    # `lt-det calibrate`: a trained classifier, calibrated without training.
+    cfg.MODEL.LONG_TAIL.CALIBRATION = node()
+    cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment
+    cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # of tau or gamma; 0 is tried too
+    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # registered set that chooses the value; empty: DATASETS.TEST's first
+
     # Forward and backward passes per step of the optimiser, which share the images of IMS_PER_BATCH.
     cfg.SOLVER.ACCUMULATE = 1
 

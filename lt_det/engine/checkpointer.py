@@ -16,7 +16,6 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.errors import LtDetError
-from lt_det.losses import LogitAdjustment, SoftmaxCrossEntropy
 from lt_det.modeling import LongTailPredictor
 
 logger = logging.getLogger(__name__)
@@ -30,13 +29,6 @@ def _box_heads(model: nn.Module) -> list[str]:
     """The loss and classifier of each box predictor of ours, as text."""
     heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
     return [f"{type(head.loss).__name__} on {type(head.cls_score).__name__}" for head in heads]
-
-
-def _adjusts_softmax(model: nn.Module, trained: list[str]) -> bool:
-    """Whether the model is post-hoc logit adjustment, which any softmax detector may be given to."""
-    losses = [module.loss for module in model.modules() if isinstance(module, LongTailPredictor)]
-    post_hoc = bool(losses) and all(isinstance(loss, LogitAdjustment) and loss.post_hoc for loss in losses)
-    return post_hoc and all(head.startswith(SoftmaxCrossEntropy.__name__) for head in trained)
 
 
 def last_checkpoint(checkpointer: Checkpointer) -> str:
@@ -176,7 +168,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Any) -> Any:
         trained, built = checkpoint.get(_BOX_HEAD_KEY), _box_heads(self.model)
-        if self.exact and trained and trained != built and not _adjusts_softmax(self.model, trained):
+        if self.exact and trained and trained != built:
             raise LtDetError(
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
                 f"{', '.join(sorted(set(built))) or 'none of our losses'}; use the config it was trained with."

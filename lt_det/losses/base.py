@@ -59,6 +59,11 @@ class ClassificationLoss(nn.Module):
         """Columns the classifier must have."""
         return self.num_classes + 1
 
+    @property
+    def score_scale(self) -> Tensor | float:
+        """What `scores` multiplies the logits by, a number or (num_logits,); who shifts the bias must divide by it."""
+        return 1.0
+
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         """
         Args:

@@ -64,6 +64,10 @@ class CDT(SoftmaxLoss):
         rows = affine_cross_entropy(logits, gt_classes, scale=1 / self._temperature(logits))
         return self.mean_of_rows(rows, gt_classes)
 
+    @property
+    def score_scale(self) -> Tensor | float:
+        return 1 / self._temperature(self.imbalance) if self.test_temperature else 1.0
+
     def scores(self, logits: Tensor) -> Tensor:
         logits = at_least_float32(logits)
         return super().scores(logits / self._temperature(logits) if self.test_temperature else logits)

@@ -69,5 +69,9 @@ class LDAM(SoftmaxLoss):
         rows = affine_cross_entropy(logits, gt_classes, scale=self.scale, target_shift=-self.scale * margins)
         return self.mean_of_rows(rows, gt_classes)
 
+    @property
+    def score_scale(self) -> float:
+        return self.scale
+
     def scores(self, logits: Tensor) -> Tensor:
-        return super().scores(self.scale * at_least_float32(logits))
+        return super().scores(self.score_scale * at_least_float32(logits))

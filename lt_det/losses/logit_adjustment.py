@@ -6,14 +6,11 @@ Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses.affine_softmax import affine_cross_entropy
-from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -28,15 +25,14 @@ def log_prior(counts: Tensor) -> Tensor:
 class LogitAdjustment(SoftmaxLoss):
     """L = (1/N) sum_i CE(z_i + tau delta, y_i), delta_k = log(K n_k / sum n), delta_background = 0.
 
-    Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. Post
-    hoc it is the other way round: plain cross-entropy in training, scores of z - tau delta (eq. 9). The prior is that
-    of the foreground classes, so that the odds of foreground and background stay as they are.
+    Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. The prior
+    is that of the foreground classes, so that the odds of foreground and background stay as they are. Post hoc, without
+    training, it is a calibration: `lt_det.modeling.calibration`.
 
     Args:
         num_classes: K.
         instance_counts: K training instances per class; None for a model that only predicts.
         tau: strength; 0 is plain softmax cross-entropy.
-        post_hoc: adjust the scores and not the training; judges any softmax detector, which needs no training for it.
 
     Raises:
         LtDetError: tau below 0, counts that do not fit.
@@ -45,38 +41,15 @@ class LogitAdjustment(SoftmaxLoss):
     statistics = ("instance_counts",)
     log_prior: Tensor
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        instance_counts: Counts | None = None,
-        tau: float = 1.0,
-        post_hoc: bool = False,
-    ) -> None:
+    def __init__(self, num_classes: int, *, instance_counts: Counts | None = None, tau: float = 1.0) -> None:
         super().__init__(num_classes)
         if tau < 0:
             raise LtDetError(f"LOGIT_ADJUSTMENT.TAU must be at least 0, but is {tau}; 1 is usual.")
-        self.tau, self.post_hoc = tau, post_hoc
-        # In the checkpoint only where scores need it; without tau, which a config may change afterwards.
+        self.tau = tau
         prior = with_background(log_prior(self.class_counts(instance_counts)), 0.0)
-        self.register_buffer("log_prior", prior, persistent=post_hoc)
+        self.register_buffer("log_prior", prior, persistent=False)
 
     def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
         logits = self.checked_logits(logits)
-        shift = None if self.post_hoc else (self.tau * self.log_prior).to(logits.dtype)
+        shift = (self.tau * self.log_prior).to(logits.dtype)
         return self.mean_of_rows(affine_cross_entropy(logits, gt_classes, shift=shift), gt_classes)
-
-    def scores(self, logits: Tensor) -> Tensor:
-        return super().scores(self._at_test_time(at_least_float32(logits)))
-
-    def predicted_classes(self, logits: Tensor) -> Tensor:
-        return super().predicted_classes(self._at_test_time(logits))
-
-    def _at_test_time(self, logits: Tensor) -> Tensor:
-        return logits - (self.tau * self.log_prior).to(logits.dtype) if self.post_hoc else logits
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """A softmax detector's checkpoint has no prior; the one of this training set's counts will do."""
-        if self.post_hoc and self.missing_statistics is None:
-            state_dict.setdefault(f"{prefix}log_prior", self.log_prior)
-        super()._load_from_state_dict(state_dict, prefix, *args)

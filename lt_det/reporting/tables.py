@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.class_stats import ClassStats, FrequencyBuckets, metric_name
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,15 @@ def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int 
         name = buckets.names[bucket] if bucket >= 0 else "-"
         rows.append([stats.names[k], str(stats.image_counts[k]), instances, name])
     return [of_buckets, TextTable("Classes", ["class", "images", "instances", "bucket"], rows)]
+
+
+def calibration_table(
+    method: str, data: str, buckets: Sequence[str], metrics: Mapping[float, Mapping[str, float]]
+) -> TextTable:
+    """A row of box AP, and of each bucket's, for each tau or gamma."""
+    columns = ["AP", *map(metric_name, buckets)]
+    rows = [
+        [f"{value:g}", *(percent(None if np.isnan(of_value[name]) else of_value[name]) for name in columns)]
+        for value, of_value in metrics.items()
+    ]
+    return TextTable(f"{method} on {data}", ["value", *columns], rows)

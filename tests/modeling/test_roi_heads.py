@@ -96,29 +96,6 @@ def test_test_time_model_needs_no_data_set(stats_file):
         train_step(model)
 
 
-def test_post_hoc_adjustment_judges_a_softmax_checkpoint(stats_file):
-    options = {"MODEL.LONG_TAIL.CLASS_STATS": stats_file, "MODEL.LONG_TAIL.LOSS.LOGIT_ADJUSTMENT.POST_HOC": True}
-    softmax = seeded_model(small_config())
-    adjusted = seeded_model(small_config(loss="logit_adjustment", **options))
-    adjusted.load_state_dict(softmax.state_dict())  # strict: the adjustment is there
-    adjustment = adjusted.roi_heads.box_predictor.loss.log_prior  # tau is 1
-    logits = torch.randn(3, NUM_CLASSES + 1)
-    expected = (logits.double() - adjustment).softmax(dim=1).float()
-    torch.testing.assert_close(adjusted.roi_heads.box_predictor.loss.scores(logits), expected)
-    assert (expected[:, 0] > logits.softmax(dim=1)[:, 0]).all()  # the rarest class gains
-
-    elsewhere = {**options, "DATASETS.TRAIN": ("unknown_here",), "MODEL.LONG_TAIL.CLASS_STATS": ""}
-    without_counts = seeded_model(small_config(loss="logit_adjustment", **elsewhere))
-    with pytest.raises(RuntimeError, match="log_prior"):
-        without_counts.load_state_dict(softmax.state_dict())
-    without_counts.load_state_dict(adjusted.state_dict())
-    assert torch.equal(predict(without_counts)[0].scores, predict(adjusted)[0].scores)
-    without_counts.roi_heads.box_predictor.loss.tau = 0.0  # tau is the config's, not the checkpoint's
-    torch.testing.assert_close(
-        without_counts.roi_heads.box_predictor.loss.scores(logits), logits.softmax(dim=1), rtol=1e-6, atol=0
-    )
-
-
 @every_head
 def test_sigmoid_head_starts_at_its_prior(head):
     model = seeded_model(small_config(head, "sigmoid"))
