@@ -54,6 +54,9 @@ def add_lt_config(cfg: Any) -> None:
     # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}.
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
+    # Project of Weights & Biases that the log also goes to (pip install 'lt-det[wandb]'); empty: none.
+    cfg.WANDB_PROJECT = ""
+
     # Draws of the bootstrap over images, for the report's 95 % intervals; 0: none.
     cfg.TEST.RESAMPLES = 1000
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode, instantiate
-from detectron2.engine import default_writers, hooks
+from detectron2.engine import hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from omegaconf import OmegaConf
 from torch import nn
 
 from lt_det.data.image_stream import ImageStream
@@ -29,7 +31,9 @@ from lt_det.engine import (
     watched,
 )
 from lt_det.engine.accumulation import build_step_trainer
-from lt_det.engine.hooks import LogLossState, StopOnInterrupt
+from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.log_hooks import build_log_hooks
+from lt_det.engine.writers import build_writers
 from lt_det.losses import require_statistics
 from lt_det.reporting import write_report
 
@@ -79,15 +83,15 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     images = ImageStream(loader)
     checkpointer = LongTailCheckpointer(model, cfg.train.output_dir, trainer=trainer, image_stream=images)
     main_process = comm.is_main_process()
-    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if main_process else []
+    buckets = evaluator.buckets if evaluator else None
     trainer.register_hooks(
         [
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
             hooks.EvalHook(cfg.train.eval_period, lambda: judge(cfg, model)),
-            LogLossState(model, evaluator.buckets) if evaluator else None,
-            hooks.PeriodicWriter(writers, period=cfg.train.log_period) if main_process else None,
+            *build_log_hooks(model, step_images, buckets, cfg.train.log_period),
+            hooks.PeriodicWriter(writers(cfg, checkpointer), cfg.train.log_period) if main_process else None,
             StopOnInterrupt(checkpointer),
         ]
     )
@@ -97,6 +101,11 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     images.skip(start * step_images // comm.get_world_size())
     with watched(trainer, checkpointer):
         trainer.train(start, cfg.train.max_iter)
+
+
+def writers(cfg: Any, checkpointer: LongTailCheckpointer) -> list[EventWriter]:
+    project, shown = cfg.train.get("wandb_project", ""), OmegaConf.to_container(cfg.train)
+    return build_writers(cfg.train.output_dir, cfg.train.max_iter, checkpointer, project, shown)
 
 
 if __name__ == "__main__":

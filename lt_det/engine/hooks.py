@@ -10,10 +10,6 @@ from typing import Any
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from torch import nn
-
-from lt_det.class_stats import FrequencyBuckets
-from lt_det.losses import ClassificationLoss
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; SLURM and torchrun; SLURM's time limit
 
@@ -71,38 +67,3 @@ class StopOnInterrupt(HookBase):
         if not self._asked and comm.is_main_process():
             os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # safe in a handler
         self._asked = signum
-
-
-class LogLossState(HookBase):
-    """Put what the losses know about the classes into the event storage, as the mean of each bucket.
-
-    ``loss_state/gradient_ratio/rare`` is EQLv2's ratio of positive to negative gradient of the rare classes; a cascade
-    has ``loss_state/stage1/...`` and so on.
-    """
-
-    def __init__(self, model: nn.Module, buckets: FrequencyBuckets, period: int = 20) -> None:
-        """
-        Args:
-            model: with any number of losses in it.
-            buckets: of the training set.
-            period: iterations between two looks.
-        """
-        self._losses = [module for module in model.modules() if isinstance(module, ClassificationLoss)]
-        self._buckets, self._period = buckets, period
-
-    def after_step(self) -> None:
-        if (self.trainer.iter + 1) % self._period and self.trainer.iter + 1 != self.trainer.max_iter:
-            return
-        for stage, loss in enumerate(self._losses, start=1):
-            prefix = f"loss_state/stage{stage}" if len(self._losses) > 1 else "loss_state"
-            for name, values in loss.state_by_class().items():
-                self._put(f"{prefix}/{name}", values.double().cpu())
-
-    def _put(self, name: str, values: torch.Tensor) -> None:
-        if values.dim() == 0:
-            self.trainer.storage.put_scalar(name, values.item(), smoothing_hint=False)
-            return
-        for bucket, bucket_name in enumerate(self._buckets.names):
-            mean = values[self._buckets.members(bucket)].nanmean()
-            if mean.isfinite():  # no class of the bucket has been seen yet
-                self.trainer.storage.put_scalar(f"{name}/{bucket_name}", mean.item(), smoothing_hint=False)

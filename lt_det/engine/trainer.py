@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 
 from lt_det.config import buckets_of_config
@@ -22,10 +24,12 @@ from lt_det.data.train_loader import build_train_loader
 from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.checkpointer import LongTailCheckpointer
 from lt_det.engine.failures import watched
-from lt_det.engine.hooks import LogLossState, StopOnInterrupt
+from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.scaling import scaled_to_processes, scaling_line
 from lt_det.engine.setup import check_batch, training_stats_of
+from lt_det.engine.writers import build_writers
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 logger = logging.getLogger(__name__)
@@ -89,11 +93,16 @@ class LongTailTrainer(DefaultTrainer):
         checkpointables = {**self.checkpointer.checkpointables, "image_stream": self._images}
         self.checkpointer = LongTailCheckpointer(self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
         hooks: list[HookBase | None] = super().build_hooks()
-        # Before the writers, which are last.
-        hooks.insert(-1, LogLossState(self._trainer.model, self._buckets))
+        # Before the writers, which are last and only in the main process; after the evaluation in all.
+        place = len(hooks) - comm.is_main_process()
+        hooks[place:place] = build_log_hooks(self._trainer.model, self.cfg.SOLVER.IMS_PER_BATCH, self._buckets)
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             hooks.append(StopOnInterrupt(self.checkpointer))
         return hooks
+
+    def build_writers(self) -> list[EventWriter]:
+        config = yaml.safe_load(self.cfg.dump())
+        return build_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.checkpointer, self.cfg.WANDB_PROJECT, config)
 
     def resume_or_load(self, resume: bool = True) -> None:
         self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()

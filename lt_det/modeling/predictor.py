@@ -16,6 +16,7 @@ from lt_det.config import loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier
 from lt_det.losses import ClassificationLoss
+from lt_det.modeling.accuracy import TrainingAccuracy
 from lt_det.modeling.build import build_loss_for_data
 
 Predictions = tuple[Tensor, ...]
@@ -85,6 +86,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             with torch.no_grad():
                 self.cls_score.bias.copy_(bias)
         self.loss = loss
+        self.accuracy = TrainingAccuracy(num_classes)
         self.max_iter = max_iter
 
     @classmethod
@@ -129,26 +131,12 @@ class LongTailPredictor(FastRCNNOutputLayers):
             proposal_boxes = gt_boxes = torch.empty((0, 4), device=deltas.device)
         if self.max_iter is not None:
             self.loss.progress = get_event_storage().iter / self.max_iter
-        self._log_accuracy(logits.detach(), gt_classes)
+        self.accuracy.update(self.loss.predicted_classes(logits.detach()), gt_classes)
         losses = {
             "loss_cls": self.loss(logits, gt_classes, features),
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
-
-    def _log_accuracy(self, logits: Tensor, gt_classes: Tensor) -> None:
-        """The stock head's three training curves, whose code would take a sigmoid loss's dead column for background."""
-        if gt_classes.numel() == 0:
-            return
-        storage = get_event_storage()
-        predicted = self.loss.predicted_classes(logits)
-        correct = predicted == gt_classes
-        foreground = gt_classes < self.num_classes
-        storage.put_scalar("fast_rcnn/cls_accuracy", correct.float().mean().item())
-        if foreground.any():
-            storage.put_scalar("fast_rcnn/fg_cls_accuracy", correct[foreground].float().mean().item())
-            missed = predicted[foreground] == self.num_classes
-            storage.put_scalar("fast_rcnn/false_negative", missed.float().mean().item())
 
     def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         return super().predict_boxes(predictions[:2], proposals)

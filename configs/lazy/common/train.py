@@ -11,6 +11,7 @@ train = dict(
     checkpointer=dict(period=5000, max_to_keep=100),
     eval_period=30000,
     log_period=20,
+    wandb_project="",  # of Weights & Biases, for the log; empty: none
     clip_norm=0.0,  # clip the gradient of each parameter to this norm; 0: no clipping
     device="cuda",
 )
