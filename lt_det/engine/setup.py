@@ -213,14 +213,14 @@ def check_datasets(names: Sequence[str]) -> None:
                 )
 
 
-def check_output_dir(output_dir: str) -> None:
-    """Create the output folder; raise if that or writing into it fails."""
+def check_output_dir(output_dir: str, option: str = "OUTPUT_DIR") -> None:
+    """Create the output folder that an option names; raise if that or writing into it fails."""
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise LtDetError(f"OUTPUT_DIR {output_dir} cannot be written ({error.strerror}); choose another.") from error
+        raise LtDetError(f"{option} {output_dir} cannot be written ({error.strerror}); choose another.") from error
 
 
 def _plain(error: Exception) -> str:

@@ -17,13 +17,19 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 # Okabe and Ito's palette: told apart by colour-blind readers too. From seldom to often.
 _COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 _MARKERS = "^soDvP*X"  # and told apart without colours, in the order of the pages' marks
-_GREY = "#888888"
+_CHARACTERS = "▲■●◆▼✚★✖"  # the same in text
+NO_BUCKET = "#888888"
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # counts read better as 100 than as 10 to the power of 2
 
 
 def bucket_colours(names: Sequence[str]) -> dict[str, str]:
     """A colour per bucket name."""
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+
+
+def bucket_marks(names: Sequence[str]) -> dict[str, str]:
+    """A character per bucket name, of the shape that the charts have."""
+    return {name: _CHARACTERS[index % len(_CHARACTERS)] for index, name in enumerate(names)}
 
 
 def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | os.PathLike[str], title: str) -> None:
@@ -72,7 +78,7 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
         if not points:
             continue
         images, aps = np.asarray(points, dtype=float).T
-        colour = colours.get(name, _GREY)
+        colour = colours.get(name, NO_BUCKET)
         mean = aps.mean()
         label = f"{name or 'no bucket'}: {len(points)} classes, mean {mean:.1f}"
         marker = _MARKERS[place % len(_MARKERS)]

@@ -1,0 +1,88 @@
+"""Detections drawn on pictures."""
+
+import numpy as np
+import pytest
+from PIL import ImageColor
+
+from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.reporting.drawing import Found, Painter, _overlap, _place_labels
+from lt_det.reporting.plots import NO_BUCKET, bucket_colours
+
+NAMES = ("rare one", "common one", "frequent one")
+STATS = ClassStats(NAMES, np.array([3, 50, 500]), None, 600, "test")
+BUCKETS = FrequencyBuckets.from_edges(STATS)
+COLOURS = [ImageColor.getrgb(colour) for colour in bucket_colours(BUCKETS.names).values()]
+PICTURE = np.full((700, 900, 3), 255, np.uint8)
+
+
+def found(*boxes_and_classes, masks=None):
+    boxes = np.array([box for box, _ in boxes_and_classes], np.float32).reshape(-1, 4)
+    classes = np.array([index for _, index in boxes_and_classes], np.int64)
+    return Found(boxes, np.linspace(0.9, 0.5, len(classes), dtype=np.float32), classes, masks)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_box_has_the_colour_of_its_bucket_in_the_reports(index):
+    drawn = Painter(NAMES, BUCKETS).draw(PICTURE, found(([100, 200, 300, 400], index)))
+    for x, y in ((280, 200), (200, 400), (100, 300), (300, 300)):
+        assert tuple(drawn[y, x]) == COLOURS[index]
+    assert tuple(drawn[300, 200]) == (255, 255, 255)
+
+
+def test_without_buckets_everything_is_grey():
+    painter = Painter(NAMES, None)
+    assert painter.look(0).name == ""
+    assert tuple(painter.draw(PICTURE, found(([100, 200, 300, 400], 0)))[400, 200]) == ImageColor.getrgb(NO_BUCKET)
+
+
+def test_a_class_in_no_bucket_is_grey():
+    buckets = FrequencyBuckets.from_map(STATS, {"rare one": "few"})
+    assert [Painter(NAMES, buckets).look(k).name for k in range(3)] == ["few", "", ""]
+
+
+def test_the_highest_score_lies_on_top():
+    box = [100, 200, 300, 400]
+    for first, second in ((0, 2), (2, 0)):
+        drawn = Painter(NAMES, BUCKETS).draw(PICTURE, found((box, first), (box, second)))
+        assert tuple(drawn[300, 300]) == COLOURS[first]
+
+
+def test_masks_are_tinted_and_the_rest_is_not():
+    mask = np.zeros((1, *PICTURE.shape[:2]), bool)
+    mask[0, 250:350, 150:250] = True
+    drawn = Painter(NAMES, BUCKETS).draw(PICTURE, found(([100, 200, 300, 400], 2), masks=mask))
+    expected = 0.6 * 255 + 0.4 * np.array(COLOURS[2])
+    np.testing.assert_allclose(drawn[300, 200], expected, atol=1)
+    assert tuple(drawn[220, 120]) == (255, 255, 255)
+
+
+def test_small_pictures_are_enlarged_and_all_frames_have_one_even_size():
+    painter = Painter(NAMES, BUCKETS)
+    some = painter.draw(np.zeros((145, 101, 3), np.uint8), found(([10, 10, 60, 90], 0)))
+    none = painter.draw(np.zeros((145, 101, 3), np.uint8), found())
+    assert some.shape == none.shape
+    assert some.shape[0] >= 4 * 145
+    assert some.shape[1] == 4 * 101
+    large = painter.draw(np.zeros((701, 901, 3), np.uint8), found())
+    assert [side % 2 for side in (*some.shape[:2], *large.shape[:2])] == [0, 0, 0, 0]
+    assert large.shape[1] == 902  # not enlarged
+
+
+def test_many_buckets_take_more_lines_of_the_legend():
+    groups = FrequencyBuckets(tuple(f"group{k}" for k in range(12)), np.array([0, 5, 11]))
+    heights = [Painter(NAMES, buckets).draw(PICTURE, found()).shape[0] for buckets in (BUCKETS, groups)]
+    assert heights[1] > heights[0]
+
+
+def test_labels_of_one_object_do_not_cover_each_other_and_stay_in_the_picture():
+    labels = _place_labels([(200, 200, 300, 300)] * 8 + [(-20, -5, 30, 30)], [(120, 18)] * 9, (900, 700))
+    for place, label in enumerate(labels):
+        assert not any(_overlap(label, other) for other in labels[:place])
+        assert label[0] >= 0
+        assert label[1] >= 0
+
+
+def test_odd_boxes_and_names_are_drawn():
+    names = ("чашка", "a" * 300, "")
+    boxes = found(([-50, -50, 2000, 2000], 0), ([10, 10, 10, 10], 1), ([899, 699, 900, 700], 2), ([9, 9, 3, 3], 0))
+    Painter(names, BUCKETS).draw(PICTURE, boxes)

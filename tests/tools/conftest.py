@@ -1,0 +1,41 @@
+"""A tiny model with random weights that finds something, and the tools as modules."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from lt_det.class_stats import ClassStats
+from lt_det.data.mini_lvis import MiniLvis
+from lt_det.engine import LongTailCheckpointer, load_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIG = str(REPOSITORY / "configs" / "mini_lvis_seesaw.yaml")
+
+
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def weights(mini: MiniLvis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for CONFIG with 12 classes, beside its class counts, as training leaves them."""
+    folder = tmp_path_factory.mktemp("weights")
+    stats = ClassStats.from_json(mini.train_json)
+    stats.save(folder / "class_stats.json")
+    opts = ["MODEL.ROI_HEADS.NUM_CLASSES", "12", "MODEL.LONG_TAIL.CLASS_STATS", str(folder / "class_stats.json")]
+    torch.manual_seed(0)
+    model = build_model(load_config(CONFIG, opts))
+    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight)
+    LongTailCheckpointer(model, str(folder)).save("model_final")
+    return folder / "model_final.pth"

@@ -1,0 +1,50 @@
+"""tools/export.py: the file, its description, and the check."""
+
+import json
+
+import pytest
+import torch
+
+from lt_det.class_stats import ClassStats
+from lt_det.errors import LtDetError
+
+from .conftest import CONFIG, load_tool
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+export = load_tool("export")
+
+
+def run(weights, samples, output, threshold="0.2"):
+    arguments = ["--config", CONFIG, "--weights", weights, "--sample-image", *samples, "--output", output]
+    arguments += ["--threshold", threshold, "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
+    export.main(export.parser().parse_args(list(map(str, arguments))))
+
+
+def test_model_description_and_check(weights, mini, tmp_path, capsys):
+    run(weights, [mini.val_json.parent / "val"], tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "model.json").read_text())
+    stats = ClassStats.from_json(mini.train_json)
+    assert tuple(said["classes"]) == stats.names
+    assert said["buckets"][int(stats.image_counts.argmax())] == "frequent"
+    assert said["outputs"] == ["pred_boxes", "pred_classes", "scores", "image_size"]
+    assert (said["score_threshold"], said["loss"], said["input"]["channels"]) == (0.2, "seesaw", "BGR")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 5 + 2 + 1  # head; samples; another size, grey; what was written
+    assert sum(int(line.split()[0]) for line in lines[1:-1]) > 5
+    model = torch.jit.load(str(tmp_path / "out" / "model.ts"))
+    assert len(model(torch.rand(3, 96, 160) * 255)) == len(said["outputs"])
+
+
+def test_model_that_differs_is_refused(weights, mini, tmp_path, monkeypatch):
+    def spoiled(adapter, image, file):
+        file.touch()
+        return lambda shown: tuple(output.numpy()[:-1] for output in adapter(shown))
+
+    monkeypatch.setitem(export.FORMATS, "torchscript", ("model.ts", spoiled))
+    with pytest.raises(LtDetError, match=r"differs from the eager one on .*: 1 detections have no counterpart"):
+        run(weights, [mini.val_json.parent / "val"], tmp_path / "out")
+
+
+def test_comparing_nothing_is_no_check(weights, mini, tmp_path):
+    with pytest.raises(LtDetError, match="Nothing is detected in the sample images"):
+        run(weights, [mini.val_json.parent / "val"], tmp_path / "out", threshold="0.99999")

@@ -1,0 +1,89 @@
+#!/usr/bin/env python
+"""Write a trained detector as one file that runs without lt_det and Detectron2, and check it against the model.
+
+tools/export.py --config configs/mini_lvis_eql.yaml --sample-image datasets/mini_lvis/val --output output/exported
+tools/export.py --config configs/lvis_eql.yaml --weights model_final.pth --sample-image a.jpg b.jpg --format onnx \\
+    --threshold 0.05 --output output/exported
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lt_det.data.media import find_files, is_film, read_picture
+from lt_det.engine.export import FORMATS, Exported, description, difference, traceable, write_description
+from lt_det.engine.one_process import run_alone
+from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
+from lt_det.engine.setup import check_output_dir
+from lt_det.errors import LtDetError
+
+SAMPLES = 5  # of a folder
+
+
+def main(args: argparse.Namespace) -> None:
+    samples = [file for file in find_files(args.sample_image) if not is_film(file)][:SAMPLES]
+    if not samples:
+        raise LtDetError("--sample-image gives films only; give pictures.")
+    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
+    check_output_dir(args.output, "--output")
+    names, buckets = classes_of(cfg)
+    detector = TrainedDetector(cfg)
+    images = {str(file): detector.model_input(read_picture(file)) for file in samples}
+    first = next(iter(images.values()))
+    adapter = traceable(detector.model, first)
+    name, export = FORMATS[args.format]
+    file = Path(args.output) / name
+    exported = export(adapter, first, file)
+    write_description(file.with_suffix(".json"), description(cfg, adapter, names, buckets))
+    # The trace must not have taken the size of the first image, or that it shows something, for a constant.
+    images["the first one in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
+    images["an even grey"] = torch.full_like(first, 128)
+    check(adapter, exported, images)
+    print(f"Written: {file} and {file.with_suffix('.json')}")
+
+
+def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor]) -> None:
+    """Say how far the exported model is from the eager one.
+
+    Raises:
+        LtDetError: farther than rounding explains, or there was nothing to compare.
+    """
+    print("detections: eager, exported; largest difference: pixels, score")
+    compared = 0
+    for name, image in images.items():
+        found = difference(adapter, exported, image)
+        print(f"{found.eager:5d} {found.exported:5d} {found.pixels:9.1e} {found.score:9.1e}  {name}")
+        if found.unmatched:
+            raise LtDetError(
+                f"The exported model differs from the eager one on {name}: {found.unmatched} detections have no "
+                "counterpart; do not use it."
+            )
+        compared += found.eager
+    if not compared:
+        raise LtDetError("Nothing is detected in the sample images, so nothing was compared; give others.")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
+    parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
+    parser.add_argument("--format", choices=FORMATS, default="torchscript", help="default: torchscript")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the model and its description")
+    parser.add_argument(
+        "--sample-image",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help=f"pictures or folders of them, to trace and check with (the first {SAMPLES})",
+    )
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help="lowest that it gives (default: the config's)")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config, last of all")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone(main, parser().parse_args()))
