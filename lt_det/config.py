@@ -18,11 +18,16 @@ def add_lt_config(cfg: Any) -> None:
     node = type(cfg) if isinstance(cfg, CfgNode) else CfgNode  # Detectron2's own subclass, wherever it lives
 
     cfg.MODEL.LONG_TAIL = node()
-    # "linear", "cosine", or "auto": the layer the loss was published with.
+    # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
     # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
+
+    # Train the classifier alone, on the network of a finished training that MODEL.WEIGHTS names: "crt" (classifier
+    # re-training) or "lws" (learnable weight scaling). Empty: train everything.
+    cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
+    cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
 
     # Deferred re-weighting by class, with a loss that has one value per RoI (the softmax family).
     cfg.MODEL.LONG_TAIL.REWEIGHTING = node()
@@ -68,6 +73,39 @@ def add_lt_config(cfg: Any) -> None:
     cfg.TEST.BUCKETS.NAMES = []  # empty: rare, common, frequent for two edges, else the ranges
     cfg.TEST.BUCKETS.EQUAL_GROUPS = 0  # above 0: that many groups of equally many classes, instead of edges
     cfg.TEST.BUCKETS.MAP = ""  # json {class name: bucket name}, instead of edges
+
+
+def chosen_classifier(cfg: Any) -> str:
+    """What MODEL.LONG_TAIL.CLASSIFIER says; in learnable weight scaling "scaled".
+
+    Raises:
+        LtDetError: unknown SECOND_STAGE.METHOD, or weights scaled that belong to a cosine classifier.
+    """
+    node = cfg.MODEL.LONG_TAIL
+    if checked_second_stage(node.SECOND_STAGE.METHOD) != "lws":
+        return str(node.CLASSIFIER)
+    default = loss_class(node.LOSS.NAME).default_classifier
+    if (default if node.CLASSIFIER == "auto" else node.CLASSIFIER) == "cosine":
+        raise LtDetError(
+            "SECOND_STAGE.METHOD lws learns the lengths of the classes' weight vectors, which play no part in a cosine "
+            f"classifier (MODEL.LONG_TAIL.CLASSIFIER {node.CLASSIFIER}, loss {node.LOSS.NAME}); use crt, or set "
+            "CLASSIFIER to linear where the first stage's was."
+        )
+    return "scaled"
+
+
+def checked_second_stage(method: str) -> str:
+    """`method`, if there is such a second stage; empty for none.
+
+    Raises:
+        LtDetError: there is not.
+    """
+    if method not in ("", "crt", "lws"):
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.SECOND_STAGE.METHOD (LazyConfig: train.second_stage) is '{method}'; write crt "
+            "(classifier re-training) or lws (learnable weight scaling), or leave it empty."
+        )
+    return method
 
 
 def reweighting_start(cfg: Any) -> float | None:

@@ -25,12 +25,15 @@ from lt_det.engine import (
     LongTailCheckpointer,
     NameUnreadable,
     argument_parser,
+    build_checkpointer,
     evaluation_timeout,
     run,
     setup_lazy,
+    train_classifier_only,
     watched,
 )
 from lt_det.engine.accumulation import build_step_trainer
+from lt_det.engine.checkpointer import tell_if_finished
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.writers import build_writers
@@ -47,7 +50,10 @@ def main(args: argparse.Namespace) -> None:
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     ddp = dict(cfg.train.ddp) | ({"device_ids": None} if cfg.train.device == "cpu" else {})
-    model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), **ddp)
+    network = instantiate(cfg.model).to(cfg.train.device)
+    if not args.eval_only:
+        train_classifier_only(network, cfg.train.get("second_stage", ""))
+    model = create_ddp_model(network, **ddp)
     if args.eval_only:
         checkpointer = LongTailCheckpointer(model, cfg.train.output_dir)
         checkpointer.exact = True
@@ -81,7 +87,8 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     loader = instantiate(cfg.dataloader.train)
     trainer = build_step_trainer(model, loader, optimizer, cfg.train.amp.enabled, passes)
     images = ImageStream(loader)
-    checkpointer = LongTailCheckpointer(model, cfg.train.output_dir, trainer=trainer, image_stream=images)
+    method, output_dir = cfg.train.get("second_stage", ""), cfg.train.output_dir
+    checkpointer = build_checkpointer(method, model, output_dir, trainer=trainer, image_stream=images)
     main_process = comm.is_main_process()
     buckets = evaluator.buckets if evaluator else None
     trainer.register_hooks(
@@ -95,9 +102,10 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
             StopOnInterrupt(checkpointer),
         ]
     )
-    checkpointer.exact = resume and checkpointer.has_checkpoint()
+    checkpointer.exact = goes_on = resume and checkpointer.has_checkpoint()
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    start = trainer.iter + 1 if checkpointer.exact else 0
+    start = trainer.iter + 1 if goes_on else 0
+    tell_if_finished(output_dir, start, cfg.train.max_iter)
     images.skip(start * step_images // comm.get_world_size())
     with watched(trainer, checkpointer):
         trainer.train(start, cfg.train.max_iter)

@@ -6,6 +6,7 @@ from lt_det.engine.failures import watched
 from lt_det.engine.launch import argument_parser, run
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
+from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
 from lt_det.engine.setup import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.engine.trainer import LongTailTrainer
 from lt_det.engine.writers import ConsoleWriter
@@ -16,6 +17,7 @@ __all__ = [
     "LongTailTrainer",
     "NameUnreadable",
     "argument_parser",
+    "build_checkpointer",
     "build_log_hooks",
     "evaluation_timeout",
     "load_config",
@@ -23,5 +25,6 @@ __all__ = [
     "run",
     "setup",
     "setup_lazy",
+    "train_classifier_only",
     "watched",
 ]

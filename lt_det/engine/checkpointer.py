@@ -20,7 +20,8 @@ from lt_det.modeling import LongTailPredictor
 
 logger = logging.getLogger(__name__)
 
-_BOX_HEAD_KEY = "long_tail_box_heads"
+BOX_HEAD_KEY = "long_tail_box_heads"
+_SECOND_STAGE_KEY = "long_tail_second_stage"
 _UNFINISHED = ".unfinished-"  # before the name of a file that is being written
 _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
 
@@ -37,13 +38,29 @@ def last_checkpoint(checkpointer: Checkpointer) -> str:
     return f"the last good checkpoint is {path}, for --resume" if path else "no checkpoint has been saved yet"
 
 
-def _is_readable(path: Path) -> bool:
-    """Whether torch finds a whole file; it maps the tensors without reading them."""
+def _contents(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, if it is whole; torch maps the tensors without reading them."""
     try:
-        torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path))
+        contents = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path))
     except _UNREADABLE:
-        return False
-    return True
+        return None
+    return contents if isinstance(contents, dict) else None
+
+
+def second_stage_of(path: Path) -> str | None:
+    """The method of the second stage that wrote a checkpoint; empty for any other training, None for a torn file."""
+    contents = _contents(path)
+    return None if contents is None else str(contents.get(_SECOND_STAGE_KEY, ""))
+
+
+def tell_if_finished(output_dir: str, done: int, max_iter: int) -> None:
+    """Log that a resumed training has no iteration left; it would end without a word."""
+    if done >= max_iter:
+        logger.warning(
+            f"Nothing is trained: the training in {output_dir} is finished, with {done} iterations done of "
+            f"{max_iter}. To train longer raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to train something else "
+            "from its weights name them in MODEL.WEIGHTS (train.init_checkpoint), with a new OUTPUT_DIR."
+        )
 
 
 def _first_cause(error: BaseException) -> str:
@@ -61,12 +78,16 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     Detectron2 skips weights of another shape with a line in the log. For fine-tuning that is wanted; for a model that
     is to be judged or trained on it means random classifiers, so there `exact` makes it an error.
+
+    Attributes:
+        second_stage: the method of the second stage that it saves, which no other training goes on from.
     """
 
     exact = False
+    second_stage = ""
 
     def save(self, name: str, **extra: Any) -> None:
-        """Also keeps which loss and classifier the weights belong to.
+        """Also keeps which loss, classifier and second stage the weights belong to.
 
         Raises:
             LtDetError: weights that are infinite or NaN, which are not written; a disk that is full or not writable.
@@ -74,7 +95,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         self._refuse_bad_weights(name)
-        extra = {_BOX_HEAD_KEY: _box_heads(self.model), **extra}
+        extra = {BOX_HEAD_KEY: _box_heads(self.model), _SECOND_STAGE_KEY: self.second_stage, **extra}
         if "://" in self.save_dir:
             super().save(name, **extra)
             return
@@ -146,7 +167,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         last = self.get_checkpoint_file()
         others = [path for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last]
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return next((str(path) for path in [Path(last), *others] if _is_readable(path)), "")
+        return next((str(path) for path in [Path(last), *others] if _contents(path) is not None), "")
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
@@ -167,7 +188,14 @@ class LongTailCheckpointer(DetectionCheckpointer):
             ) from error
 
     def _load_model(self, checkpoint: Any) -> Any:
-        trained, built = checkpoint.get(_BOX_HEAD_KEY), _box_heads(self.model)
+        stage = checkpoint.get(_SECOND_STAGE_KEY)
+        goes_on = self.exact and self.checkpointables  # which an evaluation has not
+        if goes_on and stage and not self.second_stage:
+            raise LtDetError(
+                f"The checkpoint {self._path} was written by a second stage ({stage}), which this config does not "
+                f"train; use its config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
+            )
+        trained, built = checkpoint.get(BOX_HEAD_KEY), _box_heads(self.model)
         if self.exact and trained and trained != built:
             raise LtDetError(
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "

@@ -24,6 +24,7 @@ from lt_det.class_stats import ClassStats
 from lt_det.config import add_lt_config
 from lt_det.data import register_from_config, training_stats
 from lt_det.engine.scaling import scaled_to_processes
+from lt_det.engine.second_stage import check_second_stage
 from lt_det.errors import LtDetError
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
@@ -107,6 +108,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
     if not args.eval_only:
         check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
+        # Now, before another training's config.yaml and log are written to.
+        method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+        check_second_stage(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     check_output_dir(cfg.OUTPUT_DIR)
     cfg.freeze()
@@ -121,6 +125,8 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
     if not args.eval_only:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
+        method = cfg.train.get("second_stage", "")
+        check_second_stage(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=args.resume)
     check_datasets([*([] if args.eval_only else _as_list(loader.train.dataset.names)), loader.test.dataset.names])
     check_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
@@ -22,12 +23,13 @@ from lt_det.data.image_stream import ImageStream
 from lt_det.data.images import NameUnreadable
 from lt_det.data.train_loader import build_train_loader
 from lt_det.engine.accumulation import build_step_trainer
-from lt_det.engine.checkpointer import LongTailCheckpointer
+from lt_det.engine.checkpointer import LongTailCheckpointer, tell_if_finished
 from lt_det.engine.failures import watched
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.scaling import scaled_to_processes, scaling_line
+from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
 from lt_det.engine.setup import check_batch, training_stats_of
 from lt_det.engine.writers import build_writers
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -76,6 +78,11 @@ class LongTailTrainer(DefaultTrainer):
             )
 
     @classmethod
+    def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
+        train_classifier_only(model, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
+        return super().build_optimizer(cfg, model)
+
+    @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
         return build_train_loader(cfg)
 
@@ -91,7 +98,8 @@ class LongTailTrainer(DefaultTrainer):
         # Detectron2 makes its checkpointer just before it asks for the hooks that keep it.
         self._images = ImageStream(self._trainer.data_loader)
         checkpointables = {**self.checkpointer.checkpointables, "image_stream": self._images}
-        self.checkpointer = LongTailCheckpointer(self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
+        method = self.cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+        self.checkpointer = build_checkpointer(method, self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
         hooks: list[HookBase | None] = super().build_hooks()
         # Before the writers, which are last and only in the main process; after the evaluation in all.
         place = len(hooks) - comm.is_main_process()
@@ -107,6 +115,7 @@ class LongTailTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
         super().resume_or_load(resume=resume)
+        tell_if_finished(self.cfg.OUTPUT_DIR, self.start_iter, self.max_iter)
         self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
 
     def train(self) -> Any:

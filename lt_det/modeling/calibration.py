@@ -22,7 +22,7 @@ METHODS: dict[str, CountBy | None] = {"tau_norm": None, "norcal": "images", "log
 def tau_normalized(weight: Tensor, tau: float) -> Tensor:
     """w_k (m / ||w_k||)^tau, m the mean norm of the K rows.
 
-    Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4.3,
+    Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4,
     https://arxiv.org/abs/1910.09217, have no m: a factor that all classes share changes no classification. It changes a
     detection, for background is not normalised; with m the classes stay on its scale.
 

@@ -12,9 +12,9 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from lt_det.config import loss_hyperparameters, reweighting_start
+from lt_det.config import chosen_classifier, loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
-from lt_det.layers import CosineClassifier
+from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import ClassificationLoss
 from lt_det.modeling.accuracy import TrainingAccuracy
 from lt_det.modeling.build import build_loss_for_data
@@ -52,7 +52,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         Args:
             input_shape: of the box features.
             loss: decides the number of logits, the starting bias, the loss and the scores.
-            classifier: "linear", "cosine", or "auto" for the loss's own choice.
+            classifier: "linear", "cosine", "scaled" (linear, a scale per class), or "auto" for the loss's own choice.
             max_iter: length of the training in iterations; a loss with phases refuses to train without it.
             kwargs: of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
@@ -71,14 +71,15 @@ class LongTailPredictor(FastRCNNOutputLayers):
         super().__init__(input_shape, num_classes=num_classes, **kwargs)
         if classifier == "auto":
             classifier = loss.default_classifier
-        if classifier not in ("linear", "cosine"):
-            raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear or cosine.")
+        if classifier not in ("linear", "cosine", "scaled"):
+            raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear, cosine or scaled.")
         in_features = self.cls_score.in_features
         if classifier == "cosine":
             scale, has_bias = loss.cosine_scale, loss.cosine_bias
             self.cls_score = CosineClassifier(in_features, loss.num_logits, scale, has_bias)
-        elif loss.num_logits != self.cls_score.out_features:
-            self.cls_score = nn.Linear(in_features, loss.num_logits)
+        elif classifier == "scaled" or loss.num_logits != self.cls_score.out_features:
+            layer = ScaledLinear if classifier == "scaled" else nn.Linear
+            self.cls_score = layer(in_features, loss.num_logits)
             nn.init.normal_(self.cls_score.weight, std=0.01)
             nn.init.zeros_(self.cls_score.bias)
         bias = loss.initial_bias()
@@ -95,7 +96,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             raise LtDetError("The config has no MODEL.LONG_TAIL; call lt_det.add_lt_config(cfg) right after get_cfg().")
         arguments = super().from_config(cfg, input_shape)
         arguments["max_iter"] = cfg.SOLVER.MAX_ITER
-        arguments["classifier"] = cfg.MODEL.LONG_TAIL.CLASSIFIER
+        arguments["classifier"] = chosen_classifier(cfg)
         arguments["loss"] = build_loss_for_data(
             cfg.MODEL.LONG_TAIL.LOSS.NAME,
             cfg.MODEL.ROI_HEADS.NUM_CLASSES,

@@ -133,7 +133,7 @@ def test_cosine_classifier_by_config():
     assert type(model.roi_heads.box_predictor.cls_score).__name__ == "CosineClassifier"
     losses, _ = train_step(model)
     assert torch.isfinite(losses["loss_cls"])
-    with pytest.raises(LtDetError, match=r"CLASSIFIER is 'cosin'; write auto, linear or cosine"):
+    with pytest.raises(LtDetError, match=r"CLASSIFIER is 'cosin'; write auto, linear, cosine or scaled"):
         seeded_model(small_config(**{"MODEL.LONG_TAIL.CLASSIFIER": "cosin"}))
 
 

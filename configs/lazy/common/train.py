@@ -5,6 +5,7 @@ train = dict(
     init_checkpoint="",
     max_iter=90000,
     seed=-1,
+    second_stage="",  # "crt" or "lws": train the classifier alone, on the network of init_checkpoint
     accumulate=1,  # passes per optimiser step, which share dataloader.train.total_batch_size
     amp=dict(enabled=False),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
