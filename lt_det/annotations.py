@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,7 +177,8 @@ def find_problems(
         yield from _reference_problems(annotation, images, category_ids)
         yield from _shape_problems(annotation, images.get(annotation["image_id"]))
     if image_root is not None:
-        yield from _missing_images(data, json_file, Path(image_root))
+        files = ((image["id"], Path(image_root, image_file_name(image, json_file))) for image in data["images"])
+        yield from _missing_images(files, Path(image_root))
 
 
 def _reference_problems(
@@ -221,18 +222,29 @@ def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) ->
         yield Problem(message + "; correct or drop it", fatal=False)
 
 
-def _missing_images(data: dict[str, Any], json_file: str | os.PathLike[str], root: Path) -> Iterator[Problem]:
+def _missing_images(files: Iterable[tuple[Any, Path]], root: Path) -> Iterator[Problem]:
     if not root.is_dir():
         yield Problem(f"the image folder {root} does not exist; correct the path", fatal=True)
         return
     listed: dict[Path, set[str]] = {}  # one listing per folder: a hundred thousand stat calls are slow on NFS
-    for image in data["images"]:
-        file = root / image_file_name(image, json_file)
+    for id_, file in files:
         if file.parent not in listed:
             listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
         if file.name not in listed[file.parent]:
-            message = f"image {image['id']}: {file} does not exist; correct the image folder or 'file_name'"
+            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
             yield Problem(message, fatal=True)
+
+
+def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: str) -> None:
+    """Raise unless the images, given by id and path, are on disk.
+
+    Raises:
+        LtDetError: names the first few that are not.
+    """
+    paths = ((id_, Path(file)) for id_, file in files)
+    missing = [problem.message for problem in _missing_images(paths, Path(image_root))]
+    if missing:
+        raise LtDetError(f"{json_file}: {_first_few(missing)}.")
 
 
 def check_annotations(

@@ -96,6 +96,11 @@ def load_dataset(json_file: str, image_root: str, name: str | None = None) -> li
     """
     data = load_annotations(json_file)
     check_annotations(data, json_file, image_root)
+    return records_of(data, json_file, image_root, name)
+
+
+def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str | None = None) -> list[dict[str, Any]]:
+    """Loaded and checked annotations as Detectron2 dictionaries; see `load_dataset`."""
     categories = sorted(data["categories"], key=lambda category: category["id"])
     contiguous = {category["id"]: k for k, category in enumerate(categories)}
     if name is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from lt_det.data.records import Records
 from lt_det.errors import LtDetError
 
 _DRAWN_AT_ONCE = 4096
@@ -102,6 +103,8 @@ class SkippingSampler(Sampler[int]):
 
 def annotated_classes(dataset_dicts: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The image index and the class of each annotation, as two (A,) arrays; images may have none."""
+    if isinstance(dataset_dicts, Records):
+        return dataset_dicts.annotated_classes()
     classes = [[annotation["category_id"] for annotation in image.get("annotations", ())] for image in dataset_dicts]
     images = np.repeat(np.arange(len(classes)), [len(of_image) for of_image in classes])
     return images, np.fromiter(itertools.chain.from_iterable(classes), dtype=np.int64, count=len(images))

@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from lt_det.config import buckets_of_config, resampling_start
 from lt_det.data.images import NameUnreadable
+from lt_det.data.records import Records, load_records
 from lt_det.data.repeat_factors import repeat_factor_sampler
 from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler
 from lt_det.data.training_stats import training_stats
@@ -28,7 +29,8 @@ def build_train_loader(cfg: Any) -> Any:
     if build is None:
         arguments = _detectron2_arguments(cfg)
     else:
-        arguments = build_detection_train_loader.from_config(cfg, sampler="ours")  # so that Detectron2 makes none
+        # A sampler is given so that Detectron2 makes none.
+        arguments = build_detection_train_loader.from_config(cfg, dataset=_records(cfg), sampler="ours")
         arguments["sampler"] = build(cfg, arguments["dataset"], cfg.SEED if cfg.SEED >= 0 else None)
     if start is not None:
         images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
@@ -39,9 +41,19 @@ def build_train_loader(cfg: Any) -> Any:
     return build_detection_train_loader(**arguments)
 
 
+def _records(cfg: Any) -> Records | list[dict[str, Any]] | None:
+    if cfg.MODEL.LOAD_PROPOSALS:
+        return None  # which Detectron2 writes into the records that it loads
+    return load_records(
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
+    )
+
+
 def _detectron2_arguments(cfg: Any) -> dict[str, Any]:
     try:
-        return dict(build_detection_train_loader.from_config(cfg))
+        return dict(build_detection_train_loader.from_config(cfg, dataset=_records(cfg)))
     except ValueError as error:
         if "Unknown training sampler" not in str(error):
             raise

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
 from lt_det.class_stats import LVIS_V1_ANNOTATED_IMAGES, ClassStats
+from lt_det.data.record_cache import cached_records
 from lt_det.errors import LtDetError
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def _count(name: str, json_file: Path | None) -> ClassStats:
         raise LtDetError(f"The data set '{name}' is not registered; add it to DATASETS.REGISTER or correct its name.")
     metadata = MetadataCatalog.get(name)
     if json_file is not None and json_file.is_file():
-        return dataclasses.replace(ClassStats.from_json(json_file), source=f"{name} ({json_file})")
+        cached = cached_records(name)
+        stats = ClassStats.from_json(json_file) if cached is None else cached.stats
+        return dataclasses.replace(stats, source=f"{name} ({json_file})")
     if metadata.get("class_image_count") is not None:
         return _from_lvis_metadata(name, metadata)
     if json_file is not None:

@@ -21,6 +21,7 @@ from torch import nn
 from lt_det.config import buckets_of_config
 from lt_det.data.image_stream import ImageStream
 from lt_det.data.images import NameUnreadable
+from lt_det.data.records import load_records
 from lt_det.data.train_loader import build_train_loader
 from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.checkpointer import LongTailCheckpointer, tell_if_finished
@@ -88,7 +89,11 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
-        return build_detection_test_loader(cfg, dataset_name, mapper=NameUnreadable(DatasetMapper(cfg, False)))
+        mapper = NameUnreadable(DatasetMapper(cfg, False))
+        if cfg.MODEL.LOAD_PROPOSALS:
+            return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        records = load_records(dataset_name, filter_empty=False)
+        return build_detection_test_loader(dataset=records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:

@@ -2,15 +2,10 @@
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
-from detectron2.data import (
-    DatasetMapper,
-    build_detection_test_loader,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
 from omegaconf import OmegaConf
 
-from lt_det.data import training_stats_or_none
+from lt_det.data import load_records, training_stats_or_none
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 
@@ -28,7 +23,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
     return OmegaConf.create(
         dict(
             train=L(build_detection_train_loader)(
-                dataset=L(get_detection_dataset_dicts)(names=train),
+                dataset=L(load_records)(names=train),
                 mapper=L(DatasetMapper)(
                     is_train=True, augmentations=augmentations, image_format="BGR", use_instance_mask=masks
                 ),
@@ -36,7 +31,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
                 num_workers=workers,
             ),
             test=L(build_detection_test_loader)(
-                dataset=L(get_detection_dataset_dicts)(names=test, filter_empty=False),
+                dataset=L(load_records)(names=test, filter_empty=False),
                 mapper=L(DatasetMapper)(is_train=False, augmentations=[test_resize], image_format="BGR"),
                 num_workers=workers,
             ),

@@ -1,0 +1,142 @@
+#!/usr/bin/env python
+"""Time and memory until the records of a large annotation file can be drawn: ours against Detectron2's loader.
+
+Each process does what a training does: it reads, leaves out images without annotations, counts repeat factors and
+keeps the records as its loader would. Ours runs twice, without and with the records in the cache. Memory is the sum
+over the processes of their proportional share (PSS), in which a page that several map counts once.
+
+python benchmarks/reading.py                                       # the size of LVIS v1; takes half an hour and 10 GB
+python benchmarks/reading.py --images 25000 --detectron2 1 4       # a quarter of it, 4 processes of Detectron2, too
+python benchmarks/reading.py --json lvis_v1_train.json             # your file
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+NAME = "generated_v1_train"
+DRAWN = 500
+
+
+def work(kind, json_file):
+    """One process: get ready, say so with the seconds per record, and wait for the end of the input."""
+    import numpy as np
+    from detectron2.data import get_detection_dataset_dicts
+    from detectron2.data.common import DatasetFromList
+    from detectron2.data.datasets import register_lvis_instances
+    from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+    from lt_det.class_stats import FrequencyBuckets
+    from lt_det.data import training_stats
+    from lt_det.data.records import load_records
+    from lt_det.data.repeat_factors import repeat_factor_sampler
+
+    register_lvis_instances(NAME, {}, json_file, "images/")
+    print("start", flush=True)
+    sys.stdin.readline()
+    before = time.process_time()
+    if kind == "ours":
+        buckets = FrequencyBuckets.from_edges(training_stats([NAME]))
+        records = load_records(NAME)
+        repeat_factor_sampler(records, 0.001, buckets)
+    else:
+        dictionaries = get_detection_dataset_dicts(NAME)
+        RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(dictionaries, 0.001)
+        records = DatasetFromList(dictionaries, copy=False)
+        del dictionaries
+    spent = time.process_time() - before
+    drawn = np.random.default_rng(0).permutation(len(records))[:DRAWN].tolist()
+    start = time.process_time()
+    for index in drawn:
+        records[index]
+    print((time.process_time() - start) / DRAWN, spent, flush=True)
+    sys.stdin.readline()
+
+
+def shares(workers):
+    """Megabytes of all processes together."""
+    total = 0
+    for worker in workers:
+        lines = Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
+def measure(kind, json_file, processes, cache):
+    """Seconds of the clock and of the CPU, megabytes at the peak and when all are ready, and seconds per record."""
+    command = [sys.executable, "-W", "ignore", __file__, "--work", kind, "--json", str(json_file)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "LT_DET_CACHE": str(cache)}
+    workers = [subprocess.Popen(command, env=environment, **pipes) for _ in range(processes)]
+    try:
+        for worker in workers:
+            worker.stdout.readline()
+        imports = shares(workers)
+        start, peak, said = time.monotonic(), 0.0, {}
+        for worker in workers:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            os.set_blocking(worker.stdout.fileno(), False)
+        while len(said) < processes:
+            if any(worker.poll() is not None for worker in workers):
+                raise SystemExit(f"A process of {kind} has ended; see above.")
+            before = time.monotonic()
+            peak = max(peak, shares(workers))
+            said |= {w.pid: line for w in workers if w.pid not in said and (line := w.stdout.readline())}
+            time.sleep(0.1 + 9 * (time.monotonic() - before))  # the kernel goes through all their pages
+        seconds = time.monotonic() - start
+        numbers = [list(map(float, line.split())) for line in said.values()]
+        per_record, cpu = (sum(column) for column in zip(*numbers, strict=True))
+        return seconds, cpu, peak - imports, shares(workers) - imports, per_record / processes
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, help="of the generated file (default: those of LVIS v1)")
+    parser.add_argument("--json", type=Path, help="an annotation file in LVIS's format, instead of a generated one")
+    parser.add_argument("--detectron2", type=int, nargs="*", default=[1], help="processes, of 10 GB each at full size")
+    parser.add_argument("--ours", type=int, nargs="*", default=[1, 4], help="processes")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        work(args.work, str(args.json))
+        return
+
+    from lvis_json import IMAGES, write_lvis_json
+    from rich.console import Console
+    from rich.table import Table
+
+    with tempfile.TemporaryDirectory() as folder:
+        json_file = args.json or Path(folder, "train.json")
+        if args.json is None:
+            write_lvis_json(json_file, args.images or IMAGES)
+        records = 0
+        rows = [("Detectron2", n, measure("Detectron2", json_file, n, folder)) for n in args.detectron2]
+        for n in args.ours:
+            cache = Path(folder, f"cache{n}")
+            rows += [(name, n, measure("ours", json_file, n, cache)) for name in ("ours, first time", "ours, then")]
+            for file in cache.glob("*.records"):
+                records = file.stat().st_size
+                file.unlink()
+        sizes = f"{json_file.stat().st_size / 1e9:.2f} GB of json, {records / 1e9:.2f} GB of records"
+    table = Table(title=f"{sizes}; memory without that of the imports")
+    for column in ("", "processes", "seconds", "CPU s", "peak MB", "then MB", "ms / record", "time, peak, memory"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, n, figures in rows:
+        seconds, cpu, peak, rest, per_record = figures
+        against = next((theirs for other, m, theirs in rows if other == "Detectron2" and m == n), None)
+        ratios = "" if against is None else ", ".join(f"{figures[i] / against[i]:.3f}" for i in (0, 2, 3))
+        columns = (f"{seconds:.1f}", f"{cpu:.1f}", f"{peak:.0f}", f"{rest:.0f}", f"{1000 * per_record:.3f}", ratios)
+        table.add_row(name, str(n), *columns)
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()
