@@ -1,4 +1,10 @@
-"""Processes that meet over gloo as those of a training do; forked, because starting them anew takes seconds."""
+"""Processes that meet over gloo as those of a training do.
+
+They are forked, because starting them anew takes seconds; but from a server that has only imported: a process that
+has computed gradients may not be able to fork ones that do.
+"""
+
+import multiprocessing
 
 import torch
 from detectron2.utils import comm
@@ -17,4 +23,5 @@ def _work(rank, size, store, function, args):
 def in_processes(size, folder, function, *args):
     """Run ``function(*args)`` in each; `folder` is theirs to meet in."""
     work = (size, folder / "gloo_store", function, args)
-    torch.multiprocessing.start_processes(_work, args=work, nprocs=size, start_method="fork")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["lt_det.engine"])
+    torch.multiprocessing.start_processes(_work, args=work, nprocs=size, start_method="forkserver")
