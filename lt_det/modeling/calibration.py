@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_det.class_stats import CountBy
 from lt_det.errors import LtDetError
-from lt_det.layers import CosineClassifier
+from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import ClassificationLoss
 from lt_det.losses.logit_adjustment import log_prior
 
@@ -80,6 +80,11 @@ def calibrated(
             raise LtDetError(
                 f"tau_norm is not defined for the cosine classifier of {type(loss).__name__}, which normalises its "
                 "weights already; choose norcal or logit_adjustment."
+            )
+        if isinstance(classifier, ScaledLinear):
+            raise LtDetError(
+                "tau_norm chooses a length for each class's weights, and so has lws, by training its scales; calibrate "
+                "the first stage, or choose norcal or logit_adjustment."
             )
         state["weight"][foreground] = tau_normalized(state["weight"][foreground].double(), value)
         return state

@@ -130,7 +130,7 @@ def test_every_value_is_what_its_checkpoint_gets(run, config, tmp_path, method, 
         judged = LongTailTrainer.evaluate(cfg)["bbox"]
         assert judged["AP"] == row["AP"]
         assert judged["APc"] == row["APc"]
-    assert set(torch.load(out / "model_calibrated.pth")) == {"model", "long_tail_box_heads"}
+    assert set(torch.load(out / "model_calibrated.pth")) == {"model", "long_tail_box_heads", "long_tail_second_stage"}
 
 
 def test_a_set_of_its_own_is_judged_without_a_warning(run, weights, tmp_path, caplog):

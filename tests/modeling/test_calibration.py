@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lt_det.errors import LtDetError
-from lt_det.layers import CosineClassifier
+from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import CDT, LDAM, LOSSES, Seesaw, SoftmaxCrossEntropy
 from lt_det.losses.sigmoid import SigmoidLoss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -153,6 +153,8 @@ def test_cosine_classifiers_with_a_bias_are_shifted(method):
 def test_what_a_method_is_not_defined_for_is_one_sentence():
     with pytest.raises(LtDetError, match="tau_norm is not defined for the cosine classifier of Seesaw"):
         calibrated(CosineClassifier(D, K + 2), Seesaw(K), "tau_norm", 1.0)
+    with pytest.raises(LtDetError, match="so has lws, by training its scales; calibrate the first stage"):
+        calibrated(ScaledLinear(D, K + 1), SoftmaxCrossEntropy(K), "tau_norm", 1.0)
     loss = LDAM(K, instance_counts=COUNTS)
     for method in ("norcal", "logit_adjustment"):
         with pytest.raises(LtDetError, match=f"{method} shifts the bias of the classifier, but that of LDAM has none"):
