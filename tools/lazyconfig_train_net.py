@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lt_det.data.image_stream import ImageStream
+from lt_det.data.workers import end_only_with_parent
 from lt_det.engine import (
     LongTailCheckpointer,
     NameUnreadable,
@@ -36,6 +37,8 @@ from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.checkpointer import tell_if_finished
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
+from lt_det.engine.rewinding import rewind_metrics
+from lt_det.engine.seeding import SeedPasses
 from lt_det.engine.writers import build_writers
 from lt_det.losses import require_statistics
 from lt_det.reporting import write_report
@@ -66,8 +69,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def judge(cfg: Any, model: nn.Module) -> Any:
+    loader = instantiate(cfg.dataloader.test)
+    end_only_with_parent(loader)
     with evaluation_timeout():
-        results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+        results = inference_on_dataset(model, loader, instantiate(cfg.dataloader.evaluator))
     if comm.is_main_process():
         print_csv_format(results)
     return results
@@ -86,13 +91,15 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     cfg.dataloader.train.total_batch_size = step_images // passes
     loader = instantiate(cfg.dataloader.train)
     trainer = build_step_trainer(model, loader, optimizer, cfg.train.amp.enabled, passes)
-    images = ImageStream(loader)
+    seed = cfg.train.get("seed", -1)
+    images = ImageStream(loader, seed)
     method, output_dir = cfg.train.get("second_stage", ""), cfg.train.output_dir
     checkpointer = build_checkpointer(method, model, output_dir, trainer=trainer, image_stream=images)
     main_process = comm.is_main_process()
     buckets = evaluator.buckets if evaluator else None
     trainer.register_hooks(
         [
+            SeedPasses(model, seed),
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
@@ -107,6 +114,8 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     start = trainer.iter + 1 if goes_on else 0
     tell_if_finished(output_dir, start, cfg.train.max_iter)
     images.skip(start * step_images // comm.get_world_size())
+    if start and main_process:
+        rewind_metrics(cfg.train.output_dir, start)
     with watched(trainer, checkpointer):
         trainer.train(start, cfg.train.max_iter)
 

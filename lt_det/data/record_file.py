@@ -33,6 +33,7 @@ class RecordFile:
         classes: (A,) contiguous class of each annotation.
         crowd: (A,) whether it is a crowd region.
         keypoints: (N,) visible keypoints of the image.
+        wide: (N,) whether it is wider than high.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,6 +63,7 @@ class RecordFile:
             np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints")
         )
         self.crowd: NDArray[np.bool_] = np.frombuffer(about["crowd"], dtype=np.bool_)
+        self.wide: NDArray[np.bool_] = np.frombuffer(about["wide"], dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -95,7 +97,7 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
         OSError: the file cannot be written.
     """
     place, start = [0], [0]
-    classes, crowd, keypoints, images = [], [], [], []
+    classes, crowd, keypoints, wide, images = [], [], [], [], []
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("wb") as file:
@@ -107,12 +109,14 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
                     classes.append(annotation["category_id"])
                     crowd.append(bool(annotation.get("iscrowd", 0)))
                 keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
+                wide.append(record["width"] > record["height"])
                 images.append((record["image_id"], record["file_name"]))
                 start.append(len(classes))
                 place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
             integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
             about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
                 "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
+                "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
                 "stats": {
                     key: value.tolist() if isinstance(value, np.ndarray) else value
                     for key, value in asdict(stats).items()

@@ -41,6 +41,10 @@ class Records(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self._files[self._of_file[index]][self._index[index]]
 
+    def wide(self) -> NDArray[np.bool_]:
+        """(len,) whether each image is wider than high."""
+        return np.concatenate([file.wide[mask] for file, mask in zip(self._files, self._chosen, strict=True)])
+
     def annotated_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The image index and the class of each annotation, as two (A,) arrays; images may have none."""
         per_image = [np.diff(file.start) for file in self._files]

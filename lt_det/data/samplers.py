@@ -86,19 +86,46 @@ class DeferredSampler(Sampler[int]):
         yield from self.then
 
 
-class SkippingSampler(Sampler[int]):
-    """An endless sampler without its first indices, for a training that is resumed."""
+class ShapeSampler(Sampler[int]):
+    """An endless sampler in an order that makes each batch of wide images, or of those that are not.
 
-    def __init__(self, sampler: Sampler[int], skipped: int) -> None:
+    The batches are those of Detectron2's aspect ratio grouping (in one loading process; several take turns there). But
+    that takes images from the loader until a batch is full, here no image waits: a resumed training knows which were
+    used.
+    """
+
+    def __init__(self, sampler: Sampler[int], is_wide: Sequence[bool], batch_size: int) -> None:
         """
         Args:
             sampler: endless.
-            skipped: indices that this process has used before.
+            is_wide: of each image, whether it is wider than high.
+            batch_size: of one process and pass.
         """
-        self.sampler, self.skipped = sampler, skipped
+        self.sampler, self.batch_size = sampler, batch_size
+        self._is_wide = bytes(is_wide)  # a byte an image, in memory that loading processes share
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.islice(self.sampler, self.skipped, None)
+        batches: tuple[list[int], list[int]] = ([], [])
+        for index in self.sampler:
+            batch = batches[self._is_wide[index]]
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield from batch
+                batch.clear()
+
+
+class NumberedSampler(Sampler[tuple[int, int]]):
+    """The places in an endless sampler's stream with its indices, for a training that is resumed without the first."""
+
+    def __init__(self, sampler: Sampler[int]) -> None:
+        """
+        Args:
+            sampler: endless.
+        """
+        self.sampler, self.skipped = sampler, 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return itertools.islice(enumerate(self.sampler), self.skipped, None)
 
 
 def annotated_classes(dataset_dicts: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

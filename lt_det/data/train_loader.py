@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.data import build_detection_train_loader
@@ -13,7 +14,7 @@ from lt_det.config import buckets_of_config, resampling_start
 from lt_det.data.images import NameUnreadable
 from lt_det.data.records import Records, load_records
 from lt_det.data.repeat_factors import repeat_factor_sampler
-from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler
+from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler, ShapeSampler
 from lt_det.data.training_stats import training_stats
 from lt_det.errors import LtDetError
 
@@ -38,7 +39,40 @@ def build_train_loader(cfg: Any) -> Any:
         arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
     arguments["mapper"] = NameUnreadable(arguments["mapper"])
     arguments["total_batch_size"] = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
-    return build_detection_train_loader(**arguments)
+    return build_resumable_loader(**arguments)
+
+
+def build_resumable_loader(
+    dataset: Any,
+    *,
+    sampler: Sampler[int] | None = None,
+    total_batch_size: int,
+    aspect_ratio_grouping: bool = True,
+    **options: Any,
+) -> Any:
+    """Detectron2's `build_detection_train_loader` with the same arguments, whose stream of images can be resumed
+    exactly also with aspect ratio grouping (`ShapeSampler`), where the data set knows the shapes."""
+    is_wide = _wide(dataset) if aspect_ratio_grouping else None
+    if is_wide is not None:
+        sampler = TrainingSampler(len(dataset)) if sampler is None else sampler
+        sampler = ShapeSampler(sampler, is_wide, total_batch_size // comm.get_world_size())
+        aspect_ratio_grouping = False
+    return build_detection_train_loader(
+        dataset,
+        sampler=sampler,
+        total_batch_size=total_batch_size,
+        aspect_ratio_grouping=aspect_ratio_grouping,
+        **options,
+    )
+
+
+def _wide(dataset: Any) -> Sequence[bool] | None:
+    """Whether each image is wider than high; None where the data set does not say."""
+    if isinstance(dataset, Records):
+        return dataset.wide().tolist()
+    if isinstance(dataset, list) and all("width" in image for image in dataset):
+        return [image["width"] > image["height"] for image in dataset]
+    return None
 
 
 def _records(cfg: Any) -> Records | list[dict[str, Any]] | None:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 BOX_HEAD_KEY = "long_tail_box_heads"
 _SECOND_STAGE_KEY = "long_tail_second_stage"
+DEAD_WORKER = "DataLoader worker (pid"  # how torch begins to tell of a loading process that died
 _UNFINISHED = ".unfinished-"  # before the name of a file that is being written
 _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
 
@@ -104,6 +105,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
             super().save(f"{_UNFINISHED}{name}", **extra)
         except (OSError, RuntimeError) as error:
             self._remove_unfinished()
+            if str(error).startswith(DEAD_WORKER):  # torch raises this wherever the process is
+                raise
             raise LtDetError(
                 f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); make room "
                 f"on the disk; {last_checkpoint(self)}."

@@ -11,7 +11,7 @@ import torch
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from lt_det.engine.checkpointer import last_checkpoint
+from lt_det.engine.checkpointer import DEAD_WORKER, last_checkpoint
 from lt_det.engine.participant import is_lost
 from lt_det.errors import LtDetError
 
@@ -78,7 +78,7 @@ class _Watch:
         reason = str(error).strip().split("\n")[0].rstrip(". ")
         if isinstance(error, FloatingPointError):  # Detectron2's RPN looks at its boxes before there is a loss
             return self._diverged(reason.split(". ")[0])
-        if isinstance(error, RuntimeError) and reason.startswith("DataLoader worker (pid"):
+        if isinstance(error, RuntimeError) and reason.startswith(DEAD_WORKER):
             return LtDetError(
                 f"A process that loads data died in iteration {self._trainer.iter} ({reason}), mostly for want of "
                 "memory; lower DATALOADER.NUM_WORKERS (LazyConfig: dataloader.train.num_workers) or give the job more "

@@ -41,6 +41,10 @@ def scaled_to_processes(cfg: Any, processes: int) -> Any:
     scaled = DefaultTrainer.auto_scale_workers(cfg, processes).clone()
     frozen = scaled.is_frozen()
     scaled.defrost()
+    # Rounded to 0 a period would mean never, or a division by zero.
+    scaled.SOLVER.CHECKPOINT_PERIOD = max(1, scaled.SOLVER.CHECKPOINT_PERIOD)
+    if cfg.TEST.EVAL_PERIOD > 0:
+        scaled.TEST.EVAL_PERIOD = max(1, scaled.TEST.EVAL_PERIOD)
     for node, key in ((scaled.DATALOADER, "SAMPLER_START"), (scaled.MODEL.LONG_TAIL.REWEIGHTING, "START")):
         if _is_iteration(node[key]):
             node[key] = max(1, round(float(node[key]) * reference / processes))  # 0 would be a share

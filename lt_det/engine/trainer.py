@@ -14,6 +14,7 @@ import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
@@ -23,14 +24,17 @@ from lt_det.data.image_stream import ImageStream
 from lt_det.data.images import NameUnreadable
 from lt_det.data.records import load_records
 from lt_det.data.train_loader import build_train_loader
+from lt_det.data.workers import end_only_with_parent
 from lt_det.engine.accumulation import build_step_trainer
 from lt_det.engine.checkpointer import LongTailCheckpointer, tell_if_finished
 from lt_det.engine.failures import watched
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
+from lt_det.engine.rewinding import rewind_metrics
 from lt_det.engine.scaling import scaled_to_processes, scaling_line
 from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
+from lt_det.engine.seeding import SeedPasses
 from lt_det.engine.setup import check_batch, training_stats_of
 from lt_det.engine.writers import build_writers
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -55,6 +59,7 @@ class LongTailTrainer(DefaultTrainer):
 
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
+    _hooks: list[HookBase]
 
     def __init__(self, cfg: Any) -> None:
         """
@@ -91,9 +96,12 @@ class LongTailTrainer(DefaultTrainer):
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
         mapper = NameUnreadable(DatasetMapper(cfg, False))
         if cfg.MODEL.LOAD_PROPOSALS:
-            return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-        records = load_records(dataset_name, filter_empty=False)
-        return build_detection_test_loader(dataset=records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+            loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        else:
+            records = load_records(dataset_name, filter_empty=False)
+            loader = build_detection_test_loader(dataset=records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+        end_only_with_parent(loader)
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:
@@ -101,11 +109,11 @@ class LongTailTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase | None]:
         # Detectron2 makes its checkpointer just before it asks for the hooks that keep it.
-        self._images = ImageStream(self._trainer.data_loader)
+        self._images = ImageStream(self._trainer.data_loader, self.cfg.SEED)
         checkpointables = {**self.checkpointer.checkpointables, "image_stream": self._images}
         method = self.cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         self.checkpointer = build_checkpointer(method, self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
-        hooks: list[HookBase | None] = super().build_hooks()
+        hooks: list[HookBase | None] = [SeedPasses(self._trainer.model, self.cfg.SEED), *super().build_hooks()]
         # Before the writers, which are last and only in the main process; after the evaluation in all.
         place = len(hooks) - comm.is_main_process()
         hooks[place:place] = build_log_hooks(self._trainer.model, self.cfg.SOLVER.IMS_PER_BATCH, self._buckets)
@@ -122,6 +130,15 @@ class LongTailTrainer(DefaultTrainer):
         super().resume_or_load(resume=resume)
         tell_if_finished(self.cfg.OUTPUT_DIR, self.start_iter, self.max_iter)
         self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
+        if self.start_iter and comm.is_main_process():
+            rewind_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
+
+    def after_train(self) -> None:
+        if self.iter < self.max_iter:
+            # Detectron2 would judge what failed or was stopped in its last iteration, and wait there for processes
+            # that wait for this one.
+            self._hooks = [hook for hook in self._hooks if not isinstance(hook, EvalHook)]
+        super().after_train()
 
     def train(self) -> Any:
         with watched(self, self.checkpointer):

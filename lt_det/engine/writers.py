@@ -57,6 +57,10 @@ class ConsoleWriter(CommonMetricPrinter):
         storage = get_event_storage()
         if storage.iter == self._max_iter:  # after the training, for the other writers
             return
+        if self._last_write and self._last_write[0] == storage.iter:
+            # A training that is stopped writes a second time. Detectron2 would divide by the iterations since the
+            # first, and that error would hide why it was stopped.
+            return
         smoothed = storage.latest_with_smoothing_hint(self._window_size)
         current = {name: value for name, (value, iteration) in smoothed.items() if iteration == storage.iter}
         eta = self._get_eta(storage)

@@ -55,9 +55,12 @@ def odd(tmp_path):
     seen = {**cup, "keypoints": [5, 6, 2, 7, 8, 1, 0, 0, 0]}
     hidden = {**cup, "keypoints": [5, 6, 0, 7, 8, 1, 0, 0, 0]}
     of_image = [[cup, fork], [fork], [], [hidden, cup], [seen, hidden]]
+    heights = [60, 40, 40, 40, 40]
     placed = [(image, a) for image, annotations in enumerate(of_image) for a in annotations]
     data = {
-        "images": [{"id": 10 - i, "width": 60, "height": 40, "file_name": f"{i}.png"} for i in range(len(of_image))],
+        "images": [
+            {"id": 10 - i, "width": 60, "height": height, "file_name": f"{i}.png"} for i, height in enumerate(heights)
+        ],
         "categories": [{"id": 70, "name": "cup"}, {"id": 3, "name": "fork"}],
         "annotations": [{**a, "id": n, "image_id": 10 - image} for n, (image, a) in enumerate(placed)],
     }
@@ -140,6 +143,8 @@ def test_images_chosen_and_their_classes_are_detectron2s(cache, names, odd, filt
     assert_same(list(ours), theirs)
     for found, expected in zip(annotated_classes(ours), annotated_classes(theirs), strict=True):
         assert found.tolist() == expected.tolist()
+    assert ours.wide().tolist() == [image["width"] > image["height"] for image in theirs]
+    assert min_keypoints or set(ours.wide().tolist()) == {True, False}
     stats = training_stats(names)
     assert stats.instance_counts.tolist() == [0, 10]  # a crowd region counts not
     factors = repeat_factor_sampler(ours, 0.9, FrequencyBuckets.from_edges(stats), seed=0)

@@ -22,6 +22,8 @@ def _work(rank, size, store, function, args):
 
 def in_processes(size, folder, function, *args):
     """Run ``function(*args)`` in each; `folder` is theirs to meet in."""
-    work = (size, folder / "gloo_store", function, args)
+    store = folder / "gloo_store"
+    store.unlink(missing_ok=True)  # of processes before
+    work = (size, store, function, args)
     multiprocessing.get_context("forkserver").set_forkserver_preload(["lt_det.engine"])
     torch.multiprocessing.start_processes(_work, args=work, nprocs=size, start_method="forkserver")

@@ -161,6 +161,16 @@ def test_weights_that_are_not_finite_are_not_saved(three):
     assert not (three / "model_0000019.pth").exists()
 
 
+def test_a_loading_process_that_dies_while_saving_is_no_full_disk(three, monkeypatch):
+    def killed(data, file):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        LongTailCheckpointer(nn.Linear(100, 100), str(three)).save("model_0000019", iteration=19)
+    assert resumed(three) == 14
+
+
 class Store(PathHandler):
     """A store that is no disk: it knows only whole files."""
 

@@ -1,5 +1,6 @@
 """What a training says, and what it leaves on the disk, when it fails."""
 
+import contextlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from torch import nn
 from lt_det.data.images import NameUnreadable, UnreadableImage
 from lt_det.engine import LongTailCheckpointer, LongTailTrainer, load_config, watched
 from lt_det.errors import LtDetError
+from tests.engine.streamed import StreamTrainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -212,3 +214,24 @@ def test_a_bug_keeps_its_traceback(tmp_path, caplog):
     with pytest.raises(RuntimeError, match="a bug"), caplog.at_level(logging.INFO):
         train(bug, tmp_path)
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_failed_in_its_last_iteration_is_not_judged(sixty_config, tmp_path, fails):
+    judged = []
+
+    class Trainer(StreamTrainer):
+        def run_step(self):
+            super().run_step()
+            if fails and self.iter == self.max_iter - 1:
+                raise RuntimeError("another process has ended")
+
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            judged.append(model)
+            return {}
+
+    cfg = load_config(str(sixty_config), ["OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()"])
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        Trainer(cfg).train()
+    assert len(judged) == (not fails)

@@ -38,6 +38,16 @@ def test_starts_scale_with_the_schedule(start, scaled):
     assert scaled_to_processes(on_two, 2) is on_two
 
 
+def test_periods_stay_periods():
+    """Detectron2 rounds a period of one iteration for eight processes to 0 for 64."""
+    cfg = config(CHECKPOINT_PERIOD=1)
+    cfg.TEST.EVAL_PERIOD = 3
+    on_64 = scaled_to_processes(cfg, 64)
+    assert (on_64.SOLVER.CHECKPOINT_PERIOD, on_64.TEST.EVAL_PERIOD) == (1, 1)
+    cfg.TEST.EVAL_PERIOD = 0  # never
+    assert scaled_to_processes(cfg, 64).TEST.EVAL_PERIOD == 0
+
+
 def test_line():
     cfg = config()
     cfg.DATALOADER.SAMPLER_START = 600

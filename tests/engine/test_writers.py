@@ -59,6 +59,15 @@ def test_a_training_shows_what_it_is_watched_by(sixty_config, tmp_path, console)
     assert curves <= set(EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"])
 
 
+def test_a_training_that_is_stopped_right_after_its_resume(console):
+    """The writers are asked once for the iteration and once more at the end, before there is a time per iteration."""
+    writer = ConsoleWriter(40)
+    with EventStorage(38):
+        writer.write()
+        writer.write()
+    assert len(console) == 1
+
+
 def test_line_of_a_cascade(console):
     with EventStorage() as storage:
         storage.put_scalar("stage0/accuracy/rare", 0.5, smoothing_hint=False)

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import InferenceSampler
 from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
 
 import lt_det
 from lt_det.annotations import load_annotations
@@ -19,6 +20,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.offline import evaluate_files, load_results
 from lt_det.evaluation.protocols import LVIS
+from tests.engine.gloo import in_processes
 
 
 @pytest.fixture
@@ -124,24 +126,24 @@ def test_same_number_of_other_classes(val, mini):
         LongTailEvaluator(val, stats=shuffled)
 
 
-def test_two_processes_judge_as_one(val, mini, tmp_path):
-    """Real processes with gloo: half of the detections each; only the main one gets the metrics."""
+@pytest.mark.parametrize(("size", "images"), [(2, 40), (3, 40), (3, 2)])
+def test_processes_judge_as_one(val, mini, tmp_path, size, images):
+    """Each judges its share, as Detectron2 gives it: 14, 13 and 13 images, or 1, 1 and none. The main one gets the
+    metrics."""
     alone = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json))
-    feed(alone, val, skip_class=3)
-    files = (str(mini.train_json), str(mini.val_json), str(mini.image_root), str(tmp_path))
-    torch.multiprocessing.spawn(judge_half, args=files, nprocs=2)
-    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert results[1] is None
+    feed(alone, val, skip_class=3, part=slice(images))
+    in_processes(size, tmp_path, judge_share, val, mini.train_json, images, tmp_path)
+    main, *others = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
+    assert others == [None] * (size - 1)
     expected = json.loads(json.dumps(alone.evaluate()))
-    assert str(results[0]) == str(expected)  # as text, because nan is not nan
+    assert str(main) == str(expected)  # as text, because nan is not nan
 
 
-def judge_half(rank, train_json, val_json, image_root, folder):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    register_dataset("eval_val", val_json, image_root)
-    evaluator = LongTailEvaluator("eval_val", stats=ClassStats.from_json(train_json))
-    feed(evaluator, "eval_val", skip_class=3, part=slice(rank, None, 2))
-    Path(folder, f"{rank}.json").write_text(json.dumps(evaluator.evaluate()))
+def judge_share(name, train_json, images, folder):
+    evaluator = LongTailEvaluator(name, stats=ClassStats.from_json(train_json))
+    share = list(InferenceSampler(images))
+    feed(evaluator, name, skip_class=3, part=slice(share[0], share[-1] + 1) if share else slice(0))
+    (folder / f"{comm.get_rank()}.json").write_text(json.dumps(evaluator.evaluate()))
 
 
 def test_masks_and_the_file_that_is_written(val, mini, tmp_path):

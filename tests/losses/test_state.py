@@ -1,51 +1,77 @@
-"""State of losses: saved, resumed, and the same on two processes as on one with the joined batch."""
+"""State of losses: saved, resumed, and the same on several processes as on one with the joined batch."""
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 
+from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses import build_loss_without_stats
+from lt_det.losses import LOSSES, InfluenceBalanced, build_loss
+from tests.engine.gloo import in_processes
 
 K = 5
-with_state = pytest.mark.parametrize("name", ["eqlv2", "seesaw"])
+COUNTS = np.array([1, 10, 20, 50, 100])
+STATS = ClassStats(tuple("abcde"), COUNTS, COUNTS, 200, "test")
+N = 12  # RoIs of a step, of all processes
 
 
-def batches(num_logits, steps=3, n=8):
+def build(name):
+    torch.manual_seed(0)  # some draw a starting state
+    loss = build_loss(name, STATS)
+    loss.progress = 0.0
+    return loss
+
+
+def batches(num_logits, steps=3):
+    """Logits, labels and features; in the last step the second half of the RoIs is background."""
     generator = torch.Generator().manual_seed(0)
+    labels = [torch.randint(0, K + 1, (N,), generator=generator) for _ in range(steps)]
+    labels[-1][N // 2 :] = K
     return [
-        (torch.randn(n, num_logits, generator=generator), torch.randint(0, K + 1, (n,), generator=generator))
-        for _ in range(steps)
+        (torch.randn(N, num_logits, generator=generator), of_step, torch.rand(N, 3, generator=generator))
+        for of_step in labels
     ]
 
 
-def run(loss, steps, part=slice(None)):
-    """Values and gradients of the logits, step by step."""
+def run(loss, steps, shares=None):
+    """Values and gradients of the logits, step by step; of a part of the RoIs of each step."""
     result = []
-    for logits, labels in steps:
+    for (logits, labels, features), part in zip(steps, shares or [slice(None)] * len(steps), strict=True):
         logits = logits[part].clone().requires_grad_()
-        value = loss(logits, labels[part])
+        value = loss(logits, labels[part], features[part])
         value.backward()
         result.append((value.item(), logits.grad))
     return result
 
 
-@with_state
-def test_state_moves_only_in_training(name):
-    loss = build_loss_without_stats(name, K)
-    before = {key: value.clone() for key, value in loss.state_dict().items()}
-    assert before
-    run(loss.eval(), batches(loss.num_logits))
-    assert all(torch.equal(before[key], value) for key, value in loss.state_dict().items())
+def moved(loss):
+    before = {name: value.clone() for name, value in loss.named_buffers()}
     run(loss.train(), batches(loss.num_logits))
-    assert any(not torch.equal(before[key], value) for key, value in loss.state_dict().items())
-    assert all(value.dtype == torch.float32 for value in loss.state_dict().values())
+    return [name for name, value in loss.named_buffers() if not torch.equal(before[name], value)]
+
+
+WITH_STATE = [name for name in sorted(LOSSES) if moved(build(name))]  # so that none is forgotten
+with_state = pytest.mark.parametrize("name", WITH_STATE)
+
+
+def test_there_are_losses_with_state():
+    assert {"eqlv2", "ib", "seesaw"} <= set(WITH_STATE)
+
+
+@with_state
+def test_state_moves_only_in_training_and_is_saved(name):
+    loss = build(name)
+    before = {key: value.clone() for key, value in loss.named_buffers()}
+    run(loss.eval(), batches(loss.num_logits))
+    assert all(torch.equal(before[key], value) for key, value in loss.named_buffers())
+    changed = moved(loss)
+    assert set(changed) <= set(loss.state_dict())
+    assert all(loss.state_dict()[key].dtype == torch.float32 for key in changed)
 
 
 @with_state
 def test_resumed_in_mid_training(name):
-    undisturbed, first, second = (build_loss_without_stats(name, K) for _ in range(3))
+    undisturbed, first, second = (build(name) for _ in range(3))
     steps = batches(undisturbed.num_logits, steps=4)
     expected = run(undisturbed, steps)[2:]
     run(first, steps[:2])
@@ -55,61 +81,47 @@ def test_resumed_in_mid_training(name):
         assert torch.equal(gradient, other_gradient)
 
 
-def work(rank, name, folder):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/{name}", rank=rank, world_size=2)
-    loss = build_loss_without_stats(name, K)
-    steps = batches(loss.num_logits)
-    half = len(steps[0][1]) // 2
-    results = run(loss, steps, slice(rank * half, (rank + 1) * half))
-    torch.save((loss.state_dict(), results), Path(folder) / f"{name}{rank}.pth")
+SHARES = {  # of the processes, in each step: as many for each; unlike; none here, and nothing but background there
+    2: [(6, 6), (9, 3), (12, 0)],
+    3: [(4, 4, 4), (9, 2, 1), (6, 0, 6)],
+}
 
 
-@with_state
-def test_two_processes_are_one_with_the_joined_batch(name, tmp_path):
-    alone = build_loss_without_stats(name, K)
-    expected = run(alone, batches(alone.num_logits))
-    torch.multiprocessing.spawn(work, args=(name, str(tmp_path)), nprocs=2)
-    (state, first), (other_state, second) = (torch.load(tmp_path / f"{name}{rank}.pth") for rank in (0, 1))
-    for key, value in alone.state_dict().items():
-        torch.testing.assert_close(state[key], value)
-        assert torch.equal(state[key], other_state[key])
-    for step, (value, gradient) in enumerate(expected):
-        # Detectron2 averages over processes: each divides by its own half of the RoIs.
-        assert (first[step][0] + second[step][0]) / 2 == pytest.approx(value, rel=1e-5)
-        joined = torch.cat([first[step][1], second[step][1]]) / 2
-        torch.testing.assert_close(joined, gradient)
+def share(size, rank):
+    starts = [sum(of_step[:rank]) for of_step in SHARES[size]]
+    return [slice(start, start + of_step[rank]) for start, of_step in zip(starts, SHARES[size], strict=True)]
 
 
-def measure(rank, world, folder):
-    from lt_det.losses import InfluenceBalanced
-
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/ib", rank=rank, world_size=world)
-    loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100])
-    loss.progress = 0.0
-    for logits, labels in batches(K + 1):
-        part = slice(rank * 6, 6 + rank * 2)  # six RoIs here and two there
-        loss(logits[part], labels[part], logits[part].abs())
-    empty = slice(0, 0) if rank else slice(None)
-    loss(logits[empty], labels[empty], logits[empty].abs())  # a process without RoIs keeps none waiting
-    torch.save(loss.state_dict(), Path(folder) / f"ib{rank}.pth")
+def work(size, folder):
+    rank = torch.distributed.get_rank()
+    done = {}
+    for name in WITH_STATE:
+        loss = build(name)
+        done[name] = run(loss, batches(loss.num_logits), share(size, rank)), loss.state_dict()
+    torch.save(done, folder / f"{rank}.pth")
 
 
-def test_ib_on_two_processes_is_ib_on_one(tmp_path):
-    from lt_det.losses import InfluenceBalanced
-
-    torch.multiprocessing.spawn(measure, args=(2, str(tmp_path)), nprocs=2)
-    alone = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100])
-    alone.progress = 0.0
-    steps = batches(K + 1)
-    for logits, labels in [*steps, steps[-1]]:
-        alone(logits, labels, logits.abs())
-    for rank in (0, 1):
-        torch.testing.assert_close(torch.load(tmp_path / f"ib{rank}.pth"), dict(alone.state_dict()))
+@pytest.mark.parametrize("size", SHARES)
+def test_processes_are_one_with_the_joined_batch(size, tmp_path):
+    in_processes(size, tmp_path, work, size, tmp_path)
+    done = [torch.load(tmp_path / f"{rank}.pth") for rank in range(size)]
+    for name in WITH_STATE:
+        alone = build(name)
+        expected = run(alone, batches(alone.num_logits))
+        states = [of_process[name][1] for of_process in done]
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(states[0][key], value)
+            assert all(torch.equal(state[key], states[0][key]) for state in states)
+        for step, (value, gradient) in enumerate(expected):
+            parts = [of_process[name][0][step] for of_process in done]
+            shares = [count / N for count in SHARES[size][step]]  # each divides by its own RoIs
+            joined = sum(part * share for (part, _), share in zip(parts, shares, strict=True))
+            assert joined == pytest.approx(value, rel=1e-5)
+            gradients = torch.cat([part * share for (_, part), share in zip(parts, shares, strict=True)])
+            torch.testing.assert_close(gradients, gradient)
 
 
 def test_ib_without_a_phase_one():
-    from lt_det.losses import InfluenceBalanced
-
     loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], alpha="auto")
     loss.progress = 0.9
     with pytest.raises(LtDetError, match="begins without a phase 1 in which"):
@@ -118,8 +130,6 @@ def test_ib_without_a_phase_one():
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 1.0, 2.0])
 def test_ib_focal_of_easy_rois_has_a_gradient(gamma):
-    from lt_det.losses import InfluenceBalanced
-
     loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], alpha=1.0, focal_gamma=gamma)
     loss.progress = 1.0
     logits = (40 * torch.eye(K + 1)[:3]).requires_grad_()
@@ -129,12 +139,10 @@ def test_ib_focal_of_easy_rois_has_a_gradient(gamma):
 
 def test_ib_measures_alpha_in_phase_one():
     """The value of the loss stays where it was when phase 2 begins."""
-    from lt_det.losses import InfluenceBalanced
-
     loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], start=0.5)
     loss.progress = 0.0
-    features = torch.rand(8, 16, generator=torch.Generator().manual_seed(1))
-    (logits, labels), *_ = batches(K + 1)
+    features = torch.rand(N, 16, generator=torch.Generator().manual_seed(1))
+    logits, labels, _ = batches(K + 1)[0]
     for _ in range(5):
         before = loss(logits, labels, features)
     loss.progress = 0.5

@@ -2,10 +2,11 @@
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
-from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import DatasetMapper, build_detection_test_loader
 from omegaconf import OmegaConf
 
 from lt_det.data import load_records, training_stats_or_none
+from lt_det.data.train_loader import build_resumable_loader
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 
@@ -22,7 +23,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
     """
     return OmegaConf.create(
         dict(
-            train=L(build_detection_train_loader)(
+            train=L(build_resumable_loader)(
                 dataset=L(load_records)(names=train),
                 mapper=L(DatasetMapper)(
                     is_train=True, augmentations=augmentations, image_format="BGR", use_instance_mask=masks
