@@ -52,6 +52,9 @@ def add_lt_config(cfg: Any) -> None:
     # Forward and backward passes per step of the optimiser, which share the images of IMS_PER_BATCH.
     cfg.SOLVER.ACCUMULATE = 1
 
+    # Of the mixed precision that SOLVER.AMP.ENABLED switches on: float16, or bfloat16 (GPUs from Ampere on).
+    cfg.SOLVER.AMP.PRECISION = "float16"
+
     # Where SAMPLER_TRAIN takes over from the plain TrainingSampler (deferred re-sampling): "first_lr_step", a share of
     # the training (below 1), or an iteration; None: it is used all along.
     cfg.DATALOADER.SAMPLER_START = None

@@ -33,7 +33,7 @@ from lt_det.engine import (
     train_classifier_only,
     watched,
 )
-from lt_det.engine.accumulation import build_step_trainer
+from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import tell_if_finished
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
@@ -90,7 +90,8 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     passes, step_images = cfg.train.get("accumulate", 1), cfg.dataloader.train.total_batch_size
     cfg.dataloader.train.total_batch_size = step_images // passes
     loader = instantiate(cfg.dataloader.train)
-    trainer = build_step_trainer(model, loader, optimizer, cfg.train.amp.enabled, passes)
+    precision = amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
+    trainer = build_step_trainer(model, loader, optimizer, precision, passes)
     seed = cfg.train.get("seed", -1)
     images = ImageStream(loader, seed)
     method, output_dir = cfg.train.get("second_stage", ""), cfg.train.output_dir

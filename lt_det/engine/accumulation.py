@@ -11,6 +11,8 @@ from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from lt_det.errors import LtDetError
+
 Losses = dict[str, Tensor]
 
 
@@ -75,11 +77,38 @@ class AccumulatingAMPTrainer(AccumulatingTrainer, AMPTrainer):
         self.grad_scaler.update()
 
 
-def build_step_trainer(model: Any, data_loader: Any, optimizer: Any, amp: bool, passes: int) -> SimpleTrainer:
-    """Detectron2's own trainer of single steps for one pass, else ours."""
+def amp_precision(enabled: bool, name: str) -> torch.dtype | None:
+    """The precision of SOLVER.AMP; None where it is off.
+
+    Raises:
+        LtDetError: neither float16 nor bfloat16.
+    """
+    known = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise LtDetError(
+            f"SOLVER.AMP.PRECISION (LazyConfig: train.amp.precision) is '{name}'; write {' or '.join(known)}."
+        )
+    return known[name] if enabled else None
+
+
+def build_step_trainer(
+    model: Any, data_loader: Any, optimizer: Any, precision: torch.dtype | None, passes: int
+) -> SimpleTrainer:
+    """Detectron2's own trainer of single steps for one pass, else ours.
+
+    Args:
+        model, data_loader, optimizer: see Detectron2.
+        precision: of mixed-precision training, see `amp_precision`. Only float16 needs a scaled loss.
+        passes: per step of the optimiser.
+    """
+    if precision is None:
+        if passes == 1:
+            return SimpleTrainer(model, data_loader, optimizer)
+        return AccumulatingTrainer(model, data_loader, optimizer, passes)
+    scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
     if passes == 1:
-        return (AMPTrainer if amp else SimpleTrainer)(model, data_loader, optimizer)
-    return (AccumulatingAMPTrainer if amp else AccumulatingTrainer)(model, data_loader, optimizer, passes)
+        return AMPTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=precision)
+    return AccumulatingAMPTrainer(model, data_loader, optimizer, passes, grad_scaler=scaler, precision=precision)
 
 
 def _unsent_gradients(model: Any) -> contextlib.AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lt_det.class_stats import ClassStats
 from lt_det.config import add_lt_config
 from lt_det.data import register_from_config, training_stats
+from lt_det.engine.accumulation import amp_precision
 from lt_det.engine.scaling import scaled_to_processes
 from lt_det.engine.second_stage import check_second_stage
 from lt_det.errors import LtDetError
@@ -107,6 +108,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
     if not args.eval_only:
+        amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION)
         check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
         # Now, before another training's config.yaml and log are written to.
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
@@ -124,6 +126,7 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     loader = cfg.dataloader
     prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
     if not args.eval_only:
+        amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         method = cfg.train.get("second_stage", "")
         check_second_stage(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=args.resume)

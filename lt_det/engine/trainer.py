@@ -25,7 +25,7 @@ from lt_det.data.images import NameUnreadable
 from lt_det.data.records import load_records
 from lt_det.data.train_loader import build_train_loader
 from lt_det.data.workers import end_only_with_parent
-from lt_det.engine.accumulation import build_step_trainer
+from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import LongTailCheckpointer, tell_if_finished
 from lt_det.engine.failures import watched
 from lt_det.engine.hooks import StopOnInterrupt
@@ -77,11 +77,9 @@ class LongTailTrainer(DefaultTrainer):
                 self.build_evaluator(cfg, name)
         with _ddp_of_device(cfg.MODEL.DEVICE):
             super().__init__(cfg)
-        if self.cfg.SOLVER.ACCUMULATE > 1:
-            step = self._trainer
-            self._trainer = build_step_trainer(
-                step.model, step.data_loader, step.optimizer, self.cfg.SOLVER.AMP.ENABLED, self.cfg.SOLVER.ACCUMULATE
-            )
+        step, passes = self._trainer, self.cfg.SOLVER.ACCUMULATE
+        precision = amp_precision(self.cfg.SOLVER.AMP.ENABLED, self.cfg.SOLVER.AMP.PRECISION)
+        self._trainer = build_step_trainer(step.model, step.data_loader, step.optimizer, precision, passes)
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ train = dict(
     seed=-1,
     second_stage="",  # "crt" or "lws": train the classifier alone, on the network of init_checkpoint
     accumulate=1,  # passes per optimiser step, which share dataloader.train.total_batch_size
-    amp=dict(enabled=False),
+    amp=dict(enabled=False, precision="float16"),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     checkpointer=dict(period=5000, max_to_keep=100),
     eval_period=30000,
