@@ -16,7 +16,7 @@ from rich.progress import track
 
 from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, exit_code_of
 
 if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
@@ -30,16 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.captureWarnings(True)
-    try:
-        return int(args.run(args))
-    except LtDetError as error:
-        if args.traceback:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,11 @@
-"""The one exception for a user's mistake."""
+"""The one exception for a user's mistake, and how a command tells it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 class LtDetError(Exception):
@@ -6,3 +13,27 @@ class LtDetError(Exception):
 
     Commands print it without a traceback and exit with code 1.
     """
+
+
+def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
+    """Run a command: a user's mistake is one sentence on standard error and code 1.
+
+    Args:
+        command: returns its exit code, or None for 0.
+        traceback: raise a mistake instead of telling it.
+    """
+    try:
+        return command() or 0
+    except LtDetError as error:
+        if traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "Interrupted.", file=sys.stderr)
+        return interrupt_code(interrupt)
+
+
+def interrupt_code(interrupt: KeyboardInterrupt) -> int:
+    """What the interruption says itself, else that of Ctrl-C."""
+    return getattr(interrupt, "exit_code", INTERRUPTED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,11 +11,11 @@ from urllib.parse import urlsplit
 import torch
 from detectron2.engine import default_argument_parser
 
-from lt_det.engine.participant import exit_code, take_part, trains_on_cpu
+from lt_det.engine.participant import take_part, trains_on_cpu
 from lt_det.engine.rendezvous import Timeouts, room, serve
 from lt_det.engine.spawn import spawn
 from lt_det.engine.world import World, world_of_environment
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, exit_code_of
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -52,24 +51,19 @@ def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> 
 
     A user's mistake (`LtDetError`) is printed as one sentence by one process; code 1.
     """
-    try:
-        Timeouts.from_args(args)
-        world = world_of_environment(os.environ)
-        per_machine = _processes_per_machine(args, world)
-        if world is not None and world.size > 1:
-            return take_part(main, args, world)
-        if world is not None or per_machine * args.num_machines == 1:
-            main(args)
-            return 0
-        return _spawn(main, args, per_machine)
-    except LtDetError as error:
-        if args.traceback:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "Interrupted.", file=sys.stderr)
-        return exit_code(interrupt)
+    return exit_code_of(lambda: _in_all_processes(main, args), args.traceback)
+
+
+def _in_all_processes(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    Timeouts.from_args(args)
+    world = world_of_environment(os.environ)
+    per_machine = _processes_per_machine(args, world)
+    if world is not None and world.size > 1:
+        return take_part(main, args, world)
+    if world is not None or per_machine * args.num_machines == 1:
+        main(args)
+        return 0
+    return _spawn(main, args, per_machine)
 
 
 def _processes_per_machine(args: argparse.Namespace, world: World | None) -> int:

@@ -9,24 +9,14 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from lt_det.errors import LtDetError
+from lt_det.errors import exit_code_of
 
 
 def run_alone(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
     """Run `main(args)` and return the exit code; a user's mistake (`LtDetError`) is one sentence and code 1."""
     _hush()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally blocks, as Ctrl-C
-    try:
-        main(args)
-    except LtDetError as error:
-        if args.traceback:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "Interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: main(args), args.traceback)
 
 
 def _hush() -> None:

@@ -17,9 +17,8 @@ from torch import distributed
 
 from lt_det.engine.rendezvous import Timeouts, appear, find, join, leave
 from lt_det.engine.world import World
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, interrupt_code
 
-INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 _SPOKEN = "spoken"
 _LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
 
@@ -34,10 +33,6 @@ def may_speak(store: distributed.Store | None, who: str) -> bool:
         return store is None or store.compare_set(_SPOKEN, "", who) == who.encode()
     except RuntimeError:  # who serves the store has ended
         return True
-
-
-def exit_code(interrupt: KeyboardInterrupt) -> int:
-    return getattr(interrupt, "exit_code", INTERRUPTED)
 
 
 def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, world: World) -> int:
@@ -63,7 +58,7 @@ def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespac
     except KeyboardInterrupt as interrupt:
         if world.rank == 0:
             print(str(interrupt) or "Interrupted.", file=sys.stderr)
-        return exit_code(interrupt)
+        return interrupt_code(interrupt)
     except Exception as error:
         _tell_bug(error, world, store, args.traceback)
         _fail()

@@ -19,8 +19,9 @@ from typing import Any
 from torch import distributed
 
 from lt_det.engine.hooks import STOP_SIGNALS
-from lt_det.engine.participant import INTERRUPTED, may_speak, take_part
+from lt_det.engine.participant import may_speak, take_part
 from lt_det.engine.world import World
+from lt_det.errors import INTERRUPTED
 
 _GRACE = 10.0  # seconds from the end of one process to that of all, for a checkpoint that is half written
 
