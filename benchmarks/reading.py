@@ -5,7 +5,7 @@ Each process does what a training does: it reads, leaves out images without anno
 keeps the records as its loader would. Ours runs twice, without and with the records in the cache. Memory is the sum
 over the processes of their proportional share (PSS), in which a page that several map counts once.
 
-python benchmarks/reading.py                                       # the size of LVIS v1; takes half an hour and 10 GB
+python benchmarks/reading.py                                       # the size of LVIS v1; takes half an hour and 8 GB
 python benchmarks/reading.py --images 25000 --detectron2 1 4       # a quarter of it, 4 processes of Detectron2, too
 python benchmarks/reading.py --json lvis_v1_train.json             # your file
 """
@@ -101,7 +101,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, help="of the generated file (default: those of LVIS v1)")
     parser.add_argument("--json", type=Path, help="an annotation file in LVIS's format, instead of a generated one")
-    parser.add_argument("--detectron2", type=int, nargs="*", default=[1], help="processes, of 10 GB each at full size")
+    parser.add_argument("--detectron2", type=int, nargs="*", default=[1], help="processes, of 8 GB each at full size")
     parser.add_argument("--ours", type=int, nargs="*", default=[1, 4], help="processes")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()

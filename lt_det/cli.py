@@ -236,7 +236,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     higher = "; it is the largest, try more" if grid.chosen == max(grid.metrics) else ""
     console.print(
         f"Chosen by box AP: {grid.chosen:g}, AP {chosen} (untouched {untouched}){higher}\n"
-        f"Judge it: tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
+        f"Judge it: python tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
         soft_wrap=True,
         markup=False,
     )

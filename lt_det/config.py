@@ -43,6 +43,8 @@ def add_lt_config(cfg: Any) -> None:
         defaults = {key.upper(): value for key, value in loss.hyperparameters().items()}
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
+    cfg.register_deprecated_key("MODEL.LONG_TAIL.LOSS.LOGIT_ADJUSTMENT.POST_HOC")  # in configs that trainings wrote
+
     # `lt-det calibrate`: a trained classifier, calibrated without training.
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
     cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment

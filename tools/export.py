@@ -7,7 +7,9 @@ tools/export.py --config configs/lvis_eql.yaml --weights model_final.pth --sampl
 """
 
 import argparse
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -36,12 +38,17 @@ def main(args: argparse.Namespace) -> None:
     adapter = traceable(detector.model, first)
     name, export = FORMATS[args.format]
     file = Path(args.output) / name
-    exported = export(adapter, first, file)
-    write_description(file.with_suffix(".json"), description(cfg, adapter, names, buckets))
-    # The trace must not have taken the size of the first image, or that it shows something, for a constant.
+    # The trace must not have taken the size of the first image, its number of proposals, or that it shows something,
+    # for a constant.
     images["the first one in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
+    images["a corner of it"] = first[:, :32, :32]
     images["an even grey"] = torch.full_like(first, 128)
-    check(adapter, exported, images)
+    with tempfile.TemporaryDirectory(dir=args.output, prefix=".unfinished-") as aside:
+        exported = export(adapter, first, Path(aside, name))
+        write_description(Path(aside, name).with_suffix(".json"), description(cfg, adapter, names, buckets))
+        check(adapter, exported, images)
+        for written in Path(aside).iterdir():
+            os.replace(written, file.with_name(written.name))
     print(f"Written: {file} and {file.with_suffix('.json')}")
 
 

@@ -34,7 +34,7 @@ from lt_det.engine import (
     watched,
 )
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
-from lt_det.engine.checkpointer import tell_if_finished
+from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rewinding import rewind_metrics
@@ -58,8 +58,7 @@ def main(args: argparse.Namespace) -> None:
         train_classifier_only(network, cfg.train.get("second_stage", ""))
     model = create_ddp_model(network, **ddp)
     if args.eval_only:
-        checkpointer = LongTailCheckpointer(model, cfg.train.output_dir)
-        checkpointer.exact = True
+        checkpointer = judging_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""))
         checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
         judge(cfg, model)
     else:
@@ -113,7 +112,7 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     checkpointer.exact = goes_on = resume and checkpointer.has_checkpoint()
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     start = trainer.iter + 1 if goes_on else 0
-    tell_if_finished(output_dir, start, cfg.train.max_iter)
+    tell_if_finished(checkpointer, start, cfg.train.max_iter)
     images.skip(start * step_images // comm.get_world_size())
     if start and main_process:
         rewind_metrics(cfg.train.output_dir, start)

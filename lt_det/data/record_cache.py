@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Iterator
@@ -46,9 +47,13 @@ _SET_BY_LOADERS = ("thing_classes", "thing_dataset_id_to_contiguous_id", "class_
 
 
 def cache_folder() -> Path:
-    """LT_DET_CACHE, or lt_det in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LT_DET_CACHE") or Path(user) / "lt_det").expanduser()
+    """LT_DET_CACHE, or lt_det in the user's cache folder; of a user without a home, a folder for temporary files."""
+    if chosen := os.environ.get("LT_DET_CACHE"):
+        return Path(os.path.expanduser(chosen))
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        return Path(tempfile.gettempdir(), f"lt_det-{os.getuid()}")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "lt_det")
 
 
 def cached_records(name: str) -> RecordFile | None:
@@ -154,9 +159,10 @@ def _read_into(path: Path, name: str) -> RecordFile:
         logger.info("Read in %.0f s; writing %s.", time.monotonic() - start, path)
         about = {key: metadata.get(key) for key in _SET_BY_LOADERS if metadata.get(key) is not None}
         write_record_file(path, records, stats, about)
-    for old in path.parent.glob("*.records"):
-        if time.time() - old.stat().st_mtime > UNUSED_DAYS * 86400:
-            old.unlink(missing_ok=True)
+    for old in (file for kind in ("*.records", "*.lock", ".*.part") for file in path.parent.glob(kind)):
+        with contextlib.suppress(OSError):  # another process, or another user's file
+            if time.time() - old.stat().st_mtime > UNUSED_DAYS * 86400:
+                old.unlink()
     return RecordFile(path)
 
 

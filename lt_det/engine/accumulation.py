@@ -50,7 +50,8 @@ class AccumulatingTrainer(SimpleTrainer):
         self._update()
 
     def _forward(self, batch: Any) -> Losses:
-        return dict(self.model(batch))
+        losses = self.model(batch)
+        return {"total_loss": losses} if isinstance(losses, Tensor) else dict(losses)
 
     def _backward(self, loss: Tensor) -> None:
         loss.backward()
@@ -59,7 +60,15 @@ class AccumulatingTrainer(SimpleTrainer):
         self.optimizer.step()
 
 
-class AccumulatingAMPTrainer(AccumulatingTrainer, AMPTrainer):
+class MixedPrecisionTrainer(AMPTrainer):
+    """Detectron2's, which also goes on from a training in another precision; that has no scale of the loss."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        scale = state.get("grad_scaler") or self.grad_scaler.state_dict()
+        super().load_state_dict({**state, "grad_scaler": scale})
+
+
+class AccumulatingAMPTrainer(AccumulatingTrainer, MixedPrecisionTrainer):
     """As AccumulatingTrainer, in mixed precision: float16 with a scaled loss, or bfloat16.
 
     A gradient that overflows in any of the passes drops the step, and the scale is changed once a step.
@@ -107,7 +116,7 @@ def build_step_trainer(
         return AccumulatingTrainer(model, data_loader, optimizer, passes)
     scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
     if passes == 1:
-        return AMPTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=precision)
+        return MixedPrecisionTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=precision)
     return AccumulatingAMPTrainer(model, data_loader, optimizer, passes, grad_scaler=scaler, precision=precision)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lt_det.class_stats import ClassStats
 from lt_det.config import chosen_buckets
-from lt_det.engine.checkpointer import LongTailCheckpointer
+from lt_det.engine.checkpointer import judging_checkpointer
 from lt_det.engine.setup import check_datasets, check_output_dir, prepare_device, training_stats_of
 from lt_det.engine.trainer import LongTailTrainer
 from lt_det.errors import LtDetError
@@ -75,7 +75,7 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
         raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
-    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
+    prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)
     stats = training_stats_of(cfg)
     evaluator = LongTailEvaluator(data, stats=stats, buckets=chosen_buckets(cfg, stats), distributed=False)
     model = _trained_model(cfg)
@@ -125,9 +125,7 @@ def _trained_model(cfg: Any) -> nn.Module:
             "The model has no box head of lt_det to calibrate; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
-    checkpointer = LongTailCheckpointer(model)
-    checkpointer.exact = True
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+    judging_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
     model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
     return model.eval()
 
@@ -163,13 +161,15 @@ def _judge(
     for _, inputs in zip(track(range(len(loader))), loader, strict=True):
         images = model.preprocess_image(inputs)
         features = model.backbone(images.tensor)
-        proposals, _ = model.proposal_generator(images, features, None)
+        if model.proposal_generator is None:  # they come with the data
+            proposals = [image["proposals"].to(model.device) for image in inputs]
+        else:
+            proposals, _ = model.proposal_generator(images, features, None)
         for value, classifiers in candidates.items():
             _load(model, classifiers)
             instances, _ = model.roi_heads(images, features, proposals, None)
             evaluators[value].process(inputs, model._postprocess(instances, inputs, images.image_sizes))
-    results = {value: of_value.evaluate() for value, of_value in evaluators.items()}
-    return {value: metrics["bbox"] for value, metrics in results.items() if metrics}  # they are None on other processes
+    return {value: (of_value.evaluate() or {})["bbox"] for value, of_value in evaluators.items()}
 
 
 def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
@@ -189,7 +189,7 @@ def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
         ],
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-        LongTailCheckpointer(model, aside).save(WEIGHTS_NAME)
+        judging_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
             Path(aside, "config.yaml").write_text(written.dump())
             Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")

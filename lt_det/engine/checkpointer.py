@@ -54,14 +54,18 @@ def second_stage_of(path: Path) -> str | None:
     return None if contents is None else str(contents.get(_SECOND_STAGE_KEY, ""))
 
 
-def tell_if_finished(output_dir: str, done: int, max_iter: int) -> None:
-    """Log that a resumed training has no iteration left; it would end without a word."""
-    if done >= max_iter:
-        logger.warning(
-            f"Nothing is trained: the training in {output_dir} is finished, with {done} iterations done of "
-            f"{max_iter}. To train longer raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to train something else "
-            "from its weights name them in MODEL.WEIGHTS (train.init_checkpoint), with a new OUTPUT_DIR."
-        )
+def tell_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> None:
+    """Log that a resumed training has no iteration left; it would end without a word. One that was killed before it
+    could write model_final.pth gets it now."""
+    if done < max_iter:
+        return
+    logger.warning(
+        f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {done} iterations done of "
+        f"{max_iter}. To train longer raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to train something else "
+        "from its weights name them in MODEL.WEIGHTS (train.init_checkpoint), with a new OUTPUT_DIR."
+    )
+    if not checkpointer.get_checkpoint_file().endswith("model_final.pth"):
+        checkpointer.save("model_final", iteration=done - 1)
 
 
 def _first_cause(error: BaseException) -> str:
@@ -81,10 +85,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
     is to be judged or trained on it means random classifiers, so there `exact` makes it an error.
 
     Attributes:
-        second_stage: the method of the second stage that it saves, which no other training goes on from.
+        judges: it loads a model to judge or use it, and not to train it, see `judging_checkpointer`.
+        second_stage: the method of the second stage that it saves, which no other training goes on from, or judges.
     """
 
     exact = False
+    judges = False
     second_stage = ""
 
     def save(self, name: str, **extra: Any) -> None:
@@ -185,6 +191,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
             raise
         except _UNREADABLE as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
+            if isinstance(error, pickle.UnpicklingError):  # where torch would advise to run whatever the file says
+                reason = "it is no checkpoint"
             raise LtDetError(
                 f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
                 "checkpoint."
@@ -192,11 +200,16 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Any) -> Any:
         stage = checkpoint.get(_SECOND_STAGE_KEY)
-        goes_on = self.exact and self.checkpointables  # which an evaluation has not
-        if goes_on and stage and not self.second_stage:
+        if self.exact and not self.judges and stage and not self.second_stage:
             raise LtDetError(
                 f"The checkpoint {self._path} was written by a second stage ({stage}), which this config does not "
                 f"train; use its config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
+            )
+        if self.judges and self.second_stage and not stage:
+            raise LtDetError(
+                f"The checkpoint {self._path} is a first stage, but the config trains a second one "
+                f"(MODEL.LONG_TAIL.SECOND_STAGE.METHOD {self.second_stage}); give the weights of that, the "
+                "model_final.pth in its OUTPUT_DIR."
             )
         trained, built = checkpoint.get(BOX_HEAD_KEY), _box_heads(self.model)
         if self.exact and trained and trained != built:
@@ -223,3 +236,17 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     "give the checkpoint of a finished training."
                 )
         return incompatible
+
+
+def judging_checkpointer(model: nn.Module, save_dir: str = "", second_stage: str = "") -> LongTailCheckpointer:
+    """For a model that is to be judged or used: weights that are not just its own are refused.
+
+    Args:
+        model: without its weights.
+        save_dir: OUTPUT_DIR, for its last checkpoint.
+        second_stage: the config's.
+    """
+    checkpointer = LongTailCheckpointer(model, save_dir)
+    checkpointer.exact = checkpointer.judges = True
+    checkpointer.second_stage = second_stage
+    return checkpointer

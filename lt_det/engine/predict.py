@@ -19,7 +19,7 @@ from lt_det.annotations import load_annotations
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.config import buckets_of_config
 from lt_det.data.training_stats import CACHE_NAME, annotation_file, training_stats
-from lt_det.engine.checkpointer import LongTailCheckpointer
+from lt_det.engine.checkpointer import judging_checkpointer
 from lt_det.engine.setup import check_device, load_config
 from lt_det.errors import LtDetError
 from lt_det.reporting.drawing import Found
@@ -107,12 +107,10 @@ class TrainedDetector:
             cfg: MODEL.WEIGHTS are loaded.
 
         Raises:
-            LtDetError: see `LongTailCheckpointer`; also weights of another model.
+            LtDetError: see `judging_checkpointer`; also weights of another model.
         """
         self.model = build_model(cfg).eval()
-        checkpointer = LongTailCheckpointer(self.model)
-        checkpointer.exact = True
-        checkpointer.load(cfg.MODEL.WEIGHTS)
+        judging_checkpointer(self.model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
         size = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([size, size], cfg.INPUT.MAX_SIZE_TEST)
         self._format = cfg.INPUT.FORMAT

@@ -20,15 +20,18 @@ def rewind_metrics(output_dir: str, start: int) -> None:
     if "://" in output_dir or not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith(b"\n") and _iteration(line) < start]
+    kept = [line for line in lines if line.endswith(b"\n") and _is_past(line, start)]
     if len(kept) < len(lines):
         with path.open("rb+") as file:
             file.write(b"".join(kept))
             file.truncate()
 
 
-def _iteration(line: bytes) -> float:
+def _is_past(line: bytes, start: int) -> bool:
+    """Of an iteration before, or the evaluation at the end of a training that is prolonged, which comes behind it."""
     try:
-        return int(json.loads(line)["iteration"])
+        values = json.loads(line)
+        iteration = int(values["iteration"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return False
+    return iteration < start or (iteration == start and any(name.endswith("/AP") for name in values))

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 def train_classifier_only(model: nn.Module, method: str) -> None:
     """Freeze all but the classifiers, or with "lws" their scales. Call it before the optimiser and DDP are made.
 
-    Frozen parameters get no gradient, norm layers stay in evaluation mode, and the model returns only the losses that
-    train something. An empty method changes nothing.
+    Frozen parameters get no gradient, norm layers and dropout stay in evaluation mode, and the model returns only the
+    losses that train something. An empty method changes nothing.
 
     Raises:
         LtDetError: unknown method, a model without our predictors, or "lws" without a scaled classifier.
@@ -43,7 +43,7 @@ def train_classifier_only(model: nn.Module, method: str) -> None:
         else:
             raise LtDetError('The second stage lws learns scales; give LongTailPredictor classifier="scaled".')
     for layer in model.modules():
-        if hasattr(layer, "running_mean"):
+        if hasattr(layer, "running_mean") or "Drop" in type(layer).__name__:  # dropout, stochastic depth
             _keep_in_evaluation(layer)
     model.register_forward_hook(_losses_that_train)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -54,17 +54,25 @@ def check_second_stage(method: str, weights: str, output_dir: str, resume: bool)
     """Raise unless a second stage can start from `weights`, or with `resume` go on, in `output_dir`.
 
     Args:
-        method: of the second stage; empty for none, which is always right.
+        method: of the second stage; empty for none, which only goes on from checkpoints that are of none, too.
         weights: MODEL.WEIGHTS, the checkpoint of the finished first stage.
         output_dir: a new folder, or that of the same second stage.
         resume: whether to go on where the folder holds a checkpoint.
 
     Raises:
-        LtDetError: unknown method, no weights, or a folder with the checkpoints of another training.
+        LtDetError: unknown method, weights that are not there, or a folder with the checkpoints of another training.
     """
-    if not checked_second_stage(method):
-        return
     folder = Path(output_dir)
+    last = folder / "last_checkpoint"
+    goes_on = resume and last.is_file()
+    if not checked_second_stage(method):
+        stage = second_stage_of(folder / last.read_text().strip()) if goes_on else ""
+        if stage:
+            raise LtDetError(
+                f"OUTPUT_DIR {output_dir} holds a second stage ({stage}), which this config does not train; use its "
+                f"config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
+            )
+        return
     others = [path for path in sorted(folder.glob("*.pth")) if second_stage_of(path) not in (method, None)]
     if others:
         raise LtDetError(
@@ -72,10 +80,10 @@ def check_second_stage(method: str, weights: str, output_dir: str, resume: bool)
             "counts its iterations from 0, with --resume or without; set OUTPUT_DIR to a new folder and MODEL.WEIGHTS "
             "to the checkpoint of the finished first stage."
         )
-    if not weights and not (resume and (folder / "last_checkpoint").exists()):
+    if not goes_on and "://" not in weights and not Path(weights).is_file():
         raise LtDetError(
             f"The second stage ({method}) needs the network of a finished training; set MODEL.WEIGHTS (LazyConfig: "
-            "train.init_checkpoint) to the model_final.pth of the first stage."
+            f"train.init_checkpoint), now '{weights}', to the model_final.pth of the first stage."
         )
 
 

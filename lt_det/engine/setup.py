@@ -106,9 +106,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         LtDetError: as `load_config`; no GPU, data sets that are not there, an OUTPUT_DIR that cannot be written.
     """
     cfg = load_config(args.config_file, args.opts)
-    prepare_device(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED, cfg.DATALOADER.NUM_WORKERS)
+    precision = amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION)
+    prepare_device(cfg.MODEL.DEVICE, precision, cfg.DATALOADER.NUM_WORKERS)
     if not args.eval_only:
-        amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION)
         check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
         # Now, before another training's config.yaml and log are written to.
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
@@ -124,9 +124,9 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     """As `setup`, for a LazyConfig file with ``key=value`` overrides."""
     cfg = load_lazy_config(args.config_file, args.opts)
     loader = cfg.dataloader
-    prepare_device(cfg.train.device, cfg.train.amp.enabled, loader.train.num_workers)
+    precision = amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
+    prepare_device(cfg.train.device, precision, loader.train.num_workers)
     if not args.eval_only:
-        amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         method = cfg.train.get("second_stage", "")
         check_second_stage(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=args.resume)
@@ -156,7 +156,7 @@ def training_stats_of(cfg: CfgNode) -> ClassStats:
     return stats
 
 
-def prepare_device(device: str, amp: bool, num_workers: int) -> None:
+def prepare_device(device: str, precision: torch.dtype | None, num_workers: int) -> None:
     """Check the device. On the CPU, compute with the cores that data loading and the other processes leave: threads
     that fight for cores are many times slower."""
     check_device(device)
@@ -164,13 +164,15 @@ def prepare_device(device: str, amp: bool, num_workers: int) -> None:
     if device.startswith("cuda"):
         if over_gloo:
             raise LtDetError(f"--num-processes trains on the CPU, but the device is {device}; give --num-gpus instead.")
+        if precision is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+            raise LtDetError("This GPU does not compute in bfloat16; set SOLVER.AMP.PRECISION to float16.")
         return
     if comm.get_world_size() > 1 and not over_gloo:
         raise LtDetError(
             f"{comm.get_world_size()} processes meet as on GPUs, but the device is {device}; on the CPU give "
             f"--num-processes {comm.get_local_size()} instead of --num-gpus."
         )
-    if amp:
+    if precision is not None:
         raise LtDetError("Detectron2's mixed precision (AMP) needs a GPU; switch it off to train on the CPU.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // comm.get_local_size() - num_workers)))

@@ -26,7 +26,7 @@ from lt_det.data.records import load_records
 from lt_det.data.train_loader import build_train_loader
 from lt_det.data.workers import end_only_with_parent
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
-from lt_det.engine.checkpointer import LongTailCheckpointer, tell_if_finished
+from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
 from lt_det.engine.failures import watched
 from lt_det.engine.hooks import StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
@@ -120,13 +120,14 @@ class LongTailTrainer(DefaultTrainer):
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        config = yaml.safe_load(self.cfg.dump())
-        return build_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.checkpointer, self.cfg.WANDB_PROJECT, config)
+        project = self.cfg.WANDB_PROJECT
+        config = yaml.safe_load(self.cfg.dump()) if project else {}
+        return build_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.checkpointer, project, config)
 
     def resume_or_load(self, resume: bool = True) -> None:
         self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
         super().resume_or_load(resume=resume)
-        tell_if_finished(self.cfg.OUTPUT_DIR, self.start_iter, self.max_iter)
+        tell_if_finished(self.checkpointer, self.start_iter, self.max_iter)
         self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
         if self.start_iter and comm.is_main_process():
             rewind_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
@@ -151,7 +152,6 @@ class LongTailTrainer(DefaultTrainer):
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
         """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and judge it on DATASETS.TEST."""
         model = cls.build_model(cfg)
-        checkpointer = LongTailCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-        checkpointer.exact = True
+        checkpointer = judging_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         return cls.test(cfg, model)

@@ -144,8 +144,9 @@ class Curves:
         wrong_until = np.cumsum(wrong)
         wrong_before = np.concatenate([[0], wrong_until])[np.searchsorted(classes, np.arange(truth.num_classes))]
         columns = []
+        bits = matches.matched[which], matches.neutral[which]
         for threshold in range(len(IOU_THRESHOLDS)):
-            matched, right = hits(matches.matched[which], matches.neutral[which], threshold, 0)
+            matched, right = hits(*bits, threshold, 0)
             at = place[matched]
             curve = threshold * truth.num_classes + classes[at].astype(np.int64)
             columns.append((matches.images[order[at]], right, wrong[at], wrong_until[at], curve))

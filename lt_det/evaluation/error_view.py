@@ -31,12 +31,12 @@ from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import POSSIBLE_PAIRS, Matches, by_images, judged_truth, match_chunk, ranges
+from lt_det.evaluation.matching import POSSIBLE_PAIRS, Matches, by_images, judged_truth, match_chunk
 from lt_det.evaluation.overlap import box_iou, mask_iou, run_lengths
 from lt_det.evaluation.precision import at_recalls, hits_needed, whether_to_find, within_image_limits
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, Task
-from lt_det.evaluation.runs import run_bounds, run_starts
+from lt_det.evaluation.runs import ranges, run_bounds, run_starts
 from lt_det.evaluation.sorting import falling, grouped
 
 Ints = NDArray[np.int64]

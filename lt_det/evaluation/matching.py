@@ -263,12 +263,6 @@ def _mask_ious(
     return result
 
 
-def ranges(first: Ints, count: Ints) -> tuple[Ints, Ints]:
-    """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
-    starts = np.cumsum(count) - count
-    return np.arange(count.sum()) - np.repeat(starts - first, count), starts
-
-
 def _cells(lists: Any, first: int, last: int, num_classes: int) -> Ints:
     """The cells, image by class, that the lists of images first .. last - 1 name."""
     counts = np.diff(lists.start[first : last + 1])

@@ -24,3 +24,9 @@ def positions(groups: NDArray[Any]) -> NDArray[np.int64]:
     """0, 1, 2 ... inside each run of equal values."""
     starts = run_starts(groups)
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
+
+
+def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
+    starts = np.cumsum(count) - count
+    return np.arange(count.sum()) - np.repeat(starts - first, count), starts

@@ -147,4 +147,5 @@ class LongTailPredictor(FastRCNNOutputLayers):
 
     def predict_probs(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         """Per image (R_i, K+1) scores, background last."""
-        return self.loss.scores(predictions[0]).split([len(p) for p in proposals], dim=0)
+        # In a trace `len` would make the number of proposals a constant, `__len__` leaves it a tensor.
+        return self.loss.scores(predictions[0]).split([p.__len__() for p in proposals], dim=0)

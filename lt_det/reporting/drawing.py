@@ -68,6 +68,8 @@ class Painter:
         if buckets is not None:
             colours, marks = bucket_colours(buckets.names), bucket_marks(buckets.names)
             self._looks = [Look(name, marks[name], _rgb(colours[name])) for name in buckets.names]
+        rest = buckets is None or bool((buckets.assignment < 0).any())
+        self._shown = [*self._looks, *([self._no_bucket] if rest else [])]
 
     def look(self, index: int) -> Look:
         """Of the bucket of a class; without a name where that has none."""
@@ -110,7 +112,7 @@ class Painter:
 
     def _with_legend(self, canvas: Image.Image, looks: list[Look]) -> Image.Image:
         """A strip below with what was found by bucket; its height depends on the width alone."""
-        shown = self._looks or [self._no_bucket]
+        shown = self._shown
         font = _font(canvas.size)
         gap = line_height = _text_size("Ag", font)[1] + 4
         entries = [(look, f"{look.mark} {look.name or 'frequency not known'}") for look in shown]

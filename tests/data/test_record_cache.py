@@ -7,6 +7,7 @@ import pickle
 import resource
 import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -295,12 +296,14 @@ def test_killed_while_writing(cache, registered, monkeypatch):
 
 def test_what_nobody_used_for_long_goes(cache, registered):
     cache.mkdir()
-    old, used = cache / "old.records", cache / "used.records"
-    for file, days in ((old, 31), (used, 29)):
+    old, used, unfinished = cache / "old.records", cache / "used.records", cache / ".killed.records.part"
+    for file, days in ((old, 31), (used, 29), (unfinished, 31)):
         file.touch()
         os.utime(file, (0, time.time() - days * 86400))
-    load_records(registered)
+    (cache / "removed_meanwhile.records").symlink_to(cache / "nothing")
+    assert isinstance(load_records(registered), Records)
     assert not old.exists()
+    assert not unfinished.exists()
     assert used.exists()
 
 
@@ -311,6 +314,9 @@ def test_folder_by_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert record_cache.cache_folder() == Path("/home/someone/.cache/lt_det")
+    with monkeypatch.context() as homeless:  # a container with any user id
+        homeless.setattr(os.path, "expanduser", lambda path: path)
+        assert record_cache.cache_folder() == Path(tempfile.gettempdir()) / f"lt_det-{os.getuid()}"
     monkeypatch.setenv("LT_DET_CACHE", "~/elsewhere")
     assert record_cache.cache_folder() == Path("/home/someone/elsewhere")
 

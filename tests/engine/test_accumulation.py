@@ -9,7 +9,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from lt_det.engine import LongTailTrainer, load_config
-from lt_det.engine.accumulation import AccumulatingAMPTrainer
+from lt_det.engine.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
 from lt_det.errors import LtDetError
 from tests.engine.gloo import in_processes
 
@@ -148,6 +148,19 @@ class TestMixedPrecision:
         self.step(trainer)
         assert torch.equal(trainer.model.line.weight, before)
         assert trainer.grad_scaler.get_scale() == 2.0**39
+
+
+def test_a_model_may_return_one_loss():
+    """As Detectron2's trainers allow."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0))
+    weights = model[0].weight.detach().clone()
+    model.register_forward_hook(lambda model, args, output: output.square().mean())
+    trainer = AccumulatingTrainer(model, torch.ones(2, 3, 4), torch.optim.SGD(model.parameters(), lr=0.1), 2)
+    with EventStorage() as storage:
+        trainer.iter = 0
+        trainer.run_step()
+        assert storage.latest()["total_loss"][0] > 0
+    assert not torch.equal(model[0].weight, weights)
 
 
 class Squares(torch.nn.Module):

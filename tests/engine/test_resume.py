@@ -206,7 +206,8 @@ def test_the_log_has_one_line_for_an_iteration(tmp_path):
         rewind_metrics(str(tmp_path), 39)
         assert file.read_text() == line(19) + line(38, rare=1)
         writer.write(line(39))
-    assert file.read_text() == line(19) + line(38, rare=1) + line(39)
+        writer.write(line(40, **{"bbox/AP": 12.5}))  # at the end of a training of 40 iterations, which is prolonged
+    assert file.read_text() == line(19) + line(38, rare=1) + line(39) + line(40, **{"bbox/AP": 12.5})
     before = file.stat().st_mtime_ns
     rewind_metrics(str(tmp_path), 40)
     assert file.stat().st_mtime_ns == before

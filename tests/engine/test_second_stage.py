@@ -194,8 +194,21 @@ def test_resuming_in_a_new_folder_starts(config, first, second, tmp_path):
 def test_a_finished_training_says_so(config, second, tmp_path, caplog):
     method, folder = second
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    final = (tmp_path / "model_final.pth").rename(tmp_path / "model_0000003.pth")  # as if killed before it wrote that
+    (tmp_path / "last_checkpoint").write_text(final.name)
     train(config, tmp_path, METHOD, method, resume=True)
+    written, expected = checkpoint(tmp_path / "model_final.pth"), checkpoint(folder / "model_final.pth")
+    assert written["iteration"] == expected["iteration"] == 3
+    assert not changed(expected["model"], written["model"])
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
     assert f"Nothing is trained: the training in {tmp_path} is finished, with 4 iterations done of 4." in caplog.text
+
+
+def test_the_first_stage_is_not_judged_as_the_second(config, first, second):
+    method, folder = second
+    options = ["MODEL.WEIGHTS", str(first), METHOD, method, "OUTPUT_DIR", str(folder)]
+    with pytest.raises(LtDetError, match=r"is a first stage, but the config trains|was trained with"):
+        LongTailTrainer.evaluate(load_config(str(config), options))
 
 
 def train_on_two(config, first, folder):

@@ -132,15 +132,17 @@ def test_processes_judge_as_one(val, mini, tmp_path, size, images):
     metrics."""
     alone = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json))
     feed(alone, val, skip_class=3, part=slice(images))
-    in_processes(size, tmp_path, judge_share, val, mini.train_json, images, tmp_path)
+    in_processes(size, tmp_path, judge_share, mini, images, tmp_path)
     main, *others = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
     assert others == [None] * (size - 1)
     expected = json.loads(json.dumps(alone.evaluate()))
     assert str(main) == str(expected)  # as text, because nan is not nan
 
 
-def judge_share(name, train_json, images, folder):
-    evaluator = LongTailEvaluator(name, stats=ClassStats.from_json(train_json))
+def judge_share(mini, images, folder):
+    name = "eval_share"
+    register_dataset(name, mini.val_json, mini.image_root)
+    evaluator = LongTailEvaluator(name, stats=ClassStats.from_json(mini.train_json))
     share = list(InferenceSampler(images))
     feed(evaluator, name, skip_class=3, part=slice(share[0], share[-1] + 1) if share else slice(0))
     (folder / f"{comm.get_rank()}.json").write_text(json.dumps(evaluator.evaluate()))

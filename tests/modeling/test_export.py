@@ -44,13 +44,14 @@ def adapter(cfg):
 
 
 def assert_same(adapter, exported, image):
-    """On the image, on one of another size, and on a black one."""
+    """On the image, on one of another size, on a black one, and on one too small for as many proposals."""
     larger = torch.nn.functional.interpolate(image[None], size=(128, 160))[0]
     for shown in (image, larger):
         found = difference(adapter, exported, shown)
         assert found.eager > 5
         assert found.unmatched == 0
     assert difference(adapter, exported, image * 0).unmatched == 0
+    assert difference(adapter, exported, image[:, :32, :32]).unmatched == 0
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))

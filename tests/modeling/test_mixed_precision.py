@@ -61,6 +61,21 @@ def test_only_float16_scales_the_loss():
     assert amp_precision(False, "bfloat16") is None
 
 
+def test_training_goes_on_in_another_precision():
+    """bfloat16 has no scale of the loss to go on with, float32 none at all."""
+    model = nn.Linear(1, 1)
+    arguments = (model, [], torch.optim.SGD(model.parameters()))
+    whole = build_step_trainer(*arguments, amp_precision(False, "float16"), 1).state_dict()
+    brain = build_step_trainer(*arguments, amp_precision(True, "bfloat16"), 2).state_dict()
+    assert "grad_scaler" not in whole
+    assert not brain["grad_scaler"]
+    for state in (whole, brain):
+        half = build_step_trainer(*arguments, amp_precision(True, "float16"), 2)
+        scale = half.grad_scaler.get_scale()
+        half.load_state_dict(state)
+        assert half.grad_scaler.get_scale() == scale
+
+
 def test_another_precision_is_one_sentence():
     with pytest.raises(LtDetError, match=r"SOLVER.AMP.PRECISION \(LazyConfig: train.amp.precision\) is 'half'; write"):
         amp_precision(True, "half")
