@@ -35,7 +35,7 @@ from lt_det.engine import (
 )
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.hooks import EvalUnlessFailed, StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rewinding import rewind_metrics
 from lt_det.engine.seeding import SeedPasses
@@ -103,7 +103,7 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
-            hooks.EvalHook(cfg.train.eval_period, lambda: judge(cfg, model)),
+            EvalUnlessFailed(cfg.train.eval_period, lambda: judge(cfg, model)),
             *build_log_hooks(model, step_images, buckets, cfg.train.log_period),
             hooks.PeriodicWriter(writers(cfg, checkpointer), cfg.train.log_period) if main_process else None,
             StopOnInterrupt(checkpointer),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; SLURM and torchrun; SLURM's time limit
@@ -20,6 +21,15 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum  # what a shell reports for a command ended by a signal
+
+
+class EvalUnlessFailed(EvalHook):
+    """Detectron2's EvalHook, which would also judge what failed or was stopped in its last iteration, and wait there
+    for processes that wait for this one."""
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
 
 
 class StopOnInterrupt(HookBase):

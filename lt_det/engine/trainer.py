@@ -28,7 +28,7 @@ from lt_det.data.workers import end_only_with_parent
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
 from lt_det.engine.failures import watched
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.hooks import EvalUnlessFailed, StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.rewinding import rewind_metrics
@@ -59,7 +59,6 @@ class LongTailTrainer(DefaultTrainer):
 
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
-    _hooks: list[HookBase]
 
     def __init__(self, cfg: Any) -> None:
         """
@@ -112,6 +111,9 @@ class LongTailTrainer(DefaultTrainer):
         method = self.cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         self.checkpointer = build_checkpointer(method, self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
         hooks: list[HookBase | None] = [SeedPasses(self._trainer.model, self.cfg.SEED), *super().build_hooks()]
+        for place, hook in enumerate(hooks):
+            if isinstance(hook, EvalHook):
+                hooks[place] = EvalUnlessFailed(self.cfg.TEST.EVAL_PERIOD, hook._func)
         # Before the writers, which are last and only in the main process; after the evaluation in all.
         place = len(hooks) - comm.is_main_process()
         hooks[place:place] = build_log_hooks(self._trainer.model, self.cfg.SOLVER.IMS_PER_BATCH, self._buckets)
@@ -131,13 +133,6 @@ class LongTailTrainer(DefaultTrainer):
         self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
         if self.start_iter and comm.is_main_process():
             rewind_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
-
-    def after_train(self) -> None:
-        if self.iter < self.max_iter:
-            # Detectron2 would judge what failed or was stopped in its last iteration, and wait there for processes
-            # that wait for this one.
-            self._hooks = [hook for hook in self._hooks if not isinstance(hook, EvalHook)]
-        super().after_train()
 
     def train(self) -> Any:
         with watched(self, self.checkpointer):
