@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.engine.hooks import PeriodicWriter
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -16,6 +17,7 @@ from torch import nn
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.engine import LongTailTrainer, load_config
+from lt_det.engine.hooks import EvalUnlessFailed
 from lt_det.engine.log_hooks import LogAccuracy, LogLossState, LogSpeed
 from lt_det.losses import EQLv2, InfluenceBalanced, Seesaw, SoftmaxCrossEntropy
 from lt_det.modeling import LongTailPredictor
@@ -180,10 +182,10 @@ def test_all_processes_look_after_the_evaluation(sixty_config, tmp_path):
 
 def _check_order(config, output):
     trainer = LongTailTrainer(load_config(str(config), ["OUTPUT_DIR", str(output)]))
-    names = [type(hook).__name__ for hook in trainer._hooks]
-    assert names.index("EvalHook") < names.index("LogAccuracy")
+    place = {type(hook): index for index, hook in enumerate(trainer._hooks)}
+    assert place[EvalUnlessFailed] < place[LogAccuracy]
     if comm.is_main_process():
-        assert names.index("LogLossState") < names.index("PeriodicWriter")
+        assert place[LogLossState] < place[PeriodicWriter]
 
 
 class TestSpeed:
