@@ -17,6 +17,7 @@ from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.protocols import LVIS
+from lt_det.evaluation.results import Results
 from lt_det.intervals import interval
 
 NUM_CLASSES = 40
@@ -53,7 +54,7 @@ def generate(num_images, rng):
             detection(image, int(k) + 1, rng.beta(1, 4), [*(rng.random(2) * 400), 40.0, 40.0])
     categories = [{"id": k + 1, "name": str(k)} for k in range(NUM_CLASSES)]
     truth = GroundTruth.from_json({"images": images, "annotations": annotations, "categories": categories})
-    return truth, Detections.from_results(found, truth, "bbox")
+    return truth, Detections.from_results(Results.from_list(found, ["bbox"]), truth, "bbox")
 
 
 def main():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from lt_det.errors import LtDetError
 
@@ -52,7 +55,9 @@ def read_json(file: str | os.PathLike[str], kind: str) -> Any:
         raise LtDetError(f"The {kind} {file} cannot be read: {error.strerror}.") from None
     if not text.strip():
         raise LtDetError(f"The {kind} {file} is empty; download or write it again.")
-    try:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(text)  # gives what json gives, in a quarter of the time
+    try:  # NaN and Infinity, other encodings; and json says more of a mistake
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise LtDetError(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from lt_det.annotations import check_annotations, load_annotations
+from lt_det.annotations import check_annotations, load_annotations, read_json
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError, exit_code_of
 
@@ -176,9 +176,10 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from lt_det.evaluation.bootstrap import check_draws
-    from lt_det.evaluation.offline import buckets_for, evaluate_files, load_results
+    from lt_det.evaluation.offline import buckets_for, evaluate_files
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
     from lt_det.evaluation.record import write_record
+    from lt_det.evaluation.results import load_results
     from lt_det.reporting import write_report
     from lt_det.reporting.summary import bucket_table
 
@@ -190,11 +191,13 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise LtDetError(f"The image folder {args.images} does not exist; correct --images, or leave it out.")
     if args.out and args.out.exists() and not args.out.is_dir():
         raise LtDetError(f"--out {args.out} is a file; name a folder.")
+    if args.cross_check and args.results.is_fifo():
+        raise LtDetError(f"--cross-check reads the results twice, and {args.results} is a pipe; name a file.")
     stats = ClassStats.from_json(args.train_stats) if args.train_stats else None
     with console.status("Reading"):
         data = load_annotations(args.gt)
         check_annotations(data, args.gt)
-        results = load_results(args.results)
+    results = load_results(args.results, tasks, _progress_bar("Reading the results"))
     federated = any("neg_category_ids" in image for image in data["images"])
     protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO
     if args.resamples and protocol.pooled:
@@ -221,7 +224,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         folder = args.out / "inference" / evaluation["dataset"]
         write_record(evaluation, folder)
         console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
-    return _cross_check(data, results, protocol, buckets, evaluation) if args.cross_check else 0
+    return _cross_check(data, args.results, protocol, buckets, evaluation) if args.cross_check else 0
 
 
 def _calibrate(args: argparse.Namespace) -> int:
@@ -251,7 +254,7 @@ def _progress_bar(step: str) -> Track:
 
 def _cross_check(
     data: dict[str, Any],
-    results: list[dict[str, Any]],
+    results_file: Path,
     protocol: Protocol,
     buckets: FrequencyBuckets,
     evaluation: dict[str, Any],
@@ -260,6 +263,7 @@ def _cross_check(
     from lt_det.evaluation.official import official_metrics
     from lt_det.reporting.tables import TextTable
 
+    results = read_json(results_file, "results file")
     package, differing = "lvis" if protocol.federated else "pycocotools", 0
     for task, ours in evaluation["tasks"].items():
         with console.status(f"Running {package}, {task}"):

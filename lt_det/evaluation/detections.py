@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.results import Results
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,25 +39,25 @@ class Detections:
         return len(self.scores)
 
     @classmethod
-    def from_results(cls, results: Sequence[dict[str, Any]], truth: GroundTruth, task: Task) -> Detections:
-        """COCO results as arrays: image_id, category_id, score, and bbox or, for "segm", segmentation.
+    def from_results(cls, results: Results, truth: GroundTruth, task: Task) -> Detections:
+        """
+        Args:
+            results: read for this task, or for it and others.
 
         Raises:
-            LtDetError: a missing field, or an image or category that the ground truth does not have.
+            LtDetError: an image or category that the ground truth does not have, or what is no outline.
         """
-        shape = "bbox" if task == "bbox" else "segmentation"
-        for key in ("image_id", "category_id", "score", shape):
-            lacking = sum(key not in result for result in results)
-            if lacking:
-                raise LtDetError(f"{lacking} of {len(results)} detections have no '{key}'; {task} AP needs it in each.")
-        images = _indices(results, "image_id", truth.image_ids)
-        boxes, masks = np.zeros((len(results), 4)), None
+        images = _indices(results.image_ids, "image_id", truth.image_ids)
+        classes = _indices(results.category_ids, "category_id", truth.category_ids)
         if task == "bbox":
-            boxes = _boxes(results)
-        else:
-            masks = [_mask(result, truth.sizes[image]) for result, image in zip(results, images, strict=True)]
-        scores = np.asarray([result["score"] for result in results], dtype=np.float64)
-        return cls(images, _indices(results, "category_id", truth.category_ids), scores, boxes, masks)
+            assert results.boxes is not None
+            return cls(images, classes, results.scores, results.boxes)
+        assert results.outlines is not None
+        masks = [
+            _mask(outline, truth.sizes[image], truth.image_ids[image])
+            for outline, image in zip(results.outlines, images, strict=True)
+        ]
+        return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
@@ -78,43 +80,31 @@ class Detections:
         return Detections(self.images[which], self.classes[which], self.scores[which], self.boxes[which], masks)
 
 
-def _indices(results: Sequence[dict[str, Any]], key: str, known: NDArray[Any]) -> NDArray[np.int64]:
+def _indices(ids: NDArray[Any], key: str, known: NDArray[Any]) -> NDArray[np.int64]:
     index = {id_: i for i, id_ in enumerate(known.tolist())}
     try:
-        found = [index.get(result[key], -1) for result in results]
+        found = np.fromiter(map(index.get, ids.tolist(), repeat(-1)), dtype=np.int64, count=len(ids))
     except TypeError:
         raise LtDetError(
             f"A detection has a '{key}' that is no single id; write the ids of the ground truth."
         ) from None
-    unknown = [result[key] for result, place in zip(results, found, strict=True) if place < 0]
+    unknown = ids[found < 0].tolist()
     if unknown:
         raise LtDetError(
             f"{len(unknown)} detections have a '{key}' that the ground truth does not have, the first is "
             f"{unknown[0]!r}; judge them on the json they were predicted on."
         )
-    return np.asarray(found, dtype=np.int64)
+    return found
 
 
-def _boxes(results: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    try:
-        boxes = np.asarray([result["bbox"] for result in results], dtype=np.float64).reshape(-1, 4)
-        fits = len(boxes) == len(results) and bool(np.isfinite(boxes).all())
-    except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
-        raise LtDetError("A detection has a 'bbox' that is not four finite numbers; write x, y, width and height.")
-    return boxes
-
-
-def _mask(result: dict[str, Any], size: NDArray[np.int64]) -> Any:
+def _mask(outline: Any, size: NDArray[np.int64], image_id: Any) -> Any:
     """Compressed run lengths of a detection's outline."""
-    outline = result["segmentation"]
     try:
         mask = run_lengths(outline, int(size[0]), int(size[1]))
         if not isinstance(mask["counts"], str | bytes) or [int(side) < 1 for side in mask["size"]] != [False, False]:
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
-            f"A detection in image {result['image_id']} has a 'segmentation' that is neither run lengths nor polygons."
+            f"A detection in image {image_id} has a 'segmentation' that is neither run lengths nor polygons."
         ) from None
     return mask

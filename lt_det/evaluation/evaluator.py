@@ -33,6 +33,7 @@ from lt_det.evaluation.matching import Matches, match
 from lt_det.evaluation.protocols import COCO, LVIS, Task
 from lt_det.evaluation.record import evaluation_record, write_record
 from lt_det.evaluation.result_file import ResultFile
+from lt_det.evaluation.results import Results
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class LongTailEvaluator(DatasetEvaluator):
         # Of nothing, so that a model that finds nothing has an AP too.
         self._matches: dict[Task, list[Matches]] = {}
         self._errors: dict[Task, list[Errors]] = {}
-        self._keep("bbox", Detections.from_results([], self._truth, "bbox"))
+        self._keep("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self._truth, "bbox"))
         self._pending: list[Detections] = []
         self._num_found = 0
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None

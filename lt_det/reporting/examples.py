@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from PIL import Image, ImageOps
 
 from lt_det.annotations import image_file_name, load_annotations
 from lt_det.errors import LtDetError
+from lt_det.evaluation.results import load_results
 from lt_det.reporting.records import bucket_names
 from lt_det.reporting.svg import svg, tag
 
@@ -23,7 +22,6 @@ _IMAGES = 2  # of each class: the first by id, not picked by what was found
 _SIZE = 320  # pixels of the longer side
 _SHOWN = 3  # detections of the class in an image, the most confident
 _OVERLAP = 0.5
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,39 +106,15 @@ def _images_of(truth: dict[str, Any], category: int) -> list[dict[str, Any]]:
 
 def _detections(file: Path, wanted: set[int]) -> dict[int, list[dict[str, Any]]]:
     """The detections in these images, most confident first."""
+    results = load_results(file, ["bbox"])
+    assert results.boxes is not None
     found = defaultdict(list)
-    for detection in _stream(file):
-        if detection["image_id"] in wanted:
-            if "bbox" not in detection:
-                raise ValueError(f"{file} has detections without boxes.")
-            found[detection["image_id"]].append(detection)
+    for place in [place for place, image_id in enumerate(results.image_ids.tolist()) if image_id in wanted]:
+        detection = {"category_id": results.category_ids[place], "score": results.scores[place]}
+        found[results.image_ids[place]].append(detection | {"bbox": results.boxes[place].tolist()})
     for detections in found.values():
         detections.sort(key=lambda detection: -detection["score"])
     return found
-
-
-def _stream(file: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a json list, one by one: LVIS results are a gigabyte, of which a few kilobytes are shown."""
-    decoder = json.JSONDecoder()
-    with open(file, encoding="utf-8") as stream:
-        text = stream.read(_CHUNK).lstrip()
-        if not text.startswith("["):
-            raise ValueError(f"{file} is not a list of detections")
-        place, more = 1, True
-        while True:
-            while place < len(text) and text[place] in ", \t\r\n":
-                place += 1
-            if text[place : place + 1] == "]":
-                return
-            try:
-                value, place = decoder.raw_decode(text, place)
-            except ValueError:
-                if not more:
-                    raise ValueError(f"{file} is truncated") from None
-                chunk = stream.read(_CHUNK)
-                text, place, more = text[place:] + chunk, 0, bool(chunk)
-                continue
-            yield value
 
 
 class _Scene:

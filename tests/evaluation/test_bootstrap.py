@@ -9,7 +9,6 @@ from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.evaluation.bootstrap import Curves, bootstrap, check_draws, fingerprint
 from lt_det.evaluation.buckets import summarize
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.precision import precision_table
@@ -17,7 +16,7 @@ from lt_det.evaluation.protocols import COCO, LVIS
 from lt_det.intervals import interval
 
 from .test_exactness import small_world
-from .test_precision import noisy_detections
+from .test_precision import as_detections, noisy_detections
 
 
 def untied(detections):
@@ -44,7 +43,7 @@ def test_equals_the_resampled_set(protocol, seed):
     detections = untied(detections)
     times = np.random.default_rng(seed).integers(0, 4, len(truth["images"]))
     ground_truth = GroundTruth.from_json(truth)
-    matches = match(ground_truth, Detections.from_results(detections, ground_truth, "bbox"), "bbox", protocol)
+    matches = match(ground_truth, as_detections(detections, ground_truth, "bbox"), "bbox", protocol)
     ap, known = Curves.of(ground_truth, matches, protocol).average_precision(times)
 
     made, found = repeated(truth, detections, times)
@@ -52,7 +51,7 @@ def test_equals_the_resampled_set(protocol, seed):
     if not len(ground_truth.image_ids):
         assert not known.any()
         return
-    matches = match(ground_truth, Detections.from_results(found, ground_truth, "bbox"), "bbox", protocol)
+    matches = match(ground_truth, as_detections(found, ground_truth, "bbox"), "bbox", protocol)
     table, _ = precision_table(ground_truth, matches, protocol)
     expected = table[..., 0].mean(axis=1)
     assert known.tolist() == (expected[0] > -1).tolist()
@@ -64,7 +63,7 @@ def test_every_image_once_is_the_evaluation(mini):
 
     data = load_annotations(mini.val_json)
     truth = GroundTruth.from_json(data)
-    matches = match(truth, Detections.from_results(noisy_detections(data), truth, "bbox"), "bbox", LVIS)
+    matches = match(truth, as_detections(noisy_detections(data), truth, "bbox"), "bbox", LVIS)
     ap, known = Curves.of(truth, matches, LVIS).average_precision(np.ones(len(truth.image_ids), dtype=np.int64))
     buckets = FrequencyBuckets.from_edges(ClassStats.from_json(mini.train_json))
     summary = summarize(*precision_table(truth, matches, LVIS), buckets)
@@ -93,7 +92,7 @@ def test_no_interval_for_a_bucket_in_few_images():
     """Most draws would hold the same object, and the interval would have no width."""
     truth, detections = small_world(3)
     arrays = GroundTruth.from_json(truth)
-    matches = match(arrays, Detections.from_results(detections, arrays, "bbox"), "bbox", COCO)
+    matches = match(arrays, as_detections(detections, arrays, "bbox"), "bbox", COCO)
     buckets = FrequencyBuckets(("rare",), np.zeros(arrays.num_classes, dtype=np.int64))
     assert len(arrays.image_ids) < 5
     draws = bootstrap(arrays, matches, COCO, buckets, 100)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation.calibration import calibration
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.precision import limited
@@ -15,12 +14,17 @@ from lt_det.evaluation.protocols import COCO, LVIS
 
 from .test_error_view import FAR, FIXED_4, OBJECT, A, B, slow_kinds, two_buckets, world
 from .test_exactness import small_world
+from .test_precision import as_detections
 
 
 def calibration_of(truth, detections, protocol, buckets=None):
     arrays = GroundTruth.from_json(truth)
-    matches = match(arrays, Detections.from_results(detections, arrays, "bbox"), "bbox", protocol)
-    return calibration(limited(matches, protocol), buckets or two_buckets(arrays.num_classes))
+    return calibration_of_arrays(arrays, as_detections(detections, arrays, "bbox"), protocol, buckets)
+
+
+def calibration_of_arrays(truth, detections, protocol, buckets=None):
+    matches = match(truth, detections, "bbox", protocol)
+    return calibration(limited(matches, protocol), buckets or two_buckets(truth.num_classes))
 
 
 def slow_group(detections):
@@ -88,8 +92,11 @@ def test_what_is_neither_right_nor_wrong_is_left_out():
 
 @pytest.mark.parametrize("score", [-0.1, 1.5, np.nan])
 def test_logits_are_no_probabilities(score):
-    truth, detections = world([(A, OBJECT)], [(A, 0.9, OBJECT), (B, score, FAR)])
-    assert calibration_of(truth, detections, COCO) is None
+    truth, detections = world([(A, OBJECT)], [(A, 0.9, OBJECT), (B, 0.5, FAR)])
+    truth = GroundTruth.from_json(truth)
+    detections = as_detections(detections, truth, "bbox")
+    detections.scores[1] = score
+    assert calibration_of_arrays(truth, detections, COCO) is None
 
 
 def test_no_detection():

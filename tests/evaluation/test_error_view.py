@@ -15,14 +15,13 @@ from lt_det.annotations import load_annotations
 from lt_det.class_stats import FrequencyBuckets
 from lt_det.evaluation import error_view as module
 from lt_det.evaluation import precision, summarize
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import ERROR_TYPES, Errors, error_view, find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, Protocol
 
 from .test_exactness import SIZE, small_world
 from .test_exactness import ours as table_of
-from .test_precision import noisy_detections, run_lengths
+from .test_precision import as_detections, noisy_detections, run_lengths
 
 FIXED_4 = Protocol("fixed", federated=True, per_class=4)  # few, so that small worlds reach it
 LVIS_9 = Protocol("lvis", federated=True, per_image=9)
@@ -37,7 +36,7 @@ def two_buckets(num_classes):
 
 def errors_of(truth, detections, protocol, task="bbox", **options):
     arrays = GroundTruth.from_json(truth)
-    return arrays, find_errors(arrays, Detections.from_results(detections, arrays, task), task, protocol, **options)[1]
+    return arrays, find_errors(arrays, as_detections(detections, arrays, task), task, protocol, **options)[1]
 
 
 def view(truth, detections, protocol, task="bbox", **options):
@@ -253,7 +252,7 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs, pairs):
     arrays, whole = errors_of(truth, detections, protocol)
     with mock.patch.object(module, "_PAIRS_AT_ONCE", pairs):
         _, in_chunks = errors_of(truth, detections, protocol, possible_pairs=possible_pairs)
-    found = Detections.from_results(detections, arrays, "bbox")
+    found = as_detections(detections, arrays, "bbox")
     parts = [find_errors(arrays, found.select(found.images % 2 == rank), "bbox", protocol)[1] for rank in (1, 0)]
     for other in (in_chunks, *([] if protocol.per_class else [Errors.concatenate(parts)])):
         for name in ("images", "classes", "scores", "kinds", "objects"):

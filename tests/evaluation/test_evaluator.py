@@ -18,8 +18,9 @@ from lt_det.class_stats import ClassStats
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.evaluation.offline import evaluate_files, load_results
+from lt_det.evaluation.offline import evaluate_files
 from lt_det.evaluation.protocols import LVIS
+from lt_det.evaluation.results import load_results
 from tests.engine.gloo import in_processes
 
 
@@ -171,9 +172,10 @@ def test_masks_and_the_file_that_is_written(val, mini, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "instances_results.json"]
     written = file.read_text()
 
-    data, results = load_annotations(mini.val_json), load_results(file)
-    again = evaluate_files(mini.val_json, data, results, LVIS, ["bbox", "segm"], evaluator.buckets, stats)
-    for task in ("bbox", "segm"):
+    tasks = ["bbox", "segm"]
+    data, results = load_annotations(mini.val_json), load_results(file, tasks)
+    again = evaluate_files(mini.val_json, data, results, LVIS, tasks, evaluator.buckets, stats)
+    for task in tasks:
         for name, value in metrics[task].items():
             assert again["tasks"][task]["metrics"][name] == (None if math.isnan(value) else value)
     assert str(evaluator.evaluate()) == str(metrics)

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from lt_det.annotations import load_annotations
 from lt_det.errors import LtDetError
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import Matches, match
 from lt_det.evaluation.official import official_table
 from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
 
-from .test_precision import noisy_detections, run_lengths
+from .test_precision import as_detections, noisy_detections, run_lengths
 
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
 SIZE = 120
@@ -92,7 +91,7 @@ def small_world(seed, masks=False):
 
 def ours(truth, detections, task, protocol, **options):
     arrays = GroundTruth.from_json(truth)
-    found = Detections.from_results(detections, arrays, task)
+    found = as_detections(detections, arrays, task)
     return precision_table(arrays, match(arrays, found, task, protocol, **options), protocol)
 
 
@@ -149,7 +148,7 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs):
     whole = ours(truth, detections, "bbox", protocol)
     assert_bitwise(ours(truth, detections, "bbox", protocol, possible_pairs=possible_pairs), whole)
     arrays = GroundTruth.from_json(truth)
-    found = Detections.from_results(detections, arrays, "bbox")
+    found = as_detections(detections, arrays, "bbox")
     parts = [match(arrays, found.select(found.images % 2 == rank), "bbox", protocol) for rank in (1, 0)]
     assert_bitwise(precision_table(arrays, Matches.concatenate(parts), protocol), whole)
 

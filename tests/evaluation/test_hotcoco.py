@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.annotations import load_annotations
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS
 
 from .test_exactness import small_world
-from .test_precision import noisy_detections
+from .test_precision import as_detections, noisy_detections
 
 hotcoco = pytest.importorskip("hotcoco")
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
@@ -45,7 +44,7 @@ def oracle(protocol, truth, detections, folder):
 
 def ours(protocol, truth, detections):
     arrays = GroundTruth.from_json(truth)
-    found = Detections.from_results(detections, arrays, "bbox")
+    found = as_detections(detections, arrays, "bbox")
     return precision_table(arrays, match(arrays, found, "bbox", protocol), protocol)[0]
 
 

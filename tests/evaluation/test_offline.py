@@ -1,13 +1,19 @@
 """`lt-det evaluate`: results files of any framework."""
 
 import json
+import os
 import re
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 
 from lt_det.annotations import load_annotations
 from lt_det.cli import main
+from lt_det.evaluation.detections import Detections
+from lt_det.evaluation.offline import _num_repeated
 
 from .test_precision import noisy_detections
 
@@ -164,12 +170,25 @@ def test_odd_detections_are_counted(mini, tmp_path, results, caplog):
     assert "1 boxes have no width or no height; they match nothing." in caplog.text
     assert "2 detections are repetitions of others." in caplog.text
 
-    import numpy as np
-
     small = mask_utils.encode(np.asfortranarray(np.ones((7, 7), dtype=np.uint8)))
     small["counts"] = small["counts"].decode()
     assert evaluate(mini, tmp_path, [*results, image | {"segmentation": small}], "--iou", "segm", "--cross-check") == 0
     assert "1 masks have another size than their image; they match nothing." in caplog.text
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 2, *[st.sampled_from([-0.0, 0.0, 0.5, 1e-300])] * 5), max_size=40))
+def test_repetitions(rows):
+    columns = np.asarray(rows, dtype=np.float64).reshape(-1, 7)
+    ids = columns[:, :2].astype(np.int64)
+    found = Detections(ids[:, 0], ids[:, 1], columns[:, 2], columns[:, 3:])
+    assert _num_repeated(found) == len(rows) - len(set(rows))  # 0.0 and -0.0 are one in a set, too
+
+
+def test_cross_check_of_a_pipe(mini, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    arguments = ["evaluate", "--gt", str(mini.val_json), "--results", str(tmp_path / "pipe"), "--cross-check"]
+    assert main(arguments) == 1
+    assert "pipe is a pipe; name a file" in capsys.readouterr().err
 
 
 def test_scores_may_be_logits(mini, tmp_path, results, capsys):

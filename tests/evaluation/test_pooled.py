@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.class_stats import FrequencyBuckets
-from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.greedy import hits
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import judge
@@ -16,6 +15,7 @@ from lt_det.evaluation.precision import objects_that_count, precision_table
 from lt_det.evaluation.protocols import FIXED, POOL
 
 from .test_exactness import small_world
+from .test_precision import as_detections
 
 
 def slow_pool(truth, matches, members):
@@ -51,7 +51,7 @@ def slow_pool(truth, matches, members):
 def test_equals_a_loop(seed):
     data, detections = small_world(seed)
     truth = GroundTruth.from_json(data)
-    matches = match(truth, Detections.from_results(detections, truth, "bbox"), "bbox", POOL)
+    matches = match(truth, as_detections(detections, truth, "bbox"), "bbox", POOL)
     members = np.flatnonzero(np.random.default_rng(seed).random(truth.num_classes) < 0.7)
     table, _ = pooled_table(truth, matches, POOL, members)
     if objects_that_count(truth, POOL)[members, 0].sum() == 0:
@@ -63,7 +63,7 @@ def test_equals_a_loop(seed):
 def test_one_class_is_its_own_pool():
     data, detections = small_world(7)
     truth = GroundTruth.from_json(data)
-    matches = match(truth, Detections.from_results(detections, truth, "bbox"), "bbox", POOL)
+    matches = match(truth, as_detections(detections, truth, "bbox"), "bbox", POOL)
     fixed, _ = precision_table(truth, matches, FIXED)
     for k in range(truth.num_classes):
         alone, _ = pooled_table(truth, matches, POOL, np.asarray([k]))
@@ -84,7 +84,7 @@ def test_scores_that_classes_do_not_share_cost_pooled_ap_only():
         {"image_id": 1, "category_id": 2, "score": 0.1, "bbox": [0, 0, 9, 9]},
     ]
     truth = GroundTruth.from_json(data)
-    matches = match(truth, Detections.from_results(found, truth, "bbox"), "bbox", POOL)
+    matches = match(truth, as_detections(found, truth, "bbox"), "bbox", POOL)
     buckets = FrequencyBuckets(("rare", "frequent"), np.asarray([1, 0]))
     fixed, pool = judge(truth, matches, FIXED, buckets).summary, judge(truth, matches, POOL, buckets)
     assert fixed.metrics["AP"] == pytest.approx(100)

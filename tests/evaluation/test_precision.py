@@ -20,11 +20,16 @@ from lt_det.evaluation.judge import judge
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.precision import precision_table as table_of
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
+from lt_det.evaluation.results import Results
+
+
+def as_detections(results, truth, task):
+    return Detections.from_results(Results.from_list(results, [task]), truth, task)
 
 
 def precision_table(protocol, ground_truth, results, task):
     truth = GroundTruth.from_json(ground_truth)
-    matches = match(truth, Detections.from_results(results, truth, task), task, PROTOCOLS[protocol])
+    matches = match(truth, as_detections(results, truth, task), task, PROTOCOLS[protocol])
     return table_of(truth, matches, PROTOCOLS[protocol])
 
 
@@ -99,7 +104,7 @@ def test_equals_pycocotools(taco):
     detections = noisy_detections(truth)
     buckets = FrequencyBuckets.from_edges(ClassStats.from_json(taco))
     ground_truth = GroundTruth.from_json(truth)
-    matches = match(ground_truth, Detections.from_results(detections, ground_truth, "bbox"), "bbox", COCO)
+    matches = match(ground_truth, as_detections(detections, ground_truth, "bbox"), "bbox", COCO)
     result = judge(ground_truth, matches, COCO, buckets).summary
     with contextlib.redirect_stdout(io.StringIO()):
         gt = CocoTruth()

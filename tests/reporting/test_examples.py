@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from lt_det.reporting import write_report
-from lt_det.reporting.examples import _CHUNK, _stream, class_examples
+from lt_det.reporting.examples import class_examples
 
 from .samples import AWKWARD, evaluation, write_run
 
@@ -99,8 +99,8 @@ def test_on_the_page(judged):
         (lambda folder, content: content.update(ground_truth="/nowhere/val.json"), "val.json does not exist"),
         (lambda folder, content: content.update(image_root="/nowhere"), "does not exist"),
         (lambda folder, content: (folder / "instances_results.json").unlink(), "does not exist"),
-        (lambda folder, content: (folder / "instances_results.json").write_text("{}"), "is not a list of detections"),
-        (lambda folder, content: (folder / "instances_results.json").write_text('[{"image_id": 1'), "is truncated"),
+        (lambda folder, content: (folder / "instances_results.json").write_text("{}"), "is no list of detections"),
+        (lambda folder, content: (folder / "instances_results.json").write_text('[{"image_id": 1'), "may be truncated"),
     ],
 )
 def test_a_sentence_where_something_is_missing(judged, damage, sentence):
@@ -117,12 +117,3 @@ def test_image_that_is_none(judged):
     with open(f"{content['image_root']}/{11 + rare[0]}.jpg", "w") as stream:
         stream.write("not an image")
     assert "cannot identify image file" in class_examples(content, "bbox", folder).missing
-
-
-@pytest.mark.parametrize("indent", [None, 1])
-def test_reading_in_pieces(tmp_path, indent):
-    detections = [{"image_id": k, "note": "x" * (k % 700)} for k in range(6000)]
-    text = json.dumps(detections, indent=indent)
-    assert len(text) > 2 * _CHUNK
-    (tmp_path / "results.json").write_text(text)
-    assert list(_stream(tmp_path / "results.json")) == detections
