@@ -152,7 +152,7 @@ def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
         return float(min(cfg.SOLVER.STEPS) / max_iter)
     try:
         point = float(start)
-    except ValueError:
+    except (TypeError, ValueError):
         point = -1.0
     if not 0 <= point < max_iter:
         raise LtDetError(

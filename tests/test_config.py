@@ -5,6 +5,7 @@ from detectron2.config import get_cfg
 
 import lt_det
 from lt_det.config import loss_hyperparameters
+from lt_det.engine import load_config
 from lt_det.losses import EQL, LOSSES
 
 
@@ -43,3 +44,13 @@ def test_config_survives_dump_and_load(cfg, tmp_path):
     again.merge_from_file(str(file))
     for theirs, mine in ((again.MODEL.LONG_TAIL, cfg.MODEL.LONG_TAIL), (again.TEST, cfg.TEST)):
         assert theirs.dump() == mine.dump()
+
+
+def test_a_start_in_words_is_overridden_by_a_number(tmp_path):
+    file = tmp_path / "words.yaml"
+    file.write_text(
+        "MODEL: {LONG_TAIL: {REWEIGHTING: {START: first_lr_step}}}\nDATALOADER: {SAMPLER_START: first_lr_step}\n"
+    )
+    overrides = ["MODEL.LONG_TAIL.REWEIGHTING.START", "0.5", "DATALOADER.SAMPLER_START", "7"]
+    cfg = load_config(str(file), overrides)
+    assert (cfg.MODEL.LONG_TAIL.REWEIGHTING.START, cfg.DATALOADER.SAMPLER_START) == (0.5, 7)

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     # Counted once, not again for the loss and at every evaluation.
     evaluator.stats.cache_dir = cfg.model.roi_heads.box_predictor.loss.cache_dir = cfg.train.output_dir
-    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+    for loader in (cfg.dataloader.test, cfg.dataloader.train):  # Detectron2's test mapper refers to the other's node
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     ddp = dict(cfg.train.ddp) | ({"device_ids": None} if cfg.train.device == "cpu" else {})
     network = instantiate(cfg.model).to(cfg.train.device)
@@ -83,7 +83,7 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
     evaluator = instantiate(cfg.dataloader.evaluator) if comm.is_main_process() else None
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
-    if cfg.train.clip_norm:
+    if cfg.train.get("clip_norm", 0.0):
         clipping = {"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": cfg.train.clip_norm, "NORM_TYPE": 2.0}
         optimizer = maybe_add_gradient_clipping(CfgNode({"SOLVER": {"CLIP_GRADIENTS": clipping}}), optimizer)
     passes, step_images = cfg.train.get("accumulate", 1), cfg.dataloader.train.total_batch_size

@@ -70,5 +70,5 @@ def _value(cfg: Any, key: str) -> Any:
 def _is_iteration(start: Any) -> bool:
     try:
         return start is not None and float(start) >= 1
-    except ValueError:  # first_lr_step
+    except (TypeError, ValueError):  # first_lr_step, or what is no start
         return False

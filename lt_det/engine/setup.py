@@ -30,6 +30,8 @@ from lt_det.errors import LtDetError
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
 
+_STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # words or numbers
+
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the data sets it lists.
@@ -58,6 +60,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     if len(opts) % 2:
         raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
     try:
+        for key in sorted({*_STARTS} & {*opts[::2]}):
+            cfg.merge_from_list([key, None])  # else an override must have the type that the file's value has
         cfg.merge_from_list(list(opts))
     except (KeyError, ValueError, AssertionError, AttributeError) as error:
         raise LtDetError(f"Override on the command line: {_plain(error)}; correct the key or its value.") from error

@@ -143,7 +143,7 @@ def test_nothing_to_defer(train):
         resampling_start(config(train, SAMPLER_START=0.5))
 
 
-@pytest.mark.parametrize("start", ["never", -1, 10, 11])
+@pytest.mark.parametrize("start", ["never", -1, 10, 11, (5,)])
 def test_start_that_is_no_point_of_the_training(train, start):
     with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .*; write first_lr_step, a share"):
         resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))

@@ -25,7 +25,8 @@ def config(**solver):
 
 
 @pytest.mark.parametrize(
-    ("start", "scaled"), [(None, None), (0.5, 0.5), ("first_lr_step",) * 2, (600, 2400), ("600", 2400), (0, 0)]
+    ("start", "scaled"),
+    [(None, None), (0.5, 0.5), ("first_lr_step",) * 2, (600, 2400), ("600", 2400), (0, 0), ([600], [600])],
 )
 def test_starts_scale_with_the_schedule(start, scaled):
     cfg = config()

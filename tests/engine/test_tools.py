@@ -108,6 +108,34 @@ def test_lazy_twin_trains(mini, datasets_root, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+ON_DETECTRON2S_FILES = f"""
+from detectron2 import model_zoo
+from detectron2.config import LazyConfig
+
+twin = LazyConfig.load("{REPOSITORY}/configs/lazy/mini_lvis_eql.py")
+model, optimizer, lr_multiplier = twin.model, twin.optimizer, twin.lr_multiplier
+dataloader = model_zoo.get_config("common/data/coco.py").dataloader
+dataloader.train.dataset.names, dataloader.test.dataset.names = "mini_lvis_train", "mini_lvis_val"
+dataloader.test.num_workers = 0
+dataloader.train.mapper.use_instance_mask = False
+dataloader.train.mapper.augmentations[0].short_edge_length = [144]
+dataloader.test.mapper.augmentations[0].short_edge_length = 144
+dataloader.evaluator = twin.dataloader.evaluator
+train = model_zoo.get_config("common/train.py").train
+train.device = "cpu"
+del twin
+"""
+
+
+def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
+    """They lack keys that are ours, and their test mapper takes the image format from the training mapper's node."""
+    (tmp_path / "zoo.py").write_text(ON_DETECTRON2S_FILES)
+    small = ["train.max_iter=2", "dataloader.train.total_batch_size=4", "dataloader.train.num_workers=0"]
+    small += ["model.roi_heads.num_classes=12", f"train.output_dir={tmp_path}/out"]
+    result = tool("lazyconfig_train_net.py", "--config", tmp_path / "zoo.py", *small, root=datasets_root)
+    assert result.returncode == 0, result.stderr
+
+
 def test_mistake_in_two_processes_is_one_sentence(mini, datasets_root, tmp_path):
     config = REPOSITORY / "configs" / "mini_lvis_eql.yaml"
     arguments = ["--num-processes", "2", "--dist-url", "auto", "--config", config, "OUTPUT_DIR", tmp_path]

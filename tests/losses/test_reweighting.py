@@ -86,7 +86,7 @@ def test_start_by_config(start, share):
     assert reweighting_start(config(start)) == share
 
 
-@pytest.mark.parametrize("start", ["soon", "-1", "1000", "1001"])
+@pytest.mark.parametrize("start", ["soon", "-1", "1000", "1001", "(600,)"])
 def test_start_that_is_no_point_of_the_training(start):
     with pytest.raises(LtDetError, match=r"write first_lr_step, a share of the training below 1"):
         reweighting_start(config(start))
