@@ -43,7 +43,8 @@ def fingerprint(truth: GroundTruth, protocol: Protocol) -> str:
     objects = (truth.start, truth.classes, truth.boxes, truth.areas, truth.ignore, truth.crowd)
     lists = [array for of in (truth.negative, truth.not_exhaustive) for array in (of.start, of.values)]
     for array in (truth.image_ids, truth.category_ids, *objects, *lists):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        # Ids beyond 64 bits are objects, whose bytes are addresses.
+        digest.update(np.ascontiguousarray(array.astype(str) if array.dtype == object else array).tobytes())
     return digest.hexdigest()
 
 

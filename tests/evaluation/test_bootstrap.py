@@ -88,6 +88,18 @@ def test_sets_that_differ_are_told_apart(mini):
     assert fingerprint(GroundTruth.from_json(data), LVIS) in prints
 
 
+def test_ids_beyond_64_bits_have_one_fingerprint():
+    prints = set()
+    for _ in range(2):
+        data, _ = small_world(1)
+        for image in data["images"]:
+            image["id"] += 2**70
+        for annotation in data["annotations"]:
+            annotation["image_id"] += 2**70
+        prints.add(fingerprint(GroundTruth.from_json(data), LVIS))
+    assert len(prints) == 1
+
+
 def test_no_interval_for_a_bucket_in_few_images():
     """Most draws would hold the same object, and the interval would have no width."""
     truth, detections = small_world(3)
