@@ -16,6 +16,8 @@ from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.results import Results
 
+_LARGEST = 1e6  # pixels; a polygon that goes much further crashes pycocotools
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -100,11 +102,22 @@ def _indices(ids: NDArray[Any], key: str, known: NDArray[Any]) -> NDArray[np.int
 def _mask(outline: Any, size: NDArray[np.int64], image_id: Any) -> Any:
     """Compressed run lengths of a detection's outline."""
     try:
+        if isinstance(outline, list) and not all(abs(number) <= _LARGEST for part in outline for number in part):
+            raise TypeError
         mask = run_lengths(outline, int(size[0]), int(size[1]))
-        if not isinstance(mask["counts"], str | bytes) or [int(side) < 1 for side in mask["size"]] != [False, False]:
+        height, width = mask["size"]
+        if not isinstance(mask["counts"], str | bytes) or not (1 <= height <= _LARGEST and 1 <= width <= _LARGEST):
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
             f"A detection in image {image_id} has a 'segmentation' that is neither run lengths nor polygons."
         ) from None
+    # On runs that end before or behind their mask, pycocotools' overlap never ends.
+    if isinstance(outline, dict) and isinstance(outline["counts"], list):
+        total = sum(map(int, outline["counts"]))
+        if total != height * width:
+            raise LtDetError(
+                f"A detection in image {image_id} has a 'segmentation' whose 'counts' add up to {total}, not "
+                f"to its {height} x {width} pixels; write all runs of the mask, the last one too."
+            )
     return mask

@@ -191,6 +191,22 @@ def test_cross_check_of_a_pipe(mini, tmp_path, capsys):
     assert "pipe is a pipe; name a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("outline", "message"),
+    [
+        ({"size": [7, 7], "counts": [10, 20]}, "whose 'counts' add up to 30, not to its 7 x 7 pixels; write all runs"),
+        ({"size": [7, 7], "counts": [10, 200]}, "whose 'counts' add up to 210, not to its 7 x 7 pixels"),
+        ({"size": ["7", "7"], "counts": "a1"}, "is neither run lengths nor polygons"),
+        ({"size": [2**70, 7], "counts": "a1"}, "is neither run lengths nor polygons"),
+        ([[1, 2, 30, 4, 30, float("nan")]], "is neither run lengths nor polygons"),
+        ([[1, 2, 1e12, 4, 30, 1e12]], "is neither run lengths nor polygons"),
+    ],
+)
+def test_masks_on_which_pycocotools_hangs_or_crashes(mini, tmp_path, results, capsys, outline, message):
+    assert evaluate(mini, tmp_path, [*results, results[0] | {"segmentation": outline}], "--iou", "segm") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_scores_may_be_logits(mini, tmp_path, results, capsys):
     shifted = [result | {"score": result["score"] - 5} for result in results]
     assert evaluate(mini, tmp_path, results) == evaluate(mini, tmp_path, shifted) == 0
