@@ -149,7 +149,9 @@ def polyline(key: Key, points: Sequence[tuple[float, float]]) -> str:
 
 
 def hatch_id(chart_id: str, key: Key) -> str:
-    return f"{chart_id}-h-{key.colour}"
+    """Of a bar's pattern; in ``url(#...)``, where a set's name with a space or a bracket would end it."""
+    safe = re.sub(r"[^\w-]", lambda found: f"_{ord(found[0]):x}_", chart_id, flags=re.ASCII)
+    return f"{safe}-h-{key.colour}"
 
 
 def hatches(chart_id: str, keys: Sequence[Key]) -> str:

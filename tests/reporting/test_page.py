@@ -14,7 +14,7 @@ from lt_det.reporting import write_report
 from lt_det.reporting.page import report_page
 from lt_det.reporting.records import read_evaluation
 from lt_det.reporting.sections import evaluation_section
-from lt_det.reporting.svg import Scale, ticks
+from lt_det.reporting.svg import Key, Scale, hatch_id, ticks
 
 from .samples import AWKWARD, evaluation, write_run
 
@@ -232,3 +232,10 @@ def test_ticks_and_scales():
     log = Scale((1, 100), (0, 200), log=True)
     assert [log(value) for value in (1, 10, 100)] == [0, 100, 200]
     assert log(0) == log(0.5)
+
+
+def test_patterns_of_a_set_whose_name_has_spaces_and_brackets():
+    """A bar whose pattern is not found is black, in dark too."""
+    ids = {hatch_id(name, Key("rare", 0)) for name in ("val ü (2)", "val ü_(2)", "val-u")}
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"[\w-]+", id_, flags=re.ASCII) for id_ in ids)
