@@ -19,19 +19,21 @@ def end_only_with_parent(loader: DataLoader[Any]) -> None:
 
     Ctrl-C in a terminal and SLURM signal all processes of a training, also these, and without them it cannot finish its
     iteration. They end when their parent says so, or is gone.
+
+    Call it in the process that goes through the loader.
     """
     if hasattr(signal, "sigtimedwait"):  # not on macOS
-        loader.worker_init_fn = functools.partial(_start, loader.worker_init_fn)
+        loader.worker_init_fn = functools.partial(_start, os.getpid(), loader.worker_init_fn)
 
 
-def _start(initialise: Callable[[int], None] | None, worker: int) -> None:
+def _start(parent: int, initialise: Callable[[int], None] | None, worker: int) -> None:
     if initialise is not None:
         initialise(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # SIGTERM is also how torch and Python end these processes: ignoring it would keep a training that ends waiting.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
