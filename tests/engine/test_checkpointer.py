@@ -125,12 +125,21 @@ def tear(path):
     os.truncate(path, path.stat().st_size - 100)
 
 
+def make_hole(path):
+    """Of the right length, but a piece in the middle of the weights never came."""
+    with path.open("rb+") as file:
+        file.seek(20_000)
+        assert any(file.read(4_000))
+        file.seek(20_000)
+        file.write(bytes(4_000))
+
+
 def test_the_last_checkpoint_is_used_if_whole(three, caplog):
     assert resumed(three) == 14
     assert "torn" not in caplog.text
 
 
-@pytest.mark.parametrize("damage", [tear, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("damage", [tear, make_hole, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_the_newest_whole_checkpoint_replaces_a_torn_one(three, caplog, damage):
     damage(three / "model_0000014.pth")
     assert resumed(three) == 9
