@@ -17,6 +17,8 @@ from torch import distributed
 from lt_det.engine.world import World
 from lt_det.errors import LtDetError
 
+_MINUTES_OF_A_YEAR = 365 * 24 * 60  # torch counts nanoseconds in 64 bits
+
 
 @dataclass(frozen=True)
 class Timeouts:
@@ -36,12 +38,12 @@ class Timeouts:
     def from_args(cls, args: argparse.Namespace) -> Timeouts:
         """
         Raises:
-            LtDetError: a time that is not above 0.
+            LtDetError: a time that is none, or not above 0.
         """
         minutes = {name: getattr(args, f"{name}_timeout") for name in ("start", "training", "evaluation")}
         for name, value in minutes.items():
-            if value <= 0:
-                raise LtDetError(f"--{name}-timeout is {value:g} minutes; give a time above 0.")
+            if not 0 < value < _MINUTES_OF_A_YEAR:
+                raise LtDetError(f"--{name}-timeout is {value:g} minutes; give a time above 0, of less than a year.")
         return cls(**{name: timedelta(minutes=value) for name, value in minutes.items()})
 
 

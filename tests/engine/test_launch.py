@@ -112,6 +112,8 @@ class TestWorld:
         (["--num-processes", "2", "--num-machines", "2"], {}, "other machines cannot reach tcp://127.0.0.1"),
         (["--num-machines", "2", "--machine-rank", "2"], {}, "--machine-rank is 2"),
         (["--training-timeout", "0"], {}, "--training-timeout is 0 minutes"),
+        (["--training-timeout", "inf"], {}, "--training-timeout is inf minutes"),
+        (["--start-timeout", "nan"], {}, "--start-timeout is nan minutes"),
     ],
 )
 def test_options_that_contradict(words, environment, complaint, monkeypatch, capsys):
