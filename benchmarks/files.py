@@ -28,8 +28,9 @@ atexit.register(lambda: print(*[line for line in open("/proc/self/status") if li
 PROGRAMS = {
     "lt_det": """
 import sys
+sys.argv = ["lt-det", "evaluate", "--gt", sys.argv[1], "--results", sys.argv[2]]
 from lt_det.cli import main
-sys.exit(main(["evaluate", "--gt", sys.argv[1], "--results", sys.argv[2]]))
+sys.exit(main())
 """,
     "lvis": """
 import sys

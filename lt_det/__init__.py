@@ -4,7 +4,9 @@ Importing this registers the ROI heads and the generated data set with Detectron
 the losses (`lt_det.losses`) and the class statistics (`lt_det.class_stats`) work alone.
 """
 
+import sys
 import warnings
+from pathlib import PurePath
 from typing import Any
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
@@ -23,21 +25,23 @@ __all__ = [
     "__version__",
     "add_lt_config",
     "register_dataset",
+    "register_from_config",
 ]
 
 try:
-    with warnings.catch_warnings():
-        # Detectron2's use of torch.jit.script: nothing a user could do about, on every command.
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-        from lt_det.config import add_lt_config
-        from lt_det.data import register_builtin, register_dataset
-        from lt_det.modeling import (
-            LongTailCascadeROIHeads,
-            LongTailPredictor,
-            LongTailRes5ROIHeads,
-            LongTailROIHeads,
-        )
-    register_builtin()
+    # The command has subcommands that judge files; those that need Detectron2, seconds and half a gigabyte, load it.
+    if PurePath(sys.argv[0]).name != "lt-det":
+        with warnings.catch_warnings():
+            # Detectron2's use of torch.jit.script: nothing a user could do about, on every command.
+            warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+            from lt_det.config import add_lt_config
+            from lt_det.data import register_dataset, register_from_config
+            from lt_det.modeling import (
+                LongTailCascadeROIHeads,
+                LongTailPredictor,
+                LongTailRes5ROIHeads,
+                LongTailROIHeads,
+            )
 except Exception as _error:  # no torch or Detectron2, or versions that do not fit; their imports fail in any way
     _reason = str(_error)
 

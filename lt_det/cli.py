@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.captureWarnings(True)
+    # Detectron2's use of it: nothing a user could do about.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 
@@ -108,6 +111,8 @@ def _stats(args: argparse.Namespace) -> int:
     from lt_det.reporting.tables import class_count_tables
 
     stats = ClassStats.read_saved(args.json)
+    if stats is not None and args.images:
+        raise LtDetError(f"{args.json} holds counts, which name no images; give --images with the annotation file.")
     if stats is None:
         data = load_annotations(args.json)
         check_annotations(data, args.json, args.images)

@@ -42,6 +42,9 @@ def test_stats_of_saved_counts(capsys, mini, tmp_path):
     code, out, _ = run(capsys, "stats", tmp_path / "class_stats.json", "--edges", "50")
     assert code == 0
     assert "0-50" in out
+    code, _, err = run(capsys, "stats", tmp_path / "class_stats.json", "--images", tmp_path)
+    assert code == 1
+    assert "class_stats.json holds counts, which name no images; give --images with the annotation file" in err
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,23 @@ def test_without_detectron2_the_message_says_so():
     )
     result = run(["detectron2"], "import lt_det; lt_det.no_such_thing")
     assert "has no attribute 'no_such_thing'" in result.stderr
+
+
+def test_the_command_loads_detectron2_only_where_it_is_needed(tmp_path):
+    """Judging files would take three times as long."""
+    (tmp_path / "gt.json").write_text(
+        '{"images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": '
+        '[{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}]}'
+    )
+    (tmp_path / "found.json").write_text('[{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 1, 5, 5]}]')
+    arguments = ["evaluate", "--gt", str(tmp_path / "gt.json"), "--results", str(tmp_path / "found.json")]
+    code = f"""
+sys.argv = ["/somewhere/bin/lt-det", *{arguments}]
+from lt_det.cli import main
+assert main() == 0
+print([name for name in ("torch", "detectron2") if name in sys.modules])
+"""
+    result = run([], code)
+    assert result.returncode == 0, result.stderr
+    assert "100.0" in result.stdout
+    assert result.stdout.endswith("[]\n")

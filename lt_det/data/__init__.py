@@ -1,4 +1,4 @@
-"""Data sets: registration, class counts, and (in `mini_lvis`) the generated set."""
+"""Data sets: registration, class counts, and (in `mini_lvis`) the generated set, which importing this registers."""
 
 from lt_det.data.records import load_records
 from lt_det.data.register import register_builtin, register_dataset, register_from_config
@@ -12,3 +12,5 @@ __all__ = [
     "training_stats",
     "training_stats_or_none",
 ]
+
+register_builtin()

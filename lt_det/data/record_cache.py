@@ -12,7 +12,6 @@ import fcntl
 import gc
 import hashlib
 import importlib
-import inspect
 import logging
 import os
 import re
@@ -37,7 +36,8 @@ logger = logging.getLogger(__name__)
 WORTH_CACHING = 32 * 2**20  # bytes of json; less is read in a second
 UNUSED_DAYS = 30  # after which a file is removed when another is written
 
-# Modules with loaders whose records follow from the json, the image folder and the name alone, and who parses for them.
+# Modules with loaders whose records follow from the json, the image folder and the name alone, the classes by rising
+# id, and who parses for them.
 _LOADERS = {
     register.__name__: "",
     "detectron2.data.datasets.lvis": "lvis.lvis",
@@ -54,6 +54,11 @@ def cache_folder() -> Path:
     if not os.path.isabs(home):
         return Path(tempfile.gettempdir(), f"lt_det-{os.getuid()}")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "lt_det")
+
+
+def follows_json(name: str) -> bool:
+    """Whether a registered set is what its json says, the classes by rising id; of a user's own function who knows."""
+    return name in DatasetCatalog and getattr(DatasetCatalog[name], "__module__", "") in _LOADERS
 
 
 def cached_records(name: str) -> RecordFile | None:
@@ -95,17 +100,17 @@ def cached_records(name: str) -> RecordFile | None:
 
 def _path_in_cache(name: str) -> Path | None:
     """Where the records of this state of the json, read by this state of the code, belong."""
-    if name not in DatasetCatalog:
+    if not follows_json(name):
         return None
     loader, metadata = DatasetCatalog[name].__module__, MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
-    if loader not in _LOADERS or not json_file or not Path(json_file).is_file():
+    if not json_file or not Path(json_file).is_file():
         return None
     state = Path(json_file).stat()
     if state.st_size < WORTH_CACHING:
         return None
-    modules = (loader, load_annotations.__module__, record_file.__name__, __name__)
-    code = [inspect.getsource(sys.modules[module]) for module in modules]
+    modules = (loader, load_annotations.__module__, ClassStats.__module__, record_file.__name__, __name__)
+    code = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     key = repr((name, os.path.abspath(json_file), image_root, state.st_size, state.st_mtime_ns, code))
     readable = re.sub(r"[^\w.-]", "_", name)
     return cache_folder() / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.records"

@@ -38,7 +38,8 @@ def register_dataset(
         name: any name; registering the same files twice under it is allowed.
         json_file: COCO- or LVIS-format annotations.
         image_root: folder that the image names in the json are relative to.
-        format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the json has federated lists.
+        format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the json has federated lists; of a json
+            that is not there yet this is found out when the set is judged.
 
     Raises:
         LtDetError: the name belongs to another data set, or the format is unknown.
@@ -49,16 +50,23 @@ def register_dataset(
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
         if (metadata.get("json_file"), metadata.get("image_root")) == (json_path, image_path):
-            if format is None or format == metadata.evaluator_type:
+            known = metadata.get("evaluator_type")
+            if format is None or format == known:
                 return
-            raise LtDetError(f"A data set '{name}' is registered already as {metadata.evaluator_type}, not {format}.")
+            raise LtDetError(f"A data set '{name}' is registered already as {known}, not {format}.")
         raise LtDetError(
             f"A data set '{name}' is registered already with {metadata.get('json_file')}; choose another name."
         )
     DatasetCatalog.register(name, lambda: load_dataset(json_path, image_path, name))
-    MetadataCatalog.get(name).set(
-        json_file=json_path, image_root=image_path, evaluator_type=format or _detect_format(Path(json_path))
-    )
+    MetadataCatalog.get(name).set(json_file=json_path, image_root=image_path)
+    if format or Path(json_path).is_file():
+        MetadataCatalog.get(name).set(evaluator_type=format or _detect_format(Path(json_path)))
+
+
+def evaluation_format(name: str) -> Format:
+    """How to evaluate a registered set that has a json: as it was registered, else by what the json has."""
+    metadata = MetadataCatalog.get(name)
+    return metadata.get("evaluator_type") or _detect_format(Path(metadata.json_file))
 
 
 def register_from_config(cfg: Any) -> None:
@@ -78,10 +86,14 @@ def register_from_config(cfg: Any) -> None:
 
 
 def register_builtin() -> None:
-    """Register lt_det's generated set under DETECTRON2_DATASETS, as Detectron2 does with LVIS and COCO."""
+    """Register lt_det's generated set under DETECTRON2_DATASETS, as Detectron2 does with LVIS and COCO.
+
+    A set of the user's under such a name stays.
+    """
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
     for name, (image_root, json_file) in BUILTIN.items():
-        register_dataset(name, root / json_file, root / image_root, "lvis")
+        if name not in DatasetCatalog:
+            register_dataset(name, root / json_file, root / image_root, "lvis")
 
 
 def load_dataset(json_file: str, image_root: str, name: str | None = None) -> list[dict[str, Any]]:
@@ -158,7 +170,7 @@ def _expand(path: str | os.PathLike[str]) -> str:
 
 def _detect_format(json_file: Path) -> Format:
     """Look for the federated lists without parsing: an LVIS json takes seconds to parse and milliseconds to search."""
-    if not json_file.is_file() or json_file.stat().st_size == 0:
+    if json_file.stat().st_size == 0:
         return "coco"
     with json_file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return "lvis" if content.find(b'"neg_category_ids"') >= 0 else "coco"

@@ -153,7 +153,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
             path.unlink()
 
     def _refuse_bad_weights(self, name: str) -> None:
-        bad = [key for key, weight in self.model.named_parameters() if not weight.isfinite().all()]
+        bad = [key for key, weight in self.model.state_dict().items() if not weight.isfinite().all()]
         if bad:
             raise LtDetError(
                 f"{len(bad)} weights, the first of them {bad[0]}, have become infinite or NaN, so {name}.pth is not "

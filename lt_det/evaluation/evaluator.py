@@ -21,6 +21,8 @@ from detectron2.utils.logger import log_every_n_seconds
 from lt_det.annotations import load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.config import chosen_buckets
+from lt_det.data.record_cache import follows_json
+from lt_det.data.register import evaluation_format
 from lt_det.data.training_stats import annotation_file, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.bootstrap import check_draws
@@ -75,14 +77,15 @@ class LongTailEvaluator(DatasetEvaluator):
             draws: of the bootstrap over images, for 95 % intervals in the report; 0: none.
 
         Raises:
-            LtDetError: no annotation file, other classes than in `stats`, or too few or many draws.
+            LtDetError: no annotation file, other classes than in `stats`, classes in an unknown order, or too few or
+                many draws.
         """
         json_file = annotation_file(dataset_name)
         if json_file is None:
             raise LtDetError(f"'{dataset_name}' has no annotation json to judge on; register it with register_dataset.")
         data = load_annotations(json_file)
-        categories = sorted(data["categories"], key=lambda category: category["id"])
-        self._truth = GroundTruth.from_json(data)
+        categories = _in_class_order(data["categories"], dataset_name)
+        self._truth = GroundTruth.from_json(data, [category["id"] for category in categories])
         self._image_index = {image_id: i for i, image_id in enumerate(self._truth.image_ids.tolist())}
         self._outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
@@ -96,7 +99,7 @@ class LongTailEvaluator(DatasetEvaluator):
         self._json_file = str(json_file)
         metadata = MetadataCatalog.get(dataset_name)
         self._image_root = metadata.get("image_root")
-        self._protocol = LVIS if metadata.get("evaluator_type") == "lvis" else COCO
+        self._protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
         self._distributed = distributed
@@ -240,6 +243,25 @@ class LongTailEvaluator(DatasetEvaluator):
             detections=DETECTIONS_NAME,
         )
         write_record(content, self._output_dir)
+
+
+def _in_class_order(categories: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:
+    """A json's categories in the order of the classes: by rising id, or as a user's own function has them."""
+    by_id = sorted(categories, key=lambda category: category["id"])
+    if follows_json(dataset_name):
+        return by_id
+    metadata = MetadataCatalog.get(dataset_name)
+    class_of = metadata.get("thing_dataset_id_to_contiguous_id")
+    if class_of is None:
+        names, said = [category["name"] for category in by_id], metadata.get("thing_classes", ())
+        if list(said) == names or set(said) != set(names):  # LVIS's own metadata have other words
+            return by_id
+    elif sorted(class_of.get(category["id"], -1) for category in by_id) == list(range(len(by_id))):
+        return sorted(by_id, key=lambda category: class_of[category["id"]])
+    raise LtDetError(
+        f"The metadata of '{dataset_name}' do not say which category of {metadata.json_file} is which class; set "
+        f"thing_dataset_id_to_contiguous_id to the class, 0 to {len(by_id) - 1}, of each category id."
+    )
 
 
 def _logged(draws: Iterable[int]) -> Iterator[int]:

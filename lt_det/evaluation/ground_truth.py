@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class GroundTruth:
 
     Attributes:
         image_ids: (I,) rising. Everywhere else images are meant by their index in it.
-        category_ids: (K,) rising; classes are meant by their index in it.
+        category_ids: (K,) classes are meant by their index in it.
         sizes: (I, 2) height and width.
         start: (I+1,) the objects of image i are ``start[i] : start[i+1]``.
         classes, boxes, areas: (G,), (G, 4) as x, y, width, height, and (G,).
@@ -61,14 +62,16 @@ class GroundTruth:
     not_exhaustive: Lists
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> GroundTruth:
+    def from_json(cls, data: dict[str, Any], category_ids: Sequence[Any] | None = None) -> GroundTruth:
         """
         Args:
             data: COCO- or LVIS-format annotations, as `load_annotations` gives them. Missing areas are those of the
                 boxes, missing lists are empty.
+            category_ids: in the order of the classes; None: rising.
         """
         images = sorted(data["images"], key=lambda image: image["id"])
-        category_ids = sorted(category["id"] for category in data["categories"])
+        if category_ids is None:
+            category_ids = sorted(category["id"] for category in data["categories"])
         image_index = {image["id"]: i for i, image in enumerate(images)}
         class_index = {id_: k for k, id_ in enumerate(category_ids)}
         annotations = sorted(data["annotations"], key=lambda a: image_index[a["image_id"]])  # stable

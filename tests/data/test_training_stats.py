@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +98,55 @@ def test_set_registered_as_a_function(tmp_path):
 def test_nothing_given():
     with pytest.raises(LtDetError, match=r"No training set is given; set DATASETS\.TRAIN"):
         training_stats([])
+
+
+@pytest.fixture
+def own_function(name):
+    """A user's function that reads the json of `name`, with the classes in the opposite order."""
+    json_file = MetadataCatalog.get(name).json_file
+    classes = sorted(json.loads(Path(json_file).read_text())["categories"], key=lambda category: -category["id"])
+    class_of = {category["id"]: k for k, category in enumerate(classes)}
+
+    def records():
+        data = json.loads(Path(json_file).read_text())
+        return [{"annotations": [{"category_id": class_of[a["category_id"]]}]} for a in data["annotations"]]
+
+    DatasetCatalog.register("own", records)
+    MetadataCatalog.get("own").set(
+        json_file=json_file,
+        thing_classes=[category["name"] for category in classes],
+        thing_dataset_id_to_contiguous_id=class_of,
+    )
+    yield "own"
+    DatasetCatalog.remove("own")
+    MetadataCatalog.remove("own")
+
+
+def test_what_a_users_function_returns_counts_and_not_its_json(name, own_function, tmp_path):
+    stats = training_stats([own_function], cache_dir=str(tmp_path))
+    assert stats.instance_counts.tolist() == training_stats([name]).instance_counts.tolist()[::-1]
+    assert not (tmp_path / "class_stats.json").exists()
+
+
+def test_function_that_fails(own_function):
+    os.unlink(MetadataCatalog.get(own_function).json_file)
+    with pytest.raises(LtDetError, match=r"the data set 'own' fails \(FileNotFoundError: .*\); mend it, or set"):
+        training_stats([own_function])
+
+
+def test_cache_of_two_sets_of_which_one_is_gone_and_the_other_changed(name, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(annotations()))
+    register_dataset("other", other, tmp_path)
+    try:
+        assert training_stats([name, "other"], cache_dir=str(tmp_path)).image_counts.tolist() == [2, 6, 18, 54, 162]
+        (tmp_path / "train.json").unlink()
+        assert training_stats([name, "other"], cache_dir=str(tmp_path)).num_classes == 5
+        data = json.loads(other.read_text())
+        data["annotations"].pop()
+        other.write_text(json.dumps(data))
+        with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist"):
+            training_stats([name, "other"], cache_dir=str(tmp_path))
+    finally:
+        DatasetCatalog.remove("other")
+        MetadataCatalog.remove("other")

@@ -209,3 +209,15 @@ def test_what_is_no_folder_is_left_to_its_handler(tmp_path):
     checkpointer.save("model_0000004", iteration=4)
     assert names(tmp_path / "bucket") == ["last_checkpoint", "model_0000004.pth"]
     assert checkpointer.resume_or_load("", resume=True)["iteration"] == 4
+
+
+@pytest.mark.parametrize("bad", ["weight", "running_var"])
+def test_what_is_not_finite_is_not_saved(tmp_path, bad):
+    """In training a norm layer does not look at its running statistics, so no loss tells of them."""
+    model = nn.BatchNorm2d(3)
+    checkpointer = LongTailCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000004", iteration=4)
+    model.state_dict()[bad][1] = float("nan")
+    with pytest.raises(LtDetError, match=rf"the first of them {bad}, have become .*model_0000009\.pth is not saved"):
+        checkpointer.save("model_0000009", iteration=9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]

@@ -199,3 +199,56 @@ def test_empty_bucket_is_nan_in_metrics_and_null_in_json(val, mini, tmp_path):
     assert math.isnan(evaluator.evaluate()["bbox"]["APf"])
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert written["tasks"]["bbox"]["metrics"]["APf"] is None
+
+
+@pytest.fixture
+def own_function(val):
+    """A user's function whose classes are those of `val` in the opposite order."""
+    records = DatasetCatalog.get(val)
+    json_ids = MetadataCatalog.get(val).thing_dataset_id_to_contiguous_id
+    last = len(json_ids) - 1
+    for record in records:
+        for annotation in record["annotations"]:
+            annotation["category_id"] = last - annotation["category_id"]
+    DatasetCatalog.register("own_val", lambda: records)
+    metadata = MetadataCatalog.get("own_val")
+    metadata.set(json_file=MetadataCatalog.get(val).json_file)
+    yield metadata, {id_: last - k for id_, k in json_ids.items()}
+    DatasetCatalog.remove("own_val")
+    MetadataCatalog.remove("own_val")
+
+
+def test_classes_of_a_users_function_in_another_order(own_function, val, tmp_path):
+    metadata, class_of = own_function
+    metadata.set(thing_dataset_id_to_contiguous_id=class_of)
+    evaluator = LongTailEvaluator("own_val", output_dir=str(tmp_path))
+    feed(evaluator, "own_val", skip_class=2)
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100 * 11 / 12)
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["protocol"] == "lvis"  # by the json's lists
+    assert written["tasks"]["bbox"]["class_ap"][2] == 0
+    assert [entry["id"] for entry in written["classes"]] == sorted(class_of, key=class_of.get)
+    assert [entry["name"] for entry in written["classes"]] == MetadataCatalog.get(val).thing_classes[::-1]
+
+
+@pytest.mark.parametrize("said", ["part", "names"])
+def test_classes_in_an_order_that_nobody_says(own_function, val, said):
+    metadata, class_of = own_function
+    if said == "part":
+        metadata.set(thing_dataset_id_to_contiguous_id=dict(list(class_of.items())[1:]))
+    else:
+        metadata.set(thing_classes=MetadataCatalog.get(val).thing_classes[::-1])
+    with pytest.raises(LtDetError, match=r"The metadata of 'own_val' do not say .*; set thing_dataset_id_to_contig"):
+        LongTailEvaluator("own_val")
+
+
+def test_a_json_written_after_its_registration(mini, tmp_path):
+    register_dataset("late", tmp_path / "late.json", mini.image_root)
+    try:
+        (tmp_path / "late.json").write_bytes(mini.val_json.read_bytes())
+        evaluator = LongTailEvaluator("late", output_dir=str(tmp_path))
+        evaluator.evaluate()
+        assert json.loads((tmp_path / "evaluation.json").read_text())["protocol"] == "lvis"
+    finally:
+        DatasetCatalog.remove("late")
+        MetadataCatalog.remove("late")
