@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.captureWarnings(True)
-    # Detectron2's use of it: nothing a user could do about.
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    # Detectron2's use of both: nothing a user could do about.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 
