@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     doctor = commands.add_parser("doctor", help="check versions, devices, data sets, and a config against its data")
-    doctor.add_argument("--config", metavar="FILE", help="a yaml config to check against its data")
+    doctor.add_argument("--config", metavar="FILE", help="a yaml config to check as its training would")
+    doctor.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     doctor.set_defaults(run=_doctor)
 
     stats = commands.add_parser("stats", help="class counts and buckets of a COCO- or LVIS-format training json")
@@ -97,11 +98,13 @@ def _parser() -> argparse.ArgumentParser:
 def _doctor(args: argparse.Namespace) -> int:
     from lt_det.doctor import examine
 
+    if args.opts and not args.config:
+        raise LtDetError(f"Overrides ({args.opts[0]}) are those of a config; add --config FILE before them.")
     fatal = False
-    for finding in examine(args.config):
+    for finding in examine(args.config, args.opts):
         fatal = fatal or finding.fatal
         mark, colour = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
-        console.print(f"[{colour}]{mark}[/] {finding.subject:14}{escape(finding.found)}", soft_wrap=True)
+        console.print(f"[{colour}]{mark}[/] {finding.subject:13} {escape(finding.found)}", soft_wrap=True)
         if finding.advice:
             console.print(f"  {'':14}-> {escape(finding.advice)}", soft_wrap=True)
     return int(fatal)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-
-from lt_det.errors import LtDetError
 
 DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
 
@@ -41,8 +39,8 @@ class Finding(NamedTuple):
     fatal: bool = False  # training cannot work
 
 
-def examine(config_file: str | None = None) -> Iterator[Finding]:
-    """Look at packages, devices and data sets, and with `config_file` at a config against its data."""
+def examine(config_file: str | None = None, opts: Sequence[str] = ()) -> Iterator[Finding]:
+    """Look at packages, devices and data sets, and with `config_file` and its overrides `opts` at a config."""
     yield Finding("Python", platform.python_version())
     packages = [_package(module) for module in _DISTRIBUTIONS]
     yield from packages
@@ -52,7 +50,9 @@ def examine(config_file: str | None = None) -> Iterator[Finding]:
     yield _compiled_operators()
     yield from _datasets()
     if config_file is not None:
-        yield from _config(config_file)
+        from lt_det.doctor_config import examine_config
+
+        yield from examine_config(config_file, opts)
 
 
 def _package(module: str) -> Finding:
@@ -126,29 +126,3 @@ def _datasets() -> Iterator[Finding]:
             yield Finding(name, f"no {missing[0]} ({where})", f"only if you want it: {make}")
         else:
             yield Finding(name, f"found in {folder}")
-
-
-def _config(config_file: str) -> Iterator[Finding]:
-    from lt_det.engine.setup import check_datasets, check_device, load_config, training_stats_of
-
-    try:
-        cfg = load_config(config_file)
-    except LtDetError as error:
-        yield Finding("config", config_file, str(error), fatal=True)
-        return
-    yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
-    cfg.OUTPUT_DIR = ""  # looking must not leave a cache behind
-    try:
-        stats = training_stats_of(cfg)
-        yield Finding("classes", f"{stats.num_classes} in {stats.source}, as NUM_CLASSES says")
-    except LtDetError as error:
-        yield Finding("classes", "do not fit", str(error), fatal=True)
-    try:
-        check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
-        yield Finding("data sets", ", ".join([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    except LtDetError as error:
-        yield Finding("data sets", "missing", str(error), fatal=True)
-    try:
-        check_device(cfg.MODEL.DEVICE)
-    except LtDetError as error:
-        yield Finding("device", cfg.MODEL.DEVICE, str(error), fatal=True)
