@@ -13,10 +13,17 @@ __all__ = ["one_thread", "progress_bar", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all."""
+    """Write a file so that it is there in full or not at all.
+
+    Raises:
+        OSError: the disk is full or not writable; the file is as it was before.
+    """
     partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # what an error or an interruption has left
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,11 +57,18 @@ def output_names(adapter: TracingAdapter) -> list[str]:
 
 
 def export_torchscript(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
-    """Write the traced model, and read it again."""
+    """Write the traced model, and read it again.
+
+    Raises:
+        LtDetError: the file cannot be written.
+    """
+    content = io.BytesIO()  # torch's own writing of files ends the process where the disk is full
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a hundred hints that a number was taken for a constant
         traced = torch.jit.trace(adapter, (image,), check_trace=False)  # `difference` checks more
-        torch.jit.save(traced, str(file))
+        torch.jit.save(traced, content)
+        with _full_disk_told(file):
+            file.write_bytes(content.getbuffer())
         loaded = torch.jit.load(str(file))
 
     def run(image: Tensor) -> Arrays:
@@ -75,7 +84,7 @@ def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
     torch's older exporter, which traces: the one through `torch.export` cannot take Detectron2's R-CNN.
 
     Raises:
-        LtDetError: packages are missing, or the file is not written.
+        LtDetError: packages are missing, or the file cannot be written.
     """
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
@@ -85,7 +94,7 @@ def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
     names = output_names(adapter)
     axes: dict[str, dict[int, str]] = {name: {0: "detections"} for name in names[:-1]}
     axes["image"] = {1: "height", 2: "width"}
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _full_disk_told(file):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             adapter,
@@ -174,6 +183,20 @@ def description(
 
 
 def write_description(file: Path, content: dict[str, Any]) -> None:
-    """As json, a line per entry."""
+    """As json, a line per entry.
+
+    Raises:
+        LtDetError: the file cannot be written.
+    """
     lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    with _full_disk_told(file):
+        file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+@contextlib.contextmanager
+def _full_disk_told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise LtDetError(f"{file} cannot be written ({reason}); make room or choose another folder.") from error

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 export = load_tool("export")
 
 
-def run(weights, samples, output, threshold="0.2"):
+def run(weights, samples, output, threshold="0.2", form="torchscript"):
     arguments = ["--config", CONFIG, "--weights", weights, "--sample-image", *samples, "--output", output]
-    arguments += ["--threshold", threshold, "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
+    arguments += ["--format", form, "--threshold", threshold, "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
     export.main(export.parser().parse_args(list(map(str, arguments))))
 
 
@@ -48,3 +48,26 @@ def test_model_that_differs_is_refused(weights, mini, tmp_path, monkeypatch):
 def test_comparing_nothing_is_no_check(weights, mini, tmp_path):
     with pytest.raises(LtDetError, match="Nothing is detected in the sample images"):
         run(weights, [mini.val_json.parent / "val"], tmp_path / "out", threshold="0.99999")
+
+
+@pytest.mark.parametrize("form", ["torchscript", "onnx"])
+def test_a_full_disk_is_one_sentence(form, weights, mini, small_disk):
+    if form == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    with pytest.raises(LtDetError, match=r"small_disk/.* cannot be written \(No space left on device\); make room"):
+        run(weights, [mini.val_json.parent / "val"], small_disk, form=form)
+    assert not list(small_disk.iterdir())
+
+
+def test_a_disk_without_room_for_the_description(weights, mini, small_disk):
+    (small_disk / "other").write_bytes(bytes(256 * 1024))
+
+    def as_it_is(adapter, image, file):
+        return lambda shown: tuple(output.numpy() for output in adapter(shown))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(export.FORMATS, "torchscript", ("model.ts", as_it_is))
+        with pytest.raises(LtDetError, match=r"json cannot be written \(No space left on device\)"):
+            run(weights, [mini.val_json.parent / "val"], small_disk)
+    assert [file.name for file in small_disk.iterdir()] == ["other"]
