@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     first = next(iter(images.values()))
     adapter = traceable(detector.model, first)
     name, export = FORMATS[args.format]
-    file = Path(args.output) / name
+    about = f"{name}.json"  # one for each format: the other's may be of another model
     # The trace must not have taken the size of the first image, its number of proposals, or that it shows something,
     # for a constant.
     images["the first one in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
@@ -45,11 +45,11 @@ def main(args: argparse.Namespace) -> None:
     images["an even grey"] = torch.full_like(first, 128)
     with tempfile.TemporaryDirectory(dir=args.output, prefix=".unfinished-") as aside:
         exported = export(adapter, first, Path(aside, name))
-        write_description(Path(aside, name).with_suffix(".json"), description(cfg, adapter, names, buckets))
+        write_description(Path(aside, about), description(cfg, adapter, names, buckets))
         check(adapter, exported, images)
-        for written in Path(aside).iterdir():
-            os.replace(written, file.with_name(written.name))
-    print(f"Written: {file} and {file.with_suffix('.json')}")
+        for written in (name, about):
+            os.replace(Path(aside, written), Path(args.output, written))
+    print(f"Written: {Path(args.output, name)} and {Path(args.output, about)}")
 
 
 def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor]) -> None:

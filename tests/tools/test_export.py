@@ -22,7 +22,7 @@ def run(weights, samples, output, threshold="0.2", form="torchscript"):
 
 def test_model_description_and_check(weights, mini, tmp_path, capsys):
     run(weights, [mini.val_json.parent / "val"], tmp_path / "out")
-    said = json.loads((tmp_path / "out" / "model.json").read_text())
+    said = json.loads((tmp_path / "out" / "model.ts.json").read_text())
     stats = ClassStats.from_json(mini.train_json)
     assert tuple(said["classes"]) == stats.names
     assert said["buckets"][int(stats.image_counts.argmax())] == "frequent"
@@ -33,6 +33,17 @@ def test_model_description_and_check(weights, mini, tmp_path, capsys):
     assert sum(int(line.split()[0]) for line in lines[1:-1]) > 5
     model = torch.jit.load(str(tmp_path / "out" / "model.ts"))
     assert len(model(torch.rand(3, 96, 160) * 255)) == len(said["outputs"])
+
+
+def test_formats_in_one_folder_have_their_own_descriptions(weights, mini, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    for form, threshold in (("torchscript", "0.2"), ("onnx", "0.3")):
+        run(weights, [mini.val_json.parent / "val"], tmp_path, threshold, form)
+    files = ["model.onnx", "model.onnx.json", "model.ts", "model.ts.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == files
+    thresholds = [json.loads((tmp_path / f"{file}.json").read_text())["score_threshold"] for file in files[::2]]
+    assert thresholds == [0.3, 0.2]
 
 
 def test_model_that_differs_is_refused(weights, mini, tmp_path, monkeypatch):
@@ -60,14 +71,13 @@ def test_a_full_disk_is_one_sentence(form, weights, mini, small_disk):
     assert not list(small_disk.iterdir())
 
 
-def test_a_disk_without_room_for_the_description(weights, mini, small_disk):
+def test_a_disk_without_room_for_the_description(weights, mini, small_disk, monkeypatch):
     (small_disk / "other").write_bytes(bytes(256 * 1024))
 
     def as_it_is(adapter, image, file):
         return lambda shown: tuple(output.numpy() for output in adapter(shown))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(export.FORMATS, "torchscript", ("model.ts", as_it_is))
-        with pytest.raises(LtDetError, match=r"json cannot be written \(No space left on device\)"):
-            run(weights, [mini.val_json.parent / "val"], small_disk)
+    monkeypatch.setitem(export.FORMATS, "torchscript", ("model.ts", as_it_is))
+    with pytest.raises(LtDetError, match=r"json cannot be written \(No space left on device\)"):
+        run(weights, [mini.val_json.parent / "val"], small_disk)
     assert [file.name for file in small_disk.iterdir()] == ["other"]
