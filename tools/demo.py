@@ -42,14 +42,14 @@ def main(args: argparse.Namespace) -> None:
     check_output_dir(args.output, "--output")
     painter = Painter(*classes_of(cfg))
     demo = Demo(TrainedDetector(cfg), painter)
+    results = Path(args.output) / RESULTS
     try:
         demo.run(media)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted; what was done so far is in {args.output}.") from None
     finally:
         content = {"weights": cfg.MODEL.WEIGHTS, "threshold": args.threshold, "classes": painter.names}
-        results = Path(args.output) / RESULTS
-        write_whole(results, json.dumps({**content, "images": demo.images}).encode())
+        write_numbers(results, {**content, "images": demo.images})
     found = sum(len(image["detections"]) for image in demo.images)
     print(f"Objects: {found}, pictures and frames: {len(demo.images)}, drawn in {args.output}, as numbers in {results}")
     if demo.unreadable:
@@ -57,6 +57,20 @@ def main(args: argparse.Namespace) -> None:
             f"{len(demo.unreadable)} of {len(media)} inputs are not or not fully shown: {'; '.join(demo.unreadable)}; "
             "fetch or repair them."
         )
+
+
+def write_numbers(file: Path, content: dict[str, Any]) -> None:
+    """
+    Raises:
+        LtDetError: the disk is full or not writable.
+    """
+    try:
+        write_whole(file, json.dumps(content).encode())
+    except OSError as error:
+        raise LtDetError(
+            f"{file} cannot be written ({error.strerror or error}); make room or choose another --output: what was "
+            "drawn so far is there, its numbers are not."
+        ) from error
 
 
 class Demo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from detectron2.data.detection_utils import read_image
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from lt_det.data.writing import write_whole
 from lt_det.errors import LtDetError
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -100,12 +102,16 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
 
 
 def write_picture(file: Path, picture: NDArray[np.uint8]) -> None:
-    """
+    """Write it in the format of its suffix; the file is there in full or not at all.
+
     Raises:
         LtDetError: the disk is full or not writable.
     """
+    content = io.BytesIO()
+    form = Image.registered_extensions()[file.suffix.lower()]
+    Image.fromarray(picture).save(content, form, quality=_JPEG_QUALITY)
     try:
-        Image.fromarray(picture).save(file, quality=_JPEG_QUALITY)
+        write_whole(file, content.getvalue())
     except OSError as error:
         raise LtDetError(
             f"{file} cannot be written ({error.strerror or error}); make room or choose another."
@@ -143,11 +149,16 @@ class FilmReader:
 
 
 class FilmWriter:
-    """A context that writes an mp4 film; left by whatever exception, the frames written so far can be played."""
+    """A context that writes an mp4 film; left by whatever exception, the frames written so far can be played.
+
+    Raises:
+        LtDetError: on leaving, if not every frame was written: FFmpeg raises nothing where the disk is full.
+    """
 
     def __init__(self, file: Path, per_second: float) -> None:
         self._file, self._per_second = file, per_second
         self._writer: cv2.VideoWriter | None = None
+        self._frames = 0
 
     def __enter__(self) -> FilmWriter:
         return self
@@ -165,9 +176,13 @@ class FilmWriter:
             if not self._writer.isOpened():
                 raise LtDetError(f"OpenCV cannot write the film {self._file}; see whether it was built with FFmpeg.")
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if kind is None and cv2.VideoCapture(str(self._file)).get(cv2.CAP_PROP_FRAME_COUNT) < self._frames:
+            raise LtDetError(f"{self._file} cannot be written in full; make room or choose another --output.")

@@ -135,6 +135,40 @@ def test_a_mistake_is_one_sentence(change, sentence, weights, pictures, tmp_path
         run(change.get("weights", weights), inputs, output, *more, opts=change.get("opts", OPTS))
 
 
+def filled(disk, left):
+    """The small disk with so many bytes left."""
+    (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free // 4096 * 4096 - left))
+
+
+def test_disk_that_fills_up_keeps_the_pictures_that_are_whole(weights, pictures, small_disk):
+    filled(small_disk, 128 * 1024)  # of pictures of some 50 KiB
+    with pytest.raises(LtDetError, match=r"small_disk/\S+ cannot be written \(No space left on device\); make room"):
+        run(weights, [pictures], small_disk)
+    kept = sorted(small_disk.glob("*.jpg"))
+    assert 0 < len(kept) < 3
+    for file in kept:
+        read_picture(file)
+    assert not list(small_disk.glob("*.part"))
+
+
+def test_disk_without_room_for_the_numbers(weights, pictures, small_disk, monkeypatch):
+    filled(small_disk, 0)
+    monkeypatch.setattr(demo, "write_picture", lambda *_: None)
+    with pytest.raises(LtDetError, match=r"detections.json cannot be written \(No space left on device\); make room"):
+        run(weights, [min(pictures.glob("*.jpg"))], small_disk)
+    assert [file.name for file in small_disk.iterdir()] == ["other"]
+
+
+def test_film_that_a_full_disk_cuts_off_is_told(pictures, small_disk):
+    frames = list(FilmReader(pictures / "film.mp4"))
+    filled(small_disk, 16 * 1024)
+    writer = FilmWriter(small_disk / "film.mp4", 5.0)
+    for frame in frames:
+        writer.write(frame)
+    with pytest.raises(LtDetError, match=r"film.mp4 cannot be written in full; make room"):
+        writer.__exit__(None, None, None)
+
+
 def test_two_inputs_with_one_result(weights, pictures, tmp_path):
     (tmp_path / "other").mkdir()
     file = min(pictures.glob("*.jpg"))
