@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from lt_det.class_stats import ClassStats
 from lt_det.config import chosen_buckets
 from lt_det.engine.checkpointer import judging_checkpointer
+from lt_det.engine.one_process import hush
 from lt_det.engine.setup import check_datasets, check_output_dir, prepare_device, training_stats_of
 from lt_det.engine.trainer import LongTailTrainer
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.progress import Track
 from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.calibration import METHODS, calibrated
@@ -73,11 +75,14 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
         raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+    hush()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)
     stats = training_stats_of(cfg)
     evaluator = LongTailEvaluator(data, stats=stats, buckets=chosen_buckets(cfg, stats), distributed=False)
+    if not objects_that_count(evaluator._truth, evaluator._protocol).any():
+        raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
     model = _trained_model(cfg)
     classifiers = _candidates(model, method, values, stats)
     if data in cfg.DATASETS.TEST:
@@ -87,8 +92,6 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
             data,
         )
     metrics = _judge(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
-    if math.isnan(metrics[0.0]["AP"]):
-        raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
     grid = Grid(method, data, evaluator.buckets.names, metrics)
     _load(model, classifiers[grid.chosen])
     _write(cfg, model, grid)

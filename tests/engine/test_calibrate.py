@@ -11,7 +11,7 @@ import torch
 from detectron2.modeling import build_model
 
 from lt_det.cli import main
-from lt_det.engine import LongTailCheckpointer, LongTailTrainer, load_config
+from lt_det.engine import LongTailCheckpointer, LongTailTrainer, calibrate, load_config
 from lt_det.engine.calibrate import Grid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -173,6 +173,20 @@ def test_mistake_is_one_sentence_and_writes_nothing(run, weights, tmp_path, over
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("out/*.pth"))
     assert not (tmp_path / "out" / "calibration.json").exists()
+
+
+def test_a_set_without_annotations_is_told_before_anything_is_judged(run, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "_judge", lambda *_: pytest.fail("was judged"))
+    options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", f"{CALIBRATION}.DATA", "calibrate_empty"]
+    assert "'calibrate_empty' has no annotations to judge by" in run(*options)[2]
+
+
+def test_what_torch_says_at_every_use_is_not_shown(config, weights, tmp_path):
+    command = ["-m", "lt_det.cli", "calibrate", "--config", config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "meshgrid" not in result.stderr
+    assert "_symbolic_trace" not in result.stderr
 
 
 def test_the_folder_of_the_weights_or_of_a_training_is_refused(run, weights, tmp_path):
