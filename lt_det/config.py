@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
@@ -162,6 +163,23 @@ def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
     return point if point < 1 else point / max_iter
 
 
+def check_training_keys(cfg: Any) -> None:
+    """Raise for starts and buckets that fit no training, before the training set is counted.
+
+    Raises:
+        LtDetError: as `reweighting_start`, `resampling_start`, and `buckets_of_config` where the class names do not
+            matter.
+    """
+    reweighting_start(cfg)
+    resampling_start(cfg)
+    if cfg.TEST.BUCKETS.MAP:
+        _bucket_map(cfg.TEST.BUCKETS.MAP)
+        return
+    classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    once = np.ones(classes, dtype=np.int64)
+    buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, "MODEL.ROI_HEADS.NUM_CLASSES"))
+
+
 def chosen_buckets(cfg: Any, stats: ClassStats) -> FrequencyBuckets | None:
     """`buckets_of_config` where TEST.BUCKETS asks for other buckets than LVIS's, else None."""
     node = cfg.TEST.BUCKETS
@@ -179,14 +197,17 @@ def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
     if node.BY not in ("images", "instances"):
         raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
     if node.MAP:
-        try:
-            bucket_of = json.loads(Path(node.MAP).read_text())
-        except (OSError, ValueError) as error:
-            raise LtDetError(f"TEST.BUCKETS.MAP {node.MAP} cannot be read as json ({error}); correct it.") from None
-        return FrequencyBuckets.from_map(stats, bucket_of)
+        return FrequencyBuckets.from_map(stats, _bucket_map(node.MAP))
     if node.EQUAL_GROUPS:
         return FrequencyBuckets.equal_groups(stats, node.EQUAL_GROUPS, node.BY)
     return FrequencyBuckets.from_edges(stats, node.EDGES, node.NAMES or None, node.BY)
+
+
+def _bucket_map(file: str) -> Any:
+    try:
+        return json.loads(Path(file).read_text())
+    except (OSError, ValueError) as error:
+        raise LtDetError(f"TEST.BUCKETS.MAP {file} cannot be read as json ({error}); correct it.") from None
 
 
 def loss_hyperparameters(cfg: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from lt_det.class_stats import ClassStats
-from lt_det.config import add_lt_config
+from lt_det.config import add_lt_config, check_training_keys
 from lt_det.data import register_from_config, training_stats
 from lt_det.engine.accumulation import amp_precision
 from lt_det.engine.scaling import scaled_to_processes
@@ -115,6 +115,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
         # Now, before another training's config.yaml and log are written to.
+        check_training_keys(scaled_to_processes(cfg, comm.get_world_size()))
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_second_stage(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from lt_det.class_stats import ClassStats
+from lt_det.engine import argument_parser, setup
+from lt_det.errors import LtDetError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ["SOLVER.MAX_ITER", "6", "SOLVER.IMS_PER_BATCH", "4", "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
@@ -134,6 +136,26 @@ def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
     small += ["model.roi_heads.num_classes=12", f"train.output_dir={tmp_path}/out"]
     result = tool("lazyconfig_train_net.py", "--config", tmp_path / "zoo.py", *small, root=datasets_root)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("MODEL.LONG_TAIL.REWEIGHTING.START", "5000", "REWEIGHTING.START is 5000; write first_lr_step"),
+        ("DATALOADER.SAMPLER_START", "0.5", "SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain"),
+        ("TEST.BUCKETS.BY", "boxes", "TEST.BUCKETS.BY is 'boxes'"),
+        ("TEST.BUCKETS.EDGES", "[100,10]", "Bucket edges must be rising counts"),
+        ("TEST.BUCKETS.EQUAL_GROUPS", "99", "Cannot split .* classes into 99 groups"),
+        ("TEST.BUCKETS.MAP", "gone.json", "TEST.BUCKETS.MAP gone.json cannot be read"),
+        ("SOLVER.AMP.PRECISION", "half", "SOLVER.AMP.PRECISION .* is 'half'"),
+    ],
+)
+def test_mistaken_key_is_told_before_anything_is_written(key, value, sentence, tmp_path):
+    config = str(REPOSITORY / "configs" / "mini_lvis_softmax.yaml")
+    arguments = ["--config", config, key, value, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "out")]
+    with pytest.raises(LtDetError, match=sentence):
+        setup(argument_parser().parse_args(arguments))
+    assert not (tmp_path / "out").exists()
 
 
 def test_mistake_in_two_processes_is_one_sentence(mini, datasets_root, tmp_path):
