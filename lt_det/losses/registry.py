@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,11 +19,22 @@ _Loss = TypeVar("_Loss", bound=type[ClassificationLoss])
 
 
 def register_loss(name: str) -> Callable[[_Loss], _Loss]:
-    """Class decorator: make a loss known as `name`, in configs as ``MODEL.LONG_TAIL.LOSS.<NAME>``."""
+    """Class decorator: make a loss known as `name`, in configs as ``MODEL.LONG_TAIL.LOSS.<NAME>``.
+
+    Raises:
+        ValueError: the name is taken.
+        LtDetError: a hyper-parameter without a default, which the config key has its value and type from.
+    """
 
     def register(loss: _Loss) -> _Loss:
         if name in LOSSES:
             raise ValueError(f"A loss named '{name}' is registered already: {LOSSES[name]}")
+        for parameter, default in loss.hyperparameters().items():
+            if default is inspect.Parameter.empty:
+                raise LtDetError(
+                    f"The loss {loss.__name__} ('{name}') has the hyper-parameter '{parameter}' without a default; "
+                    "give it one in the constructor, for its config key starts from it."
+                )
         LOSSES[name] = loss
         return loss
 

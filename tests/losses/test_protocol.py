@@ -215,3 +215,15 @@ def test_a_loss_needs_a_class():
 def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="'eql' is registered already"):
         register_loss("eql")(ClassificationLoss)
+
+
+def test_a_hyperparameter_needs_a_default():
+    class Mine(ClassificationLoss):
+        statistics = ("image_counts",)
+
+        def __init__(self, num_classes, *, image_counts=None, strength):
+            super().__init__(num_classes)
+
+    with pytest.raises(LtDetError, match=r"Mine \('mine'\) has the hyper-parameter 'strength' without a default"):
+        register_loss("mine")(Mine)
+    assert "mine" not in LOSSES
