@@ -27,7 +27,7 @@ class Seesaw(ClassificationLoss):
     C_ik = max(1, (sigma_k / sigma_y)^q) punishes those that score above the label (eq. 4 to 6). A score is
     softmax_K(z) P(foreground).
 
-    Counts n are of RoI labels so far, this batch included; a buffer: saved, resumed, summed over processes.
+    Counts n are of RoI labels so far, this batch included; an int64 buffer: saved, resumed, summed over processes.
 
     Args:
         num_classes: K.
@@ -48,7 +48,7 @@ class Seesaw(ClassificationLoss):
                 f"SEESAW needs P and Q of at least 0 and EPSILON above 0, but they are {p}, {q}, {epsilon}."
             )
         self.p, self.q, self.epsilon = p, q, epsilon
-        self.register_buffer("seen", torch.zeros(num_classes))
+        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.int64))
 
     @property
     def num_logits(self) -> int:
@@ -62,8 +62,7 @@ class Seesaw(ClassificationLoss):
         foreground = gt_classes < self.num_classes
         labels = gt_classes[foreground]
         if self.training:
-            counts = torch.bincount(labels, minlength=self.num_classes).to(self.seen.dtype)
-            self.seen += sum_over_processes(counts)
+            self.seen += sum_over_processes(torch.bincount(labels, minlength=self.num_classes))
         class_logits = logits[foreground][:, : self.num_classes]
         class_loss = F.cross_entropy(self._adjusted(class_logits, labels), labels, reduction="sum")
         objectness = F.cross_entropy(logits[:, self.num_classes :], (~foreground).long(), reduction="sum")
@@ -71,7 +70,7 @@ class Seesaw(ClassificationLoss):
 
     def _adjusted(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(n, K) z + log S, S_y = 1."""
-        log_seen = self.seen.clamp(min=1).log().to(logits.dtype)
+        log_seen = self.seen.clamp(min=1).to(logits.dtype).log()
         mitigation = self.p * (log_seen.unsqueeze(0) - log_seen[labels].unsqueeze(1)).clamp(max=0)
         log_scores = logits.detach().log_softmax(dim=1)
         own = log_scores.gather(1, labels.unsqueeze(1)).clamp(min=math.log(self.epsilon))

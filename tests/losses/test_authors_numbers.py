@@ -275,7 +275,7 @@ def test_seesaw_step_by_step(name):
     steps = fixture["expected"]["steps"]
     num_classes = len(steps[0]["logits"][0]) - 2
     loss = Seesaw(num_classes, p=hyper["p"], q=hyper["q"], epsilon=hyper["eps"]).double()
-    loss.seen += tensor(steps[0]["cum_samples_before"])[:num_classes]
+    loss.seen += torch.tensor(steps[0]["cum_samples_before"][:num_classes], dtype=torch.int64)
     foreground = int((labels < num_classes).sum())
     for step in steps:
         logits = tensor(step["logits"]).requires_grad_()

@@ -66,7 +66,7 @@ def test_state_moves_only_in_training_and_is_saved(name):
     assert all(torch.equal(before[key], value) for key, value in loss.named_buffers())
     changed = moved(loss)
     assert set(changed) <= set(loss.state_dict())
-    assert all(loss.state_dict()[key].dtype == torch.float32 for key in changed)
+    assert {loss.state_dict()[key].dtype for key in changed} == {torch.int64 if name == "seesaw" else torch.float32}
 
 
 @with_state
@@ -119,6 +119,21 @@ def test_processes_are_one_with_the_joined_batch(size, tmp_path):
             assert joined == pytest.approx(value, rel=1e-5)
             gradients = torch.cat([part * share for (_, part), share in zip(parts, shares, strict=True)])
             torch.testing.assert_close(gradients, gradient)
+
+
+def test_seesaw_counts_on_where_float32_stands_still():
+    loss = build("seesaw")
+    loss.seen.fill_(2**24)
+    for _ in range(3):
+        loss(torch.zeros(1, loss.num_logits), torch.tensor([1]))
+    assert loss.seen.tolist() == [2**24, 2**24 + 3, *[2**24] * 3]
+
+
+def test_seesaw_goes_on_from_the_float32_counts_of_older_checkpoints():
+    loss, older = build("seesaw"), torch.tensor([0.0, 3.0, 70000.0, 2.0**24, 2.0**30])
+    loss.load_state_dict({"seen": older})
+    assert loss.seen.dtype == torch.int64
+    assert loss.seen.tolist() == older.tolist()
 
 
 def test_ib_without_a_phase_one():
