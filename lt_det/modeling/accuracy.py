@@ -15,21 +15,21 @@ class TrainingAccuracy(nn.Module):
 
     Attributes:
         counts: (2, K+1) int64 since they were last taken, background last: RoIs of each class, and those of them that
-            were classified right. Not in checkpoints.
+            were classified right; on the device of the RoIs. No buffer: checkpoints have no use for it, and
+            DistributedDataParallel would overwrite the other processes' with the first one's before each step.
     """
-
-    counts: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.register_buffer("counts", torch.zeros(2, num_classes + 1, dtype=torch.int64), persistent=False)
+        self.counts = torch.zeros(2, num_classes + 1, dtype=torch.int64)
 
     def update(self, predicted: Tensor, gt_classes: Tensor) -> None:
         """
         Args:
             predicted, gt_classes: (N,) int64, K for background.
         """
+        self.counts = self.counts.to(gt_classes.device)  # before all else: it is summed over processes on a device
         if gt_classes.numel() == 0:
             return
         correct, foreground = predicted == gt_classes, gt_classes < self.num_classes

@@ -125,6 +125,10 @@ class TestAccuracy:
         values = json.loads((tmp_path / "logged.json").read_text())
         assert values == pytest.approx({"accuracy/rare": 1 / 3, "accuracy/frequent": 4 / 5})
 
+    def test_is_that_of_all_processes_whose_buffers_are_broadcast(self, tmp_path):
+        in_processes(2, tmp_path, _log_under_ddp, tmp_path)
+        assert json.loads((tmp_path / "logged.json").read_text()) == pytest.approx({"accuracy/rare": 1 / 4})
+
     def test_a_cascade_logs_each_stage(self, tmp_path):
         file = tmp_path / "train.json"
         file.write_text(json.dumps(annotations()))
@@ -173,6 +177,32 @@ def _log_in_process(folder):
         (folder / "logged.json").write_text(json.dumps(values))
     else:
         assert values == {}
+
+
+class Wrapped(nn.Module):
+    """What DistributedDataParallel runs: a box predictor whose forward is a training step's loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.predictor = predictor()
+
+    def forward(self, answer):
+        logits = nn.functional.one_hot(torch.tensor([answer]), BACKGROUND + 1).float()
+        proposals = Instances((9, 9), gt_classes=torch.tensor([0]))
+        proposals.proposal_boxes = proposals.gt_boxes = Boxes(torch.tensor([[1.0, 1.0, 5.0, 5.0]]))
+        return self.predictor.losses((logits, torch.zeros(1, 24)), [proposals])["loss_cls"]
+
+
+def _log_under_ddp(folder):
+    """In torch's default; of four RoIs of a rare class one of the second process is classified right."""
+    model = nn.parallel.DistributedDataParallel(Wrapped(), broadcast_buffers=True)
+    hook = LogAccuracy(model, BUCKETS if comm.is_main_process() else None)
+    with EventStorage():
+        for right in (not comm.is_main_process(), False):
+            model(0 if right else 1)
+    values = logged(hook)
+    if comm.is_main_process():
+        (folder / "logged.json").write_text(json.dumps(values))
 
 
 def test_all_processes_look_after_the_evaluation(sixty_config, tmp_path):
