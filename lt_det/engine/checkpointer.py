@@ -164,9 +164,18 @@ class LongTailCheckpointer(DetectionCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """As Detectron2's; a last checkpoint that is torn or missing is replaced by the newest whole one.
 
+        A training that starts where another's checkpoints are says so in the log.
+
         Raises:
             LtDetError: there is none.
         """
+        if not resume and self.save_to_disk and not (self.judges or self.second_stage) and self.has_checkpoint():
+            logger.warning(
+                f"OUTPUT_DIR {self.save_dir} holds another training, whose last checkpoint is "
+                f"{Path(self.get_checkpoint_file()).name}: this one starts anew, writes its checkpoints over those and "
+                "its log behind that in metrics.json. To go on with that one stop and give --resume; to keep it apart "
+                "use another OUTPUT_DIR."
+            )
         if not resume or "://" in self.save_dir:
             return dict(super().resume_or_load(path, resume=resume))
         found = comm.all_gather(self._newest_readable() if comm.is_main_process() else "")[0]  # one choice for all

@@ -54,7 +54,7 @@ def check_second_stage(method: str, weights: str, output_dir: str, resume: bool)
     """Raise unless a second stage can start from `weights`, or with `resume` go on, in `output_dir`.
 
     Args:
-        method: of the second stage; empty for none, which only goes on from checkpoints that are of none, too.
+        method: of the second stage; empty for none, whose folder must not hold a second stage's checkpoints.
         weights: MODEL.WEIGHTS, the checkpoint of the finished first stage.
         output_dir: a new folder, or that of the same second stage.
         resume: whether to go on where the folder holds a checkpoint.
@@ -63,17 +63,17 @@ def check_second_stage(method: str, weights: str, output_dir: str, resume: bool)
         LtDetError: unknown method, weights that are not there, or a folder with the checkpoints of another training.
     """
     folder = Path(output_dir)
-    last = folder / "last_checkpoint"
-    goes_on = resume and last.is_file()
+    goes_on = resume and (folder / "last_checkpoint").is_file()
+    stages = {path: second_stage_of(path) for path in sorted(folder.glob("*.pth"))}
     if not checked_second_stage(method):
-        stage = second_stage_of(folder / last.read_text().strip()) if goes_on else ""
+        stage = next(filter(None, stages.values()), None)
         if stage:
             raise LtDetError(
                 f"OUTPUT_DIR {output_dir} holds a second stage ({stage}), which this config does not train; use its "
                 f"config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
             )
         return
-    others = [path for path in sorted(folder.glob("*.pth")) if second_stage_of(path) not in (method, None)]
+    others = [path for path, stage in stages.items() if stage not in (method, None)]
     if others:
         raise LtDetError(
             f"OUTPUT_DIR {output_dir} holds {others[0].name} of another training, but the second stage ({method}) "

@@ -154,6 +154,16 @@ def test_an_empty_last_checkpoint(three):
     assert resumed(three) == 9
 
 
+def test_a_training_that_starts_where_another_ended_says_so(three, tmp_path, caplog):
+    for folder, judges in ((three, False), (three, True), (tmp_path / "new", False)):
+        checkpointer = LongTailCheckpointer(nn.Linear(100, 100), str(folder))
+        checkpointer.judges = judges
+        checkpointer.resume_or_load("", resume=False)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"OUTPUT_DIR {three} holds another training, whose last checkpoint is model_0000014.pth: this" in warning
+    assert "To go on with that one stop and give --resume" in warning
+
+
 def test_no_whole_checkpoint(three):
     for path in three.glob("*.pth"):
         tear(path)

@@ -332,7 +332,13 @@ class TestMistakes:
             "MODEL.WEIGHTS", "", flags=flags
         )
 
-    def test_a_first_stage_in_the_folder_of_the_second(self, config, second, tmp_path):
+    @pytest.mark.parametrize("flags", [(), ("--resume",)])
+    def test_a_first_stage_in_the_folder_of_the_second(self, refused, second, flags):
+        method, folder = second
+        said = refused(METHOD, "", flags=flags, output=folder)
+        assert f"OUTPUT_DIR {folder} holds a second stage ({method}), which this config does not train" in said
+
+    def test_a_first_stage_resumed_without_setup(self, config, second, tmp_path):
         method, folder = second
         shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
         with pytest.raises(LtDetError, match=rf"written by a second stage \({method}\), which this config does not"):
