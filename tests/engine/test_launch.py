@@ -19,6 +19,7 @@ from lt_det.engine.rendezvous import meet
 from lt_det.engine.world import World, first_host, world_of_environment
 from lt_det.errors import LtDetError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = str(Path(__file__).with_name("launched.py"))
 PYTHON = (sys.executable, "-W", "ignore")
 TWO = ("--num-processes", "2", "--dist-url", "auto")
@@ -38,6 +39,7 @@ TORCHRUN["MASTER_PORT"] = "29500"
 def start(*command, **environment):
     return subprocess.Popen(
         command,
+        cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -148,6 +150,19 @@ def test_torchrun():
     code, stdout, errors = finish(start(*PYTHON, *torchrun, TOOL, "tell_place"))
     assert (code, errors) == (0, [])
     assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3"]
+
+
+def test_torchrun_script_passes_sigusr1_on():
+    """Without, torchrun dies of it and the processes go on."""
+    place = {"HEAD": "localhost", "NODES": "1", "GPUS": "2", "PORT": str(free_port()), "TOOL": TOOL}
+    place |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONWARNINGS": "ignore"}
+    process = start("tools/launch/torchrun.sh", "train", **place)
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGUSR1)
+    code, stdout, _ = finish(process)
+    assert code == 1
+    assert len(re.findall(r"process \d stopped at", stdout)) == 2
+    assert stdout.count("saved model_") == 1
 
 
 def srun_like(rank, port, *words, size=2):

@@ -29,7 +29,9 @@ class Training:
     def __call__(self) -> None:
         # submitit's own handler would queue the job again in the middle of an iteration: save first.
         queue_again = signal.signal(signal.SIGUSR2, _stop)
-        sys.argv = [self.tool, "--resume", *self.words]
+        # --eval-only judges MODEL.WEIGHTS, and with --resume the last checkpoint in OUTPUT_DIR.
+        resume = [] if "--eval-only" in self.words else ["--resume"]
+        sys.argv = [self.tool, *resume, *self.words]
         try:
             runpy.run_path(str(TOOLS / self.tool), run_name="__main__")
         except SystemExit as end:
