@@ -59,6 +59,8 @@ def load_records(
 ) -> Records | list[dict[str, Any]]:
     """What Detectron2's `get_detection_dataset_dicts` gives, out of the cache where all the sets are in it.
 
+    Without its table of all classes in the log.
+
     Args:
         names: registered sets.
         filter_empty: leave out images without annotations, or with crowd regions alone.
@@ -71,7 +73,13 @@ def load_records(
     files = [cached_records(name) for name in names]
     cached = [file for file in files if file is not None]
     if len(cached) < len(files):
-        return get_detection_dataset_dicts(names, filter_empty=filter_empty, min_keypoints=min_keypoints)
+        # The classes are compared here, because there that comes with a table of all classes in the log.
+        records = get_detection_dataset_dicts(
+            names, filter_empty=filter_empty, min_keypoints=min_keypoints, check_consistency=False
+        )
+        if all(MetadataCatalog.get(name).get("thing_classes") is not None for name in names):
+            check_metadata_consistency("thing_classes", names)
+        return records
     for name, file in zip(names, cached, strict=True):
         if DatasetCatalog[name].__module__ == register.__name__:
             metadata = MetadataCatalog.get(name)

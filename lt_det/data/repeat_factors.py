@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lt_det.class_stats import FrequencyBuckets
+from lt_det.data.instance_shares import bucket_shares
 from lt_det.data.samplers import RepeatFactorSampler, annotated_classes
 
 logger = logging.getLogger(__name__)
@@ -82,17 +83,15 @@ def _summary(
     threshold: float,
     buckets: FrequencyBuckets,
 ) -> str:
-    before = np.bincount(classes, minlength=len(below))
-    after = np.bincount(classes, factors[images], minlength=len(below))
+    before, after = bucket_shares(buckets, classes), bucket_shares(buckets, classes, factors[images])
     lines = [
         f"Repeat factors: {below.sum()} of {len(below)} classes lie below the threshold {threshold:g}; "
         f"{(factors > 1).mean():.1%} of the images are repeated, an epoch is {factors.mean():.2f} times the data set."
     ]
     for bucket, name in enumerate(buckets.names):
         members = buckets.members(bucket)
-        shares = [counts[members].sum() / max(counts.sum(), 1) for counts in (before, after)]
         lines.append(
             f"  {name}: {below[members].sum()} of {len(members)} classes below, "
-            f"{shares[0]:.2%} of the instances before, {shares[1]:.2%} after"
+            f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
         )
     return "\n".join(lines)

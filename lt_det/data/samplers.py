@@ -49,6 +49,13 @@ class ClassAwareTrainingSampler(TrainingSampler):
         self._counts = torch.from_numpy(counts)
         self._starts = self._counts.cumsum(0) - self._counts
 
+    def weights(self) -> NDArray[np.float64]:
+        """(N,) how often each image is drawn, up to a factor."""
+        counts = self._counts.numpy()
+        weights = np.zeros(self._size)
+        np.add.at(weights, self._images.numpy(), np.repeat(1 / counts, counts))
+        return weights
+
     def _infinite_indices(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed)
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,17 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
+from lt_det.class_stats import FrequencyBuckets
 from lt_det.config import buckets_of_config, resampling_start
 from lt_det.data.images import NameUnreadable
+from lt_det.data.instance_shares import class_aware_sampler, log_instances
 from lt_det.data.records import Records, load_records
 from lt_det.data.repeat_factors import repeat_factor_sampler
-from lt_det.data.samplers import ClassAwareTrainingSampler, DeferredSampler, ShapeSampler
+from lt_det.data.samplers import DeferredSampler, ShapeSampler
 from lt_det.data.training_stats import training_stats
 from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
 
 
 def build_train_loader(cfg: Any) -> Any:
@@ -29,12 +34,16 @@ def build_train_loader(cfg: Any) -> Any:
     build = _SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
     if build is None:
         arguments = _detectron2_arguments(cfg)
+        if type(arguments["dataset"]) in (list, Records):  # and no data set that would read the images
+            log_instances(arguments["dataset"], _buckets(cfg))
     else:
         # A sampler is given so that Detectron2 makes none.
         arguments = build_detection_train_loader.from_config(cfg, dataset=_records(cfg), sampler="ours")
         arguments["sampler"] = build(cfg, arguments["dataset"], cfg.SEED if cfg.SEED >= 0 else None)
     if start is not None:
-        images = round(start * cfg.SOLVER.MAX_ITER) * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        iteration = round(start * cfg.SOLVER.MAX_ITER)
+        images = iteration * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        logger.info("%s takes over from the plain sampler at iteration %d.", cfg.DATALOADER.SAMPLER_TRAIN, iteration)
         plain = TrainingSampler(len(arguments["dataset"]))
         arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
     arguments["mapper"] = NameUnreadable(arguments["mapper"])
@@ -97,19 +106,23 @@ def _detectron2_arguments(cfg: Any) -> dict[str, Any]:
         ) from None
 
 
-def _repeat_factor(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
+def _buckets(cfg: Any) -> FrequencyBuckets:
     stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
+    return buckets_of_config(cfg, stats)
+
+
+def _repeat_factor(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
     return repeat_factor_sampler(
         dataset,
         cfg.DATALOADER.REPEAT_THRESHOLD,
-        buckets_of_config(cfg, stats),
+        _buckets(cfg),
         sqrt=cfg.DATALOADER.get("REPEAT_SQRT", True),  # a key of Detectron2's main branch
         seed=seed,
     )
 
 
 def _class_aware(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
-    return ClassAwareTrainingSampler(dataset, seed)
+    return class_aware_sampler(dataset, _buckets(cfg), seed=seed)
 
 
 _SAMPLERS = {"RepeatFactorTrainingSampler": _repeat_factor, "ClassAwareTrainingSampler": _class_aware}

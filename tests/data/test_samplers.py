@@ -1,6 +1,7 @@
 """Class-aware, repeat-factor and deferred sampling: what the streams are."""
 
 import itertools
+import logging
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from detectron2.data import build_detection_train_loader, get_detection_dataset_
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 
 import lt_det
-from lt_det.class_stats import FrequencyBuckets
+from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.config import resampling_start
 from lt_det.data import register_dataset, training_stats
 from lt_det.data.image_stream import ImageStream
+from lt_det.data.instance_shares import class_aware_sampler, log_instances
 from lt_det.data.repeat_factors import repeat_factor_sampler
 from lt_det.data.samplers import (
     ClassAwareTrainingSampler,
@@ -53,6 +55,32 @@ def test_class_aware_draws_classes_alike():
     assert drawn[100:] == pytest.approx([1 / 6, 1 / 6], abs=0.01)
     assert drawn[59] == pytest.approx(1 / 3 + 1 / 180, abs=0.01)
     assert drawn[:59] == pytest.approx(np.full(59, 1 / 180), abs=0.003)
+
+
+def test_class_aware_summary_by_bucket(caplog):
+    """Class 0 in 18 images of one instance each, class 1 in two, of which one has three; class 2 in none."""
+    images = images_of(*[[0]] * 17, [0, 1], [1, 1, 1], [])
+    stats = ClassStats(("a", "b", "c"), np.array([18, 2, 0]), None, 20, "a test")
+    buckets = FrequencyBuckets.from_edges(stats, [5], ["few", "many"])
+    with caplog.at_level(logging.INFO):
+        sampler = class_aware_sampler(images, buckets, seed=1)
+        log_instances(images, buckets)
+    assert isinstance(sampler, ClassAwareTrainingSampler)
+    assert sampler.weights() == pytest.approx([1 / 18] * 17 + [1 / 18 + 1 / 2, 1 / 2, 0])
+    class_aware, plain = [record.getMessage() for record in caplog.records]
+    # Drawn in two draws: 1.5 times class 0 (17 / 18 + 1 / 18 + 1 / 2), 1 / 18 + 1 / 2 + 3 / 2 times class 1.
+    assert class_aware == (
+        "Class-aware sampling: 2 of 3 classes have images; each of them is drawn alike, then one of its images.\n"
+        "  unseen: 0 of 1 classes drawn, 0.00% of the instances before, 0.00% after\n"
+        "  few: 1 of 1 classes drawn, 18.18% of the instances before, 57.81% after\n"
+        "  many: 1 of 1 classes drawn, 81.82% of the instances before, 42.19% after"
+    )
+    assert plain == (
+        "Training set: 20 images with 22 instances.\n"
+        "  unseen: 1 classes, 0.00% of the instances\n"
+        "  few: 1 classes, 18.18% of the instances\n"
+        "  many: 1 classes, 81.82% of the instances"
+    )
 
 
 def test_class_aware_needs_annotations():
@@ -113,7 +141,8 @@ def deferred_sampler(loader):
 
 
 @pytest.mark.parametrize("grouping", [True, False])
-def test_trainer_defers_the_configured_sampler(train, grouping):
+def test_trainer_defers_the_configured_sampler(train, grouping, caplog):
+    caplog.set_level(logging.INFO)
     cfg = config(
         train,
         SAMPLER_TRAIN="RepeatFactorTrainingSampler",
@@ -125,6 +154,7 @@ def test_trainer_defers_the_configured_sampler(train, grouping):
     assert isinstance(sampler.first, TrainingSampler)
     assert isinstance(sampler.then, RepeatFactorTrainingSampler)
     assert sampler.switch_after == 12
+    assert "RepeatFactorTrainingSampler takes over from the plain sampler at iteration 6." in caplog.messages
     assert len(next(iter(loader))) == 2
 
 
@@ -147,6 +177,14 @@ def test_nothing_to_defer(train):
 def test_start_that_is_no_point_of_the_training(train, start):
     with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .*; write first_lr_step, a share"):
         resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))
+
+
+@pytest.mark.parametrize("name", ["TrainingSampler", "RepeatFactorTrainingSampler", "ClassAwareTrainingSampler"])
+def test_log_has_a_line_by_bucket_and_none_by_class(train, caplog, name):
+    with caplog.at_level(logging.INFO):
+        LongTailTrainer.build_train_loader(config(train, SAMPLER_TRAIN=name))
+    assert caplog.text.count("% of the instances") == len(FrequencyBuckets.from_edges(training_stats([train])).names)
+    assert "Distribution of instances among all" not in caplog.text
 
 
 def test_class_aware_by_config(train):
