@@ -113,7 +113,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     precision = amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION)
     prepare_device(cfg.MODEL.DEVICE, precision, cfg.DATALOADER.NUM_WORKERS)
     if not args.eval_only:
-        check_batch(scaled_to_processes(cfg, comm.get_world_size()).SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
+        check_scaled_batch(cfg, scaled_to_processes(cfg, comm.get_world_size()))
         # Now, before another training's config.yaml and log are written to.
         check_training_keys(scaled_to_processes(cfg, comm.get_world_size()))
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
@@ -196,6 +196,20 @@ def check_batch(images: int, passes: int) -> None:
             f"A batch of {images} images (SOLVER.IMS_PER_BATCH, LazyConfig: dataloader.train.total_batch_size) cannot "
             f"be shared equally by {processes} processes{in_passes}; make it a multiple of {processes * passes}."
         )
+
+
+def check_scaled_batch(cfg: CfgNode, scaled: CfgNode) -> None:
+    """As `check_batch`, for a config and what `scaled_to_processes` has made of it."""
+    written, images, passes = cfg.SOLVER.IMS_PER_BATCH, scaled.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE
+    processes, reference = comm.get_world_size(), cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if images == written or passes < 1 or images % (processes * passes) == 0:
+        check_batch(images, passes)
+        return
+    raise LtDetError(
+        f"SOLVER.IMS_PER_BATCH is {written}, which SOLVER.REFERENCE_WORLD_SIZE {reference} makes {images} for "
+        f"{processes} processes: they cannot share these equally in {passes} passes each (SOLVER.ACCUMULATE); make "
+        f"IMS_PER_BATCH a multiple of {reference * passes}."
+    )
 
 
 def check_device(device: str) -> None:

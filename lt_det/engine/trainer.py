@@ -35,7 +35,7 @@ from lt_det.engine.rewinding import rewind_metrics
 from lt_det.engine.scaling import scaled_to_processes, scaling_line
 from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
 from lt_det.engine.seeding import SeedPasses
-from lt_det.engine.setup import check_batch, training_stats_of
+from lt_det.engine.setup import check_scaled_batch, training_stats_of
 from lt_det.engine.writers import build_writers
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
@@ -69,7 +69,7 @@ class LongTailTrainer(DefaultTrainer):
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
         if cfg is not written:
             logger.info(scaling_line(written, cfg))
-        check_batch(cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
+        check_scaled_batch(written, cfg)
         self._buckets = buckets_of_config(cfg, training_stats_of(cfg))
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
