@@ -82,15 +82,30 @@ def find(world: World, timeouts: Timeouts) -> distributed.Store:
         store.set_timeout(timeouts.start)
     else:
         try:
+            _wait_for_server(world.host, world.port, timeouts.start)
             store = distributed.TCPStore(
                 world.host, world.port, is_master=False, wait_for_workers=False, timeout=timeouts.start
             )
-        except RuntimeError:
+        except (OSError, RuntimeError):
             raise LtDetError(
                 f"Nobody answered process {world.rank} at {world.host}:{world.port} within "
                 f"{_minutes(timeouts.start)}; process 0 never came, or this machine cannot reach it there."
             ) from None
     return room(store, world.attempt)
+
+
+def _wait_for_server(host: str, port: int, timeout: timedelta) -> None:
+    """Until somebody listens there, else OSError. (torch's own waiting ends in forty lines of C++ frames.)"""
+    deadline = time.monotonic() + timeout.total_seconds()
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            socket.create_connection((host, port), timeout=max(left, 0.1)).close()
+            return
+        except OSError:
+            if left <= 0:
+                raise
+        time.sleep(min(left, 0.2))
 
 
 def room(store: distributed.Store, attempt: str = "0") -> distributed.Store:

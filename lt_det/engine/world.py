@@ -46,7 +46,7 @@ def world_of_environment(environment: Mapping[str, str]) -> World | None:
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         world = _world_of_torchrun(environment)
-    elif int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+    elif environment.get("SLURM_STEP_NUM_TASKS") and _number(environment, "SLURM_STEP_NUM_TASKS") > 1:
         world = _world_of_srun(environment)
     else:
         return None
