@@ -17,9 +17,11 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
+from detectron2.utils.registry import locate
 from omegaconf import OmegaConf
 from torch import nn
 
+from lt_det.data import training_stats, training_stats_or_none
 from lt_det.data.image_stream import ImageStream
 from lt_det.data.workers import end_only_with_parent
 from lt_det.engine import (
@@ -41,6 +43,7 @@ from lt_det.engine.rewinding import rewind_metrics
 from lt_det.engine.seeding import SeedPasses
 from lt_det.engine.writers import build_writers
 from lt_det.losses import require_statistics
+from lt_det.modeling import build_loss_for_data
 from lt_det.reporting import write_report
 
 
@@ -48,8 +51,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = setup_lazy(args)
     evaluator = cfg.dataloader.evaluator
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
-    # Counted once, not again for the loss and at every evaluation.
-    evaluator.stats.cache_dir = cfg.model.roi_heads.box_predictor.loss.cache_dir = cfg.train.output_dir
+    cache_counts(cfg, cfg.train.output_dir)
     for loader in (cfg.dataloader.test, cfg.dataloader.train):  # Detectron2's test mapper refers to the other's node
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     ddp = dict(cfg.train.ddp) | ({"device_ids": None} if cfg.train.device == "cpu" else {})
@@ -65,6 +67,19 @@ def main(args: argparse.Namespace) -> None:
         train(cfg, model, resume=args.resume)
     if comm.is_main_process():
         print(f"Report: {write_report(cfg.train.output_dir)}")
+
+
+def cache_counts(node: Any, folder: str) -> None:
+    """Have training sets counted once, and not again for each loss, each sampler and at every evaluation."""
+    if OmegaConf.is_dict(node):
+        target = node.get("_target_")
+        target = locate(target) if isinstance(target, str) else target
+        if target in (build_loss_for_data, training_stats, training_stats_or_none):
+            node.cache_dir = node.get("cache_dir") or folder
+    for key in range(len(node)) if OmegaConf.is_list(node) else list(node):
+        elsewhere = OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key)
+        if not elsewhere and OmegaConf.is_config(node[key]):
+            cache_counts(node[key], folder)
 
 
 def judge(cfg: Any, model: nn.Module) -> Any:

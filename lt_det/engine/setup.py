@@ -17,16 +17,17 @@ from detectron2.engine import default_setup
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from detectron2.utils.registry import locate
 
 from lt_det.class_stats import ClassStats
 from lt_det.config import add_lt_config, check_training_keys
 from lt_det.data import register_from_config, training_stats
 from lt_det.engine.accumulation import amp_precision
+from lt_det.engine.overrides import apply_overrides
 from lt_det.engine.scaling import scaled_to_processes
 from lt_det.engine.second_stage import check_second_stage
 from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
 
@@ -82,7 +83,7 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     """Read a LazyConfig file with ``key=value`` overrides.
 
     Raises:
-        LtDetError: missing file, a yaml file, or an override that does not parse.
+        LtDetError: missing file, a yaml file, or an override that does not parse or names no key.
     """
     if not config_file or not Path(config_file).is_file():
         raise LtDetError(f"The config '{config_file}' does not exist; the ones that are shipped are in configs/lazy/.")
@@ -97,10 +98,7 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     missing = [node for node in ("model", "optimizer", "lr_multiplier", "dataloader", "train") if node not in cfg]
     if missing:
         raise LtDetError(f"{config_file} has no '{missing[0]}'; see configs/lazy/mini_lvis_eql.py for what is needed.")
-    try:
-        return LazyConfig.apply_overrides(cfg, list(opts))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise LtDetError(f"Override on the command line: {_plain(error)}; write key=value.") from error
+    return apply_overrides(cfg, opts)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -126,9 +124,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def setup_lazy(args: argparse.Namespace) -> Any:
-    """As `setup`, for a LazyConfig file with ``key=value`` overrides."""
+    """As `setup`, for a LazyConfig file with ``key=value`` overrides.
+
+    Raises:
+        LtDetError: as there; several test sets, or another evaluator than ours.
+    """
     cfg = load_lazy_config(args.config_file, args.opts)
     loader = cfg.dataloader
+    _check_judging(loader)
     precision = amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
     prepare_device(cfg.train.device, precision, loader.train.num_workers)
     if not args.eval_only:
@@ -139,6 +142,20 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     check_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
+
+
+def _check_judging(loader: Any) -> None:
+    test = loader.test.dataset.names
+    if not isinstance(test, str):
+        raise LtDetError(f"dataloader.test.dataset.names is {test}, but one set is judged; write its name alone.")
+    evaluator = loader.get("evaluator", {}).get("_target_")
+    evaluator = locate(evaluator) if isinstance(evaluator, str) else evaluator
+    if not (isinstance(evaluator, type) and issubclass(evaluator, LongTailEvaluator)):
+        raise LtDetError(
+            f"dataloader.evaluator is {getattr(evaluator, '__name__', evaluator)}, and not LongTailEvaluator, which "
+            "judges by frequency bucket; write dataloader.evaluator = L(LongTailEvaluator)(dataset_name=TEST_SET, "
+            "stats=L(training_stats_or_none)(datasets=[TRAINING_SET])), as configs/lazy/common/data.py does."
+        )
 
 
 def _as_list(names: Any) -> list[str]:

@@ -57,7 +57,7 @@ def unpaired_because(first: dict[str, Any], other: dict[str, Any]) -> str | None
     if not a or not b:
         return (
             "No intervals of the differences: an evaluation was written without resamples; evaluate both with "
-            "--resamples 1000, in a training TEST.RESAMPLES (AP-Pool has none)."
+            "--resamples 1000, in a training TEST.RESAMPLES (LazyConfig: dataloader.evaluator.draws; AP-Pool has none)."
         )
     if a["images"] != b["images"]:
         return "No intervals of the differences: the runs were judged on different images or ground truth."

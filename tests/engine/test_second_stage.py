@@ -280,7 +280,7 @@ def lazy_tool(config, first, tmp_path, monkeypatch):
 def test_lazy_config(lazy_tool, first, caplog, method):
     stage = [f"train.second_stage={method}", "train.max_iter=2"]
     if method == "lws":
-        stage += ["model.roi_heads.box_predictor.classifier=scaled"]
+        stage += ["+model.roi_heads.box_predictor.classifier=scaled"]
     after = lazy_tool(*stage)
     assert after["iteration"] == 1
     weights = {name: value for name, value in after["model"].items() if ".loss." not in name}  # EQL's, of its counts

@@ -39,6 +39,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
             evaluator=L(LongTailEvaluator)(
                 dataset_name="${..test.dataset.names}",
                 stats=L(training_stats_or_none)(datasets=[train]),
+                draws=1000,  # of the bootstrap, for intervals; 0: none
             ),
         ),
         flags={"allow_objects": True},
