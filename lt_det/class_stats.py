@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.annotations import load_annotations
+from lt_det.annotations import load_annotations, read_json
 from lt_det.errors import LtDetError
 
 LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
@@ -282,16 +282,27 @@ class FrequencyBuckets:
     def equal_groups(cls, stats: ClassStats, groups: int, by: CountBy = "images") -> FrequencyBuckets:
         """`groups` buckets of (nearly) equally many classes, sorted by count; ties go by class index.
 
+        Classes that training never saw form a bucket of their own, "unseen", before the others, where there are any.
+
         Raises:
-            LtDetError: fewer than one or more groups than classes.
+            LtDetError: fewer than one or more groups than classes that training saw.
         """
-        if not 1 <= groups <= stats.num_classes:
-            raise LtDetError(f"Cannot split {stats.num_classes} classes into {groups} groups.")
-        order = np.argsort(stats.counts(by), kind="stable")
+        counts = stats.counts(by)
+        order = np.argsort(counts, kind="stable")
+        unseen, seen = np.split(order, [int((counts == 0).sum())])
+        if not 1 <= groups <= len(seen):
+            raise LtDetError(
+                f"Cannot split the {len(seen)} classes with training {by} in {stats.source} into {groups} groups; "
+                f"write a number from 1 to {len(seen)}."
+            )
+        names = [f"group{group}" for group in range(groups)]
+        parts = np.array_split(seen, groups)
+        if len(unseen):
+            names, parts = [UNSEEN, *names], [unseen, *parts]
         assignment = np.empty(stats.num_classes, dtype=np.int64)
-        for bucket, members in enumerate(np.array_split(order, groups)):
+        for bucket, members in enumerate(parts):
             assignment[members] = bucket
-        return cls(tuple(f"group{bucket}" for bucket in range(groups)), assignment, by)
+        return cls(tuple(names), assignment, by)
 
     @classmethod
     def from_map(cls, stats: ClassStats, bucket_of: Mapping[str, str]) -> FrequencyBuckets:
@@ -312,6 +323,33 @@ class FrequencyBuckets:
                 )
             assignment[index[name]] = names.index(bucket)
         return cls(names, assignment)
+
+    @classmethod
+    def chosen(
+        cls,
+        stats: ClassStats,
+        *,
+        by: CountBy = "images",
+        edges: Sequence[int] = LVIS_EDGES,
+        names: Sequence[str] | None = None,
+        groups: int | None = None,
+        map_file: str | os.PathLike[str] | None = None,
+    ) -> FrequencyBuckets:
+        """What a user asked for: a map, else groups, else edges.
+
+        Args:
+            by, edges, names: see `from_edges`.
+            groups: see `equal_groups`.
+            map_file: a json of what `from_map` takes.
+
+        Raises:
+            LtDetError: choices that make no buckets, or a map that cannot be read.
+        """
+        if map_file is not None:
+            return cls.from_map(stats, read_json(map_file, "bucket map"))
+        if groups is not None:
+            return cls.equal_groups(stats, groups, by)
+        return cls.from_edges(stats, edges, names, by)
 
     def members(self, bucket: int) -> NDArray[np.int64]:
         """Class indices of a bucket, rising."""

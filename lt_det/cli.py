@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from lt_det.annotations import check_annotations, load_annotations, read_json
-from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError, exit_code_of
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stats = commands.add_parser("stats", help="class counts and buckets of a COCO- or LVIS-format training json")
     stats.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
-    stats.add_argument("--by", choices=("images", "instances"), default="images", help="what the buckets count")
-    stats.add_argument("--edges", type=int, nargs="+", metavar="N", help="inclusive upper edges (default: 10 100)")
-    stats.add_argument("--groups", type=int, metavar="G", help="instead of edges: G groups of equally many classes")
+    _add_bucket_options(stats)
     stats.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
     stats.add_argument("--plot", type=Path, metavar="PNG", help="draw the distribution with the buckets shaded")
     stats.set_defaults(run=_stats)
@@ -76,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--gt", type=Path, required=True, metavar="JSON", help="COCO- or LVIS-format ground truth")
     evaluate.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
     evaluate.add_argument("--train-stats", metavar="JSON", help="training json or saved counts, for the buckets")
+    _add_bucket_options(evaluate)
     evaluate.add_argument(
         "--protocol", choices=("lvis", "coco", "fixed", "pool"), help="default: lvis where the json has lists"
     )
@@ -93,6 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     calibrate.set_defaults(run=_calibrate)
     return parser
+
+
+def _add_bucket_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--by", choices=("images", "instances"), help="what the buckets count (default: images)")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--edges", type=int, nargs="+", metavar="N", help="inclusive upper edges (default: 10 100)")
+    which.add_argument("--groups", type=int, metavar="G", help="instead of edges: G groups of equally many classes")
+    which.add_argument("--bucket-map", metavar="JSON", help="instead of edges: {class name: bucket name}")
+
+
+def _chosen_buckets(args: argparse.Namespace, stats: ClassStats) -> FrequencyBuckets:
+    return FrequencyBuckets.chosen(
+        stats,
+        by=args.by or "images",
+        edges=args.edges or LVIS_EDGES,
+        groups=args.groups,
+        map_file=args.bucket_map,
+    )
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -120,10 +137,7 @@ def _stats(args: argparse.Namespace) -> int:
         data = load_annotations(args.json)
         check_annotations(data, args.json, args.images)
         stats = ClassStats.from_annotations(data, str(args.json))
-    if args.groups is not None:
-        buckets = FrequencyBuckets.equal_groups(stats, args.groups, args.by)
-    else:
-        buckets = FrequencyBuckets.from_edges(stats, args.edges or (10, 100), by=args.by)
+    buckets = _chosen_buckets(args, stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
     title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
     console.print(title, soft_wrap=True, markup=False)
@@ -201,7 +215,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise LtDetError(f"--out {args.out} is a file; name a folder.")
     if args.cross_check and args.results.is_fifo():
         raise LtDetError(f"--cross-check reads the results twice, and {args.results} is a pipe; name a file.")
+    others = any(option is not None for option in (args.by, args.edges, args.groups, args.bucket_map))
+    if others and not args.train_stats:
+        raise LtDetError("--by, --edges, --groups and --bucket-map divide the classes of training; add --train-stats.")
     stats = ClassStats.from_json(args.train_stats) if args.train_stats else None
+    chosen = _chosen_buckets(args, stats) if others and stats is not None else None
     with console.status("Reading"):
         data = load_annotations(args.gt)
         check_annotations(data, args.gt)
@@ -212,7 +230,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise LtDetError("There are no intervals for AP-Pool; leave out --resamples.")
     if args.cross_check and protocol.pooled:
         raise LtDetError("No official package computes AP-Pool; leave out --cross-check, or check --protocol fixed.")
-    buckets = buckets_for(args.gt, data, stats)
+    buckets = buckets_for(args.gt, data, stats, chosen)
     evaluation = evaluate_files(
         args.gt,
         data,

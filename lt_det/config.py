@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from lt_det.annotations import read_json
 from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, loss_class
@@ -173,7 +172,7 @@ def check_training_keys(cfg: Any) -> None:
     reweighting_start(cfg)
     resampling_start(cfg)
     if cfg.TEST.BUCKETS.MAP:
-        _bucket_map(cfg.TEST.BUCKETS.MAP)
+        read_json(cfg.TEST.BUCKETS.MAP, "bucket map")
         return
     classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     once = np.ones(classes, dtype=np.int64)
@@ -196,18 +195,14 @@ def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
     node = cfg.TEST.BUCKETS
     if node.BY not in ("images", "instances"):
         raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
-    if node.MAP:
-        return FrequencyBuckets.from_map(stats, _bucket_map(node.MAP))
-    if node.EQUAL_GROUPS:
-        return FrequencyBuckets.equal_groups(stats, node.EQUAL_GROUPS, node.BY)
-    return FrequencyBuckets.from_edges(stats, node.EDGES, node.NAMES or None, node.BY)
-
-
-def _bucket_map(file: str) -> Any:
-    try:
-        return json.loads(Path(file).read_text())
-    except (OSError, ValueError) as error:
-        raise LtDetError(f"TEST.BUCKETS.MAP {file} cannot be read as json ({error}); correct it.") from None
+    return FrequencyBuckets.chosen(
+        stats,
+        by=node.BY,
+        edges=node.EDGES,
+        names=node.NAMES or None,
+        groups=node.EQUAL_GROUPS or None,
+        map_file=node.MAP or None,
+    )
 
 
 def loss_hyperparameters(cfg: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_other_edges_and_instances():
     assert buckets.assignment.tolist() == [0, 1, 2]
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.data())
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.data())
 def test_equal_groups(counts, data):
     groups = data.draw(st.integers(1, len(counts)))
     buckets = FrequencyBuckets.equal_groups(stats_of(counts), groups)
@@ -115,6 +115,33 @@ def test_equal_groups(counts, data):
     highest = [max(counts[k] for k in buckets.members(b)) for b in range(groups)]
     lowest = [min(counts[k] for k in buckets.members(b)) for b in range(groups)]
     assert all(high <= low for high, low in zip(highest, lowest[1:], strict=False))
+
+
+@pytest.mark.parametrize("by", ["images", "instances"])
+def test_classes_never_seen_are_in_no_group(by):
+    buckets = FrequencyBuckets.equal_groups(stats_of([0, 7, 3, 0, 5]), 2, by)
+    assert buckets.names == ("unseen", "group0", "group1")
+    assert buckets.assignment.tolist() == [0, 2, 1, 0, 1]
+    assert (
+        buckets.assignment.tolist() == FrequencyBuckets.from_edges(stats_of([0, 7, 3, 0, 5]), [6]).assignment.tolist()
+    )
+    with pytest.raises(
+        LtDetError, match=r"Cannot split the 3 classes with training .* in test into 4 groups; .* 1 to 3"
+    ):
+        FrequencyBuckets.equal_groups(stats_of([0, 7, 3, 0, 5]), 4, by)
+
+
+def test_what_a_user_chooses(tmp_path):
+    stats = stats_of([1, 60, 300])
+    assert FrequencyBuckets.chosen(stats).names == ("rare", "common", "frequent")
+    assert FrequencyBuckets.chosen(stats, edges=[50], names=["few", "many"]).assignment.tolist() == [0, 1, 1]
+    assert FrequencyBuckets.chosen(stats, by="instances").assignment.tolist() == [0, 2, 2]  # twice as many
+    assert FrequencyBuckets.chosen(stats, groups=3).names == ("group0", "group1", "group2")
+    (tmp_path / "map.json").write_text('{"c0": "novel"}')
+    assert FrequencyBuckets.chosen(stats, map_file=tmp_path / "map.json").assignment.tolist() == [0, -1, -1]
+    (tmp_path / "map.json").write_text('{"c0": ')
+    with pytest.raises(LtDetError, match=r"The bucket map .*map\.json .* is not valid json"):
+        FrequencyBuckets.chosen(stats, map_file=tmp_path / "map.json")
 
 
 def test_explicit_map():
@@ -134,7 +161,7 @@ def test_bad_buckets():
         FrequencyBuckets.from_edges(stats_of([1]), names=["x", "x", "y"])
     with pytest.raises(LtDetError, match="A bucket map is an object"):
         FrequencyBuckets.from_map(stats_of([1]), ["c0"])
-    with pytest.raises(LtDetError, match="Cannot split 1 classes into 2 groups"):
+    with pytest.raises(LtDetError, match="Cannot split the 1 classes with training images in test into 2 groups"):
         FrequencyBuckets.equal_groups(stats_of([1]), 2)
 
 

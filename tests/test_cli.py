@@ -45,6 +45,11 @@ def test_stats_of_saved_counts(capsys, mini, tmp_path):
     code, _, err = run(capsys, "stats", tmp_path / "class_stats.json", "--images", tmp_path)
     assert code == 1
     assert "class_stats.json holds counts, which name no images; give --images with the annotation file" in err
+    names = ClassStats.from_json(mini.train_json).names
+    (tmp_path / "map.json").write_text(json.dumps(dict.fromkeys(names, "all of them")))
+    code, out, _ = run(capsys, "stats", mini.train_json, "--bucket-map", tmp_path / "map.json")
+    assert code == 0
+    assert "all of them" in out
 
 
 @pytest.mark.parametrize(

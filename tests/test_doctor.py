@@ -114,7 +114,7 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"], "weights", "needs the network of a finished training"),
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
         (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
-        (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "TEST.BUCKETS.MAP gone.json cannot be read"),
+        (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
         (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "Cannot split 12 classes into 13 groups"),
         (["TEST.RESAMPLES", "1"], "evaluation", "TEST.RESAMPLES is 1"),
         (["SOLVER.ACCUMULATE", "3"], "batch", "make it a multiple of 3"),

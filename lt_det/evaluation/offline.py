@@ -90,9 +90,12 @@ def evaluate_files(
 
 
 def buckets_for(
-    ground_truth: str | os.PathLike[str], data: dict[str, Any], stats: ClassStats | None
+    ground_truth: str | os.PathLike[str],
+    data: dict[str, Any],
+    stats: ClassStats | None,
+    chosen: FrequencyBuckets | None = None,
 ) -> FrequencyBuckets:
-    """See `default_buckets`.
+    """The buckets that a user chose for the classes of `stats`, or else `default_buckets`; warns of classes in none.
 
     Raises:
         LtDetError: counts of other classes.
@@ -100,9 +103,11 @@ def buckets_for(
     categories = _by_id(data["categories"])
     if stats is not None:
         stats.check_names([str(category["name"]) for category in categories], str(ground_truth))
-    buckets = default_buckets(categories, stats)
+    buckets = chosen or default_buckets(categories, stats)
     missing = int((buckets.assignment < 0).sum())
-    if missing == len(categories):
+    if missing and chosen:
+        logger.warning("%d of %d classes of %s are in no bucket of the map.", missing, len(categories), ground_truth)
+    elif missing == len(categories):
         logger.warning("%s names no buckets; give --train-stats, or every bucket is n/a.", ground_truth)
     elif missing:
         logger.warning(

@@ -142,7 +142,7 @@ def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: di
         if a["buckets"] != b["buckets"] or [e["bucket"] for e in a["classes"]] != [e["bucket"] for e in b["classes"]]:
             raise LtDetError(
                 f"On {name}, {first_root} and {root} divide the classes into different buckets; "
-                "evaluate both with the same TEST.BUCKETS and training counts."
+                "evaluate both with the same TEST.BUCKETS (or options of lt-det evaluate) and training counts."
             )
 
 

@@ -146,7 +146,7 @@ def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
         ("TEST.BUCKETS.BY", "boxes", "TEST.BUCKETS.BY is 'boxes'"),
         ("TEST.BUCKETS.EDGES", "[100,10]", "Bucket edges must be rising counts"),
         ("TEST.BUCKETS.EQUAL_GROUPS", "99", "Cannot split .* classes into 99 groups"),
-        ("TEST.BUCKETS.MAP", "gone.json", "TEST.BUCKETS.MAP gone.json cannot be read"),
+        ("TEST.BUCKETS.MAP", "gone.json", "The bucket map gone.json does not exist; check the path"),
         ("SOLVER.AMP.PRECISION", "half", "SOLVER.AMP.PRECISION .* is 'half'"),
     ],
 )

@@ -163,6 +163,44 @@ def test_counts_of_other_classes(mini, tmp_path, results, taco, capsys):
     assert "has 12 classes, but the training set" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--edges", 20, 60, 200], ["0-20", "21-60", "61-200", ">200"]),
+        (["--groups", 4], ["group0", "group1", "group2", "group3"]),
+        (["--by", "instances"], ["rare", "common", "frequent"]),
+    ],
+)
+def test_buckets_that_a_user_chooses(mini, tmp_path, results, options, names, capsys):
+    stats = ["--train-stats", mini.train_json]
+    assert evaluate(mini, tmp_path, results, *stats, *options, "--out", tmp_path / "out") == 0
+    written = json.loads((tmp_path / "out" / "inference" / "mini_lvis_val" / "evaluation.json").read_text())
+    assert written["buckets"]["names"] == names
+    assert written["buckets"]["by"] == ("instances" if "--by" in options else "images")
+    assert evaluate(mini, tmp_path, results, *options) == 1
+    assert "divide the classes of training; add --train-stats" in capsys.readouterr().err
+
+
+def test_map_of_buckets(mini, tmp_path, results, capsys, caplog):
+    names = [category["name"] for category in load_annotations(mini.val_json)["categories"]]
+    chosen = tmp_path / "map.json"
+    options = ("--train-stats", mini.train_json, "--bucket-map", chosen)
+    chosen.write_text(json.dumps({name: "base" if index < 5 else "novel" for index, name in enumerate(names)}))
+    assert evaluate(mini, tmp_path, results, *options, "--cross-check") == 0
+    assert re.search(r"AP-base .*AP-novel ", capsys.readouterr().out, re.DOTALL)
+    assert not caplog.text
+    chosen.write_text(json.dumps({names[0]: "base"}))
+    assert evaluate(mini, tmp_path, results, *options) == 0
+    assert "11 of 12 classes of" in caplog.text
+    assert "are in no bucket of the map." in caplog.text
+    chosen.write_text('{"unicorn": "base"}')
+    assert evaluate(mini, tmp_path, results, *options) == 1
+    assert "The bucket map names a class 'unicorn'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate(mini, tmp_path, results, *options, "--groups", 2)
+    assert "argument --groups: not allowed with argument --bucket-map" in capsys.readouterr().err
+
+
 def test_odd_detections_are_counted(mini, tmp_path, results, caplog):
     image = results[0]
     flat = image | {"bbox": [5, 5, 0, 7], "score": 0.111}
