@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Annotators' boxes often pass the border by a rounding error; more than this many pixels is a mistake.
 BORDER_TOLERANCE = 1.0
+LARGEST = 10**6  # pixels; a coordinate or a side that goes much further crashes pycocotools
 _SHOWN = 5  # problems printed in an error before "and ... more"
 
 
@@ -105,8 +106,9 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
             raise LtDetError(f"{path}: the ids of '{section}' are of type {names}; make all of them whole numbers.")
     for image in data["images"]:
         for key in ("height", "width"):
-            if not isinstance(image[key], int | float) or not 0 < image[key] < math.inf:
-                raise LtDetError(f"{path}: image {image['id']} has '{key}' {image[key]!r}; write the number of pixels.")
+            if not isinstance(image[key], int | float) or not 0 < image[key] <= LARGEST:
+                found = _shortly(image[key])
+                raise LtDetError(f"{path}: image {image['id']} has '{key}' {found}; write the number of pixels.")
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             ids = image.get(key) or []
             if not isinstance(ids, list) or not all(isinstance(id_, int | str) for id_ in ids):
@@ -118,8 +120,9 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
             raise LtDetError(f"{path}: category {category['id']} has the name {category['name']!r}; write a text.")
     for annotation in data["annotations"]:
         area = annotation.get("area")
-        if area is not None and not isinstance(area, int | float):
-            raise LtDetError(f"{path}: annotation {annotation['id']} has 'area' {area!r}; write a number of pixels.")
+        if area is not None and not (isinstance(area, float) or (isinstance(area, int) and abs(area) <= LARGEST**2)):
+            found = _shortly(area)
+            raise LtDetError(f"{path}: annotation {annotation['id']} has 'area' {found}; write a number of pixels.")
         for key in ("image_id", "category_id"):
             if not isinstance(annotation[key], int | str):
                 raise LtDetError(
@@ -128,24 +131,45 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
 
 
 def usable_outline(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
-    """The polygons of at least three points, or the run lengths, of an annotation; None if it has neither."""
+    """The polygons of at least three points, or the run lengths, of an annotation; None if it has neither, or such that
+    pycocotools crashes on them or never ends."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
-        size = segmentation.get("size")
-        sized = isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)
-        return segmentation if sized and isinstance(segmentation.get("counts"), str | bytes | list) else None
+        return segmentation if _is_run_lengths(segmentation) else None
     if not isinstance(segmentation, list):
         return None
     return [polygon for polygon in segmentation if _is_polygon(polygon)] or None
 
 
-def _is_polygon(polygon: Any) -> bool:
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+def _is_run_lengths(segmentation: dict[str, Any]) -> bool:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)):
         return False
+    height, width = size
+    if not (1 <= height <= LARGEST and 1 <= width <= LARGEST and height * width < 2**32):
+        return False
+    if not isinstance(counts, list):
+        return isinstance(counts, str | bytes)
     try:
-        return math.isfinite(sum(polygon))  # the quickest way to look at each of its numbers
+        return min(counts) >= 0 and sum(map(int, counts)) == height * width
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _is_polygon(polygon: Any) -> bool:
+    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _are_pixels(polygon)
+
+
+def _are_pixels(numbers: list[Any]) -> bool:
+    """Whether all are finite numbers of at most `LARGEST`."""
+    try:  # their root of squares is the quickest way to look at each of them
+        return math.hypot(*numbers) <= LARGEST or all(abs(number) <= LARGEST for number in numbers)
     except (TypeError, OverflowError):
         return False
+
+
+def _shortly(value: Any) -> str:
+    return repr(value)[:60]
 
 
 def box_outline(box: list[float]) -> list[float]:
@@ -202,11 +226,12 @@ def _reference_problems(
 def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) -> Iterator[Problem]:
     here, box = f"annotation {annotation['id']}", annotation["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-        yield Problem(f"{here}: 'bbox' is {box!r}; write four numbers [x, y, width, height]", fatal=True)
+        yield Problem(f"{here}: 'bbox' is {_shortly(box)}; write four numbers [x, y, width, height]", fatal=True)
         return
     x, y, width, height = box
-    if not all(map(math.isfinite, box)):
-        yield Problem(f"{here}: 'bbox' {box} is not finite; correct or drop it", fatal=True)
+    if not _are_pixels(box):
+        message = f"{here}: 'bbox' {_shortly(box)} is not finite, or beyond {LARGEST} pixels; correct or drop it"
+        yield Problem(message, fatal=True)
     elif width <= 0 or height <= 0:
         yield Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
     elif image is not None and (
@@ -219,7 +244,8 @@ def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) ->
         yield Problem(message, fatal=False)
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict) and usable_outline(annotation) is None:
-        yield Problem(f"{here}: 'segmentation' lacks 'counts' or 'size'; complete it", fatal=False)
+        message = f"{here}: 'segmentation' lacks 'counts' or 'size', or its runs do not fill its height x width"
+        yield Problem(message + "; correct or drop it", fatal=False)
     elif isinstance(segmentation, list) and not all(map(_is_polygon, segmentation)):
         message = (
             f"{here}: 'segmentation' has something else than polygons [x, y, x, y, x, y, ...] of three or more points"

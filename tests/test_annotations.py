@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lt_det.annotations import check_annotations, find_problems, image_file_name, load_annotations
+from lt_det.annotations import check_annotations, find_problems, image_file_name, load_annotations, usable_outline
 from lt_det.errors import LtDetError
 
 GOOD = {
@@ -49,6 +49,9 @@ def test_good_file(tmp_path):
         (broken(image={"width": "100"}), "image 7 has 'width' '100'; write the number of pixels"),
         (broken(image={"height": None}), "image 7 has 'height' None"),
         (broken(image={"neg_category_ids": 3}), "image 7 has 'neg_category_ids' 3; write a list"),
+        (broken(image={"height": 10**400}), "image 7 has 'height' 10{59}; write the number of pixels"),
+        (broken(image={"width": 2**40}), "image 7 has 'width' 1099511627776; write the number of pixels"),
+        (broken(annotation={"area": 10**400}), "annotation 1 has 'area' 10{59}; write a number of pixels"),
         (broken(annotation={"image_id": [7]}), r"annotation 1 has 'image_id' \[7\]; write a single id"),
         (
             {**GOOD, "categories": [*GOOD["categories"], {"id": "4", "name": "x"}]},
@@ -74,7 +77,16 @@ def test_missing_file():
         (broken(annotation={"category_id": 4}), "annotation 1: category 4 is not in 'categories'; add it"),
         (broken(annotation={"image_id": 8}), "annotation 1: image 8 is not in 'images'; add it"),
         (broken(annotation={"bbox": [1, 2, 3]}), r"annotation 1: 'bbox' is \[1, 2, 3\]; write four numbers"),
-        (broken(annotation={"bbox": [float("nan"), 0, 1, 1]}), "is not finite; correct or drop it"),
+        (
+            broken(annotation={"bbox": [float("nan"), 0, 1, 1]}),
+            "is not finite, or beyond 1000000 pixels; correct or drop it",
+        ),
+        (broken(annotation={"bbox": [1, 2, 10**400, 3]}), r"'bbox' \[1, 2, 10{52} is not finite, or beyond 1000000"),
+        (
+            broken(annotation={"bbox": [1e308, 2, 1e308, 3]}),
+            "is not finite, or beyond 1000000 pixels; correct or drop it",
+        ),
+        (broken(annotation={"bbox": [1, 2, -1e12, 3]}), "is not finite, or beyond 1000000 pixels"),
         (broken(image={"neg_category_ids": [5]}), "image 7: 'neg_category_ids' names category 5"),
         ({**GOOD, "images": GOOD["images"] * 2}, "'images' id 7 is used 2 times; give each record an id of its own"),
         ({**GOOD, "categories": GOOD["categories"] * 2}, "'categories' id 3 is used 2 times"),
@@ -94,6 +106,9 @@ def test_fatal_mistakes(data, message):
         (broken(annotation={"segmentation": [[1, 2, 3, 4]]}), "'segmentation' has something else than polygons"),
         (broken(annotation={"segmentation": [1, 2, 3, 4, 5, 6]}), "'segmentation' has something else than polygons"),
         (broken(annotation={"segmentation": {"counts": [1]}}), "'segmentation' lacks 'counts' or 'size'"),
+        (broken(annotation={"segmentation": [[1, 2, 1e12, 4, 5, 1e12]]}), "something else than polygons"),
+        (broken(annotation={"segmentation": [[1, 2, 10**400, 4, 5, 6]]}), "something else than polygons"),
+        (broken(annotation={"segmentation": [[1, 2, "3", 4, 5, 6]]}), "something else than polygons"),
         ({**GOOD, "annotations": GOOD["annotations"] * 2}, "'annotations' id 1 is used 2 times"),
     ],
 )
@@ -103,6 +118,38 @@ def test_harmless_mistakes_are_warned_of(data, message, caplog):
     import re
 
     assert re.search(message, caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("size", "counts"),
+    [
+        ([50, 100], ["5000"]),
+        ([50, 100], [-5, 5005]),
+        ([50, 100], [10, 20]),
+        ([50, 100], [10, 6000]),
+        ([50, 100], [[5000]]),
+        ([50, 100], []),
+        ([50, 100], [10**400]),
+        ([50, 100], None),
+        ([-50, 100], [5000]),
+        ([0, 100], []),
+        ([2**70, 100], "a1"),
+        ([10**6, 10**6], [10**12]),
+        (["50", 100], "a1"),
+    ],
+)
+def test_run_lengths_on_which_pycocotools_crashes_or_hangs(size, counts):
+    data = broken(annotation={"segmentation": {"size": size, "counts": counts}})
+    assert usable_outline(data["annotations"][0]) is None
+    (problem,) = find_problems(data, "x")
+    assert "annotation 1: 'segmentation' lacks 'counts' or 'size', or its runs do not fill its" in problem.message
+
+
+def test_usable_outlines():
+    runs = {"size": [50, 100], "counts": [10, 20.0, 4970]}
+    assert usable_outline({"segmentation": runs}) == runs
+    far = [float(999_999)] * 6  # far from everything, but no crash
+    assert usable_outline({"segmentation": [far, [1, 2, 3, 4]]}) == [far]
 
 
 def test_null_lists_are_empty_ones(tmp_path):

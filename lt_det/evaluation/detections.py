@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.annotations import LARGEST
 from lt_det.errors import LtDetError
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.results import Results
-
-_LARGEST = 1e6  # pixels; a polygon that goes much further crashes pycocotools
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +101,11 @@ def _indices(ids: NDArray[Any], key: str, known: NDArray[Any]) -> NDArray[np.int
 def _mask(outline: Any, size: NDArray[np.int64], image_id: Any) -> Any:
     """Compressed run lengths of a detection's outline."""
     try:
-        if isinstance(outline, list) and not all(abs(number) <= _LARGEST for part in outline for number in part):
+        if isinstance(outline, list) and not all(abs(number) <= LARGEST for part in outline for number in part):
             raise TypeError
         mask = run_lengths(outline, int(size[0]), int(size[1]))
         height, width = mask["size"]
-        if not isinstance(mask["counts"], str | bytes) or not (1 <= height <= _LARGEST and 1 <= width <= _LARGEST):
+        if not isinstance(mask["counts"], str | bytes) or not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
