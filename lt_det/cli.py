@@ -198,7 +198,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from lt_det.evaluation.bootstrap import check_draws
-    from lt_det.evaluation.offline import buckets_for, evaluate_files
+    from lt_det.evaluation.offline import buckets_for, evaluate_files, has_lists
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
     from lt_det.evaluation.record import write_record
     from lt_det.evaluation.results import load_results
@@ -224,8 +224,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         data = load_annotations(args.gt)
         check_annotations(data, args.gt)
     results = load_results(args.results, tasks, _progress_bar("Reading the results"))
-    federated = any("neg_category_ids" in image for image in data["images"])
-    protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if federated else COCO
+    protocol = PROTOCOLS[args.protocol] if args.protocol else LVIS if has_lists(data["images"]) else COCO
     if args.resamples and protocol.pooled:
         raise LtDetError("There are no intervals for AP-Pool; leave out --resamples.")
     if args.cross_check and protocol.pooled:

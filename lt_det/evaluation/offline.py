@@ -25,6 +25,8 @@ from lt_det.evaluation.results import Results
 
 logger = logging.getLogger(__name__)
 
+_NOTEWORTHY = 0.1  # of the images with objects: that so many have no detection is hardly the detector's doing
+
 
 def evaluate_files(
     ground_truth: str | os.PathLike[str],
@@ -59,15 +61,15 @@ def evaluate_files(
     Raises:
         LtDetError: files that do not belong together, or a json without the lists that LVIS's rules need.
     """
-    if protocol.federated and not any("neg_category_ids" in image for image in data["images"]):
-        raise LtDetError(
-            f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol goes by; use --protocol coco."
-        )
+    if protocol.federated:
+        _check_lists(ground_truth, data["images"], protocol)
     truth = GroundTruth.from_json(data)
     outcome = {}
     for task in tasks:
         detections = Detections.from_results(results, truth, task)
         _warn(detections, truth, task)
+        if task == tasks[0]:
+            _warn_of_parts(detections, truth)
         steps = track(f"Matching {task}")
         if protocol.pooled:  # which has no error view
             matches, errors = match(truth, detections, task, protocol, track=steps), None
@@ -87,6 +89,11 @@ def evaluate_files(
         image_root=None if image_root is None else os.path.abspath(image_root),
         detections=None if results_file is None else os.path.abspath(results_file),
     )
+
+
+def has_lists(images: list[dict[str, Any]]) -> bool:
+    """Whether any image says which classes are known not to be in it, as LVIS's do; null says nothing."""
+    return any(image.get("neg_category_ids") is not None for image in images)
 
 
 def buckets_for(
@@ -119,32 +126,62 @@ def buckets_for(
     return buckets
 
 
+def _check_lists(ground_truth: str | os.PathLike[str], images: list[dict[str, Any]], protocol: Protocol) -> None:
+    if not has_lists(images):
+        raise LtDetError(
+            f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol goes by; use --protocol coco."
+        )
+    without = sum(image.get("neg_category_ids") is None for image in images)
+    if without:
+        logger.warning(
+            "%d of %d images have no neg_category_ids: detections of classes that are not in them do not count.",
+            without,
+            len(images),
+        )
+
+
 def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(categories, key=lambda category: category["id"])
 
 
 def _warn(detections: Detections, truth: GroundTruth, task: Task) -> None:
     """Count what is odd; each of these is judged as the official tools judge it."""
-    if not len(detections):
-        logger.warning("There is no detection: the AP of every class that occurs is 0.")
-        return
     if task == "bbox":
         flat = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())
         if flat:
             logger.warning("%d boxes have no width or no height; they match nothing.", flat)
-        twice = _num_repeated(detections)
-        if twice:
-            logger.warning("%d detections are repetitions of others.", twice)
-    elif detections.masks is not None:
+    elif detections.masks:
         sizes = np.asarray([mask["size"] for mask in detections.masks])
         other = int((sizes != truth.sizes[detections.images]).any(axis=1).sum())
         if other:
             logger.warning("%d masks have another size than their image; they match nothing.", other)
+    twice = _num_repeated(detections)
+    if twice:
+        shapes = "boxes" if task == "bbox" else "masks"
+        logger.warning("%d %s are repetitions of others, with the same image, class and score.", twice, shapes)
+
+
+def _warn_of_parts(detections: Detections, truth: GroundTruth) -> None:
+    """Images that the results leave out count as images where nothing is found."""
+    if not len(detections):
+        logger.warning("There is no detection: the AP of every class that occurs is 0.")
+        return
+    with_objects = np.diff(truth.start) > 0
+    found = np.zeros(len(with_objects), dtype=np.bool_)
+    found[detections.images] = True
+    without, objects = int((with_objects & ~found).sum()), int(with_objects.sum())
+    if without and without >= _NOTEWORTHY * objects:
+        logger.warning(
+            "%d of %d images with objects have no detection; is this the json that was predicted on?", without, objects
+        )
 
 
 def _num_repeated(detections: Detections) -> int:
     """How many are equal to another before them. Sorted by a hash, which is far quicker than by seven columns."""
-    columns = (detections.images, detections.classes, detections.scores, *detections.boxes.T)
+    columns = [detections.images, detections.classes, detections.scores, *detections.boxes.T]
+    if detections.masks is not None:
+        # A text and its bytes have one hash, and two that differ have one in 2**64 cases.
+        columns.append(np.asarray([hash(mask["counts"]) for mask in detections.masks], dtype=np.int64))
     mixed = np.zeros(len(detections), dtype=np.uint64)
     for column in columns:
         mixed ^= (column.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 is 0.0

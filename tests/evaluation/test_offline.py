@@ -61,6 +61,7 @@ def test_report_of_results(mini, tmp_path, results, capsys):
 def test_nothing_found(mini, tmp_path, capsys, caplog):
     assert evaluate(mini, tmp_path, [], "--train-stats", mini.train_json) == 0
     assert "There is no detection: the AP of every class that occurs is 0." in caplog.text
+    assert "have no detection" not in caplog.text
     assert re.search(r"│ AP\s+│\s+0\.0", capsys.readouterr().out)
 
 
@@ -144,10 +145,12 @@ def test_unknown_task(mini, tmp_path, results, capsys):
     assert "--iou is boundary; write bbox, segm or bbox,segm." in capsys.readouterr().err
 
 
-def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys):
+def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys, caplog):
     data = json.loads(mini.val_json.read_text())
-    for image in data["images"]:
-        del image["neg_category_ids"]
+    for index, image in enumerate(data["images"]):
+        image["neg_category_ids"] = None
+        if index % 2:
+            del image["neg_category_ids"]
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps(data))
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -156,6 +159,21 @@ def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys):
     assert "has no neg_category_ids, which the lvis protocol goes by; use --protocol coco" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "(coco protocol)" in capsys.readouterr().out
+    data["images"][0]["neg_category_ids"] = []
+    bare.write_text(json.dumps(data))
+    assert main([*arguments, "--cross-check"]) == 0
+    assert "(lvis protocol)" in capsys.readouterr().out
+    assert f"39 of {len(data['images'])} images have no neg_category_ids: detections of classes" in caplog.text
+
+
+def test_results_of_a_part_of_the_images(mini, tmp_path, results, caplog):
+    images = sorted({result["image_id"] for result in results})
+    few = [result for result in results if result["image_id"] not in images[: len(images) // 11]]
+    assert evaluate(mini, tmp_path, few) == 0
+    assert "have no detection" not in caplog.text
+    half = [result for result in results if result["image_id"] in images[: len(images) // 2]]
+    assert evaluate(mini, tmp_path, half, "--iou", "bbox,segm") == 0
+    assert caplog.text.count("images with objects have no detection; is this the json that was predicted on?") == 1
 
 
 def test_counts_of_other_classes(mini, tmp_path, results, taco, capsys):
@@ -206,11 +224,13 @@ def test_odd_detections_are_counted(mini, tmp_path, results, caplog):
     flat = image | {"bbox": [5, 5, 0, 7], "score": 0.111}
     assert evaluate(mini, tmp_path, [*results, flat, results[1], results[1]], "--cross-check") == 0
     assert "1 boxes have no width or no height; they match nothing." in caplog.text
-    assert "2 detections are repetitions of others." in caplog.text
+    assert "2 boxes are repetitions of others, with the same image, class and score." in caplog.text
 
     small = mask_utils.encode(np.asfortranarray(np.ones((7, 7), dtype=np.uint8)))
     small["counts"] = small["counts"].decode()
-    assert evaluate(mini, tmp_path, [*results, image | {"segmentation": small}], "--iou", "segm", "--cross-check") == 0
+    odd = [*results, image | {"segmentation": small}, results[1], results[2] | {"bbox": [0, 0, 1, 1]}]
+    assert evaluate(mini, tmp_path, odd, "--iou", "segm", "--cross-check") == 0
+    assert "2 masks are repetitions of others, with the same image, class and score." in caplog.text
     assert "1 masks have another size than their image; they match nothing." in caplog.text
 
 
