@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lt_det.annotations import load_annotations, read_json
 from lt_det.errors import LtDetError
+from lt_det.files import write_whole_text
 
 LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
 UNSEEN = "unseen"  # the bucket of classes that training never saw
@@ -155,7 +156,6 @@ class ClassStats:
 
     def save(self, json_file: str | os.PathLike[str]) -> None:
         """Write the counts as a small json that `from_json` reads; the file appears whole or not at all."""
-        path = Path(json_file)
         content = {
             "class_stats": 1,
             "source": self.source,
@@ -165,9 +165,7 @@ class ClassStats:
             "image_counts": self.image_counts.tolist(),
             "instance_counts": None if self.instance_counts is None else self.instance_counts.tolist(),
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(content) + "\n")
-        temporary.replace(path)
+        write_whole_text(Path(json_file), json.dumps(content) + "\n")
 
     def counts(self, by: CountBy) -> NDArray[np.int64]:
         """(K,) counts of images or of instances.

@@ -18,6 +18,7 @@ from rich.progress import track
 from lt_det.annotations import check_annotations, load_annotations, read_json
 from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError, exit_code_of
+from lt_det.files import check_folder
 
 if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
@@ -215,6 +216,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise LtDetError(f"--out {args.out} is a file; name a folder.")
     if args.cross_check and args.results.is_fifo():
         raise LtDetError(f"--cross-check reads the results twice, and {args.results} is a pipe; name a file.")
+    if args.out:
+        check_folder(args.out, "--out")
     others = any(option is not None for option in (args.by, args.edges, args.groups, args.bucket_map))
     if others and not args.train_stats:
         raise LtDetError("--by, --edges, --groups and --bucket-map divide the classes of training; add --train-stats.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult
 from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.protocols import Protocol, Task
+from lt_det.files import write_whole_text
 from lt_det.intervals import interval
 
 RESULT_NAME = "evaluation.json"
@@ -80,14 +80,9 @@ def write_record(content: Mapping[str, Any], folder: Path) -> None:
     Raises:
         LtDetError: the folder cannot be written.
     """
-    unfinished = folder / f".{RESULT_NAME}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(json.dumps(content, allow_nan=False) + "\n")
-            unfinished.replace(folder / RESULT_NAME)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole_text(folder / RESULT_NAME, json.dumps(content, allow_nan=False) + "\n")
     except OSError as error:
         raise LtDetError(
             f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with room."

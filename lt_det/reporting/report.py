@@ -12,6 +12,7 @@ from urllib.parse import quote
 from rich.console import Console
 
 from lt_det.errors import LtDetError
+from lt_det.files import whole_file, write_whole_text
 from lt_det.reporting.page import report_page
 from lt_det.reporting.plots import plot_class_ap
 from lt_det.reporting.records import read_evaluations
@@ -61,17 +62,18 @@ def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, con
                 parts.append(table.to_markdown())
             if section.scatter:
                 scatter = f"{folder}_{task}.png"
-                plot_class_ap(evaluation, task, report / scatter)
+                with whole_file(report / scatter) as picture:
+                    plot_class_ap(evaluation, task, picture)
                 parts.append(f"![AP of each class against its training images]({quote(scatter)})")
             for name, title, drawing in _figures(section):
-                (report / name).write_text(standalone(drawing), encoding="utf-8")
+                write_whole_text(report / name, standalone(drawing))
                 parts.append(f"![{title}]({quote(name)})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
-    (report / "report.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    (report / "per_class.csv").write_text(per_class_csv(evaluations.values()), encoding="utf-8")
-    (report / "report.html").write_text(report_page(root.resolve().name, sections), encoding="utf-8")
+    write_whole_text(report / "report.json", json.dumps(numbers, indent=1) + "\n")
+    write_whole_text(report / "per_class.csv", per_class_csv(evaluations.values()))
+    write_whole_text(report / "report.html", report_page(root.resolve().name, sections))
     path = report / "report.md"
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole_text(path, "\n\n".join(parts) + "\n")
     return path
 
 

@@ -112,6 +112,8 @@ def test_out_that_is_a_file(mini, tmp_path, results, capsys):
     assert evaluate(mini, tmp_path, results, "--out", tmp_path / "out") == 1
     assert re.search(r"error: --out .*out is a file; name a folder", capsys.readouterr().err)
     assert (tmp_path / "out").read_text() == "mine"
+    assert evaluate(mini, tmp_path, "not even read", "--out", tmp_path / "out" / "x") == 1
+    assert re.search(r"error: --out .*out/x cannot be written \(Not a dir.*\); choose another", capsys.readouterr().err)
 
 
 def test_intervals_and_pool(mini, tmp_path, results, capsys):
