@@ -48,14 +48,14 @@ class Detections:
         Raises:
             LtDetError: an image or category that the ground truth does not have, or what is no outline.
         """
-        images = _indices(results.image_ids, "image_id", truth.image_ids)
-        classes = _indices(results.category_ids, "category_id", truth.category_ids)
+        images = _indices(results.image_ids, "image_id", truth.image_ids, results.source)
+        classes = _indices(results.category_ids, "category_id", truth.category_ids, results.source)
         if task == "bbox":
             assert results.boxes is not None
             return cls(images, classes, results.scores, results.boxes)
         assert results.outlines is not None
         masks = [
-            _mask(outline, truth.sizes[image], truth.image_ids[image])
+            _mask(outline, truth.sizes[image], truth.image_ids[image], results.source)
             for outline, image in zip(results.outlines, images, strict=True)
         ]
         return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks)
@@ -81,24 +81,24 @@ class Detections:
         return Detections(self.images[which], self.classes[which], self.scores[which], self.boxes[which], masks)
 
 
-def _indices(ids: NDArray[Any], key: str, known: NDArray[Any]) -> NDArray[np.int64]:
+def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -> NDArray[np.int64]:
     index = {id_: i for i, id_ in enumerate(known.tolist())}
     try:
         found = np.fromiter(map(index.get, ids.tolist(), repeat(-1)), dtype=np.int64, count=len(ids))
     except TypeError:
         raise LtDetError(
-            f"A detection has a '{key}' that is no single id; write the ids of the ground truth."
+            f"{source} has a detection with a '{key}' that is no single id; write the ids of the ground truth."
         ) from None
     unknown = ids[found < 0].tolist()
     if unknown:
         raise LtDetError(
-            f"{len(unknown)} detections have a '{key}' that the ground truth does not have, the first is "
+            f"{len(unknown)} detections of {source} have a '{key}' that the ground truth does not have, the first is "
             f"{unknown[0]!r}; judge them on the json they were predicted on."
         )
     return found
 
 
-def _mask(outline: Any, size: NDArray[np.int64], image_id: Any) -> Any:
+def _mask(outline: Any, size: NDArray[np.int64], image_id: Any, source: object) -> Any:
     """Compressed run lengths of a detection's outline."""
     try:
         if isinstance(outline, list) and not all(abs(number) <= LARGEST for part in outline for number in part):
@@ -109,14 +109,15 @@ def _mask(outline: Any, size: NDArray[np.int64], image_id: Any) -> Any:
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
-            f"A detection in image {image_id} has a 'segmentation' that is neither run lengths nor polygons."
+            f"{source} has a detection in image {image_id} with a 'segmentation' that is neither run lengths nor "
+            "polygons; correct or drop it."
         ) from None
     # On runs that end before or behind their mask, pycocotools' overlap never ends.
     if isinstance(outline, dict) and isinstance(outline["counts"], list):
         total = sum(map(int, outline["counts"]))
         if total != height * width:
             raise LtDetError(
-                f"A detection in image {image_id} has a 'segmentation' whose 'counts' add up to {total}, not "
-                f"to its {height} x {width} pixels; write all runs of the mask, the last one too."
+                f"{source} has a detection in image {image_id} with a 'segmentation' whose 'counts' add up to {total}, "
+                f"not to its {height} x {width} pixels; write all runs of the mask, the last one too."
             )
     return mask

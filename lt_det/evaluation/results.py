@@ -37,6 +37,7 @@ class Results:
         scores: (N,)
         boxes: (N, 4) x, y, width, height in pixels, where they were asked for.
         outlines: N run lengths or polygons, where they were asked for.
+        source: where they come from, for error messages.
     """
 
     image_ids: NDArray[Any]
@@ -44,6 +45,7 @@ class Results:
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None
     outlines: Sequence[Any] | None = None
+    source: str | os.PathLike[str] = "results"
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -67,7 +69,9 @@ class Results:
         for key, what in (needed | {_SHAPES[task][0]: f"{task} AP" for task in tasks}).items():
             lacking = sum(key not in result for result in results)
             if lacking:
-                raise LtDetError(f"{lacking} of {len(results)} detections have no '{key}'; {what} needs it in each.")
+                raise LtDetError(
+                    f"{lacking} of {len(results)} detections of {source} have no '{key}'; {what} needs it in each."
+                )
         for result in results:
             score = result["score"]
             if not (isinstance(score, int | float) and type(score) is not bool and abs(score) <= sys.float_info.max):
@@ -79,8 +83,9 @@ class Results:
             np.fromiter((result["image_id"] for result in results), dtype=object),
             np.fromiter((result["category_id"] for result in results), dtype=object),
             np.asarray([result["score"] for result in results], dtype=np.float64),
-            _boxes([result["bbox"] for result in results]) if "bbox" in tasks else None,
+            _boxes([result["bbox"] for result in results], source) if "bbox" in tasks else None,
             [result["segmentation"] for result in results] if "segm" in tasks else None,
+            source,
         )
 
 
@@ -133,6 +138,7 @@ def _in_pieces(path: Path, tasks: Sequence[Task], track: Track) -> Results:
         scores,
         all_boxes if "bbox" in tasks else None,
         outlines if "segm" in tasks else None,
+        path,
     )
 
 
@@ -155,12 +161,14 @@ def _pieces(path: Path, track: Track) -> Iterator[bytes]:
     yield opening + left
 
 
-def _boxes(boxes: list[Any]) -> NDArray[np.float64]:
+def _boxes(boxes: list[Any], source: str | os.PathLike[str]) -> NDArray[np.float64]:
     try:
         array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         fits = len(array) == len(boxes) and bool(np.isfinite(array).all())
     except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits:
-        raise LtDetError("A detection has a 'bbox' that is not four finite numbers; write x, y, width and height.")
+        raise LtDetError(
+            f"{source} has a detection with a 'bbox' that is not four finite numbers; write x, y, width and height."
+        )
     return array

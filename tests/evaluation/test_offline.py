@@ -70,14 +70,20 @@ def test_nothing_found(mini, tmp_path, capsys, caplog):
     [
         (
             {"image_id": 10**6},
-            "1 detections have a 'image_id' that the ground truth does not have, the first is 1000000",
+            r"1 detections of .*results\.json have a 'image_id' that the ground truth does not have, .* 1000000",
         ),
-        ({"category_id": 99}, "1 detections have a 'category_id' that the ground truth does not have, the first is 99"),
-        ({"image_id": "a.jpg"}, "1 detections have a 'image_id' .*, the first is 'a.jpg'"),
-        ({"image_id": [1]}, "A detection has a 'image_id' that is no single id"),
-        ({"bbox": [1, 2, 3]}, "A detection has a 'bbox' that is not four finite numbers"),
-        ({"bbox": None}, "A detection has a 'bbox' that is not four finite numbers"),
-        ({"bbox": [float("nan"), 2, 3, 4]}, "A detection has a 'bbox' that is not four finite numbers"),
+        (
+            {"category_id": 99},
+            r"1 detections of .*results\.json have a 'category_id' that the ground truth does not have, .* 99",
+        ),
+        ({"image_id": "a.jpg"}, r"1 detections of .*results\.json have a 'image_id' .*, the first is 'a.jpg'"),
+        ({"image_id": [1]}, r"results\.json has a detection with a 'image_id' that is no single id"),
+        ({"bbox": [1, 2, 3]}, r"results\.json has a detection with a 'bbox' that is not four finite numbers"),
+        ({"bbox": None}, r"results\.json has a detection with a 'bbox' that is not four finite numbers"),
+        (
+            {"bbox": [float("nan"), 2, 3, 4]},
+            r"results\.json has a detection with a 'bbox' that is not four finite numbers",
+        ),
         ({"score": float("nan")}, "has a detection in image .* with the score 'nan'; write a finite"),
         ({"score": None}, "has a detection in image .* with the score 'None'; write"),
     ],
@@ -98,8 +104,14 @@ def test_detection_that_cannot_be_judged(mini, tmp_path, results, change, said, 
         ("", "The results file .* is empty; download or write it again"),
         ('[{"image_id": 1, "cat', "is not valid json .* it may be truncated"),
         ('{"annotations": []}', "is no list of detections; write COCO results"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]', "1 of 1 detections have no 'score'"),
-        ('[{"image_id": 1, "category_id": 1, "score": 0.5}]', "1 of 1 detections have no 'bbox'; bbox AP needs it"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]',
+            r"1 of 1 detections of .*results\.json have no 'score'",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 1, "score": 0.5}]',
+            r"1 of 1 detections of .*results\.json have no 'bbox'; bbox AP needs it",
+        ),
     ],
 )
 def test_results_file_that_cannot_be_read(mini, tmp_path, text, said, capsys):
@@ -256,15 +268,17 @@ def test_cross_check_of_a_pipe(mini, tmp_path, capsys):
     [
         ({"size": [7, 7], "counts": [10, 20]}, "whose 'counts' add up to 30, not to its 7 x 7 pixels; write all runs"),
         ({"size": [7, 7], "counts": [10, 200]}, "whose 'counts' add up to 210, not to its 7 x 7 pixels"),
-        ({"size": ["7", "7"], "counts": "a1"}, "is neither run lengths nor polygons"),
-        ({"size": [2**70, 7], "counts": "a1"}, "is neither run lengths nor polygons"),
-        ([[1, 2, 30, 4, 30, float("nan")]], "is neither run lengths nor polygons"),
-        ([[1, 2, 1e12, 4, 30, 1e12]], "is neither run lengths nor polygons"),
+        ({"size": ["7", "7"], "counts": "a1"}, "with a 'segmentation' that is neither run lengths nor polygons"),
+        ({"size": [2**70, 7], "counts": "a1"}, "with a 'segmentation' that is neither run lengths nor polygons"),
+        ([[1, 2, 30, 4, 30, float("nan")]], "with a 'segmentation' that is neither run lengths nor polygons"),
+        ([[1, 2, 1e12, 4, 30, 1e12]], "with a 'segmentation' that is neither run lengths nor polygons"),
     ],
 )
 def test_masks_on_which_pycocotools_hangs_or_crashes(mini, tmp_path, results, capsys, outline, message):
     assert evaluate(mini, tmp_path, [*results, results[0] | {"segmentation": outline}], "--iou", "segm") == 1
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "results.json has a detection in image " in error
+    assert message in error
 
 
 def test_scores_may_be_logits(mini, tmp_path, results, capsys):
