@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lt_det.reporting.differences import Difference
-from lt_det.reporting.records import ALL, bucket_names, group_metric
+from lt_det.reporting.records import ALL, bucket_names, bucket_places, group_metric
 from lt_det.reporting.svg import (
     Key,
     Scale,
@@ -40,7 +40,8 @@ _FEW = 20  # detections; below that a point of the calibration is drawn hollow
 def groups(evaluation: Mapping[str, Any]) -> list[tuple[str, Key]]:
     """All classes, then each bucket, with its looks."""
     names = bucket_names(dict(evaluation))
-    return [(ALL, Key("all classes")), *((name, Key(shorten(name), index)) for index, name in enumerate(names))]
+    places = bucket_places(names)
+    return [(ALL, Key("all classes")), *((name, Key(shorten(name), places[name])) for name in names)]
 
 
 def bucket_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.reporting.records import bucket_places
 
 # Okabe and Ito's palette: told apart by colour-blind readers too. From seldom to often.
 _COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -24,12 +25,14 @@ _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # counts read better as 1
 
 def bucket_colours(names: Sequence[str]) -> dict[str, str]:
     """A colour per bucket name."""
-    return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+    places = bucket_places(names)
+    return {name: _COLOURS[places[name]] for name in names}
 
 
 def bucket_marks(names: Sequence[str]) -> dict[str, str]:
     """A character per bucket name, of the shape that the charts have."""
-    return {name: _CHARACTERS[index % len(_CHARACTERS)] for index, name in enumerate(names)}
+    places = bucket_places(names)
+    return {name: _CHARACTERS[places[name]] for name in names}
 
 
 def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | os.PathLike[str], title: str) -> None:
@@ -67,9 +70,9 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
     """
     result, classes = evaluation["tasks"][task], evaluation["classes"]
     names = evaluation["buckets"]["names"]
-    colours = bucket_colours(names)
+    colours, places = bucket_colours(names), bucket_places(names)
     figure, axes = _new_figure()
-    for place, name in enumerate([*names, None]):
+    for name in [*names, None]:
         points = [
             (entry["images"], ap)
             for entry, ap in zip(classes, result["class_ap"], strict=True)
@@ -81,7 +84,7 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
         colour = colours.get(name, NO_BUCKET)
         mean = aps.mean()
         label = f"{name or 'no bucket'}: {len(points)} classes, mean {mean:.1f}"
-        marker = _MARKERS[place % len(_MARKERS)]
+        marker = "o" if name is None else _MARKERS[places[name]]
         drawn = np.maximum(images, 0.5)
         axes.scatter(drawn, aps, s=26, marker=marker, color=colour, alpha=0.75, linewidth=0, label=label)
         axes.hlines(mean, max(images.min(), 0.5), images.max(), color=colour, linewidth=2)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_det.class_stats import metric_name
+from lt_det.class_stats import UNSEEN, metric_name
 from lt_det.errors import LtDetError
 
 TASK_NAMES = {"bbox": "Boxes", "segm": "Masks"}
 ALL = "all"  # the group of all classes, beside the buckets
+
+_PLACES, _UNSEEN_PLACE = (0, 1, 2, 3, 5, 6, 7), 4
 
 # What files of earlier versions lack is read as null, and its section is left out.
 _OPTIONAL = ("num_images", "fingerprint", "ground_truth", "image_root", "results")
@@ -63,6 +66,12 @@ def group_metric(group: str, kind: str = "AP") -> str:
 def bucket_index(evaluation: dict[str, Any], entry: dict[str, Any]) -> int | None:
     """A class's place among the buckets."""
     return None if entry["bucket"] is None else bucket_names(evaluation).index(entry["bucket"])
+
+
+def bucket_places(names: Sequence[str]) -> dict[str, int]:
+    """Which of the eight looks each bucket has: a bucket has the same one beside "unseen" as without it."""
+    seen = [name for name in names if name != UNSEEN]
+    return {UNSEEN: _UNSEEN_PLACE} | {name: _PLACES[index % len(_PLACES)] for index, name in enumerate(seen)}
 
 
 def _no_number(constant: str) -> None:

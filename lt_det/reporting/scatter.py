@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lt_det.reporting.records import bucket_index, bucket_names
+from lt_det.reporting.records import bucket_names, bucket_places
 from lt_det.reporting.svg import Key, Scale, frame, legend, marker, shorten, svg, tag, ticks
 from lt_det.reporting.tables import percent, signed
 
@@ -36,7 +36,8 @@ def class_scatter(
     if not known:
         return None
     names = bucket_names(evaluation)
-    keys = [Key(shorten(name), index) for index, name in enumerate(names)]
+    places = bucket_places(names)
+    keys = [Key(shorten(name), places[name]) for name in names]
     keys += [Key("no bucket")] * any(entry["bucket"] is None for *_, entry in known)
     head, top = legend(keys, 56, _WIDTH, marker)
     top += 6
@@ -59,7 +60,7 @@ def class_scatter(
     for images, value, entry in sorted(known, key=lambda point: (point[0], point[1])):
         number = signed(value) if about_zero else percent(value)
         label = f"{entry['name']}: {y_title} {number}, {images} training images, {entry['bucket'] or 'no bucket'}"
-        key = Key("", bucket_index(evaluation, entry))
+        key = Key("", places.get(entry["bucket"]))
         parts.append(
             tag(
                 "path",

@@ -41,7 +41,7 @@ _LEGEND_ROW = 18
 
 @dataclass(frozen=True)
 class Key:
-    """How one group of classes looks: a bucket by its place, None for all classes or for a class without bucket."""
+    """How one group of classes looks: a bucket by `bucket_places`, None for all classes or a class without bucket."""
 
     label: str
     index: int | None = None

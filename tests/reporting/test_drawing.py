@@ -15,6 +15,13 @@ COLOURS = [ImageColor.getrgb(colour) for colour in bucket_colours(BUCKETS.names)
 PICTURE = np.full((700, 900, 3), 255, np.uint8)
 
 
+def test_a_bucket_looks_the_same_beside_unseen():
+    for names in (["rare", "common", "frequent"], [f"group{group}" for group in range(7)]):
+        alone, beside = bucket_colours(names), bucket_colours(["unseen", *names])
+        assert {name: beside[name] for name in names} == alone
+        assert len(set(beside.values())) == len(names) + 1
+
+
 def found(*boxes_and_classes, masks=None):
     boxes = np.array([box for box, _ in boxes_and_classes], np.float32).reshape(-1, 4)
     classes = np.array([index for _, index in boxes_and_classes], np.int64)
