@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lt_det.annotations import load_annotations, read_json
 from lt_det.errors import LtDetError
-from lt_det.files import write_whole_text
+from lt_det.files import write_whole
 
 LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
 UNSEEN = "unseen"  # the bucket of classes that training never saw
@@ -165,7 +165,7 @@ class ClassStats:
             "image_counts": self.image_counts.tolist(),
             "instance_counts": None if self.instance_counts is None else self.instance_counts.tolist(),
         }
-        write_whole_text(Path(json_file), json.dumps(content) + "\n")
+        write_whole(Path(json_file), json.dumps(content) + "\n")
 
     def counts(self, by: CountBy) -> NDArray[np.int64]:
         """(K,) counts of images or of instances.

@@ -25,10 +25,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_whole_text(path: Path, text: str) -> None:
-    """Write a text as utf-8, see `whole_file`."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write bytes, or a text as utf-8, see `whole_file`.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
     with whole_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def check_folder(folder: Path, option: str) -> None:

@@ -3,12 +3,12 @@
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.files import check_folder, whole_file, write_whole_text
+from lt_det.files import check_folder, whole_file, write_whole
 
 
 def test_an_error_leaves_the_older_file(tmp_path):
     page = tmp_path / "page.html"
-    write_whole_text(page, "älter")
+    write_whole(page, "älter")
 
     def write_half():
         with whole_file(page) as unfinished:
@@ -19,7 +19,7 @@ def test_an_error_leaves_the_older_file(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write_half()
     assert page.read_text(encoding="utf-8") == "älter"
-    write_whole_text(page, "newer")
+    write_whole(page, "newer")
     assert page.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [page]
 

@@ -25,11 +25,11 @@ from lt_det.data.media import (
     with_results,
     write_picture,
 )
-from lt_det.data.writing import progress_bar, write_whole
+from lt_det.data.writing import progress_bar
 from lt_det.engine.one_process import run_alone
 from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
-from lt_det.engine.setup import check_output_dir
 from lt_det.errors import LtDetError
+from lt_det.files import check_folder, write_whole
 from lt_det.reporting.drawing import Found, Painter
 
 RESULTS = "detections.json"
@@ -39,7 +39,7 @@ _WHOLE = 0.9  # of the frames that a film says it has: some say a few too many
 def main(args: argparse.Namespace) -> None:
     media = with_results(find_files(args.input), args.output)
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
-    check_output_dir(args.output, "--output")
+    check_folder(Path(args.output), "--output")
     painter = Painter(*classes_of(cfg))
     demo = Demo(TrainedDetector(cfg), painter)
     results = Path(args.output) / RESULTS
@@ -65,7 +65,7 @@ def write_numbers(file: Path, content: dict[str, Any]) -> None:
         LtDetError: the disk is full or not writable.
     """
     try:
-        write_whole(file, json.dumps(content).encode())
+        write_whole(file, json.dumps(content))
     except OSError as error:
         raise LtDetError(
             f"{file} cannot be written ({error.strerror or error}); make room or choose another --output: what was "

@@ -19,8 +19,8 @@ from lt_det.data.media import find_files, is_film, read_picture
 from lt_det.engine.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.engine.one_process import run_alone
 from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
-from lt_det.engine.setup import check_output_dir
 from lt_det.errors import LtDetError
+from lt_det.files import check_folder
 
 SAMPLES = 5  # of a folder
 
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     if not samples:
         raise LtDetError("--sample-image gives films only; give pictures.")
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
-    check_output_dir(args.output, "--output")
+    check_folder(Path(args.output), "--output")
     names, buckets = classes_of(cfg)
     detector = TrainedDetector(cfg)
     images = {str(file): detector.model_input(read_picture(file)) for file in samples}

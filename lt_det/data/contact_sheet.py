@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from lt_det.data.glyphs import Image, Polygon
-from lt_det.data.writing import write_whole
 from lt_det.errors import LtDetError
+from lt_det.files import write_whole
 
 __all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
 

@@ -14,8 +14,8 @@ from detectron2.data.detection_utils import read_image
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lt_det.data.writing import write_whole
 from lt_det.errors import LtDetError
+from lt_det.files import write_whole
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

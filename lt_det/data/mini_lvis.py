@@ -27,8 +27,9 @@ import numpy as np
 
 from lt_det.data.contact_sheet import FREQUENCY_NAMES, write_contact_sheet
 from lt_det.data.glyphs import GLYPHS, draw_scene, polygon_area
-from lt_det.data.writing import one_thread, progress_bar, write_whole
+from lt_det.data.writing import one_thread, progress_bar
 from lt_det.errors import LtDetError
+from lt_det.files import write_whole
 
 __all__ = ["MiniLvis", "write_mini_lvis"]
 
@@ -354,7 +355,7 @@ def _info(parameters: dict[str, int]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(content, separators=(",", ":")).encode())
+    write_whole(path, json.dumps(content, separators=(",", ":")))
 
 
 # ---------------------------------------------------------------------------------------------- reading

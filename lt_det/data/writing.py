@@ -1,29 +1,11 @@
-"""What writing a generated data set takes: files that are whole, one OpenCV thread, a progress bar."""
+"""What writing a generated data set takes: one OpenCV thread, a progress bar."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-__all__ = ["one_thread", "progress_bar", "write_whole"]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all.
-
-    Raises:
-        OSError: the disk is full or not writable; the file is as it was before.
-    """
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # what an error or an interruption has left
 
 
 @contextmanager

@@ -20,12 +20,13 @@ from lt_det.class_stats import ClassStats
 from lt_det.config import chosen_buckets
 from lt_det.engine.checkpointer import judging_checkpointer
 from lt_det.engine.one_process import hush
-from lt_det.engine.setup import check_datasets, check_output_dir, prepare_device, training_stats_of
+from lt_det.engine.setup import check_datasets, prepare_device, training_stats_of
 from lt_det.engine.trainer import LongTailTrainer
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.progress import Track
+from lt_det.files import check_folder
 from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.calibration import METHODS, calibrated
 
@@ -117,7 +118,7 @@ def _check_folder(output_dir: str, weights: str) -> None:
             f"OUTPUT_DIR {output_dir} is the folder of a training or of the weights, and its config would be "
             "overwritten; name a new folder."
         )
-    check_output_dir(output_dir)
+    check_folder(Path(output_dir), "OUTPUT_DIR")
 
 
 def _trained_model(cfg: Any) -> nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from lt_det.engine.scaling import scaled_to_processes
 from lt_det.engine.second_stage import check_second_stage
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.files import check_folder
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
 
@@ -117,7 +117,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_second_stage(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
     check_datasets([*([] if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
-    check_output_dir(cfg.OUTPUT_DIR)
+    check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
     cfg.freeze()
     _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
     return cfg
@@ -139,7 +139,7 @@ def setup_lazy(args: argparse.Namespace) -> Any:
         method = cfg.train.get("second_stage", "")
         check_second_stage(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=args.resume)
     check_datasets([*([] if args.eval_only else _as_list(loader.train.dataset.names)), loader.test.dataset.names])
-    check_output_dir(cfg.train.output_dir)
+    check_folder(Path(cfg.train.output_dir), "OUTPUT_DIR")
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
 
@@ -258,16 +258,6 @@ def check_datasets(names: Sequence[str]) -> None:
                     f"The {what} {path} of the data set '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
                     "to the folder that holds your data sets."
                 )
-
-
-def check_output_dir(output_dir: str, option: str = "OUTPUT_DIR") -> None:
-    """Create the output folder that an option names; raise if that or writing into it fails."""
-    folder = Path(output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise LtDetError(f"{option} {output_dir} cannot be written ({error.strerror}); choose another.") from error
 
 
 def _plain(error: Exception) -> str:

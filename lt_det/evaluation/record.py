@@ -18,7 +18,7 @@ from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult
 from lt_det.evaluation.precision import objects_that_count
 from lt_det.evaluation.protocols import Protocol, Task
-from lt_det.files import write_whole_text
+from lt_det.files import write_whole
 from lt_det.intervals import interval
 
 RESULT_NAME = "evaluation.json"
@@ -82,7 +82,7 @@ def write_record(content: Mapping[str, Any], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole_text(folder / RESULT_NAME, json.dumps(content, allow_nan=False) + "\n")
+        write_whole(folder / RESULT_NAME, json.dumps(content, allow_nan=False) + "\n")
     except OSError as error:
         raise LtDetError(
             f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with room."

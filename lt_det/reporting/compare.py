@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.files import write_whole_text
+from lt_det.files import write_whole
 from lt_det.reporting.charts import difference_chart
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.page import comparison_page
@@ -96,9 +96,9 @@ def write_comparison(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / "compare.html"
-        write_whole_text(page, comparison_page(runs, comparisons))
-        write_whole_text(folder / "compare.md", _markdown(runs, comparisons))
-        write_whole_text(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
+        write_whole(page, comparison_page(runs, comparisons))
+        write_whole(folder / "compare.md", _markdown(runs, comparisons))
+        write_whole(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
     except OSError as error:
         message = f"The comparison cannot be written to {folder} ({error.strerror or error}); choose another --out."
         raise LtDetError(message) from error

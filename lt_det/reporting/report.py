@@ -12,7 +12,7 @@ from urllib.parse import quote
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.files import whole_file, write_whole_text
+from lt_det.files import whole_file, write_whole
 from lt_det.reporting.page import report_page
 from lt_det.reporting.plots import plot_class_ap
 from lt_det.reporting.records import read_evaluations
@@ -66,14 +66,14 @@ def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, con
                     plot_class_ap(evaluation, task, picture)
                 parts.append(f"![AP of each class against its training images]({quote(scatter)})")
             for name, title, drawing in _figures(section):
-                write_whole_text(report / name, standalone(drawing))
+                write_whole(report / name, standalone(drawing))
                 parts.append(f"![{title}]({quote(name)})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
-    write_whole_text(report / "report.json", json.dumps(numbers, indent=1) + "\n")
-    write_whole_text(report / "per_class.csv", per_class_csv(evaluations.values()))
-    write_whole_text(report / "report.html", report_page(root.resolve().name, sections))
+    write_whole(report / "report.json", json.dumps(numbers, indent=1) + "\n")
+    write_whole(report / "per_class.csv", per_class_csv(evaluations.values()))
+    write_whole(report / "report.html", report_page(root.resolve().name, sections))
     path = report / "report.md"
-    write_whole_text(path, "\n\n".join(parts) + "\n")
+    write_whole(path, "\n\n".join(parts) + "\n")
     return path
 
 

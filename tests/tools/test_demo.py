@@ -148,7 +148,7 @@ def test_disk_that_fills_up_keeps_the_pictures_that_are_whole(weights, pictures,
     assert 0 < len(kept) < 3
     for file in kept:
         read_picture(file)
-    assert not list(small_disk.glob("*.part"))
+    assert not list(small_disk.glob(".*"))
 
 
 def test_disk_without_room_for_the_numbers(weights, pictures, small_disk, monkeypatch):
