@@ -192,8 +192,8 @@ def test_fixed_takes_ten_thousand_of_a_class():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 999}, "1 detections have a 'image_id' .* the first is 999"),
-        ({"category_id": 999}, "1 detections have a 'category_id' .* the first is 999"),
+        ({"image_id": 999}, "1 detections of results have a 'image_id' .* the first is 999"),
+        ({"category_id": 999}, "1 detections of results have a 'category_id' .* the first is 999"),
     ],
 )
 def test_ids_of_another_json(change, message):
