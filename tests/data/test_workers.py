@@ -5,6 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+from torch.utils.data import DataLoader
+
+from lt_det.data.workers import end_only_with_parent
+
 # The parent is killed while the loading process still starts: asked only then, its parent is already another.
 KILLED_EARLY = """
 import os, signal, sys, time
@@ -34,3 +39,11 @@ def test_a_parent_that_was_killed_before_they_began(tmp_path):
     while worker.exists() and "\nState:\tZ" not in (worker / "status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("started", ["fork", "forkserver", "spawn"])
+def test_they_live_however_they_were_started(started):
+    """The process above that of a "forkserver" is not the one that uses it."""
+    loader = DataLoader(range(6), num_workers=1, multiprocessing_context=started)
+    end_only_with_parent(loader)
+    assert [int(number) for number in loader] == list(range(6))
