@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lt_det.errors import LtDetError
+from lt_det.run_lengths import covered_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +149,10 @@ def _is_run_lengths(segmentation: dict[str, Any]) -> bool:
     height, width = size
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST and height * width < 2**32):
         return False
+    if isinstance(counts, str | bytes):
+        return bool(covered_pixels([counts])[0] == height * width)
     if not isinstance(counts, list):
-        return isinstance(counts, str | bytes)
+        return False
     try:
         return min(counts) >= 0 and sum(map(int, counts)) == height * width
     except (TypeError, ValueError, OverflowError):

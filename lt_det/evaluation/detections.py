@@ -16,6 +16,9 @@ from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.overlap import run_lengths
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.results import Results
+from lt_det.run_lengths import covered_pixels
+
+_CHECKED_TOGETHER = 1000  # masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,7 @@ class Detections:
             _mask(outline, truth.sizes[image], truth.image_ids[image], results.source)
             for outline, image in zip(results.outlines, images, strict=True)
         ]
+        _check_filled(masks, results.image_ids, results.source)
         return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks)
 
     @classmethod
@@ -112,12 +116,19 @@ def _mask(outline: Any, size: NDArray[np.int64], image_id: Any, source: object) 
             f"{source} has a detection in image {image_id} with a 'segmentation' that is neither run lengths nor "
             "polygons; correct or drop it."
         ) from None
-    # On runs that end before or behind their mask, pycocotools' overlap never ends.
-    if isinstance(outline, dict) and isinstance(outline["counts"], list):
-        total = sum(map(int, outline["counts"]))
-        if total != height * width:
-            raise LtDetError(
-                f"{source} has a detection in image {image_id} with a 'segmentation' whose 'counts' add up to {total}, "
-                f"not to its {height} x {width} pixels; write all runs of the mask, the last one too."
-            )
     return mask
+
+
+def _check_filled(masks: Sequence[Any], image_ids: NDArray[Any], source: object) -> None:
+    """On runs that end before or behind their mask, pycocotools' overlap never ends."""
+    for start in range(0, len(masks), _CHECKED_TOGETHER):
+        part = masks[start : start + _CHECKED_TOGETHER]
+        covered = covered_pixels([mask["counts"] for mask in part])
+        sizes = np.asarray([mask["size"] for mask in part], dtype=np.int64)
+        for place in np.flatnonzero(covered != sizes.prod(axis=1))[:1].tolist():
+            height, width = sizes[place].tolist()
+            found = f"add up to {covered[place]}, not to its" if covered[place] >= 0 else "are no run lengths of its"
+            raise LtDetError(
+                f"{source} has a detection in image {image_ids[start + place]} with a 'segmentation' whose 'counts' "
+                f"{found} {height} x {width} pixels; write all runs of the mask, the last one too."
+            )

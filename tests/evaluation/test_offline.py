@@ -268,6 +268,8 @@ def test_cross_check_of_a_pipe(mini, tmp_path, capsys):
     [
         ({"size": [7, 7], "counts": [10, 20]}, "whose 'counts' add up to 30, not to its 7 x 7 pixels; write all runs"),
         ({"size": [7, 7], "counts": [10, 200]}, "whose 'counts' add up to 210, not to its 7 x 7 pixels"),
+        ({"size": [7, 7], "counts": "52"}, "whose 'counts' add up to 7, not to its 7 x 7 pixels"),
+        ({"size": [7, 7], "counts": "5a"}, "whose 'counts' are no run lengths of its 7 x 7 pixels"),
         ({"size": ["7", "7"], "counts": "a1"}, "with a 'segmentation' that is neither run lengths nor polygons"),
         ({"size": [2**70, 7], "counts": "a1"}, "with a 'segmentation' that is neither run lengths nor polygons"),
         ([[1, 2, 30, 4, 30, float("nan")]], "with a 'segmentation' that is neither run lengths nor polygons"),

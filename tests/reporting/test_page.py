@@ -221,7 +221,7 @@ def test_full_disk(run, monkeypatch):
     def full(self, *_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(LtDetError, match=r"cannot be written to .*report \(No space left on device\); make room"):
         write_report(run, QUIET)
 
