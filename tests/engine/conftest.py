@@ -8,15 +8,20 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def first_images(json_file, number):
+    """The content of an annotation file that ends after so many images."""
+    data = json.loads(json_file.read_text())
+    data["images"] = data["images"][:number]
+    kept = {image["id"] for image in data["images"]}
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in kept]
+    return data
+
+
 @pytest.fixture(scope="session")
 def sixty_config(mini, tmp_path_factory):
     """Batches of six of 60 images: an epoch ends after ten of the iterations."""
     file = tmp_path_factory.mktemp("stream") / "config.yaml"
-    data = json.loads(mini.train_json.read_text())
-    data["images"] = data["images"][:60]
-    kept = {image["id"] for image in data["images"]}
-    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in kept]
-    (file.parent / "sixty.json").write_text(json.dumps(data))
+    (file.parent / "sixty.json").write_text(json.dumps(first_images(mini.train_json, 60)))
     file.write_text(f"""
 _BASE_: {REPOSITORY}/configs/mini_lvis_eql.yaml
 DATASETS:

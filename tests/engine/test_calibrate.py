@@ -14,6 +14,8 @@ from lt_det.cli import main
 from lt_det.engine import LongTailCheckpointer, LongTailTrainer, calibrate, load_config
 from lt_det.engine.calibrate import Grid
 
+from .conftest import first_images
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"
 
@@ -22,10 +24,7 @@ CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"
 def config(mini, tmp_path_factory):
     """Judged on twelve images."""
     file = tmp_path_factory.mktemp("calibrated") / "config.yaml"
-    data = json.loads(mini.val_json.read_text())
-    data["images"] = data["images"][:12]
-    kept = {image["id"] for image in data["images"]}
-    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in kept]
+    data = first_images(mini.val_json, 12)
     twelve, empty = file.parent / "twelve.json", file.parent / "empty.json"
     twelve.write_text(json.dumps(data))
     empty.write_text(json.dumps({**data, "annotations": []}))
