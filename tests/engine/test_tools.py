@@ -145,7 +145,11 @@ def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
         ("DATALOADER.SAMPLER_START", "0.5", "SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain"),
         ("TEST.BUCKETS.BY", "boxes", "TEST.BUCKETS.BY is 'boxes'"),
         ("TEST.BUCKETS.EDGES", "[100,10]", "Bucket edges must be rising counts"),
-        ("TEST.BUCKETS.EQUAL_GROUPS", "99", "Cannot split .* classes into 99 groups"),
+        (
+            "TEST.BUCKETS.EQUAL_GROUPS",
+            "99",
+            r"Cannot split the \d+ classes .* into 99 groups; write a number from",
+        ),
         ("TEST.BUCKETS.MAP", "gone.json", "The bucket map gone.json does not exist; check the path"),
         ("SOLVER.AMP.PRECISION", "half", "SOLVER.AMP.PRECISION .* is 'half'"),
     ],
