@@ -115,7 +115,7 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
         (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
         (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
-        (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "Cannot split 12 classes into 13 groups"),
+        (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "into 13 groups; write a number from 1 to 12"),
         (["TEST.RESAMPLES", "1"], "evaluation", "TEST.RESAMPLES is 1"),
         (["SOLVER.ACCUMULATE", "3"], "batch", "make it a multiple of 3"),
         (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "config", "SOLVER.REFERENCE_WORLD_SIZE is 3"),
