@@ -18,7 +18,7 @@ from rich.progress import track
 from lt_det.annotations import check_annotations, load_annotations, read_json
 from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError, exit_code_of
-from lt_det.files import check_folder
+from lt_det.files import check_folder, whole_file
 
 if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
@@ -156,7 +156,8 @@ def _stats(args: argparse.Namespace) -> int:
         from lt_det.reporting.plots import plot_class_counts
 
         try:
-            plot_class_counts(stats, buckets, args.plot, title=args.json.name)
+            with whole_file(args.plot) as picture:
+                plot_class_counts(stats, buckets, picture, title=args.json.name)
         except (OSError, ValueError) as error:
             raise LtDetError(f"The picture {args.plot} cannot be written: {error}.") from error
         console.print(f"Picture: {args.plot}", soft_wrap=True, markup=False)
