@@ -73,7 +73,8 @@ class StopOnInterrupt(HookBase):
     def _ask(self, signum: int, frame: FrameType | None) -> None:
         if self._asked == signum == signal.SIGINT:
             raise KeyboardInterrupt("Interrupted twice; the last checkpoint is the one on disk.")
-        again = b"; Ctrl-C again stops at once" if signum == signal.SIGINT else b""
-        if not self._asked and comm.is_main_process():
+        first = not self._asked
+        self._asked = signum  # before anything is called: another signal may come within this handler
+        if first and comm.is_main_process():
+            again = b"; Ctrl-C again stops at once" if signum == signal.SIGINT else b""
             os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # safe in a handler
-        self._asked = signum

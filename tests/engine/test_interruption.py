@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+from lt_det.engine.hooks import StopOnInterrupt
 from tests.engine.logged_training import iterations, start
 
 LONG = ("SOLVER.MAX_ITER", "100", "SOLVER.IMS_PER_BATCH", "4", "INPUT.MIN_SIZE_TRAIN", "(48,)")
@@ -59,3 +60,22 @@ def test_sigterm_of_a_step_of_slurm(sixty_config, tmp_path):
     two = ("--num-processes", "2", "--dist-url", "auto")
     last = stopped_by(signal.SIGTERM, sixty_config, tmp_path, *two)
     goes_on_after(last, sixty_config, tmp_path, *two)
+
+
+def test_signal_within_the_answer_to_another(monkeypatch, capfd):
+    """SLURM's and, passed on, the launcher's reach a process at nearly the same time."""
+    write, again = os.write, [signal.SIGTERM, signal.SIGUSR1]
+
+    def interrupted_write(descriptor, text):
+        if again:
+            os.kill(os.getpid(), again.pop())
+        return write(descriptor, text)
+
+    monkeypatch.setattr(os, "write", interrupted_write)
+    hook = StopOnInterrupt(checkpointer=None)
+    hook.before_train()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        hook.after_train()
+    assert capfd.readouterr().err == "\nStopping after this iteration and saving.\n"
