@@ -25,6 +25,8 @@ from pycocotools import mask as mask_utils
 from rich.console import Console
 from rich.table import Table
 
+from lt_det.class_stats import FrequencyBuckets
+from lt_det.evaluation.bootstrap import bootstrap
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.matching import match
@@ -33,6 +35,7 @@ from lt_det.evaluation.protocols import FIXED, LVIS
 
 NUM_CLASSES = 1203
 PER_IMAGE = 300
+DRAWS = 1000
 
 
 def class_counts():
@@ -105,6 +108,18 @@ def ours(counts, num_images, protocol):
     precision, _ = precision_table(truth, match(truth, detections, "bbox", protocol), protocol)
     seconds = time.process_time() - start
     return seconds, peak_megabytes(), float(np.mean(precision[..., 0][precision[..., 0] > -1]))
+
+
+def resampling(counts, num_images):
+    """Seconds for the intervals of AP and of the buckets, after the matching pass that they share."""
+    data, detections = generate(counts, num_images)
+    truth = GroundTruth.from_json(data)
+    del data
+    matches = match(truth, detections, "bbox", LVIS)
+    buckets = FrequencyBuckets(("rare", "common", "frequent"), np.digitize(counts, [11, 101]))
+    start = time.process_time()
+    bootstrap(truth, matches, LVIS, buckets, DRAWS)
+    return time.process_time() - start, peak_megabytes(), float("nan")
 
 
 def masks(counts, num_images):
@@ -222,6 +237,7 @@ def main():
         for name, protocol in (("ours", LVIS), ("ours, AP-Fixed", FIXED)):
             spent, peak, ap = measured(ours, counts, num_images, protocol)
             rows.append((name, num_images, spent, peak, ap))
+        rows.append((f"{DRAWS} draws", num_images, *measured(resampling, counts, num_images)))
         rows.append(("sorting the scores", num_images, measured(sorting, counts, num_images), 0.0, float("nan")))
     if importlib.util.find_spec("hotcoco"):
         os.environ["RAYON_NUM_THREADS"] = "1"

@@ -138,7 +138,7 @@ def test_port_in_use(capsys):
 
 
 def test_judging_may_take_longer_than_a_training_step():
-    code, stdout, errors = finish(start(*PYTHON, TOOL, *TWO, "--training-timeout", "0.03", "slow_judge"))
+    code, stdout, errors = finish(start(*PYTHON, TOOL, *TWO, "--training-timeout", "0.05", "slow_judge"))
     assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3", "judged", "judged"]
     # and then process 0 is as slow in training
     assert code == 1
