@@ -13,8 +13,10 @@ from hypothesis import settings
 
 from lt_det.data.mini_lvis import MiniLvis, write_mini_lvis
 
-settings.register_profile("no deadline", deadline=None)  # machines are shared and noisy
-settings.load_profile("no deadline")
+# Without a deadline: machines are shared and noisy. The same examples in every run, unless new ones are asked for.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.register_profile("new", deadline=None, max_examples=1000)
+settings.load_profile("fixed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
