@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 NUM_CLASSES = 12
 
+needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:

@@ -114,10 +114,16 @@ def build_step_trainer(
         if passes == 1:
             return SimpleTrainer(model, data_loader, optimizer)
         return AccumulatingTrainer(model, data_loader, optimizer, passes)
-    scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
+    scaler = _scaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
     if passes == 1:
         return MixedPrecisionTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=precision)
     return AccumulatingAMPTrainer(model, data_loader, optimizer, passes, grad_scaler=scaler, precision=precision)
+
+
+def _scaler(device: str, enabled: bool) -> Any:
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device, enabled=enabled)
+    return torch.cuda.amp.GradScaler(enabled=enabled)  # before torch 2.3
 
 
 def _unsent_gradients(model: Any) -> contextlib.AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import warnings
@@ -27,6 +28,8 @@ Arrays = tuple[NDArray[Any], ...]
 Exported = Callable[[Tensor], Arrays]  # (3, H, W) float32 to the arrays of `output_names`
 
 _OPSET = 16  # the first whose RoiAlign is Detectron2's; Detectron2's own STABLE_ONNX_OPSET_VERSION is 11
+# The exporter that is the only one before torch 2.5, and one of two from then on.
+_BY_TRACING: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
 # Other kernels, or the same ones in another order, round otherwise: pixels of a corner, and score.
 _PIXELS, _SCORE = 0.05, 1e-3
 
@@ -100,7 +103,7 @@ def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
             adapter,
             (image,),
             str(file),
-            dynamo=False,
+            **_BY_TRACING,
             opset_version=_OPSET,
             input_names=["image"],
             output_names=names,

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lt_det.engine import LongTailTrainer, load_config
 from lt_det.engine.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer
 from lt_det.errors import LtDetError
+from tests.conftest import needs_float16
 from tests.engine.gloo import in_processes
 
 ITERATIONS = 5
@@ -115,6 +116,7 @@ def test_batches_that_cannot_be_shared(sixty_config, tmp_path, passes, said):
         train(sixty_config, tmp_path, passes)
 
 
+@needs_float16
 class TestMixedPrecision:
     def trainer(self, precision, passes, scale=2.0**10):
         generator = torch.Generator().manual_seed(0)

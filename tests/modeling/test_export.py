@@ -33,7 +33,8 @@ def model_and_image(head="LongTailROIHeads", loss="softmax", threshold=0.02, **o
     model = seeded_model(small_config(head, loss, **overrides)).eval()
     predictors = model.roi_heads.box_predictor
     for predictor in predictors if isinstance(predictors, torch.nn.ModuleList) else [predictors]:
-        torch.nn.init.normal_(predictor.cls_score.weight, std=0.5, generator=torch.Generator().manual_seed(1))
+        weight = predictor.cls_score.weight.data
+        weight.copy_(0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
         if predictor.cls_score.bias is not None:
             torch.nn.init.zeros_(predictor.cls_score.bias)  # sigmoid losses start near 0
     return model, synthetic_batch()[0]["image"].float()
@@ -144,6 +145,7 @@ def test_a_difference_is_seen_and_another_order_is_none(spoil):
     assert difference(wrapped, lambda _: spoil[1](*arrays), image).unmatched > 0
 
 
+@pytest.mark.skipif(not hasattr(torch.export, "Dim"), reason="before torch 2.2")
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid", "eql"])
 def test_torch_export_of_the_predictor(loss, stats_file):
     """With any number of RoIs. A whole R-CNN is beyond torch.export: test_whole_model_export_is_as_stock."""

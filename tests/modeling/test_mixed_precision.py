@@ -11,6 +11,7 @@ from lt_det.engine.accumulation import AccumulatingAMPTrainer, amp_precision, bu
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES
 from lt_det.modeling import LongTailPredictor
+from tests.conftest import needs_float16
 
 from .conftest import NUM_CLASSES, small_config
 
@@ -34,7 +35,7 @@ class BoxHead(nn.Module):
         return self.predictor.losses((logits, deltas, *more), [rois])
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("float16", marks=needs_float16), "bfloat16"])
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_loss_takes_steps(loss, precision, stats_file):
     torch.manual_seed(0)
@@ -53,18 +54,21 @@ def test_every_loss_takes_steps(loss, precision, stats_file):
     assert (model.layer.weight - before).abs().max() > 1e-4
 
 
+@needs_float16
 def test_only_float16_scales_the_loss():
     for precision, scales in (("float16", True), ("bfloat16", False)):
         model = nn.Linear(1, 1)
-        trainer = build_step_trainer(model, [], torch.optim.SGD(model.parameters()), amp_precision(True, precision), 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        trainer = build_step_trainer(model, [], optimizer, amp_precision(True, precision), 2)
         assert trainer.grad_scaler.is_enabled() == scales
     assert amp_precision(False, "bfloat16") is None
 
 
+@needs_float16
 def test_training_goes_on_in_another_precision():
     """bfloat16 has no scale of the loss to go on with, float32 none at all."""
     model = nn.Linear(1, 1)
-    arguments = (model, [], torch.optim.SGD(model.parameters()))
+    arguments = (model, [], torch.optim.SGD(model.parameters(), lr=0.1))
     whole = build_step_trainer(*arguments, amp_precision(False, "float16"), 1).state_dict()
     brain = build_step_trainer(*arguments, amp_precision(True, "bfloat16"), 2).state_dict()
     assert "grad_scaler" not in whole
