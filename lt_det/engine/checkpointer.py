@@ -167,7 +167,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         A training that starts where another's checkpoints are says so in the log.
 
         Raises:
-            LtDetError: there is none.
+            LtDetError: there is none, or not the same for all processes.
         """
         if not resume and self.save_to_disk and not (self.judges or self.second_stage) and self.has_checkpoint():
             logger.warning(
@@ -178,8 +178,15 @@ class LongTailCheckpointer(DetectionCheckpointer):
             )
         if not resume or "://" in self.save_dir:
             return dict(super().resume_or_load(path, resume=resume))
-        found = comm.all_gather(self._newest_readable() if comm.is_main_process() else "")[0]  # one choice for all
-        if not self.has_checkpoint():
+        here = self.has_checkpoint()
+        found = self._newest_readable() if comm.is_main_process() else ""
+        there, found = comm.all_gather((here, found))[0]  # one choice for all
+        if here != there or (found and not Path(found).is_file()):
+            raise LtDetError(
+                f"Process {comm.get_rank()} does not see the checkpoints that process 0 sees in OUTPUT_DIR "
+                f"{self.save_dir}, or sees others; --resume needs a folder that all machines share."
+            )
+        if not here:
             return dict(super().resume_or_load(path, resume=False))
         last = self.get_checkpoint_file()
         if not found:
@@ -196,9 +203,10 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if not self.has_checkpoint():
             return ""
         last = self.get_checkpoint_file()
-        others = [path for path in Path(self.save_dir).glob("model_*.pth") if str(path) != last]
-        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return next((str(path) for path in [Path(last), *others] if _is_whole(path)), "")
+        if _is_whole(Path(last)):
+            return last
+        others = sorted(Path(self.save_dir).glob("model_*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
+        return next((str(path) for path in others if _is_whole(path)), "")
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path

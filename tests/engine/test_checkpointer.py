@@ -1,5 +1,6 @@
 """Checkpoints when a process is killed, the disk is full, or a file is torn."""
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 from torch import nn
 
 from lt_det.engine import LongTailCheckpointer
 from lt_det.errors import LtDetError
+from tests.engine.gloo import in_processes
 
 
 def save_slowly(folder, moment, saving):
@@ -134,8 +137,12 @@ def make_hole(path):
         file.write(bytes(4_000))
 
 
-def test_the_last_checkpoint_is_used_if_whole(three, caplog):
-    assert resumed(three) == 14
+@pytest.mark.parametrize("folder", ["{}", "./{}", "{}/", "./a/../{}"])
+def test_the_last_checkpoint_is_used_if_whole(three, caplog, monkeypatch, folder):
+    """However OUTPUT_DIR is written; Detectron2's default is ./output."""
+    (three.parent / "a").mkdir(exist_ok=True)
+    monkeypatch.chdir(three.parent)
+    assert resumed(folder.format(three.name)) == 14
     assert "torn" not in caplog.text
 
 
@@ -169,6 +176,23 @@ def test_no_whole_checkpoint(three):
         tear(path)
     with pytest.raises(LtDetError, match=r"model_0000014\.pth is missing or torn, and no other model_\*\.pth there is"):
         resumed(three)
+
+
+@pytest.mark.parametrize("with_checkpoint", [0, 1])
+def test_a_folder_that_the_machines_do_not_share(tmp_path, with_checkpoint):
+    """Unnoticed, one process would go on where the other starts anew."""
+    in_processes(2, tmp_path, resume_in_own_folder, tmp_path, with_checkpoint)
+
+
+def resume_in_own_folder(tmp_path, with_checkpoint):
+    folder = tmp_path / f"machine{comm.get_rank()}"
+    folder.mkdir()
+    checkpointer = LongTailCheckpointer(nn.Linear(2, 2), str(folder), save_to_disk=True)
+    if comm.get_rank() == with_checkpoint:
+        checkpointer.save("model_0000004", iteration=4)
+    match = "Process 1 does not see the checkpoints that process 0 sees in OUTPUT_DIR .*machine1"
+    with pytest.raises(LtDetError, match=match) if comm.get_rank() else contextlib.nullcontext():
+        checkpointer.resume_or_load("", resume=True)
 
 
 def test_weights_that_are_not_finite_are_not_saved(three):
