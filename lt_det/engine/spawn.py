@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -45,13 +45,17 @@ def spawn(
     context = multiprocessing.get_context("spawn")
     # With DataLoader workers of their own they cannot be daemons.
     processes = {world.rank: context.Process(target=_child, args=(main, args, world)) for world in worlds}
-    # Blocked, a signal waits until the new process can answer it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    for process in processes.values():
-        process.start()
     with _passing_signals_on(processes.values()) as asked:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return _wait(processes, asked, store)
+
+
+def _start(processes: Collection[_Process]) -> None:
+    """With signals blocked, as they inherit it: one that is passed on waits until the new process can answer it."""
+    resource_tracker.ensure_running()  # the first start would begin it, and that unblocks SIGINT and SIGTERM
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for process in processes:
+        process.start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _wait(processes: dict[int, _Process], asked: set[int], store: distributed.Store | None) -> int:
@@ -91,17 +95,26 @@ def _tell_of_kill(rank: int, signum: int, store: distributed.Store | None) -> No
 
 @contextmanager
 def _passing_signals_on(processes: Collection[_Process]) -> Iterator[set[int]]:
-    """Pass what this process is asked to do on to the others, and yield the set of signals that came."""
+    """Start the processes, pass what this one is asked to do on to them, and yield the set of signals that came.
+
+    Those that come before all are started are passed on then. To block them would not do: another thread of this
+    process, as the store has, takes them.
+    """
     asked: set[int] = set()
+    started = False
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
         asked.add(signum)
-        for process in processes:
+        for process in processes if started else ():
             if process.is_alive() and process.pid:
                 os.kill(process.pid, signum)
 
     previous = {signum: signal.signal(signum, pass_on) for signum in STOP_SIGNALS}
     try:
+        _start(processes)
+        started = True
+        for signum in sorted(asked):
+            pass_on(signum, None)
         yield asked
     finally:
         for signum, handler in previous.items():

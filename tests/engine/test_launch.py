@@ -248,6 +248,37 @@ def test_processes_stop_together():
     assert stderr.count(f"Interrupted after iteration {iteration}; the checkpoint is saved") == 1
 
 
+SIGNAL_WHILE_STARTING = """
+import os, signal, sys, time
+from multiprocessing.context import SpawnProcess
+from lt_det.engine import argument_parser, run
+
+start = SpawnProcess.start
+
+def start_and_interrupt(process):
+    start(process)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def main(args):
+    time.sleep(100)
+
+if __name__ == "__main__":
+    SpawnProcess.start = start_and_interrupt
+    sys.exit(run(main, argument_parser().parse_args(["--num-processes", "2", "--dist-url", "auto"])))
+"""
+
+
+def test_ctrl_c_while_processes_are_started(tmp_path):
+    """It reaches them; else the parent would end, or wait, and they would train on."""
+    script = tmp_path / "script.py"
+    script.write_text(SIGNAL_WHILE_STARTING)
+    process = start(*PYTHON, str(script))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    wait_for_the_end_of(process.pid)
+
+
 def test_processes_end_with_the_one_that_started_them():
     process = start(*PYTHON, TOOL, *TWO, "train")
     assert process.stdout.readline() == "running\n"
