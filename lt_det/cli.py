@@ -200,7 +200,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from lt_det.evaluation.bootstrap import check_draws
-    from lt_det.evaluation.offline import buckets_for, evaluate_files, has_lists
+    from lt_det.evaluation.lists import has_lists
+    from lt_det.evaluation.offline import buckets_for, evaluate_files
     from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS
     from lt_det.evaluation.record import write_record
     from lt_det.evaluation.results import load_results

@@ -179,11 +179,15 @@ def check_training_keys(cfg: Any) -> None:
     buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, "MODEL.ROI_HEADS.NUM_CLASSES"))
 
 
+def asks_for_buckets(cfg: Any) -> bool:
+    """Whether TEST.BUCKETS asks for other buckets than LVIS's, which follow from the training counts alone."""
+    node = cfg.TEST.BUCKETS
+    return bool(node.MAP or node.EQUAL_GROUPS or node.NAMES or node.BY != "images" or tuple(node.EDGES) != LVIS_EDGES)
+
+
 def chosen_buckets(cfg: Any, stats: ClassStats) -> FrequencyBuckets | None:
     """`buckets_of_config` where TEST.BUCKETS asks for other buckets than LVIS's, else None."""
-    node = cfg.TEST.BUCKETS
-    asked = node.MAP or node.EQUAL_GROUPS or node.NAMES or node.BY != "images" or tuple(node.EDGES) != LVIS_EDGES
-    return buckets_of_config(cfg, stats) if asked else None
+    return buckets_of_config(cfg, stats) if asks_for_buckets(cfg) else None
 
 
 def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:

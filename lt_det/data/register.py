@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,8 +170,9 @@ def _expand(path: str | os.PathLike[str]) -> str:
 
 
 def _detect_format(json_file: Path) -> Format:
-    """Look for the federated lists without parsing: an LVIS json takes seconds to parse and milliseconds to search."""
+    """Look for the federated lists (null is none) without parsing: an LVIS json takes seconds to parse and milliseconds
+    to search."""
     if json_file.stat().st_size == 0:
         return "coco"
     with json_file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return "lvis" if content.find(b'"neg_category_ids"') >= 0 else "coco"
+        return "lvis" if re.search(rb'"neg_category_ids"\s*:\s*\[', content) else "coco"

@@ -18,12 +18,12 @@ from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 
-from lt_det.annotations import load_annotations
+from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.config import chosen_buckets
+from lt_det.config import asks_for_buckets, chosen_buckets
 from lt_det.data.record_cache import follows_json
 from lt_det.data.register import evaluation_format
-from lt_det.data.training_stats import annotation_file, training_stats_or_none
+from lt_det.data.training_stats import annotation_file, training_stats, training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.evaluation.bootstrap import check_draws
 from lt_det.evaluation.buckets import default_buckets
@@ -31,6 +31,7 @@ from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import Errors, find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import TaskResult, judge
+from lt_det.evaluation.lists import check_lists
 from lt_det.evaluation.matching import Matches, match
 from lt_det.evaluation.protocols import COCO, LVIS, Task
 from lt_det.evaluation.record import evaluation_record, write_record
@@ -77,15 +78,18 @@ class LongTailEvaluator(DatasetEvaluator):
             draws: of the bootstrap over images, for 95 % intervals in the report; 0: none.
 
         Raises:
-            LtDetError: no annotation file, other classes than in `stats`, classes in an unknown order, or too few or
-                many draws.
+            LtDetError: no annotation file, mistakes in it, or a set registered as LVIS's without its lists; other
+                classes than in `stats`, classes in an unknown order, or too few or many draws.
         """
         json_file = annotation_file(dataset_name)
         if json_file is None:
             raise LtDetError(f"'{dataset_name}' has no annotation json to judge on; register it with register_dataset.")
         data = load_annotations(json_file)
         categories = _in_class_order(data["categories"], dataset_name)
-        self._truth = GroundTruth.from_json(data, [category["id"] for category in categories])
+        self._protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
+        if self._protocol.federated:
+            check_lists(json_file, data["images"], self._protocol, f"register '{dataset_name}' as coco")
+        self._truth = _ground_truth(data, categories, json_file)
         self._image_index = {image_id: i for i, image_id in enumerate(self._truth.image_ids.tolist())}
         self._outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
@@ -99,7 +103,6 @@ class LongTailEvaluator(DatasetEvaluator):
         self._json_file = str(json_file)
         metadata = MetadataCatalog.get(dataset_name)
         self._image_root = metadata.get("image_root")
-        self._protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
         self._distributed = distributed
@@ -110,16 +113,17 @@ class LongTailEvaluator(DatasetEvaluator):
         """An evaluator with the training set and the buckets of a config.
 
         Args:
-            cfg: with lt_det's keys; on a machine without its training set the json's own buckets are used.
+            cfg: with lt_det's keys; on a machine without its training set the json's own buckets are used, unless
+                TEST.BUCKETS asks for others.
             dataset_name: registered set to judge on.
             output_dir: default: ``OUTPUT_DIR/inference/<dataset_name>``, where `lt-det report` looks.
 
         Raises:
-            LtDetError: see the constructor; also buckets that do not fit the classes.
+            LtDetError: see the constructor; also buckets that do not fit the classes, or that need counts which are not
+                known.
         """
-        stats = training_stats_or_none(
-            cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR
-        )
+        counts = training_stats if asks_for_buckets(cfg) else training_stats_or_none
+        stats = counts(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
         return cls(
             dataset_name,
             stats=stats,
@@ -243,6 +247,15 @@ class LongTailEvaluator(DatasetEvaluator):
             detections=DETECTIONS_NAME,
         )
         write_record(content, self._output_dir)
+
+
+def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_file: Path) -> GroundTruth:
+    """The classes in this order. Detectron2's own loader passes over mistakes that lt_det's has told by now."""
+    try:
+        return GroundTruth.from_json(data, [category["id"] for category in categories])
+    except (LookupError, TypeError, ValueError):
+        check_annotations(data, json_file)  # which says where
+        raise
 
 
 def _in_class_order(categories: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
-from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import find_errors
 from lt_det.evaluation.ground_truth import GroundTruth
 from lt_det.evaluation.judge import judge
+from lt_det.evaluation.lists import check_lists
 from lt_det.evaluation.matching import match
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Protocol, Task
@@ -62,7 +62,7 @@ def evaluate_files(
         LtDetError: files that do not belong together, or a json without the lists that LVIS's rules need.
     """
     if protocol.federated:
-        _check_lists(ground_truth, data["images"], protocol)
+        check_lists(ground_truth, data["images"], protocol, "use --protocol coco")
     truth = GroundTruth.from_json(data)
     outcome = {}
     for task in tasks:
@@ -89,11 +89,6 @@ def evaluate_files(
         image_root=None if image_root is None else os.path.abspath(image_root),
         detections=None if results_file is None else os.path.abspath(results_file),
     )
-
-
-def has_lists(images: list[dict[str, Any]]) -> bool:
-    """Whether any image says which classes are known not to be in it, as LVIS's do; null says nothing."""
-    return any(image.get("neg_category_ids") is not None for image in images)
 
 
 def buckets_for(
@@ -124,20 +119,6 @@ def buckets_for(
             ground_truth,
         )
     return buckets
-
-
-def _check_lists(ground_truth: str | os.PathLike[str], images: list[dict[str, Any]], protocol: Protocol) -> None:
-    if not has_lists(images):
-        raise LtDetError(
-            f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol goes by; use --protocol coco."
-        )
-    without = sum(image.get("neg_category_ids") is None for image in images)
-    if without:
-        logger.warning(
-            "%d of %d images have no neg_category_ids: detections of classes that are not in them do not count.",
-            without,
-            len(images),
-        )
 
 
 def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:

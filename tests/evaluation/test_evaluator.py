@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances, register_lvis_instances
 from detectron2.data.samplers import InferenceSampler
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
@@ -19,7 +20,7 @@ from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.offline import evaluate_files
-from lt_det.evaluation.protocols import LVIS
+from lt_det.evaluation.protocols import COCO, LVIS
 from lt_det.evaluation.results import load_results
 from tests.engine.gloo import in_processes
 
@@ -103,7 +104,6 @@ def test_buckets_of_a_config(val, tmp_path, buckets, names):
 
 
 def test_bucket_map_and_mistakes(val, tmp_path):
-    (tmp_path / "map.json").write_text(json.dumps({"upper_a": "base"}))
     names = DatasetCatalog.get(val) and MetadataCatalog.get(val).thing_classes
     (tmp_path / "map.json").write_text(json.dumps({names[0]: "base", names[1]: "novel"}))
     evaluator = LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "map.json")), val)
@@ -113,6 +113,62 @@ def test_bucket_map_and_mistakes(val, tmp_path):
         LongTailEvaluator.from_config(config(tmp_path, MAP=str(tmp_path / "gone.json")), val)
     with pytest.raises(LtDetError, match=r"TEST\.BUCKETS\.BY is 'pixels'"):
         LongTailEvaluator.from_config(config(tmp_path, BY="pixels"), val)
+
+
+def test_buckets_whose_counts_are_not_known(val, tmp_path, caplog):
+    """LVIS's json names its own; any other would go by its names, and mean something else."""
+    cfg = config(tmp_path)
+    cfg.DATASETS.TRAIN = ("lvis_v0.5_train",)  # not on this machine
+    assert LongTailEvaluator.from_config(cfg, val).buckets.names == ("rare", "common", "frequent")
+    assert "Training images per class are not known" in caplog.text
+    cfg.TEST.BUCKETS.EDGES = [20, 50]
+    with pytest.raises(LtDetError, match=r"annotation file .* of 'lvis_v0.5_train' does not exist; .*saved counts"):
+        LongTailEvaluator.from_config(cfg, val)
+
+
+@pytest.fixture
+def changed(mini, tmp_path):
+    """Registers mini_lvis's validation set, changed by a function, with a function of lt_det's or Detectron2's."""
+    data = load_annotations(mini.val_json)
+
+    def changed(change, register, *options):
+        change(data)
+        (tmp_path / "changed.json").write_text(json.dumps(data))
+        register("changed_val", *options, str(tmp_path / "changed.json"), str(mini.image_root))
+        return "changed_val"
+
+    yield changed
+    DatasetCatalog.remove("changed_val")
+    MetadataCatalog.remove("changed_val")
+
+
+def without_lists(data):
+    for image in data["images"]:
+        image["neg_category_ids"] = None
+
+
+def test_lists_that_are_not_there_are_not_gone_by(changed):
+    """Else wrong detections of most classes would not count."""
+    evaluator = LongTailEvaluator(changed(without_lists, register_dataset))
+    assert evaluator._protocol is COCO
+
+
+def test_a_set_registered_as_lviss_without_lists(changed):
+    name = changed(without_lists, register_lvis_instances, {})
+    with pytest.raises(LtDetError, match=r"json has no neg_category_ids, which .*; register 'changed_val' as coco\."):
+        LongTailEvaluator(name)
+
+
+def test_a_set_of_which_some_images_lack_lists(changed, caplog):
+    LongTailEvaluator(changed(lambda data: without_lists({"images": data["images"][:3]}), register_dataset))
+    assert "3 of 40 images have no neg_category_ids" in caplog.text
+
+
+def test_mistakes_that_detectron2s_loader_passes_over(changed):
+    name = changed(lambda data: data["annotations"][5].update(image_id=999), register_coco_instances, {})
+    assert len(DatasetCatalog.get(name)) == 40
+    with pytest.raises(LtDetError, match=r"changed\.json: annotation 6: image 999 is not in 'images'; add it"):
+        LongTailEvaluator(name)
 
 
 def test_other_classes_than_in_training(val, taco):
