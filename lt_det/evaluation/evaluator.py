@@ -16,7 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
-from detectron2.utils.logger import log_every_n_seconds
+from detectron2.utils.logger import log_every_n_seconds, log_first_n
 
 from lt_det.annotations import check_annotations, load_annotations
 from lt_det.class_stats import ClassStats, FrequencyBuckets
@@ -145,6 +145,8 @@ class LongTailEvaluator(DatasetEvaluator):
         """Match the detections of some images; what is kept of each is a few bytes."""
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
+            if instances.has("pred_keypoints"):
+                log_first_n(logging.WARNING, "Keypoints are not judged here, but by Detectron2's COCOEvaluator.")
             detected = instances_to_coco_json(instances, image["image_id"])
             for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
+
+from lt_det.errors import LtDetError
+from lt_det.files import whole_file
 
 
 class ResultFile:
@@ -23,20 +27,26 @@ class ResultFile:
         self._name(rank).unlink(missing_ok=True)
 
     def write(self, detections: list[dict[str, Any]]) -> None:
-        """Add detections to this process's part."""
+        """Add detections to this process's part.
+
+        Raises:
+            LtDetError: the disk is full or not writable; `close` and `join`, too.
+        """
         if not detections:
             return
-        if self._part is None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._part = self._name(self._rank).open("a")
-        # A comma after each: the last one of all is taken off when the parts are joined.
-        self._part.write("".join(f"{json.dumps(detection)},\n" for detection in detections))
+        with self._full_disk_told():
+            if self._part is None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._part = self._name(self._rank).open("a")
+            # A comma after each: the last one of all is taken off when the parts are joined.
+            self._part.write("".join(f"{json.dumps(detection)},\n" for detection in detections))
 
     def close(self) -> None:
         """End this process's part; before the parts are joined."""
-        if self._part is not None:
-            self._part.close()
-            self._part = None
+        part, self._part = self._part, None
+        if part is not None:
+            with self._full_disk_told():
+                part.close()
 
     def join(self, ranks: Iterable[int]) -> list[int]:
         """Put the parts of these processes together; each is removed by its own process.
@@ -44,24 +54,32 @@ class ResultFile:
         Returns:
             the ranks of which a part was found.
         """
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         found = [rank for rank in ranks if self._name(rank).is_file()]
-        unfinished = self._file.with_suffix(".unfinished")
-        with unfinished.open("wb") as whole:
-            whole.write(b"[\n")
-            for rank in found:
-                with self._name(rank).open("rb") as source:
-                    shutil.copyfileobj(source, whole)
-            if found:
-                whole.seek(-2, 1)
-            whole.write(b"\n]\n")
-        unfinished.replace(self._file)
+        with self._full_disk_told():
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._file) as unfinished, unfinished.open("wb") as whole:
+                whole.write(b"[\n")
+                for rank in found:
+                    with self._name(rank).open("rb") as source:
+                        shutil.copyfileobj(source, whole)
+                if found:
+                    whole.seek(-2, 1)
+                whole.write(b"\n]\n")
         return found
 
     def remove_part(self) -> None:
         """Remove this process's part."""
         self.close()
         self._name(self._rank).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LtDetError(
+                f"The detections cannot be written to {self._file} ({error.strerror}); make room there."
+            ) from error
 
     def _name(self, rank: int) -> Path:
         return self._file.with_suffix(f".part{rank}")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -236,6 +237,30 @@ def test_masks_and_the_file_that_is_written(val, mini, tmp_path):
             assert again["tasks"][task]["metrics"][name] == (None if math.isnan(value) else value)
     assert str(evaluator.evaluate()) == str(metrics)
     assert file.read_text() == written
+
+
+@pytest.mark.parametrize("room", [0, 60_000])
+def test_disk_that_is_full(val, mini, small_disk, room):
+    """While a process writes its part, or where the parts are joined."""
+    evaluator = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json), output_dir=str(small_disk))
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+    with pytest.raises(LtDetError, match=r"cannot be written to .*instances_results\.json \(No space left on device\)"):
+        feed_and_evaluate(evaluator, val)
+    assert not (small_disk / "instances_results.json").exists()
+
+
+def feed_and_evaluate(evaluator, name):
+    feed(evaluator, name)
+    evaluator.evaluate()
+
+
+def test_keypoints_are_said_to_be_judged_elsewhere(val, caplog):
+    evaluator = LongTailEvaluator(val)
+    instances = Instances((9, 9), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+    instances.pred_classes, instances.pred_keypoints = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2, 3)
+    for record in DatasetCatalog.get(val)[:2]:
+        evaluator.process([{"image_id": record["image_id"]}], [{"instances": instances}])
+    assert caplog.text.count("Keypoints are not judged here, but by Detectron2's COCOEvaluator.") == 1
 
 
 def test_set_without_json():
