@@ -122,7 +122,7 @@ def _doctor(args: argparse.Namespace) -> int:
     for finding in examine(args.config, args.opts):
         fatal = fatal or finding.fatal
         mark, colour = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
-        console.print(f"[{colour}]{mark}[/] {finding.subject:13} {escape(finding.found)}", soft_wrap=True)
+        console.print(f"[{colour}]{mark}[/] {escape(f'{finding.subject:13}')} {escape(finding.found)}", soft_wrap=True)
         if finding.advice:
             console.print(f"  {'':14}-> {escape(finding.advice)}", soft_wrap=True)
     return int(fatal)

@@ -23,7 +23,7 @@ class TextTable:
     def to_rich(self) -> Table:
         table = Table(title=escape(self.title), title_justify="left", title_style="bold")
         for index, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+            table.add_column(escape(column), justify="left" if index == 0 else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*map(escape, row))
         return table

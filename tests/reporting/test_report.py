@@ -115,3 +115,11 @@ def test_class_count_tables():
 def test_markdown_of_awkward_names():
     text = TextTable("t", ["class", "AP"], [["a|b\n<c> & d", "1.0"]]).to_markdown()
     assert "| a\\|b &lt;c> &amp; d | 1.0 |" in text
+
+
+def test_names_are_no_markup():
+    """A bucket of a map and a run may be called as they like."""
+    text = io.StringIO()
+    table = TextTable("[title]", ["", "AP-[rare]", "[/run]"], [["[class]", "1.0", "2.0"]])
+    Console(file=text, width=80).print(table.to_rich())
+    assert all(name in text.getvalue() for name in ("[title]", "AP-[rare]", "[/run]", "[class]"))
