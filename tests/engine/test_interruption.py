@@ -1,5 +1,6 @@
 """Trainings that are asked to stop, as a terminal and SLURM ask, and save before."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import time
 from lt_det.engine.hooks import StopOnInterrupt
 from tests.engine.logged_training import iterations, start
 
-LONG = ("SOLVER.MAX_ITER", "100", "SOLVER.IMS_PER_BATCH", "4", "INPUT.MIN_SIZE_TRAIN", "(48,)")
+LONG = ("SOLVER.MAX_ITER", "5000", "SOLVER.IMS_PER_BATCH", "4", "INPUT.MIN_SIZE_TRAIN", "(48,)")
 LONG += ("DATALOADER.NUM_WORKERS", "1")
 
 
@@ -18,7 +19,8 @@ def signal_all(process, signum):
     listed = subprocess.run(["ps", "-o", "pid=", "--sid", str(process.pid)], capture_output=True, text=True).stdout
     assert len(listed.split()) > 1
     for pid in listed.split():
-        os.kill(int(pid), signum)
+        with contextlib.suppress(ProcessLookupError):  # it has answered the one that was passed on already
+            os.kill(int(pid), signum)
 
 
 def wait_for_iteration(process, output, iteration):
