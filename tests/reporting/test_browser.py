@@ -105,6 +105,18 @@ def test_sorting(page):
     )
 
 
+def test_sorting_by_ids_that_are_words(browser, tmp_path):
+    content = evaluation()
+    for k, entry in enumerate(content["classes"]):
+        entry["id"] = f"n{k * 37 % 62:04d}"
+    opened = browser.new_page()
+    opened.goto((write_report(write_run(tmp_path, content), Console(quiet=True)).parent / "report.html").as_uri())
+    opened.locator(".sortable th", has_text="id").first.locator("button").click()
+    ids = column(opened, "id")
+    assert ids == sorted(ids, reverse=True)
+    opened.close()
+
+
 def test_filtering(page):
     page.get_by_label("Class", exact=True).fill("CLASS_1")
     assert all("class_1" in name for name in column(page, "class"))

@@ -55,7 +55,8 @@ for (const part of document.querySelectorAll(".classes")) {
     const cell = row.cells[column], words = cell.textContent.trim();
     if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
     if (column === 0) return words;
-    return words === "n/a" || words === "-" ? null : Number(words);
+    if (words === "n/a" || words === "-") return null;
+    return Number.isNaN(Number(words)) ? words : Number(words); // a json may have words for ids
   };
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const text = heads[column].classList.contains("text");
@@ -66,7 +67,8 @@ for (const part of document.querySelectorAll(".classes")) {
     const keyed = rows.map((row) => [value(row, column), row]);
     keyed.sort(([a], [b]) => {
       if (a === null || b === null) return (a === null) - (b === null);
-      const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+      const numbers = typeof a === "number" && typeof b === "number";
+      const order = numbers ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
       return ascending ? order : -order;
     });
     body.append(...keyed.map(([, row]) => row));
