@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
+from lt_det.errors import LtDetError
 from lt_det.evaluation.buckets import default_buckets
 from lt_det.evaluation.detections import Detections
 from lt_det.evaluation.error_view import find_errors
@@ -59,10 +60,13 @@ def evaluate_files(
         the content of an ``evaluation.json``, see `evaluation_record`.
 
     Raises:
-        LtDetError: files that do not belong together, or a json without the lists that LVIS's rules need.
+        LtDetError: files that do not belong together, or a json without the lists that LVIS's rules need or the
+            outlines that masks need.
     """
     if protocol.federated:
         check_lists(ground_truth, data["images"], protocol, "use --protocol coco")
+    if "segm" in tasks:
+        _check_outlines(ground_truth, data["annotations"])
     truth = GroundTruth.from_json(data)
     outcome = {}
     for task in tasks:
@@ -119,6 +123,15 @@ def buckets_for(
             ground_truth,
         )
     return buckets
+
+
+def _check_outlines(ground_truth: str | os.PathLike[str], annotations: list[dict[str, Any]]) -> None:
+    """Boxes stand in for missing outlines, and masks that are judged by boxes are worse than they are."""
+    without = sum(not annotation.get("segmentation") for annotation in annotations)
+    if without and without == len(annotations):
+        raise LtDetError(f"{ground_truth} has no outlines ('segmentation') to judge masks by; leave segm out of --iou.")
+    if without:
+        logger.warning("%d of %d objects have no outline; their boxes stand in.", without, len(annotations))
 
 
 def _by_id(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:

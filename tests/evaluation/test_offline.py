@@ -180,6 +180,24 @@ def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys, caplog
     assert f"39 of {len(data['images'])} images have no neg_category_ids: detections of classes" in caplog.text
 
 
+def test_masks_without_outlines_to_judge_by(mini, tmp_path, results, capsys, caplog):
+    data = json.loads(mini.val_json.read_text())
+    for annotation in data["annotations"][2:]:
+        del annotation["segmentation"]
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps(data))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    arguments = ["evaluate", "--gt", str(bare), "--results", str(tmp_path / "results.json"), "--iou", "bbox,segm"]
+    assert main(arguments) == 0
+    objects = len(data["annotations"])
+    assert f"{objects - 2} of {objects} objects have no outline; their boxes stand in." in caplog.text
+    for annotation in data["annotations"][:2]:
+        annotation["segmentation"] = []
+    bare.write_text(json.dumps(data))
+    assert main(arguments) == 1
+    assert "has no outlines ('segmentation') to judge masks by; leave segm out of --iou." in capsys.readouterr().err
+
+
 def test_results_of_a_part_of_the_images(mini, tmp_path, results, caplog):
     images = sorted({result["image_id"] for result in results})
     few = [result for result in results if result["image_id"] not in images[: len(images) // 11]]
