@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     So a full disk or a kill leaves an older file as it was.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    # Not by the process's number: containers on two machines that share a folder often have the same.
+    unfinished = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield unfinished
         unfinished.replace(path)

@@ -24,6 +24,18 @@ def test_an_error_leaves_the_older_file(tmp_path):
     assert list(tmp_path.iterdir()) == [page]
 
 
+def test_two_that_write_at_once(tmp_path):
+    """As two processes of one number on two machines; the last to end has its way."""
+    page = tmp_path / "page.html"
+    with whole_file(page) as first:
+        with whole_file(page) as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert page.read_text() == "second"
+    assert page.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [page]
+
+
 def test_folders(tmp_path):
     check_folder(tmp_path / "a" / "b", "--out")
     assert (tmp_path / "a" / "b").is_dir()
