@@ -27,8 +27,16 @@ class Training:
         self.tool, self.words = tool, words
 
     def __call__(self) -> None:
-        # submitit's own handler would queue the job again in the middle of an iteration: save first.
-        queue_again = signal.signal(signal.SIGUSR2, _stop)
+        queue_again = signal.getsignal(signal.SIGUSR2)
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            """submitit's own handler would queue the job again in the middle of an iteration: save first."""
+            if signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            elif callable(queue_again):  # not yet in training, or no longer: SIGUSR1 would end it without a trace
+                queue_again(signum, frame)
+
+        signal.signal(signal.SIGUSR2, stop)
         # --eval-only judges MODEL.WEIGHTS, and with --resume the last checkpoint in OUTPUT_DIR.
         resume = [] if "--eval-only" in self.words else ["--resume"]
         sys.argv = [self.tool, *resume, *self.words]
@@ -43,10 +51,6 @@ class Training:
     def checkpoint(self) -> Any:
         """Called by submitit: what to queue again."""
         return submitit.helpers.DelayedSubmission(self)
-
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def main() -> None:
