@@ -67,7 +67,7 @@ def _world_of_torchrun(environment: Mapping[str, str]) -> World:
         local_rank=_number(environment, "LOCAL_RANK"),
         local_size=_number(environment, "LOCAL_WORLD_SIZE"),
         host=_value(environment, "MASTER_ADDR"),
-        port=_number(environment, "MASTER_PORT"),
+        port=_port(environment),
         served=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         attempt=environment.get("TORCHELASTIC_RESTART_COUNT", "0"),
     )
@@ -83,7 +83,7 @@ def _world_of_srun(environment: Mapping[str, str]) -> World:
         local_rank=_number(environment, "SLURM_LOCALID"),
         local_size=_tasks_per_node(_value(environment, "SLURM_STEP_TASKS_PER_NODE")),
         host=environment.get("MASTER_ADDR") or first_host(_value(environment, "SLURM_STEP_NODELIST")),
-        port=_number(environment, "MASTER_PORT") if has_port else _SLURM_PORTS[job % len(_SLURM_PORTS)],
+        port=_port(environment) if has_port else _SLURM_PORTS[job % len(_SLURM_PORTS)],
     )
 
 
@@ -117,3 +117,10 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     if not value.isdigit():
         raise LtDetError(f"{name} is '{value}' in the environment, but must be a whole number; correct or unset it.")
     return int(value)
+
+
+def _port(environment: Mapping[str, str]) -> int:
+    port = _number(environment, "MASTER_PORT")
+    if not 0 < port < 1 << 16:
+        raise LtDetError(f"MASTER_PORT is {port} in the environment, but must lie from 1 to 65535; correct it.")
+    return port

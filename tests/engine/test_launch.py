@@ -96,6 +96,7 @@ class TestWorld:
             ({"RANK": "0", "WORLD_SIZE": "2"}, "but no LOCAL_RANK"),  # Kubernetes: a rank for each machine
             ({**TORCHRUN, "MASTER_ADDR": ""}, "but no MASTER_ADDR"),
             ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+            ({**SRUN, "MASTER_PORT": "99999"}, "MASTER_PORT is 99999 in the environment, but must lie from 1 to 65535"),
         ],
     )
     def test_refused(self, environment, complaint):
