@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the figures of docs/losses.md into docs/images, from the losses themselves.
+"""Draw the figures of docs/losses/ into docs/images, from the losses themselves.
 
 python docs/figures.py
 """

@@ -58,12 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     mini.add_argument("out", type=Path, help="folder to write; training looks in DETECTRON2_DATASETS/mini_lvis")
     mini.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
     mini.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
-    mini.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, at most 62")
+    mini.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes (default 62, the most)")
     mini.add_argument("--seed", type=int, default=0, help="another seed draws another set (default 0)")
     mini.set_defaults(run=_mini_lvis)
 
     report = commands.add_parser("report", help="tables and figures of a training's output folder")
-    report.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training or of --eval-only")
+    report.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training, or --out of lt-det evaluate")
     report.set_defaults(run=_report)
 
     compare = commands.add_parser("compare", help="differences between runs, with paired intervals")
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     calibrate = commands.add_parser("calibrate", help="calibrate a trained classifier, without training")
-    calibrate.add_argument("--config", required=True, metavar="FILE", help="with MODEL.LONG_TAIL.CALIBRATION")
+    calibrate.add_argument("--config", required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION")
     calibrate.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     calibrate.set_defaults(run=_calibrate)
     return parser
