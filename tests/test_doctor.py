@@ -113,6 +113,7 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.WEIGHTS", "gone.pth"], "weights", "MODEL.WEIGHTS gone.pth does not exist"),
         (["MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"], "weights", "needs the network of a finished training"),
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql, but the network has no box head"),
         (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
         (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
         (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "into 13 groups; write a number from 1 to 12"),
@@ -211,6 +212,15 @@ def test_an_annotation_file_that_is_torn_or_missing(config, tmp_path, mini):
     ((subject, advice),) = fatal(config)
     assert subject.endswith("_train")
     assert "not valid json" in advice
+
+
+def test_masks_of_a_set_without_outlines(config, replaced):
+    replaced(config, "train", lambda data: [annotation.pop("segmentation") for annotation in data["annotations"]])
+    assert not fatal(config)
+    ((subject, advice),) = fatal(config, "MODEL.MASK_ON", "True")
+    assert subject == "sampling"
+    assert "no annotation of" in advice
+    assert "set MODEL.MASK_ON to False" in advice
 
 
 def test_training_images_without_annotations(config, replaced):

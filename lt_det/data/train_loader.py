@@ -28,7 +28,7 @@ def build_train_loader(cfg: Any) -> Any:
     """Detectron2's loader, with class-aware and deferred re-sampling, of batches for one forward pass.
 
     Raises:
-        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is none.
+        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is none, or masks of a set that has no outlines.
     """
     start = resampling_start(cfg)
     build = _SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
@@ -40,6 +40,11 @@ def build_train_loader(cfg: Any) -> Any:
         # A sampler is given so that Detectron2 makes none.
         arguments = build_detection_train_loader.from_config(cfg, dataset=_records(cfg), sampler="ours")
         arguments["sampler"] = build(cfg, arguments["dataset"], cfg.SEED if cfg.SEED >= 0 else None)
+    if cfg.MODEL.MASK_ON and not _has_outlines(arguments["dataset"]):
+        raise LtDetError(
+            f"MODEL.MASK_ON is True, but no annotation of {', '.join(cfg.DATASETS.TRAIN)} has an outline to learn "
+            "masks from ('segmentation'); set MODEL.MASK_ON to False, or train on a set with outlines."
+        )
     if start is not None:
         iteration = round(start * cfg.SOLVER.MAX_ITER)
         images = iteration * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
@@ -82,6 +87,14 @@ def _wide(dataset: Any) -> Sequence[bool] | None:
     if isinstance(dataset, list) and all("width" in image for image in dataset):
         return [image["width"] > image["height"] for image in dataset]
     return None
+
+
+def _has_outlines(dataset: Any) -> bool:
+    """Whether any annotation has one; True for a data set that would have to read its images to say it."""
+    if type(dataset) not in (list, Records):
+        return True
+    images = (dataset[index] for index in range(len(dataset)))
+    return any("segmentation" in annotation for image in images for annotation in image.get("annotations", ()))
 
 
 def _records(cfg: Any) -> Records | list[dict[str, Any]] | None:

@@ -37,7 +37,9 @@ from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
 from lt_det.engine.seeding import SeedPasses
 from lt_det.engine.setup import check_scaled_batch, training_stats_of
 from lt_det.engine.writers import build_writers
+from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.losses import ClassificationLoss
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,22 @@ class LongTailTrainer(DefaultTrainer):
         step, passes = self._trainer, self.cfg.SOLVER.ACCUMULATE
         precision = amp_precision(self.cfg.SOLVER.AMP.ENABLED, self.cfg.SOLVER.AMP.PRECISION)
         self._trainer = build_step_trainer(step.model, step.data_loader, step.optimizer, precision, passes)
+
+    @classmethod
+    def build_model(cls, cfg: Any) -> nn.Module:
+        """
+        Raises:
+            LtDetError: the config chooses a loss, but a network in which no head of ours would use it.
+        """
+        model: nn.Module = super().build_model(cfg)
+        loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is the stock heads' own
+        if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
+            raise LtDetError(
+                f"MODEL.LONG_TAIL.LOSS.NAME is {loss}, but the network has no box head of lt_det and would train with "
+                "another loss; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or "
+                "LongTailRes5ROIHeads."
+            )
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
