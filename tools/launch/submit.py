@@ -15,7 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import submitit
+try:
+    import submitit
+except ImportError:
+    sys.exit("error: submitit is not installed; pip install 'lt-det[submitit]'.")
 
 TOOLS = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-"""What tools/lazyconfig_train_net.py needs beside model, optimizer and data; the names are Detectron2's."""
+"""What tools/lazyconfig_train_net.py needs beside model, optimizer and data; the names are Detectron2's, or new."""
 
 train = dict(
     output_dir="./output",
