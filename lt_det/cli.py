@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     mini.add_argument("out", type=Path, help="folder to write; training looks in DETECTRON2_DATASETS/mini_lvis")
     mini.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
     mini.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
-    mini.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes (default 62, the most)")
+    mini.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, 3 to 62 (default 62)")
     mini.add_argument("--seed", type=int, default=0, help="another seed draws another set (default 0)")
     mini.set_defaults(run=_mini_lvis)
 
