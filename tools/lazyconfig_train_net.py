@@ -37,10 +37,10 @@ from lt_det.engine import (
 )
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
-from lt_det.engine.hooks import EvalUnlessFailed, StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rewinding import rewind_metrics
 from lt_det.engine.seeding import SeedPasses
+from lt_det.engine.stopping import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
 from lt_det.engine.writers import build_writers
 from lt_det.losses import require_statistics
 from lt_det.modeling import build_loss_for_data
@@ -86,7 +86,7 @@ def judge(cfg: Any, model: nn.Module) -> Any:
     loader = instantiate(cfg.dataloader.test)
     end_only_with_parent(loader)
     with evaluation_timeout():
-        results = inference_on_dataset(model, loader, instantiate(cfg.dataloader.evaluator))
+        results = inference_on_dataset(model, loader, StoppableEvaluator(instantiate(cfg.dataloader.evaluator)))
     if comm.is_main_process():
         print_csv_format(results)
     return results
@@ -118,7 +118,7 @@ def train(cfg: Any, model: nn.Module, resume: bool) -> None:
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main_process else None,
-            EvalUnlessFailed(cfg.train.eval_period, lambda: judge(cfg, model)),
+            EvalUnlessStopped(cfg.train.eval_period, lambda: judge(cfg, model)),
             *build_log_hooks(model, step_images, buckets, cfg.train.log_period),
             hooks.PeriodicWriter(writers(cfg, checkpointer), cfg.train.log_period) if main_process else None,
             StopOnInterrupt(checkpointer),

@@ -18,8 +18,8 @@ from typing import Any
 
 from torch import distributed
 
-from lt_det.engine.hooks import STOP_SIGNALS
 from lt_det.engine.participant import may_speak, take_part
+from lt_det.engine.stopping import STOP_SIGNALS
 from lt_det.engine.world import World
 from lt_det.errors import INTERRUPTED
 

@@ -15,6 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
 from detectron2.engine.hooks import EvalHook
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
@@ -28,7 +29,6 @@ from lt_det.data.workers import end_only_with_parent
 from lt_det.engine.accumulation import amp_precision, build_step_trainer
 from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
 from lt_det.engine.failures import watched
-from lt_det.engine.hooks import EvalUnlessFailed, StopOnInterrupt
 from lt_det.engine.log_hooks import build_log_hooks
 from lt_det.engine.rendezvous import evaluation_timeout
 from lt_det.engine.rewinding import rewind_metrics
@@ -36,6 +36,7 @@ from lt_det.engine.scaling import scaled_to_processes, scaling_line
 from lt_det.engine.second_stage import build_checkpointer, train_classifier_only
 from lt_det.engine.seeding import SeedPasses
 from lt_det.engine.setup import check_scaled_batch, training_stats_of
+from lt_det.engine.stopping import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
 from lt_det.engine.writers import build_writers
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -131,7 +132,7 @@ class LongTailTrainer(DefaultTrainer):
         hooks: list[HookBase | None] = [SeedPasses(self._trainer.model, self.cfg.SEED), *super().build_hooks()]
         for place, hook in enumerate(hooks):
             if isinstance(hook, EvalHook):
-                hooks[place] = EvalUnlessFailed(self.cfg.TEST.EVAL_PERIOD, hook._func)
+                hooks[place] = EvalUnlessStopped(self.cfg.TEST.EVAL_PERIOD, hook._func)
         # Before the writers, which are last and only in the main process; after the evaluation in all.
         place = len(hooks) - comm.is_main_process()
         hooks[place:place] = build_log_hooks(self._trainer.model, self.cfg.SOLVER.IMS_PER_BATCH, self._buckets)
@@ -158,8 +159,12 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
+        elif isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
         with evaluation_timeout():
-            return dict(super().test(cfg, model, evaluators))
+            return dict(super().test(cfg, model, [StoppableEvaluator(evaluator) for evaluator in evaluators]))
 
     @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from lt_det.evaluation.results import Results
 
 logger = logging.getLogger(__name__)
 
-DETECTIONS_NAME = "instances_results.json"
+DETECTIONS_NAME = "instances_predictions.json"
 _TASKS: tuple[Task, ...] = ("bbox", "segm")
 _MATCHED_TOGETHER = 64  # images; each call has its price
 

@@ -7,10 +7,11 @@ import time
 
 import torch
 from detectron2.engine import HookBase, TrainerBase
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 
 from lt_det.engine import argument_parser, evaluation_timeout, run
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.stopping import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
 from lt_det.errors import LtDetError
 from lt_det.losses import Seesaw
 
@@ -87,6 +88,39 @@ def train(args):
         trainer.train(0, 2000)
     finally:
         say(f"process {comm.get_rank()} stopped at {trainer.iter}")
+
+
+class Evaluator(DatasetEvaluator):
+    """Of 1000 images, or of one in process 0, which then waits for the others."""
+
+    def reset(self):
+        say(f"process {comm.get_rank()} begins")
+
+    def process(self, inputs, outputs):
+        time.sleep(0.05)
+
+    def evaluate(self):
+        say("judged")
+
+
+def judge():
+    images = [0] * (1 if comm.is_main_process() else 1000)
+    with evaluation_timeout():
+        inference_on_dataset(lambda batch: batch, images, StoppableEvaluator(Evaluator()))
+
+
+def judge_in(iterations):
+    trainer = Trainer()
+    trainer.register_hooks([EvalUnlessStopped(2, judge), StopOnInterrupt(Saver())])
+    trainer.train(0, iterations)
+
+
+def judge_in_training(args):
+    judge_in(2000)
+
+
+def judge_after_training(args):
+    judge_in(2)
 
 
 def main(args):

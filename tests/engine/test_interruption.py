@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.stopping import StopOnInterrupt
 from tests.engine.logged_training import iterations, start
 
 LONG = ("SOLVER.MAX_ITER", "5000", "SOLVER.IMS_PER_BATCH", "4", "INPUT.MIN_SIZE_TRAIN", "(48,)")

@@ -288,3 +288,23 @@ def test_processes_end_with_the_one_that_started_them():
     process.kill()
     process.wait()
     wait_for_the_end_of(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("where", "saved", "said"),
+    [
+        ("judge_in_training", ["saved model_0000001"], "Interrupted after iteration 1; the checkpoint is saved"),
+        ("judge_after_training", [], "Interrupted in the evaluation of the finished training; judge it with --resume."),
+    ],
+)
+def test_an_evaluation_is_left(where, saved, said):
+    """One process is at its end and waits for the other, which would go on for a minute."""
+    process = start(*PYTHON, TOOL, *TWO, where)
+    assert {process.stdout.readline() for _ in range(2)} == {"process 0 begins\n", "process 1 begins\n"}
+    process.send_signal(signal.SIGUSR1)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGUSR1, stderr
+    lines = stdout.splitlines()
+    assert sorted(line for line in lines if "begins" in line) == ["process 0 begins", "process 1 begins"]  # reset again
+    assert [line for line in lines if "begins" not in line] == saved
+    assert stderr.count(said) == 1

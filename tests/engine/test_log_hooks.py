@@ -17,8 +17,8 @@ from torch import nn
 
 from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.engine import LongTailTrainer, load_config
-from lt_det.engine.hooks import EvalUnlessFailed
 from lt_det.engine.log_hooks import LogAccuracy, LogLossState, LogSpeed
+from lt_det.engine.stopping import EvalUnlessStopped
 from lt_det.losses import EQLv2, InfluenceBalanced, Seesaw, SoftmaxCrossEntropy
 from lt_det.modeling import LongTailPredictor
 from tests.engine.gloo import in_processes
@@ -213,7 +213,7 @@ def test_all_processes_look_after_the_evaluation(sixty_config, tmp_path):
 def _check_order(config, output):
     trainer = LongTailTrainer(load_config(str(config), ["OUTPUT_DIR", str(output)]))
     place = {type(hook): index for index, hook in enumerate(trainer._hooks)}
-    assert place[EvalUnlessFailed] < place[LogAccuracy]
+    assert place[EvalUnlessStopped] < place[LogAccuracy]
     if comm.is_main_process():
         assert place[LogLossState] < place[PeriodicWriter]
 

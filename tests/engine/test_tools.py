@@ -182,7 +182,7 @@ import os, signal
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils import comm
 from lt_det.engine import argument_parser, run
-from lt_det.engine.hooks import StopOnInterrupt
+from lt_det.engine.stopping import StopOnInterrupt
 
 class Saver:
     def save(self, name, iteration):

@@ -59,7 +59,7 @@ def test_truth_scores_100_and_a_missed_class_0(val, mini, tmp_path):
     assert written["protocol"] == "lvis"
     assert written["tasks"]["bbox"]["class_ap"][3] == 0
     assert [entry["images"] for entry in written["classes"]] == stats.image_counts.tolist()
-    assert len(json.loads((tmp_path / "instances_results.json").read_text())) > 100
+    assert len(json.loads((tmp_path / "instances_predictions.json").read_text())) > 100
 
 
 def test_without_training_set_the_json_names_the_buckets(val, mini):
@@ -225,8 +225,8 @@ def test_masks_and_the_file_that_is_written(val, mini, tmp_path):
         evaluator.process([{"image_id": record["image_id"]}], [{"instances": instances}])
     metrics = evaluator.evaluate()
     assert metrics["bbox"]["AP"] > metrics["segm"]["AP"] > 0
-    file = tmp_path / "instances_results.json"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "instances_results.json"]
+    file = tmp_path / "instances_predictions.json"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "instances_predictions.json"]
     written = file.read_text()
 
     tasks = ["bbox", "segm"]
@@ -244,9 +244,9 @@ def test_disk_that_is_full(val, mini, small_disk, room):
     """While a process writes its part, or where the parts are joined."""
     evaluator = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json), output_dir=str(small_disk))
     (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
-    with pytest.raises(LtDetError, match=r"cannot be written to .*instances_results\.json \(No space left on device\)"):
+    with pytest.raises(LtDetError, match=r"cannot be written to .*instances_predictions\.json \(No space left on device\)"):
         feed_and_evaluate(evaluator, val)
-    assert not (small_disk / "instances_results.json").exists()
+    assert not (small_disk / "instances_predictions.json").exists()
 
 
 def feed_and_evaluate(evaluator, name):
