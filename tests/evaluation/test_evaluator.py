@@ -244,7 +244,7 @@ def test_disk_that_is_full(val, mini, small_disk, room):
     """While a process writes its part, or where the parts are joined."""
     evaluator = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json), output_dir=str(small_disk))
     (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
-    with pytest.raises(LtDetError, match=r"cannot be written to .*instances_predictions\.json \(No space left on device\)"):
+    with pytest.raises(LtDetError, match=r"cannot be written to .*predictions\.json \(No space left on device\)"):
         feed_and_evaluate(evaluator, val)
     assert not (small_disk / "instances_predictions.json").exists()
 

@@ -14,6 +14,8 @@ from lt_det.reporting.examples import class_examples
 
 from .samples import AWKWARD, evaluation, write_run
 
+RESULTS = "instances_predictions.json"
+
 
 @pytest.fixture
 def judged(tmp_path):
@@ -36,10 +38,10 @@ def judged(tmp_path):
     truth.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     rare = [k for k, entry in enumerate(content["classes"]) if entry["bucket"] == "rare"]
     content["tasks"]["bbox"]["class_ap"] = [float(k) if k in rare else 50.0 for k in range(62)]
-    content |= {"ground_truth": str(truth), "image_root": str(root), "results": "instances_predictions.json"}
+    content |= {"ground_truth": str(truth), "image_root": str(root), "results": RESULTS}
     run = write_run(tmp_path / "run", content)
     folder = run / "inference" / "drawn_val"
-    (folder / "instances_predictions.json").write_text(json.dumps(detections))
+    (folder / RESULTS).write_text(json.dumps(detections))
     return run, folder, content, rare
 
 
@@ -64,7 +66,7 @@ def test_words_for_what_was_said(judged):
     """Elsewhere; found, but behind three others of its class; and found with a score that is hardly one."""
     _, folder, content, rare = judged
     ids = {content["classes"][k]["id"]: k for k in rare[:3]}
-    file = folder / "instances_predictions.json"
+    file = folder / RESULTS
     detections = [d for d in json.loads(file.read_text()) if d["category_id"] not in ids and d["category_id"] != 2]
     truth = json.loads(Path(content["ground_truth"]).read_text())
     images = {k: [a["image_id"] for a in truth["annotations"] if a["category_id"] == i] for i, k in ids.items()}
@@ -98,9 +100,9 @@ def test_on_the_page(judged):
         (lambda folder, content: content.update(image_root=None), "does not name its image_root"),
         (lambda folder, content: content.update(ground_truth="/nowhere/val.json"), "val.json does not exist"),
         (lambda folder, content: content.update(image_root="/nowhere"), "does not exist"),
-        (lambda folder, content: (folder / "instances_predictions.json").unlink(), "does not exist"),
-        (lambda folder, content: (folder / "instances_predictions.json").write_text("{}"), "is no list of detections"),
-        (lambda folder, content: (folder / "instances_predictions.json").write_text('[{"image_id": 1'), "may be truncated"),
+        (lambda folder, content: (folder / RESULTS).unlink(), "does not exist"),
+        (lambda folder, content: (folder / RESULTS).write_text("{}"), "is no list of detections"),
+        (lambda folder, content: (folder / RESULTS).write_text('[{"image_id": 1'), "may be truncated"),
     ],
 )
 def test_a_sentence_where_something_is_missing(judged, damage, sentence):
