@@ -69,7 +69,21 @@ def _package(module: str) -> Finding:
         elif "libGL" in reason or "libgthread" in reason:
             advice = _ADVICE["cv2"]
         return Finding(distribution, f"does not import: {reason}", advice, fatal=True)
+    if module == "torch" and not _torch_takes_arrays():
+        found = f"{_version('torch')}, built for an older NumPy than {_version('numpy')}"
+        return Finding(distribution, found, "pip install 'numpy<2', or a newer torch", fatal=True)
     return Finding(distribution, _version(distribution))
+
+
+def _torch_takes_arrays() -> bool:
+    import numpy as np
+    import torch
+
+    try:
+        torch.from_numpy(np.zeros(1))
+    except RuntimeError:  # "Numpy is not available"
+        return False
+    return True
 
 
 def _version(distribution: str) -> str:

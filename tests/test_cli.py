@@ -7,6 +7,7 @@ import sys
 
 import cv2
 import pytest
+import torch
 
 from lt_det.cli import main
 
@@ -107,6 +108,16 @@ def test_doctor(capsys):
     assert code == 0
     for subject in ("torch", "torchvision", "detectron2", "compiled ops", "GPU", "LVIS v1", "COCO", "mini_lvis"):
         assert subject in out
+
+
+def test_doctor_where_torch_is_older_than_numpy(capsys, monkeypatch):
+    def not_available(array):
+        raise RuntimeError("Numpy is not available")
+
+    monkeypatch.setattr(torch, "from_numpy", not_available)
+    code, out, _ = run(capsys, "doctor")
+    assert code == 1
+    assert "pip install 'numpy<2', or a newer torch" in out
 
 
 def test_doctor_checks_a_config_against_its_data(capsys, mini, tmp_path):

@@ -42,7 +42,7 @@ def last_checkpoint(checkpointer: Checkpointer) -> str:
 def _contents(path: Path) -> dict[str, Any] | None:
     """What a checkpoint holds, if it is whole; torch maps the tensors without reading them."""
     try:
-        contents = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path))
+        contents = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path))
     except _UNREADABLE:
         return None
     return contents if isinstance(contents, dict) else None
