@@ -17,10 +17,22 @@ from lt_det.engine.spawn import spawn
 from lt_det.engine.world import World, world_of_environment
 from lt_det.errors import LtDetError, exit_code_of
 
+_EXAMPLES = """examples:
+  %(prog)s --config FILE --num-gpus 8
+  %(prog)s --config FILE --num-gpus 8 --resume      go on after an interruption
+  %(prog)s --config FILE --num-processes 2          without a GPU
+  %(prog)s --config FILE SOLVER.BASE_LR 0.01        another value, of a yaml config
+  %(prog)s --config FILE optimizer.lr=0.01          of a LazyConfig
+
+several machines, each with its own --machine-rank (or torchrun or SLURM, see tools/launch):
+  %(prog)s --config FILE --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
+A second training on one machine wants a port of its own: --dist-url auto takes a free one.
+"""
+
 
 def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's training options, with ``--config``, ``--traceback``, processes on the CPU and time-outs."""
-    parser = default_argument_parser()
+    parser = default_argument_parser(_EXAMPLES)
     parser.set_defaults(num_gpus=None)  # so that torchrun and srun are only contradicted by those who mean to
     parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
