@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 from torch import distributed
 
-from lt_det.engine.rendezvous import Timeouts, appear, find, join, leave
+from lt_det.engine.rendezvous import Timeouts, counted, find, join, leave
 from lt_det.engine.world import World
 from lt_det.errors import LtDetError, interrupt_code
 
@@ -27,10 +27,10 @@ def trains_on_cpu(args: argparse.Namespace) -> bool:
     return args.num_processes is not None or not torch.cuda.is_available()
 
 
-def may_speak(store: distributed.Store | None, who: str) -> bool:
-    """Whether `who` is the first that has something to say; whoever comes later tells of its consequences only."""
+def may_speak(store: distributed.Store | None) -> bool:
+    """Whether the caller is the first that has something to say; who comes later tells of its consequences only."""
     try:
-        return store is None or store.compare_set(_SPOKEN, "", who) == who.encode()
+        return store is None or store.add(_SPOKEN, 1) == 1
     except RuntimeError:  # who serves the store has ended
         return True
 
@@ -49,7 +49,7 @@ def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespac
         # one machine lacks) by this one.
         if world.rank > 0:
             _let_others_speak(store, 2)
-        if may_speak(store, str(world.rank)):
+        if may_speak(store):
             if args.traceback:
                 traceback.print_exc()
             where = "error" if world.rank == 0 else f"error in process {world.rank}"
@@ -74,7 +74,7 @@ def _tell_bug(error: Exception, world: World, store: distributed.Store | None, a
     lost = is_lost(error)
     if lost:  # because another process has ended, which knows better why
         _let_others_speak(store, 5)
-    if not may_speak(store, str(world.rank)):
+    if not may_speak(store):
         return
     if always_trace or not lost:
         traceback.print_exc()
@@ -92,7 +92,7 @@ def _tell_bug(error: Exception, world: World, store: distributed.Store | None, a
 def _let_others_speak(store: distributed.Store | None, seconds: float) -> None:
     with contextlib.suppress(RuntimeError):  # who serves the store has ended
         if store is not None:
-            appear(store, [_SPOKEN], timedelta(seconds=seconds))
+            counted(store, [_SPOKEN], timedelta(seconds=seconds))
 
 
 def _fail() -> NoReturn:

@@ -17,6 +17,8 @@ from torch import distributed
 from lt_det.engine.world import World
 from lt_det.errors import LtDetError
 
+# Older torch has the time-out of its start for ever: the longest is taken then.
+_CAN_CHANGE = hasattr(distributed, "set_timeout") or hasattr(distributed.distributed_c10d, "_set_pg_timeout")
 _MINUTES_OF_A_YEAR = 365 * 24 * 60  # torch counts nanoseconds in 64 bits
 
 
@@ -136,8 +138,9 @@ def join(world: World, store: distributed.Store, timeouts: Timeouts, *, on_cpu: 
     meet(world, store, timeouts.start)
     if not on_cpu:
         torch.cuda.set_device(world.local_rank)
+    wait = timeouts.training if _CAN_CHANGE else max(timeouts.training, timeouts.evaluation)
     distributed.init_process_group(
-        "gloo" if on_cpu else "nccl", store=store, rank=world.rank, world_size=world.size, timeout=timeouts.training
+        "gloo" if on_cpu else "nccl", store=store, rank=world.rank, world_size=world.size, timeout=wait
     )
     _timeouts = timeouts
     comm.create_local_process_group(world.local_size)
@@ -146,30 +149,34 @@ def join(world: World, store: distributed.Store, timeouts: Timeouts, *, on_cpu: 
 
 def meet(world: World, store: distributed.Store, timeout: timedelta) -> None:
     """Wait until all processes of the world have come; see `join`."""
-    if store.add(f"processes {world.rank}", 1) > 1:
+    processes = [f"processes {rank}" for rank in range(world.size)]
+    if store.add(processes[world.rank], 1) > 1:
         raise LtDetError(
             f"Two processes call themselves number {world.rank}; give each machine its own --machine-rank, from 0 on."
         )
     store.set(f"size {world.rank}", str(world.size))
-    sizes = [f"size {rank}" for rank in range(world.size)]
-    if not appear(store, sizes, timeout):
-        missing = [str(rank) for rank, size in enumerate(sizes) if not store.check([size])]
+    if not counted(store, processes, timeout):
+        missing = [str(rank) for rank, process in enumerate(processes) if not store.add(process, 0)]
         raise LtDetError(
             f"Of {world.size} processes {', '.join(missing)} did not come to {world.host}:{world.port} within "
             f"{_minutes(timeout)} (--start-timeout); look at the machine that should have started them."
         )
-    for rank, size in enumerate(sizes):
-        if int(store.get(size)) != world.size:
+    for rank in range(world.size):
+        size = int(store.get(f"size {rank}"))
+        if size != world.size:
             raise LtDetError(
-                f"Process {rank} was started as one of {int(store.get(size))}, process {world.rank} as one of "
+                f"Process {rank} was started as one of {size}, process {world.rank} as one of "
                 f"{world.size}; give all machines the same --num-gpus and --num-machines."
             )
 
 
-def appear(store: distributed.Store, keys: list[str], timeout: timedelta) -> bool:
-    """Wait for keys; False where they are not there in time. (The store's own waiting writes warnings.)"""
+def counted(store: distributed.Store, keys: list[str], timeout: timedelta) -> bool:
+    """Wait until all of these counts are above 0; False where they are not in time.
+
+    (The store's own waiting writes warnings, and older torch cannot ask it for keys without waiting.)
+    """
     deadline = time.monotonic() + timeout.total_seconds()
-    while not store.check(keys):
+    while not all(store.add(key, 0) for key in keys):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
@@ -205,7 +212,7 @@ def _wait_at_most(timeout: timedelta) -> None:
     for group in (distributed.group.WORLD, comm._get_global_gloo_group()):
         if hasattr(distributed, "set_timeout"):
             distributed.set_timeout(timeout, group)
-        else:  # torch before 2.12 or so
+        elif _CAN_CHANGE:  # torch before 2.12 or so
             distributed.distributed_c10d._set_pg_timeout(timeout, group)
 
 

@@ -85,7 +85,7 @@ def _wait(processes: dict[int, _Process], asked: set[int], store: distributed.St
 
 def _tell_of_kill(rank: int, signum: int, store: distributed.Store | None) -> None:
     """Only its parent can tell why such a process ended."""
-    may_speak(store, "parent")
+    may_speak(store)
     name = signal.Signals(signum).name
     memory = " (out of memory, perhaps)" if name == "SIGKILL" else ""
     print(
