@@ -79,7 +79,8 @@ def write_comparison(
     for index, root in enumerate(roots):
         if root.resolve() in [other.resolve() for other in roots[:index]]:
             raise LtDetError(f"{root} is given twice; name every run once.")
-    evaluations = [read_evaluations(root) for root in roots]
+    first, *others = (read_evaluations(root) for root in roots)
+    evaluations = [first, *(_named_as_in(first, other) for other in others)]
     for root, found in zip(roots[1:], evaluations[1:], strict=True):
         _require_same(roots[0], evaluations[0], root, found)
     runs = run_names(roots)
@@ -112,6 +113,16 @@ def run_names(roots: Sequence[Path]) -> list[str]:
     while len({path[-length:] for path in parts}) < len(parts):
         length += 1
     return ["/".join(path[-length:]) for path in parts]
+
+
+def _named_as_in(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The other run's evaluations; where its names are others, a set has the name that the same images have in the
+    first: a training names the set, `lt-det evaluate` the json."""
+    if set(first) == set(other):
+        return other
+    names = {content["fingerprint"]: name for name, content in first.items() if content["fingerprint"]}
+    renamed = {names.get(content["fingerprint"], name): content for name, content in other.items()}
+    return renamed if len(renamed) == len(other) else other
 
 
 def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: dict[str, Any]) -> None:

@@ -138,6 +138,17 @@ def test_another_set(run, tmp_path):
         write_comparison([run, other], tmp_path / "out", QUIET)
 
 
+def test_another_name_of_the_same_images(tmp_path):
+    """`lt-det evaluate` calls a set by its json, a training by the name under which it is registered."""
+    content = {**evaluation(), "fingerprint": "of these images"}
+    runs = [write_run(tmp_path / "a", content), write_run(tmp_path / "b", content, dataset="another_val")]
+    write_comparison(runs, tmp_path / "out", QUIET)
+    assert (tmp_path / "out" / "compare.html").is_file()
+    runs[1] = write_run(tmp_path / "c", {**content, "fingerprint": "of others"}, dataset="another_val")
+    with pytest.raises(LtDetError, match=r"judged on drawn_val and .* on another_val"):
+        write_comparison(runs, tmp_path / "out", QUIET)
+
+
 def test_mistakes_on_the_command_line(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for runs, message in (
