@@ -54,14 +54,14 @@ def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespac
                 traceback.print_exc()
             where = "error" if world.rank == 0 else f"error in process {world.rank}"
             print(f"{where}: {error}", file=sys.stderr)
-        _fail()
+        _end(1)
     except KeyboardInterrupt as interrupt:
         if world.rank == 0:
             print(str(interrupt) or "Interrupted.", file=sys.stderr)
-        return interrupt_code(interrupt)
+        _end(interrupt_code(interrupt))
     except Exception as error:
         _tell_bug(error, world, store, args.traceback)
-        _fail()
+        _end(1)
     return 0
 
 
@@ -95,8 +95,8 @@ def _let_others_speak(store: distributed.Store | None, seconds: float) -> None:
             counted(store, [_SPOKEN], timedelta(seconds=seconds))
 
 
-def _fail() -> NoReturn:
+def _end(code: int) -> NoReturn:
     """End without the clean-up of torch's process group, which may wait for processes that are gone, or abort."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)

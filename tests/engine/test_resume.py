@@ -20,6 +20,7 @@ from lt_det.data.train_loader import build_resumable_loader
 from lt_det.engine import LongTailTrainer, load_config
 from lt_det.engine.accumulation import AccumulatingAMPTrainer
 from lt_det.engine.rewinding import rewind_metrics
+from tests.conftest import needs_float16
 from tests.engine.gloo import in_processes
 
 # Anchors, RoIs and classes are drawn in the training process; flips and sizes in one that loads, if there is one.
@@ -170,6 +171,7 @@ class Line(torch.nn.Module):
         return {"loss": (self.line(images).float() ** 2).mean()}
 
 
+@needs_float16
 def test_loss_scale_of_mixed_precision_goes_on():
     """The scale is halved by the first step, whose gradients overflow."""
 
