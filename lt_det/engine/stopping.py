@@ -36,8 +36,6 @@ class StopOnInterrupt(HookBase):
     `StoppableEvaluator` is left after the image it is at: SLURM may not wait for its end.
     """
 
-    in_force: StopOnInterrupt | None = None  # signals belong to the whole process, so there is one at most
-
     def __init__(self, checkpointer: Any) -> None:
         self._checkpointer = checkpointer
         self._asked = self._left_off = 0
@@ -48,7 +46,6 @@ class StopOnInterrupt(HookBase):
             "cuda" if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl" else "cpu"
         )
         self._previous = {signum: signal.signal(signum, self._ask) for signum in STOP_SIGNALS}
-        StopOnInterrupt.in_force = self
 
     def after_step(self) -> None:
         signum = self._agreed()
@@ -61,7 +58,6 @@ class StopOnInterrupt(HookBase):
         raise Stopped(f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume.", signum)
 
     def after_train(self) -> None:
-        StopOnInterrupt.in_force = None
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         if self._left_off and self.trainer.iter >= self.trainer.max_iter:
@@ -96,7 +92,10 @@ class StopOnInterrupt(HookBase):
 
 
 class StoppableEvaluator(DatasetEvaluator):
-    """Another evaluator, which a training that is asked to stop leaves in all processes; else it is that one."""
+    """Another evaluator, which a training that is asked to stop leaves in all processes where `EvalUnlessStopped` uses
+    it; else it is that one."""
+
+    stop: StopOnInterrupt | None = None  # of the evaluation that may be left now; signals belong to the whole process
 
     def __init__(self, evaluator: DatasetEvaluator) -> None:
         self._evaluator = evaluator
@@ -113,11 +112,10 @@ class StoppableEvaluator(DatasetEvaluator):
         return self._evaluator.evaluate()
 
     def _look(self, at_the_end: bool) -> None:
-        hook = StopOnInterrupt.in_force
-        if hook is None:
+        if StoppableEvaluator.stop is None:
             return
         try:
-            hook.leave_evaluation(at_the_end)
+            StoppableEvaluator.stop.leave_evaluation(at_the_end)
         except _LeftOff:
             self._evaluator.reset()  # what it has put on the disk so far
             raise
@@ -130,11 +128,15 @@ class EvalUnlessStopped(EvalHook):
     wait for this one.
     """
 
-    def after_step(self) -> None:
-        with contextlib.suppress(_LeftOff):
-            super().after_step()
+    def _do_eval(self) -> None:
+        hooks = (hook for hook in self.trainer._hooks if isinstance(hook, StopOnInterrupt))
+        StoppableEvaluator.stop = next(hooks, None)
+        try:
+            with contextlib.suppress(_LeftOff):
+                super()._do_eval()
+        finally:
+            StoppableEvaluator.stop = None
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            with contextlib.suppress(_LeftOff):
-                super().after_train()
+            super().after_train()

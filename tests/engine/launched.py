@@ -7,6 +7,7 @@ import time
 
 import torch
 from detectron2.engine import HookBase, TrainerBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 
@@ -91,7 +92,7 @@ def train(args):
 
 
 class Evaluator(DatasetEvaluator):
-    """Of 1000 images, or of one in process 0, which then waits for the others."""
+    """Of 200 images, or of one in process 0, which then waits for the others."""
 
     def reset(self):
         say(f"process {comm.get_rank()} begins")
@@ -104,14 +105,14 @@ class Evaluator(DatasetEvaluator):
 
 
 def judge():
-    images = [0] * (1 if comm.is_main_process() else 1000)
+    images = [0] * (1 if comm.is_main_process() else 200)
     with evaluation_timeout():
         inference_on_dataset(lambda batch: batch, images, StoppableEvaluator(Evaluator()))
 
 
-def judge_in(iterations):
+def judge_in(iterations, hook=EvalUnlessStopped):
     trainer = Trainer()
-    trainer.register_hooks([EvalUnlessStopped(2, judge), StopOnInterrupt(Saver())])
+    trainer.register_hooks([hook(2, judge), StopOnInterrupt(Saver())])
     trainer.train(0, iterations)
 
 
@@ -121,6 +122,10 @@ def judge_in_training(args):
 
 def judge_after_training(args):
     judge_in(2)
+
+
+def judge_by_another_hook(args):
+    judge_in(2000, EvalHook)
 
 
 def main(args):

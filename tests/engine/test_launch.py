@@ -303,7 +303,7 @@ def test_processes_end_with_the_one_that_started_them():
     ],
 )
 def test_an_evaluation_is_left(where, saved, said):
-    """One process is at its end and waits for the other, which would go on for a minute."""
+    """One process is at its end and waits for the other, which would go on for ten seconds."""
     process = start(*PYTHON, TOOL, *TWO, where)
     assert {process.stdout.readline() for _ in range(2)} == {"process 0 begins\n", "process 1 begins\n"}
     process.send_signal(signal.SIGUSR1)
@@ -313,3 +313,13 @@ def test_an_evaluation_is_left(where, saved, said):
     assert sorted(line for line in lines if "begins" in line) == ["process 0 begins", "process 1 begins"]  # reset again
     assert [line for line in lines if "begins" not in line] == saved
     assert stderr.count(said) == 1
+
+
+def test_an_evaluation_by_another_hook_is_not_left():
+    """It would not expect what ends the evaluation, and the training would end without a checkpoint."""
+    process = start(*PYTHON, TOOL, *TWO, "judge_by_another_hook")
+    assert {process.stdout.readline() for _ in range(2)} == {"process 0 begins\n", "process 1 begins\n"}
+    process.send_signal(signal.SIGUSR1)
+    stdout, stderr = process.communicate(timeout=180)
+    assert process.returncode == 128 + signal.SIGUSR1, stderr
+    assert sorted(stdout.splitlines()) == ["judged", "judged", "saved model_0000001"]
