@@ -25,13 +25,13 @@ from pycocotools import mask as mask_utils
 from rich.console import Console
 from rich.table import Table
 
-from lt_det.class_stats import FrequencyBuckets
-from lt_det.evaluation.bootstrap import bootstrap
-from lt_det.evaluation.detections import Detections
-from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import match
-from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import match
+from lt_det.evaluation.metrics.average_precision import precision_table
+from lt_det.evaluation.metrics.bootstrap import bootstrap
 from lt_det.evaluation.protocols import FIXED, LVIS
+from lt_det.statistics.buckets import FrequencyBuckets
 
 NUM_CLASSES = 1203
 PER_IMAGE = 300

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lt_det.evaluation.bootstrap import Curves
-from lt_det.evaluation.detections import Detections
-from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import match
+from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import match
+from lt_det.evaluation.metrics.bootstrap import Curves
+from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.protocols import LVIS
-from lt_det.evaluation.results import Results
-from lt_det.intervals import interval
 
 NUM_CLASSES = 40
 RARE = 14  # the first classes

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from lt_det.class_stats import ClassStats
 from lt_det.losses import LOSSES, build_loss
+from lt_det.statistics.class_stats import ClassStats
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own log
 

@@ -30,10 +30,10 @@ def work(kind, json_file):
     from detectron2.data.datasets import register_lvis_instances
     from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-    from lt_det.class_stats import FrequencyBuckets
     from lt_det.data import training_stats
-    from lt_det.data.records import load_records
-    from lt_det.data.repeat_factors import repeat_factor_sampler
+    from lt_det.data.cache.records import load_records
+    from lt_det.data.sampling.repeat_factors import repeat_factor_sampler
+    from lt_det.statistics.buckets import FrequencyBuckets
 
     register_lvis_instances(NAME, {}, json_file, "images/")
     print("start", flush=True)

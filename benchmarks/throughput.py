@@ -24,7 +24,7 @@ from detectron2.utils.events import EventStorage
 from rich.console import Console
 from rich.table import Table
 
-from lt_det.engine import LongTailTrainer, load_config, watched
+from lt_det.training import LongTailTrainer, load_config, watched
 
 STEPS = 20  # of a round: the log is written once
 SPAWN = torch.multiprocessing.get_context("spawn")

@@ -19,10 +19,10 @@ from detectron2.utils.events import EventStorage
 from rich.console import Console
 from rich.table import Table
 
-from lt_det.class_stats import ClassStats
-from lt_det.engine import load_config
 from lt_det.losses import LOSSES, build_loss
 from lt_det.modeling import LongTailPredictor
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training import load_config
 
 
 def batch(num_images, size, num_classes):

@@ -1,7 +1,7 @@
 """lt_det: long-tailed object detection for Detectron2.
 
 Importing this registers the ROI heads and the generated data set with Detectron2, if Detectron2 is there. Without it
-the losses (`lt_det.losses`) and the class statistics (`lt_det.class_stats`) work alone.
+the losses (`lt_det.losses`) and the class statistics (`lt_det.statistics.class_stats`) work alone.
 """
 
 import sys
@@ -9,8 +9,9 @@ import warnings
 from pathlib import PurePath
 from typing import Any
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 __version__ = "0.1.0.dev0"
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from lt_det.annotations import read_json
-from lt_det.class_stats import LVIS_EDGES, ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
+from lt_det.io.coco_json import read_json
 from lt_det.losses import LOSSES, loss_class
+from lt_det.statistics.buckets import LVIS_EDGES, FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 
 def add_lt_config(cfg: Any) -> None:

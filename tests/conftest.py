@@ -11,14 +11,14 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lt_det.data.mini_lvis import MiniLvis, write_mini_lvis
+from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
+from tests.helpers import REPOSITORY
 
 # Without a deadline: machines are shared and noisy. The same examples in every run, unless new ones are asked for.
 settings.register_profile("fixed", deadline=None, derandomize=True)
 settings.register_profile("new", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 NUM_CLASSES = 12
 

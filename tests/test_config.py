@@ -5,8 +5,8 @@ from detectron2.config import get_cfg
 
 import lt_det
 from lt_det.config import loss_hyperparameters
-from lt_det.engine import load_config
 from lt_det.losses import EQL, LOSSES
+from lt_det.training import load_config
 
 
 @pytest.fixture

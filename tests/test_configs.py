@@ -10,9 +10,9 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils.events import EventStorage
 
-from lt_det.class_stats import ClassStats
-from lt_det.engine import load_config, load_lazy_config
 from lt_det.modeling import LongTailPredictor
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training import load_config, load_lazy_config
 
 from .modeling.conftest import synthetic_batch
 

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from lt_det.data.media import (
+from lt_det.datasets.mini_lvis.progress import progress_bar
+from lt_det.errors import LtDetError
+from lt_det.inference.media import (
     FilmReader,
     FilmWriter,
     Medium,
@@ -25,12 +27,10 @@ from lt_det.data.media import (
     with_results,
     write_picture,
 )
-from lt_det.data.writing import progress_bar
-from lt_det.engine.one_process import run_alone
-from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
-from lt_det.errors import LtDetError
-from lt_det.files import check_folder, write_whole
+from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
+from lt_det.io.atomic import check_folder, write_whole
 from lt_det.reporting.drawing import Found, Painter
+from lt_det.training.launch.single_process import run_alone
 
 RESULTS = "detections.json"
 _WHOLE = 0.9  # of the frames that a film says it has: some say a few too many

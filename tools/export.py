@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lt_det.data.media import find_files, is_film, read_picture
-from lt_det.engine.export import FORMATS, Exported, description, difference, traceable, write_description
-from lt_det.engine.one_process import run_alone
-from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
 from lt_det.errors import LtDetError
-from lt_det.files import check_folder
+from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
+from lt_det.inference.media import find_files, is_film, read_picture
+from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
+from lt_det.io.atomic import check_folder
+from lt_det.training.launch.single_process import run_alone
 
 SAMPLES = 5  # of a folder
 

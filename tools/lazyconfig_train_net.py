@@ -22,9 +22,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lt_det.data import training_stats, training_stats_or_none
-from lt_det.data.image_stream import ImageStream
-from lt_det.data.workers import end_only_with_parent
-from lt_det.engine import (
+from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.losses import require_statistics
+from lt_det.modeling import build_loss_for_data
+from lt_det.reporting import write_report
+from lt_det.training import (
     LongTailCheckpointer,
     NameUnreadable,
     argument_parser,
@@ -35,16 +37,14 @@ from lt_det.engine import (
     train_classifier_only,
     watched,
 )
-from lt_det.engine.accumulation import amp_precision, build_step_trainer
-from lt_det.engine.checkpointer import judging_checkpointer, tell_if_finished
-from lt_det.engine.log_hooks import build_log_hooks
-from lt_det.engine.rewinding import rewind_metrics
-from lt_det.engine.seeding import SeedPasses
-from lt_det.engine.stopping import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
-from lt_det.engine.writers import build_writers
-from lt_det.losses import require_statistics
-from lt_det.modeling import build_loss_for_data
-from lt_det.reporting import write_report
+from lt_det.training.accumulation import amp_precision, build_step_trainer
+from lt_det.training.checkpointer import judging_checkpointer, tell_if_finished
+from lt_det.training.hooks import build_log_hooks
+from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
+from lt_det.training.resume.image_stream import ImageStream
+from lt_det.training.resume.metrics_log import rewind_metrics
+from lt_det.training.resume.rng import SeedPasses
+from lt_det.training.writers import build_writers
 
 
 def main(args: argparse.Namespace) -> None:

@@ -12,8 +12,8 @@ import sys
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from lt_det.engine import LongTailTrainer, argument_parser, run, setup
 from lt_det.reporting import write_report
+from lt_det.training import LongTailTrainer, argument_parser, run, setup
 
 
 def main(args: argparse.Namespace) -> None:

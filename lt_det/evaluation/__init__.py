@@ -1,5 +1,5 @@
 """Average precision by frequency bucket."""
 
-from lt_det.evaluation.buckets import BucketAP, summarize
+from lt_det.evaluation.metrics.bucket_ap import BucketAP, summarize
 
 __all__ = ["BucketAP", "summarize"]

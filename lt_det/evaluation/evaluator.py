@@ -18,25 +18,26 @@ from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds, log_first_n
 
-from lt_det.annotations import check_annotations, load_annotations
-from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.config import asks_for_buckets, chosen_buckets
-from lt_det.data.record_cache import follows_json
-from lt_det.data.register import evaluation_format
-from lt_det.data.training_stats import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.cache.record_cache import follows_json
+from lt_det.data.class_counts import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
-from lt_det.evaluation.bootstrap import check_draws
-from lt_det.evaluation.buckets import default_buckets
-from lt_det.evaluation.detections import Detections
-from lt_det.evaluation.error_view import Errors, find_errors
-from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.judge import TaskResult, judge
-from lt_det.evaluation.lists import check_lists
-from lt_det.evaluation.matching import Matches, match
+from lt_det.evaluation.federated import check_lists
+from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.results_writer import ResultFile
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import Matches, match
+from lt_det.evaluation.metrics.bootstrap import check_draws
+from lt_det.evaluation.metrics.bucket_ap import default_buckets
+from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task
-from lt_det.evaluation.record import evaluation_record, write_record
-from lt_det.evaluation.result_file import ResultFile
-from lt_det.evaluation.results import Results
+from lt_det.evaluation.schema import evaluation_record, write_record
+from lt_det.evaluation.summarize import TaskResult, judge
+from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
 

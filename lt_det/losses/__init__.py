@@ -7,7 +7,7 @@ from lt_det.losses.eql import EQL
 from lt_det.losses.eqlv2 import EQLv2
 from lt_det.losses.federated import Federated
 from lt_det.losses.focal import SigmoidFocal
-from lt_det.losses.influence_balanced import InfluenceBalanced
+from lt_det.losses.ib import InfluenceBalanced
 from lt_det.losses.label_smoothing import LabelSmoothing
 from lt_det.losses.ldam import LDAM
 from lt_det.losses.logit_adjustment import LogitAdjustment

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.class_weights import Counts, checked_counts
+from lt_det.statistics.class_stats import ClassStats
 
 _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
     "image_counts": lambda stats: stats.training_counts("images"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.affine_softmax import affine_cross_entropy
+from lt_det.losses._fused.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import at_least_float32
 from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss

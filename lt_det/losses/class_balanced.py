@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.base import ClassificationLoss, divide_by_rois
 from lt_det.losses.class_weights import Counts, MeanOver, effective_number_weights, with_background
 from lt_det.losses.focal import number_to_divide_by
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss
 from lt_det.losses.softmax import SoftmaxCrossEntropy
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 
 @register_loss("class_balanced")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.base import divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 # Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
 # images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._all_reduce import sum_over_processes
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 # The ratio before the first batch: large, so that all weights start at 1.
 _RATIO_AT_START = 100.0

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.base import ClassificationLoss, divide_by_rois
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
+from lt_det.statistics.class_stats import ClassStats
 
 
 def sample_classes(gt_classes: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:

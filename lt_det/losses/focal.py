@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidLoss
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 DivideBy = Literal["foreground", "rois"]
 

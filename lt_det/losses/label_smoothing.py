@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
-from lt_det.losses.affine_softmax import affine_cross_entropy
+from lt_det.losses._fused.affine_softmax import affine_cross_entropy
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
+from lt_det.statistics.class_stats import ClassStats
 
 
 def _read_prior(file: str) -> list[float]:

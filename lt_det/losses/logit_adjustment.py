@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.affine_softmax import affine_cross_entropy
+from lt_det.losses._fused.affine_softmax import affine_cross_entropy
 from lt_det.losses.class_weights import Counts, with_background
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxLoss
@@ -27,7 +27,7 @@ class LogitAdjustment(SoftmaxLoss):
 
     Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. The prior
     is that of the foreground classes, so that the odds of foreground and background stay as they are. Post hoc, without
-    training, it is a calibration: `lt_det.modeling.calibration`.
+    training, it is a calibration: `lt_det.modeling.post_hoc_adjustment`.
 
     Args:
         num_classes: K.

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss
+from lt_det.statistics.class_stats import ClassStats
 
 LOSSES: dict[str, type[ClassificationLoss]] = {}
 

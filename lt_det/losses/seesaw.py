@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._all_reduce import sum_over_processes
 from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
-from lt_det.losses.distributed import sum_over_processes
 from lt_det.losses.registry import register_loss
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses.affine_softmax import affine_cross_entropy
+from lt_det.losses._fused.affine_softmax import affine_cross_entropy
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
 from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
 from lt_det.losses.registry import register_loss
-from lt_det.losses.weighted_sigmoid import weighted_sigmoid_cross_entropy
 
 
 class SigmoidLoss(ClassificationLoss):

@@ -1,7 +1,7 @@
 """Box predictor and ROI heads for Detectron2; importing this registers them."""
 
-from lt_det.modeling.build import build_loss_for_data
-from lt_det.modeling.mini_backbone import MiniBackbone, build_mini_backbone
+from lt_det.modeling.backbones.mini import MiniBackbone, build_mini_backbone
+from lt_det.modeling.loss_builder import build_loss_for_data
 from lt_det.modeling.predictor import LongTailPredictor
 from lt_det.modeling.roi_heads import LongTailCascadeROIHeads, LongTailRes5ROIHeads, LongTailROIHeads
 

@@ -16,8 +16,8 @@ from lt_det.config import chosen_classifier, loss_hyperparameters, reweighting_s
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import ClassificationLoss
-from lt_det.modeling.accuracy import TrainingAccuracy
-from lt_det.modeling.build import build_loss_for_data
+from lt_det.modeling.loss_builder import build_loss_for_data
+from lt_det.modeling.training_accuracy import TrainingAccuracy
 
 Predictions = tuple[Tensor, ...]
 

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.files import write_whole
+from lt_det.io.atomic import write_whole
 from lt_det.reporting.charts import difference_chart
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
-from lt_det.reporting.page import comparison_page
+from lt_det.reporting.html import render_page
 from lt_det.reporting.records import TASK_NAMES, read_evaluations
 from lt_det.reporting.scatter import class_scatter
-from lt_det.reporting.sections import ClassTable, class_table, evaluation_facts
 from lt_det.reporting.tables import TextTable, percent, signed
+from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
 
 _SHOWN = 8  # classes that gained and that lost most
 
@@ -97,7 +97,7 @@ def write_comparison(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / "compare.html"
-        write_whole(page, comparison_page(runs, comparisons))
+        write_whole(page, render_page("compare.html", runs=runs, comparisons=comparisons))
         write_whole(folder / "compare.md", _markdown(runs, comparisons))
         write_whole(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
     except OSError as error:

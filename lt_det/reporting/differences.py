@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_det.intervals import interval
+from lt_det.evaluation.metrics.intervals import interval
 
 
 @dataclass(frozen=True)

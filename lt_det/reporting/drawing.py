@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from lt_det.class_stats import FrequencyBuckets
 from lt_det.reporting.plots import NO_BUCKET, bucket_colours, bucket_marks
+from lt_det.statistics.buckets import FrequencyBuckets
 
 Picture = NDArray[np.uint8]  # (H, W, 3), red, green, blue
 

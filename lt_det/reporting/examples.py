@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from lt_det.annotations import image_file_name, load_annotations
 from lt_det.errors import LtDetError
-from lt_det.evaluation.results import load_results
+from lt_det.evaluation.io.coco_results import load_results
+from lt_det.io.coco_json import image_file_name, load_annotations
 from lt_det.reporting.records import bucket_names
 from lt_det.reporting.svg import svg, tag
 

@@ -12,8 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.reporting.records import bucket_places
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 # Okabe and Ito's palette: told apart by colour-blind readers too. From seldom to often.
 _COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#000000")

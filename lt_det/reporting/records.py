@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_det.class_stats import UNSEEN, metric_name
 from lt_det.errors import LtDetError
+from lt_det.statistics.buckets import UNSEEN, metric_name
 
 TASK_NAMES = {"bbox": "Boxes", "segm": "Masks"}
 ALL = "all"  # the group of all classes, beside the buckets

@@ -12,14 +12,14 @@ from urllib.parse import quote
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.files import whole_file, write_whole
-from lt_det.reporting.page import report_page
+from lt_det.io.atomic import whole_file, write_whole
+from lt_det.reporting.html import render_page
 from lt_det.reporting.plots import plot_class_ap
 from lt_det.reporting.records import read_evaluations
-from lt_det.reporting.sections import Section, evaluation_section
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
 from lt_det.reporting.svg import standalone
 from lt_det.reporting.tables import TextTable
+from lt_det.reporting.view_model import Section, evaluation_section
 
 
 def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
@@ -71,7 +71,7 @@ def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, con
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
     write_whole(report / "report.json", json.dumps(numbers, indent=1) + "\n")
     write_whole(report / "per_class.csv", per_class_csv(evaluations.values()))
-    write_whole(report / "report.html", report_page(root.resolve().name, sections))
+    write_whole(report / "report.html", render_page("report.html", name=root.resolve().name, sections=sections))
     path = report / "report.md"
     write_whole(path, "\n\n".join(parts) + "\n")
     return path

@@ -9,7 +9,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets, metric_name
+from lt_det.statistics.buckets import FrequencyBuckets, metric_name
+from lt_det.statistics.class_stats import ClassStats
 
 
 @dataclass(frozen=True)

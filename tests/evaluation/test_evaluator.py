@@ -15,15 +15,15 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 
 import lt_det
-from lt_det.annotations import load_annotations
-from lt_det.class_stats import ClassStats
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluate import evaluate_files
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.evaluation.offline import evaluate_files
+from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import COCO, LVIS
-from lt_det.evaluation.results import load_results
-from tests.engine.gloo import in_processes
+from lt_det.io.coco_json import load_annotations
+from lt_det.statistics.class_stats import ClassStats
+from tests.helpers.gloo import in_processes
 
 
 @pytest.fixture

@@ -7,92 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_det.annotations import load_annotations
 from lt_det.errors import LtDetError
-from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import Matches, match
-from lt_det.evaluation.official import official_table
-from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import Matches, match
+from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
-
-from .test_precision import as_detections, noisy_detections, run_lengths
+from lt_det.evaluation.reference import official_table
+from lt_det.io.coco_json import load_annotations
+from tests.helpers.worlds import SIZE, as_detections, noisy_detections, small_world, table_of
 
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
-SIZE = 120
-
-
-def small_world(seed, masks=False):
-    """A few images of overlapping objects, and detections with ties, duplicates and wrong classes.
-
-    Coordinates are coarse, so that equal overlaps and areas at the edges of the ranges occur; some images have no
-    object, some no detection, some classes neither.
-    """
-    rng = np.random.default_rng(seed)
-    num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    image_ids = rng.permutation(50)[:num_images]
-    category_ids = rng.permutation(20)[:num_classes] + 1
-
-    def box():
-        x, y = rng.integers(0, 4, 2) * 8.0
-        w, h = rng.choice([0, 4, 8, 16, 24, 32, 64, 96], 2)
-        return [x, y, float(w), float(h)]
-
-    def some_classes():
-        return [int(c) for c in category_ids if rng.random() < 0.4]
-
-    truth = {
-        "images": [
-            {
-                "id": int(i),
-                "height": SIZE,
-                "width": SIZE,
-                "neg_category_ids": some_classes(),
-                "not_exhaustive_category_ids": some_classes(),
-            }
-            for i in image_ids
-        ],
-        "categories": [{"id": int(c), "name": str(c)} for c in category_ids],
-        "annotations": [],
-    }
-    for number in range(rng.integers(1, 15)):
-        outline = box()
-        x, y, w, h = outline
-        truth["annotations"].append(
-            {
-                "id": number + 1,
-                "image_id": int(rng.choice(image_ids)),
-                "category_id": int(rng.choice(category_ids)),
-                "bbox": outline,
-                "area": w * h * (1 if rng.random() < 0.8 else 0.5),
-                "iscrowd": int(rng.random() < 0.2),
-                "ignore": int(rng.random() < 0.2),
-                "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
-            }
-        )
-    detections = []
-    for _ in range(rng.integers(1, 40)):
-        outline = (
-            box() if rng.random() < 0.4 else list(truth["annotations"][rng.integers(len(truth["annotations"]))]["bbox"])
-        )
-        if rng.random() < 0.5:
-            outline[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
-        x, y, w, h = outline
-        detection = {
-            "image_id": int(rng.choice(image_ids)),
-            "category_id": int(rng.choice(category_ids)),
-            "score": float(rng.integers(0, 6) / 5),
-            "bbox": outline,
-        }
-        if masks:
-            detection["segmentation"] = run_lengths([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
-        detections.append(detection)
-    return truth, detections
-
-
-def ours(truth, detections, task, protocol, **options):
-    arrays = GroundTruth.from_json(truth)
-    found = as_detections(detections, arrays, task)
-    return precision_table(arrays, match(arrays, found, task, protocol, **options), protocol)
 
 
 def oracle(*arguments):
@@ -110,14 +34,14 @@ def assert_bitwise(computed, expected):
 @given(st.integers(0, 2**31))
 def test_boxes_of_small_worlds(protocol, seed):
     truth, detections = small_world(seed)
-    assert_bitwise(ours(truth, detections, "bbox", protocol), oracle(protocol.name, truth, detections, "bbox"))
+    assert_bitwise(table_of(truth, detections, "bbox", protocol), oracle(protocol.name, truth, detections, "bbox"))
 
 
 @both_protocols
 @given(st.integers(0, 2**31))
 def test_masks_of_small_worlds(protocol, seed):
     truth, detections = small_world(seed, masks=True)
-    assert_bitwise(ours(truth, detections, "segm", protocol), oracle(protocol.name, truth, detections, "segm"))
+    assert_bitwise(table_of(truth, detections, "segm", protocol), oracle(protocol.name, truth, detections, "segm"))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])
@@ -126,7 +50,7 @@ def test_limit_per_image(limit, seed):
     """Ties at the cut, too."""
     truth, detections = small_world(seed)
     limited = Protocol("limited", federated=True, per_image=limit)
-    assert_bitwise(ours(truth, detections, "bbox", limited), oracle("lvis", truth, detections, "bbox", limit))
+    assert_bitwise(table_of(truth, detections, "bbox", limited), oracle("lvis", truth, detections, "bbox", limit))
 
 
 @given(st.integers(0, 2**31))
@@ -137,7 +61,7 @@ def test_fixed_is_lvis_on_the_best_of_each_class(seed):
         of_class = [d for d in detections if d["category_id"] == category["id"]]
         kept += sorted(of_class, key=lambda d: -d["score"])[:4]  # ties in the order of the file
     fixed = Protocol("fixed", federated=True, per_class=4)
-    assert_bitwise(ours(truth, detections, "bbox", fixed), oracle("lvis", truth, kept, "bbox", -1))
+    assert_bitwise(table_of(truth, detections, "bbox", fixed), oracle("lvis", truth, kept, "bbox", -1))
 
 
 @both_protocols
@@ -145,8 +69,8 @@ def test_fixed_is_lvis_on_the_best_of_each_class(seed):
 def test_parts_are_the_whole(protocol, seed, possible_pairs):
     """In chunks of images, and gathered from processes that had every other image."""
     truth, detections = small_world(seed)
-    whole = ours(truth, detections, "bbox", protocol)
-    assert_bitwise(ours(truth, detections, "bbox", protocol, possible_pairs=possible_pairs), whole)
+    whole = table_of(truth, detections, "bbox", protocol)
+    assert_bitwise(table_of(truth, detections, "bbox", protocol, possible_pairs=possible_pairs), whole)
     arrays = GroundTruth.from_json(truth)
     found = as_detections(detections, arrays, "bbox")
     parts = [match(arrays, found.select(found.images % 2 == rank), "bbox", protocol) for rank in (1, 0)]
@@ -164,7 +88,7 @@ def test_real_lvis_images(lvis_sample, protocol, task, seed):
     detections = detections + crowded  # more than any protocol counts in an image
     for detection in detections:
         detection["score"] = round(detection["score"], 2)
-    assert_bitwise(ours(truth, detections, task, protocol), oracle(protocol.name, truth, detections, task))
+    assert_bitwise(table_of(truth, detections, task, protocol), oracle(protocol.name, truth, detections, task))
 
 
 def test_real_coco_images(taco):
@@ -173,13 +97,13 @@ def test_real_coco_images(taco):
     for number, annotation in enumerate(truth["annotations"]):
         annotation["iscrowd"] = int(number % 9 == 0)
     detections = noisy_detections(truth)
-    assert_bitwise(ours(truth, detections, "bbox", COCO), oracle("coco", truth, detections, "bbox"))
+    assert_bitwise(table_of(truth, detections, "bbox", COCO), oracle("coco", truth, detections, "bbox"))
 
 
 def test_no_detection_is_zero_where_there_is_an_object():
     truth, _ = small_world(3)
     for protocol in PROTOCOLS.values():
-        precision, recall = ours(truth, [], "bbox", protocol)
+        precision, recall = table_of(truth, [], "bbox", protocol)
         assert set(np.unique(precision)) <= {-1.0, 0.0}
         assert set(np.unique(recall)) <= {-1.0, 0.0}
         assert (precision == 0).any()
@@ -200,13 +124,13 @@ def test_ids_of_another_json(change, message):
     truth, detections = small_world(1)
     detections[0] |= change
     with pytest.raises(LtDetError, match=message):
-        ours(truth, detections, "bbox", LVIS)
+        table_of(truth, detections, "bbox", LVIS)
 
 
 def test_missing_masks():
     truth, detections = small_world(1)
     with pytest.raises(LtDetError, match="have no 'segmentation'; segm AP needs it in each"):
-        ours(truth, detections, "segm", LVIS)
+        table_of(truth, detections, "segm", LVIS)
 
 
 def test_of_equal_overlaps_the_later_object_is_taken():
@@ -225,7 +149,7 @@ def test_of_equal_overlaps_the_later_object_is_taken():
         for score, box in ((0.9, [8.0, 0.0, 48.0, 16.0]), (0.8, [0.0, 0.0, 46.0, 16.0]))
     ]
     for protocol in (LVIS, COCO):
-        _, recall = computed = ours(truth, detections, "bbox", protocol)
+        _, recall = computed = table_of(truth, detections, "bbox", protocol)
         assert recall[0, 0, 0] == 1
         assert_bitwise(computed, oracle(protocol.name, truth, detections, "bbox"))
 
@@ -244,7 +168,7 @@ def test_limits_of_the_protocols():
     for protocol, last in ((LVIS, 299), (LVIS, 300), (COCO, 199), (COCO, 200), (FIXED, 399)):
         for n, detection in enumerate(detections):
             detection["bbox"] = box if n == last else wrong
-        found = ours(truth, detections, "bbox", protocol)
+        found = table_of(truth, detections, "bbox", protocol)
         limit = {"lvis": 300, "coco": 200, "fixed": 400}[protocol.name]  # 100 of each of two classes
         assert (found[1][0, :, 0].max() == 1) == (last < limit)
         if protocol is not FIXED:

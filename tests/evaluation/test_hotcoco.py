@@ -7,14 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_det.annotations import load_annotations
-from lt_det.evaluation.ground_truth import GroundTruth
-from lt_det.evaluation.matching import match
-from lt_det.evaluation.precision import precision_table
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import match
+from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS
-
-from .test_exactness import small_world
-from .test_precision import as_detections, noisy_detections
+from lt_det.io.coco_json import load_annotations
+from tests.helpers.worlds import as_detections, noisy_detections, small_world
 
 hotcoco = pytest.importorskip("hotcoco")
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)

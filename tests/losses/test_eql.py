@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses import EQL, SigmoidCrossEntropy
+from lt_det.statistics.class_stats import ClassStats
 
 
 def slow_eql(logits, labels, is_tail):

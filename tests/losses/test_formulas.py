@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     CDT,
@@ -28,6 +27,7 @@ from lt_det.losses import (
     SoftmaxEQL,
 )
 from lt_det.losses.federated import sample_classes
+from lt_det.statistics.class_stats import ClassStats
 
 
 def worlds(max_classes=5):

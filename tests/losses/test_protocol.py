@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     LOSSES,
@@ -19,6 +18,7 @@ from lt_det.losses import (
     register_loss,
     require_statistics,
 )
+from lt_det.statistics.class_stats import ClassStats
 
 K = 6
 STATS = ClassStats(

@@ -6,12 +6,12 @@ import torch
 from detectron2.config import get_cfg
 
 import lt_det
-from lt_det.class_stats import ClassStats
 from lt_det.config import reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.losses import DeferredReweighting, SoftmaxCrossEntropy, build_loss
 from lt_det.losses.class_weights import effective_number_weights
 from lt_det.modeling import build_loss_for_data
+from lt_det.statistics.class_stats import ClassStats
 
 COUNTS = [1, 10, 100, 1000]
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, InfluenceBalanced, build_loss
-from tests.engine.gloo import in_processes
+from lt_det.statistics.class_stats import ClassStats
+from tests.helpers.gloo import in_processes
 
 K = 5
 COUNTS = np.array([1, 10, 20, 50, 100])

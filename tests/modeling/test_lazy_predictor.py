@@ -10,8 +10,7 @@ from detectron2.utils.events import EventStorage
 
 from lt_det.losses import LOSSES, SoftmaxCrossEntropy, loss_class
 from lt_det.modeling import LongTailPredictor, build_loss_for_data
-
-from .conftest import NUM_CLASSES, small_config
+from tests.helpers.models import NUM_CLASSES, small_config
 
 SHAPE = ShapeSpec(channels=16)
 REWEIGHTED = ["cdt", "label_smoothing", "ldam", "logit_adjustment", "seql", "softmax"]

@@ -7,13 +7,12 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from lt_det.engine.accumulation import AccumulatingAMPTrainer, amp_precision, build_step_trainer
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES
 from lt_det.modeling import LongTailPredictor
-from tests.conftest import needs_float16
-
-from .conftest import NUM_CLASSES, small_config
+from lt_det.training.accumulation import AccumulatingAMPTrainer, amp_precision, build_step_trainer
+from tests.helpers import needs_float16
+from tests.helpers.models import NUM_CLASSES, small_config
 
 
 class BoxHead(nn.Module):

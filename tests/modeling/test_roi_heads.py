@@ -8,8 +8,7 @@ from detectron2.utils.events import EventStorage
 
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, ClassificationLoss, register_loss
-
-from .conftest import NUM_CLASSES, annotations, seeded_model, small_config, synthetic_batch
+from tests.helpers.models import NUM_CLASSES, annotations, seeded_model, small_config, synthetic_batch
 
 HEADS = {
     "LongTailROIHeads": "StandardROIHeads",

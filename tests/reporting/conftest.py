@@ -1,6 +1,6 @@
 import pytest
 
-from .samples import evaluation, write_run
+from tests.helpers.evaluations import evaluation, write_run
 
 
 @pytest.fixture

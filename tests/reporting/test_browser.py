@@ -6,8 +6,7 @@ import pytest
 from rich.console import Console
 
 from lt_det.reporting import write_comparison, write_report
-
-from .samples import AWKWARD, evaluation, write_run
+from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [

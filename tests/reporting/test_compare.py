@@ -12,8 +12,7 @@ from lt_det.errors import LtDetError
 from lt_det.reporting import write_comparison
 from lt_det.reporting.compare import run_names
 from lt_det.reporting.differences import metric_differences, unpaired_because
-
-from .samples import AWKWARD, evaluation, write_run
+from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 QUIET = Console(quiet=True)
 

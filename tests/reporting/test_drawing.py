@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.reporting.drawing import Found, Painter, _overlap, _place_labels
 from lt_det.reporting.plots import NO_BUCKET, bucket_colours
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 NAMES = ("rare one", "common one", "frequent one")
 STATS = ClassStats(NAMES, np.array([3, 50, 500]), None, 600, "test")

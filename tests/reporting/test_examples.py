@@ -11,8 +11,7 @@ from rich.console import Console
 
 from lt_det.reporting import write_report
 from lt_det.reporting.examples import class_examples
-
-from .samples import AWKWARD, evaluation, write_run
+from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 RESULTS = "instances_predictions.json"
 

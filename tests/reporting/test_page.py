@@ -11,12 +11,11 @@ from rich.console import Console
 
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
-from lt_det.reporting.page import report_page
+from lt_det.reporting.html import render_page
 from lt_det.reporting.records import read_evaluation
-from lt_det.reporting.sections import evaluation_section
 from lt_det.reporting.svg import Key, Scale, hatch_id, ticks
-
-from .samples import AWKWARD, evaluation, write_run
+from lt_det.reporting.view_model import evaluation_section
+from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 QUIET = Console(quiet=True)
 SECTIONS = ["Buckets", "Classes by training images", "Errors", "Precision and recall", "Calibration", "Classes"]
@@ -59,7 +58,8 @@ def page_of(run):
     """The page alone, without the figures beside it."""
     folder = run / "inference" / "drawn_val"
     content = read_evaluation(folder / "evaluation.json")
-    return report_page("a run", [evaluation_section(content, task, f"set_{task}", folder) for task in content["tasks"]])
+    sections = [evaluation_section(content, task, f"set_{task}", folder) for task in content["tasks"]]
+    return render_page("report.html", name="a run", sections=sections)
 
 
 def rewrite(run, content):

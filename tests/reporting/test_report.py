@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lt_det.class_stats import ClassStats, FrequencyBuckets
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
 from lt_det.reporting.plots import plot_class_ap, plot_class_counts
 from lt_det.reporting.tables import TextTable, class_count_tables
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 EVALUATION = {
     "dataset": "cups",

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from lt_det.class_stats import ClassStats
-from lt_det.data.mini_lvis import MiniLvis
-from lt_det.engine import LongTailCheckpointer, load_config
+from lt_det.datasets.mini_lvis.generate import MiniLvis
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training import LongTailCheckpointer, load_config
+from tests.helpers import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = str(REPOSITORY / "configs" / "mini_lvis_seesaw.yaml")
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ import pytest
 from detectron2.engine import DefaultPredictor
 
 from lt_det import register_dataset
-from lt_det.class_stats import ClassStats
-from lt_det.data.media import FilmReader, FilmWriter, read_picture
-from lt_det.engine.predict import TrainedDetector, classes_of, load_trained_config
 from lt_det.errors import LtDetError
+from lt_det.inference.media import FilmReader, FilmWriter, read_picture
+from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
+from lt_det.statistics.class_stats import ClassStats
 
 from .conftest import CONFIG, REPOSITORY, load_tool
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from lt_det.class_stats import ClassStats
 from lt_det.errors import LtDetError
+from lt_det.statistics.class_stats import ClassStats
 
 from .conftest import CONFIG, load_tool
 

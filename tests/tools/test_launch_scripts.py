@@ -1,4 +1,4 @@
-"""tools/launch: what the scripts run (by a real SLURM: tests/engine/test_slurm.py)."""
+"""tools/launch: what the scripts run (by a real SLURM: tests/training/launch/test_slurm.py)."""
 
 import importlib.util
 import os

@@ -1,10 +1,10 @@
-"""tools/lazyconfig_train_net.py on configs that are not built like ours (whole runs: tests/engine/test_tools.py)."""
+"""tools/lazyconfig_train_net.py on configs that are not built like ours (whole runs: tests/training/test_tools.py)."""
 
 from detectron2.config import LazyCall as L
 
-from lt_det.engine import load_lazy_config
 from lt_det.losses import EQLv2
 from lt_det.modeling import LongTailPredictor, build_loss_for_data
+from lt_det.training import load_lazy_config
 from tests.tools.conftest import REPOSITORY, load_tool
 
 

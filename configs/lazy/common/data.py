@@ -6,7 +6,7 @@ from detectron2.data import DatasetMapper, build_detection_test_loader
 from omegaconf import OmegaConf
 
 from lt_det.data import load_records, training_stats_or_none
-from lt_det.data.train_loader import build_resumable_loader
+from lt_det.data.loader import build_resumable_loader
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 

@@ -1,0 +1,23 @@
+"""`lt-det compare`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lt_det.cli.console import console
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("compare", help="differences between runs, with paired intervals")
+    parser.add_argument("output_dirs", type=Path, nargs="+", metavar="RUN", help="OUTPUT_DIRs, all against the first")
+    parser.add_argument("--out", type=Path, default=Path("compare"), metavar="DIR", help="default: ./compare")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.reporting import write_comparison
+
+    page = write_comparison(args.output_dirs, args.out, console)
+    console.print(f"Comparison: {page}", soft_wrap=True, markup=False)
+    return 0

@@ -1,0 +1,32 @@
+"""`lt-det doctor`."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.markup import escape
+
+from lt_det.cli.console import console
+from lt_det.errors import LtDetError
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("doctor", help="check versions, devices, data sets, and a config against its data")
+    parser.add_argument("--config", metavar="FILE", help="a yaml config to check as its training would")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.doctor import examine
+
+    if args.opts and not args.config:
+        raise LtDetError(f"Overrides ({args.opts[0]}) are those of a config; add --config FILE before them.")
+    fatal = False
+    for finding in examine(args.config, args.opts):
+        fatal = fatal or finding.fatal
+        mark, colour = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
+        console.print(f"[{colour}]{mark}[/] {escape(f'{finding.subject:13}')} {escape(finding.found)}", soft_wrap=True)
+        if finding.advice:
+            console.print(f"  {'':14}-> {escape(finding.advice)}", soft_wrap=True)
+    return int(fatal)

@@ -1,0 +1,36 @@
+"""`lt-det mini-lvis`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lt_det.cli.console import console
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("mini-lvis", help="draw the small long-tailed data set of the demo")
+    parser.add_argument("out", type=Path, help="folder to write; training looks in DETECTRON2_DATASETS/mini_lvis")
+    parser.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
+    parser.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
+    parser.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, 3 to 62 (default 62)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws another set (default 0)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.datasets.mini_lvis.generate import write_mini_lvis
+
+    written = write_mini_lvis(
+        args.out,
+        num_train=args.num_train,
+        num_val=args.num_val,
+        num_classes=args.num_classes,
+        seed=args.seed,
+    )
+    console.print(
+        f"mini_lvis: {written.train_json}, {written.val_json}; a look at it: {written.contact_sheet}",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0

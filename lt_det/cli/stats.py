@@ -1,0 +1,58 @@
+"""`lt-det stats`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lt_det.cli.bucket_options import add_bucket_options, chosen_buckets
+from lt_det.cli.console import console
+from lt_det.errors import LtDetError
+from lt_det.io.atomic import whole_file
+from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.statistics.class_stats import ClassStats
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("stats", help="class counts and buckets of a COCO- or LVIS-format training json")
+    parser.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
+    add_bucket_options(parser)
+    parser.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the distribution with the buckets shaded")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.reporting.tables import class_count_tables
+
+    stats = ClassStats.read_saved(args.json)
+    if stats is not None and args.images:
+        raise LtDetError(f"{args.json} holds counts, which name no images; give --images with the annotation file.")
+    if stats is None:
+        data = load_annotations(args.json)
+        check_annotations(data, args.json, args.images)
+        stats = ClassStats.from_annotations(data, str(args.json))
+    buckets = chosen_buckets(args, stats)
+    total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
+    title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
+    console.print(title, soft_wrap=True, markup=False)
+    for table in class_count_tables(stats, buckets):
+        console.print(table.to_rich())
+    empty = [name for name, count in zip(stats.names, stats.image_counts, strict=True) if count == 0]
+    if empty:
+        more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
+        console.print(
+            f"{len(empty)} classes without annotation: {', '.join(empty[:10])}{more}",
+            soft_wrap=True,
+            markup=False,
+        )
+    if args.plot:
+        from lt_det.reporting.plots import plot_class_counts
+
+        try:
+            with whole_file(args.plot) as picture:
+                plot_class_counts(stats, buckets, picture, title=args.json.name)
+        except (OSError, ValueError) as error:
+            raise LtDetError(f"The picture {args.plot} cannot be written: {error}.") from error
+        console.print(f"Picture: {args.plot}", soft_wrap=True, markup=False)
+    return 0

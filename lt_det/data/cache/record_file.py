@@ -1,0 +1,149 @@
+"""One file of the records of a data set, which any number of processes map into memory."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+from numpy.typing import NDArray
+
+from lt_det.statistics.class_stats import ClassStats
+
+# The pickled records, one after the other; ids and names of the images; all else; its length in eight bytes; this.
+_END = b"<lt_det records>"
+
+
+class RecordFile:
+    """The N images of a set as Detectron2 dictionaries, and what is asked about all of them as arrays.
+
+    Attributes:
+        path: of the file.
+        made: when.
+        stats: class counts of the json.
+        metadata: what the loader of the set told Detectron2's catalogue.
+        start: (N+1,) the A annotations of image i are ``start[i] : start[i+1]``.
+        classes: (A,) contiguous class of each annotation.
+        crowd: (A,) whether it is a crowd region.
+        keypoints: (N,) visible keypoints of the image.
+        wide: (N,) whether it is wider than high.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            OSError: no file there, or none that can be read.
+            ValueError: a file that is torn, or another one.
+        """
+        self.path = path
+        with path.open("rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        end = len(self._mapped) - len(_END)
+        if self._mapped[end:] != _END:
+            raise ValueError("it has no end")
+        length = int.from_bytes(self._mapped[end - 8 : end], "little")
+        about = _unpickled(self._mapped[end - 8 - length : end - 8])
+        place = np.frombuffer(about["place"], dtype=np.int64)
+        if place[-1] + about["images"] != end - 8 - length:
+            raise ValueError("it has not the length that it should have")
+        stats = about["stats"]
+        counts = {key: np.asarray(stats[key], dtype=np.int64) for key in ("image_counts", "instance_counts")}
+        self.stats = ClassStats(**stats | counts)
+        self.made: str = about["made"]
+        self.metadata: dict[str, Any] = about["metadata"]
+        self._place, self._images = place, about["images"]
+        self.start, self.classes, self.keypoints = (
+            np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints")
+        )
+        self.crowd: NDArray[np.bool_] = np.frombuffer(about["crowd"], dtype=np.bool_)
+        self.wide: NDArray[np.bool_] = np.frombuffer(about["wide"], dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record: dict[str, Any] = _unpickled(self._mapped[self._place[index] : self._place[index + 1]])
+        for annotation in record["annotations"]:
+            annotation["bbox_mode"] = BoxMode.XYWH_ABS
+        return record
+
+    def images(self) -> list[tuple[Any, str]]:
+        """Id and file name of each."""
+        start = int(self._place[-1])
+        return list(_unpickled(self._mapped[start : start + self._images]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RecordFile, (self.path,)  # a process that gets it maps the file, too
+
+
+def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassStats, metadata: dict[str, Any]) -> None:
+    """Write a file that `RecordFile` reads; it appears whole or not at all.
+
+    Args:
+        path: of the file; one process at a time may write it.
+        records: images as loaders of COCO- and LVIS-format json give them, boxes XYWH_ABS; the list is emptied on the
+            way, to free their memory.
+        stats: class counts of their json.
+        metadata: for Detectron2's catalogue.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    place, start = [0], [0]
+    classes, crowd, keypoints, wide, images = [], [], [], [], []
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            records.reverse()
+            while records:
+                record = records.pop()
+                for annotation in record["annotations"]:
+                    del annotation["bbox_mode"]
+                    classes.append(annotation["category_id"])
+                    crowd.append(bool(annotation.get("iscrowd", 0)))
+                keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
+                wide.append(record["width"] > record["height"])
+                images.append((record["image_id"], record["file_name"]))
+                start.append(len(classes))
+                place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
+            integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
+            about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
+                "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
+                "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
+                "stats": {
+                    key: value.tolist() if isinstance(value, np.ndarray) else value
+                    for key, value in asdict(stats).items()
+                },
+                "metadata": metadata,
+                "made": time.strftime("%Y-%m-%d %H:%M"),
+                "images": file.write(pickle.dumps(images, protocol=5)),
+            }
+            length = file.write(pickle.dumps(about, protocol=5))
+            file.write(length.to_bytes(8, "little") + _END)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _visible_keypoints(annotation: dict[str, Any]) -> int:
+    return sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes numbers, texts, lists and dictionaries, and refuses all else: no file can make it run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module}.{name} is nothing that lt_det writes")
+
+
+def _unpickled(content: bytes) -> Any:
+    return _PlainUnpickler(io.BytesIO(content)).load()

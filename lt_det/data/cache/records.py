@@ -1,0 +1,99 @@
+"""The images that a loader goes through, without a copy of them in each process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.detection_utils import check_metadata_consistency
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from lt_det.data import registration
+from lt_det.data.cache.record_cache import cached_records
+from lt_det.data.cache.record_file import RecordFile
+from lt_det.errors import LtDetError
+from lt_det.io.coco_json import check_images
+
+logger = logging.getLogger(__name__)
+
+
+class Records(Dataset[dict[str, Any]]):
+    """Chosen images of one or several sets. Each is made when it is asked for, and is the caller's to change."""
+
+    def __init__(self, files: Sequence[RecordFile], chosen: Sequence[NDArray[np.bool_]]) -> None:
+        """
+        Args:
+            files: of each set.
+            chosen: (N,) for each set, which of its images.
+        """
+        self._files = files
+        self._chosen = chosen
+        self._of_file = np.repeat(np.arange(len(files)), [mask.sum() for mask in chosen])
+        self._index = np.concatenate([np.flatnonzero(mask) for mask in chosen])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._files[self._of_file[index]][self._index[index]]
+
+    def wide(self) -> NDArray[np.bool_]:
+        """(len,) whether each image is wider than high."""
+        return np.concatenate([file.wide[mask] for file, mask in zip(self._files, self._chosen, strict=True)])
+
+    def annotated_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The image index and the class of each annotation, as two (A,) arrays; images may have none."""
+        per_image = [np.diff(file.start) for file in self._files]
+        kept = [np.repeat(mask, counts) for mask, counts in zip(self._chosen, per_image, strict=True)]
+        classes = [file.classes[mask] for file, mask in zip(self._files, kept, strict=True)]
+        counts = [of_file[mask] for of_file, mask in zip(per_image, self._chosen, strict=True)]
+        return np.repeat(np.arange(len(self)), np.concatenate(counts)), np.concatenate(classes)
+
+
+def load_records(
+    names: str | Sequence[str], filter_empty: bool = True, min_keypoints: int = 0
+) -> Records | list[dict[str, Any]]:
+    """What Detectron2's `get_detection_dataset_dicts` gives, out of the cache where all the sets are in it.
+
+    Without its table of all classes in the log.
+
+    Args:
+        names: registered sets.
+        filter_empty: leave out images without annotations, or with crowd regions alone.
+        min_keypoints: leave out images with fewer visible keypoints.
+
+    Raises:
+        LtDetError: mistakes in a set (see `load_dataset`), or no image is left.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    files = [cached_records(name) for name in names]
+    cached = [file for file in files if file is not None]
+    if len(cached) < len(files):
+        # The classes are compared here, because there that comes with a table of all classes in the log.
+        records = get_detection_dataset_dicts(
+            names, filter_empty=filter_empty, min_keypoints=min_keypoints, check_consistency=False
+        )
+        if all(MetadataCatalog.get(name).get("thing_classes") is not None for name in names):
+            check_metadata_consistency("thing_classes", names)
+        return records
+    for name, file in zip(names, cached, strict=True):
+        if DatasetCatalog[name].__module__ == registration.__name__:
+            metadata = MetadataCatalog.get(name)
+            check_images(file.images(), metadata.json_file, metadata.image_root)
+    check_metadata_consistency("thing_classes", names)
+    chosen = [np.ones(len(file), dtype=np.bool_) for file in cached]
+    for file, mask in zip(cached, chosen, strict=True):
+        if filter_empty:
+            usable = np.concatenate([[0], np.cumsum(~file.crowd)])
+            mask &= np.diff(usable[file.start]) > 0
+        mask &= file.keypoints >= min_keypoints
+    left, total = sum(int(mask.sum()) for mask in chosen), sum(map(len, chosen))
+    if left < total:
+        logger.info("%d of %d images have nothing to train on and are left out.", total - left, total)
+    if not left:
+        raise LtDetError(f"No image of {', '.join(names)} has annotations to train on; check the annotation file.")
+    return Records(cached, chosen)

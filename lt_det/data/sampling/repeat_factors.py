@@ -1,0 +1,97 @@
+"""Repeat-factor sampling (Gupta et al. 2019, appendix B.2 of https://arxiv.org/abs/1908.03195), and what it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lt_det.data.sampling.bucket_fractions import bucket_shares
+from lt_det.data.sampling.samplers import RepeatFactorSampler, annotated_classes
+from lt_det.statistics.buckets import FrequencyBuckets
+
+logger = logging.getLogger(__name__)
+
+
+def repeat_factor_sampler(
+    dataset_dicts: Sequence[Mapping[str, Any]],
+    threshold: float,
+    buckets: FrequencyBuckets,
+    *,
+    sqrt: bool = True,
+    seed: int | None = None,
+) -> RepeatFactorSampler:
+    """Detectron2's RepeatFactorTrainingSampler, and a log entry by bucket that says what it will draw.
+
+    Args:
+        dataset_dicts: images in Detectron2's form; those without annotations are drawn once an epoch.
+        threshold: share of images below which the images of a class are repeated.
+        buckets: of the classes.
+        sqrt: the factor of a class is sqrt(threshold / share), as published, and not threshold / share.
+        seed: the same in all processes; None: a random one that they share.
+    """
+    images, classes = annotated_classes(dataset_dicts)
+    factors, below = repeat_factors(images, classes, len(dataset_dicts), len(buckets.assignment), threshold, sqrt)
+    touched, occurring = int(below.sum()), len(np.unique(classes))
+    logger.info(_summary(images, classes, factors, below, threshold, buckets))
+    if touched in (0, occurring):
+        which = f"none of the {occurring} classes lies" if not touched else f"all {occurring} classes lie"
+        logger.warning(
+            "%s below DATALOADER.REPEAT_THRESHOLD %g, so that repeating images hardly favours any class; choose one "
+            "between the shares of images that seldom and frequent classes have.",
+            which.capitalize(),
+            threshold,
+        )
+    return RepeatFactorSampler(torch.from_numpy(factors.astype(np.float32)), seed=seed)
+
+
+def repeat_factors(
+    images: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    num_images: int,
+    num_classes: int,
+    threshold: float,
+    sqrt: bool = True,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How often an epoch shows each image, r(I) = max over its classes of r(c) = max(1, sqrt(threshold / f(c))).
+
+    Args:
+        images, classes: (A,) of each annotation.
+        threshold: of f(c), the share of images that hold class c.
+
+    Returns:
+        (num_images,) factors of at least 1, and (num_classes,) whether f(c) lies below the threshold and above 0.
+    """
+    pairs = np.unique(np.stack([classes, images]), axis=1)
+    frequency = np.bincount(pairs[0], minlength=num_classes) / num_images
+    ratio = np.divide(threshold, frequency, out=np.ones(num_classes), where=frequency > 0)
+    of_class = np.maximum(1.0, np.sqrt(ratio) if sqrt else ratio)
+    factors = np.ones(num_images)
+    np.maximum.at(factors, images, of_class[classes])
+    return factors, (frequency > 0) & (frequency < threshold)
+
+
+def _summary(
+    images: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    factors: NDArray[np.float64],
+    below: NDArray[np.bool_],
+    threshold: float,
+    buckets: FrequencyBuckets,
+) -> str:
+    before, after = bucket_shares(buckets, classes), bucket_shares(buckets, classes, factors[images])
+    lines = [
+        f"Repeat factors: {below.sum()} of {len(below)} classes lie below the threshold {threshold:g}; "
+        f"{(factors > 1).mean():.1%} of the images are repeated, an epoch is {factors.mean():.2f} times the data set."
+    ]
+    for bucket, name in enumerate(buckets.names):
+        members = buckets.members(bucket)
+        lines.append(
+            f"  {name}: {below[members].sum()} of {len(members)} classes below, "
+            f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,199 @@
+"""The contact sheet of `mini_lvis`: some of its pictures with their objects, and a chart of the class counts.
+
+It is drawn with OpenCV, so pictures are height x width x 3 uint8 arrays in blue-green-red order.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lt_det.datasets.mini_lvis.scenes import Image, Polygon
+from lt_det.errors import LtDetError
+from lt_det.io.atomic import write_whole
+
+__all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
+
+FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
+# The colours of lt_det.reporting.plots (#D55E00, #E69F00, #0072B2), here blue-green-red.
+BUCKET_COLOURS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
+
+_SHEET_IMAGES = 24
+# All sizes are in pixels; a tile is a picture enlarged to a square.
+_TILE, _GAP, _MARGIN, _COLUMNS = 216, 10, 28, 6
+_PAPER, _INK, _FAINT = (255, 255, 255), (45, 40, 36), (150, 145, 140)
+_CHART_HEIGHT = 150
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """One picture of the contact sheet: a BGR image and its objects as (frequency, bbox xywh, polygons)."""
+
+    image: Image
+    objects: list[tuple[str, list[float], list[Polygon]]]
+
+
+def write_contact_sheet(root: Path, out_png: Path) -> None:
+    """Draw 24 training images with their objects in bucket colours, and a chart of the class counts.
+
+    Args:
+        root: folder of a data set written by `write_mini_lvis`.
+        out_png: picture to write.
+
+    Raises:
+        LtDetError: if `root` holds no such data set or the picture cannot be written.
+    """
+    source = Path(root) / "mini_lvis_train.json"
+    try:
+        data = json.loads(source.read_text(encoding="utf-8"))
+        categories: dict[int, dict[str, Any]] = {category["id"]: category for category in data["categories"]}
+        by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+        for annotation in data["annotations"]:
+            by_image[annotation["image_id"]].append(annotation)
+        # A picture with an object deliberately left out would look like a mistake.
+        whole = {image["id"] for image in data["images"] if not image["not_exhaustive_category_ids"]}
+        frequency_of = {number: category["frequency"] for number, category in categories.items()}
+        file_names = {image["id"]: image["file_name"] for image in data["images"]}
+        tiles = []
+        for number in _sheet_choice({k: by_image[k] for k in sorted(whole)}, frequency_of):
+            objects = [(frequency_of[a["category_id"]], a["bbox"], a["segmentation"]) for a in by_image[number]]
+            picture = cv2.imdecode(np.fromfile(Path(root) / file_names[number], np.uint8), cv2.IMREAD_COLOR)
+            if picture is None:
+                raise ValueError(f"{file_names[number]} is not an image")
+            tiles.append(_Tile(picture.astype(np.uint8), objects))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LtDetError(f"{root} holds no complete mini_lvis data set to draw a contact sheet of.") from error
+    ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
+    bars = [(_glyph(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
+    totals = {letter: sum(bar[2] == letter for bar in bars) for letter in "fcr"}
+    labels = {letter: f"{FREQUENCY_NAMES[letter]} ({total} classes)" for letter, total in totals.items()}
+    title = f"mini_lvis: {len(bars)} classes, {len(by_image)} training images"
+    try:
+        encoded = cv2.imencode(".png", _draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+        write_whole(Path(out_png), encoded.tobytes())
+    except OSError as error:
+        raise LtDetError(f"the contact sheet cannot be written to {out_png}: {error.strerror or error}.") from error
+
+
+# --------------------------------------------------------------------------------------- what is shown
+
+
+def _sheet_choice(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict[int, str]) -> list[int]:
+    """Images for the contact sheet: a third with rare classes, a third with common ones, mixed."""
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(list(by_image)).tolist()
+    chosen: list[int] = []
+    for letter, wanted in (("r", _SHEET_IMAGES // 3), ("c", 2 * _SHEET_IMAGES // 3), ("f", _SHEET_IMAGES)):
+        for number in shuffled:
+            if len(chosen) == wanted:
+                break
+            shown = {frequency_of[annotation["category_id"]] for annotation in by_image[number]}
+            if number not in chosen and letter in shown:
+                chosen.append(number)
+    return [chosen[place] for place in rng.permutation(len(chosen)).tolist()]
+
+
+def _glyph(name: str) -> str:
+    """The glyph that a category of `mini_lvis` stands for, by its name: `upper_a` is A."""
+    kind, letter = name.split("_")
+    return letter.upper() if kind == "upper" else letter
+
+
+# --------------------------------------------------------------------------------------------- drawing
+
+
+def _draw_sheet(
+    tiles: Sequence[_Tile], title: str, labels: dict[str, str], bars: Sequence[tuple[str, int, str]]
+) -> Image:
+    """Draw a grid of tiles over a bar chart of training images per class.
+
+    `labels` names each frequency letter in the legend; `bars` is (glyph, image count, frequency letter)
+    for each class, in the order drawn. Returns an h x w x 3 uint8 BGR image.
+    """
+    rows = math.ceil(len(tiles) / _COLUMNS)
+    width = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
+    grid_top = _MARGIN + 44
+    chart_top = grid_top + rows * (_TILE + _GAP) + 34
+    sheet = np.full((chart_top + _CHART_HEIGHT + 56, width, 3), _PAPER, np.uint8)
+    _put_text(sheet, title, (_MARGIN, _MARGIN + 22), 0.8, _INK)
+    x = width - _MARGIN
+    for frequency in reversed(labels):
+        x -= _text_width(labels[frequency], 0.55)
+        _put_text(sheet, labels[frequency], (x, _MARGIN + 21), 0.55, _INK)
+        x -= 26
+        cv2.rectangle(sheet, (x, _MARGIN + 7), (x + 16, _MARGIN + 23), BUCKET_COLOURS[frequency], -1)
+        x -= 22
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, _COLUMNS)
+        top, left = grid_top + row * (_TILE + _GAP), _MARGIN + column * (_TILE + _GAP)
+        # Outlines on every other tile, so that the bare drawings can be seen too.
+        sheet[top : top + _TILE, left : left + _TILE] = _draw_tile(tile, filled=(row + column) % 2 == 1)
+    _draw_chart(sheet, bars, chart_top)
+    return sheet
+
+
+def _draw_tile(tile: _Tile, filled: bool) -> Image:
+    zoom = _TILE / tile.image.shape[0]
+    picture = cv2.resize(tile.image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    if filled:
+        tinted = picture.copy()
+        rings = [
+            (
+                frequency,
+                [np.round(np.reshape(part, (-1, 1, 2)) * zoom * 16).astype(np.int32) for part in parts],
+            )
+            for frequency, _, parts in tile.objects
+        ]
+        for frequency, parts in rings:
+            for ring in parts:
+                cv2.fillPoly(tinted, [ring], BUCKET_COLOURS[frequency], cv2.LINE_AA, 4)
+        picture = cv2.addWeighted(tinted, 0.7, picture, 0.3, 0).astype(np.uint8)
+        for _, parts in rings:
+            cv2.polylines(picture, parts, True, (255, 255, 255), 1, cv2.LINE_AA, 4)
+    for frequency, bbox, _ in tile.objects:
+        x, y, width, height = (round(value * zoom) for value in bbox)
+        start, end = (
+            (max(x - 2, 1), max(y - 2, 1)),
+            (min(x + width + 1, _TILE - 2), min(y + height + 1, _TILE - 2)),
+        )
+        cv2.rectangle(picture, start, end, (255, 255, 255), 4)
+        cv2.rectangle(picture, start, end, BUCKET_COLOURS[frequency], 2)
+    return picture
+
+
+def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) -> None:
+    """Bars on a log scale, with the glyph of each class below its bar."""
+    left, right = _MARGIN + 44, sheet.shape[1] - _MARGIN
+    bottom = top + _CHART_HEIGHT
+    decades = math.log10(max(count for _, count, _ in bars)) + 0.1
+    _put_text(sheet, "training images per class (log scale)", (_MARGIN, top - 12), 0.5, _INK)
+    for exponent in range(int(decades) + 1):
+        y = bottom - round(_CHART_HEIGHT * exponent / decades)
+        cv2.line(sheet, (left, y), (right, y), (225, 222, 220), 1)
+        label = str(10**exponent)
+        _put_text(sheet, label, (left - 10 - _text_width(label, 0.42), y + 5), 0.42, _FAINT)
+    step = (right - left) / len(bars)
+    for index, (glyph, count, frequency) in enumerate(bars):
+        x = left + index * step
+        height = round(_CHART_HEIGHT * math.log10(count) / decades)
+        cv2.rectangle(
+            sheet,
+            (round(x + 0.15 * step), bottom - height),
+            (round(x + 0.85 * step), bottom),
+            BUCKET_COLOURS[frequency],
+            -1,
+        )
+        _put_text(sheet, glyph, (round(x + (step - _text_width(glyph, 0.5)) / 2), bottom + 20), 0.5, _INK)
+
+
+def _text_width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
+
+
+def _put_text(sheet: Image, text: str, origin: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
+    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,395 @@
+"""`mini_lvis`: a small drawn, long-tailed instance-segmentation data set in LVIS v1 json format.
+
+The classes are the 62 letters and digits. The k-th most frequent of K classes occurs in
+
+    n_k = round(h * (3 / h) ** (k / (K - 1)))  with  h = num_train // 2
+
+training images, exactly: from half of the images at the head to 3 at the tail, which fills LVIS's rare
+(1-10 images), common (11-100) and frequent (more than 100) buckets. Validation images hold the classes
+more evenly, so that the AP of rare classes rests on more than one or two objects.
+
+As in LVIS, annotation is federated: an image lists only some of the classes known to be absent
+(`neg_category_ids`), and some images list a class of which not every object is annotated
+(`not_exhaustive_category_ids`); there, objects really were left out.
+
+Class order, training images and validation images are drawn from three independent random streams
+spawned from the seed, so no validation image is a copy of a training image.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lt_det.datasets.mini_lvis.contact_sheet import FREQUENCY_NAMES, write_contact_sheet
+from lt_det.datasets.mini_lvis.progress import one_thread, progress_bar
+from lt_det.datasets.mini_lvis.scenes import GLYPHS, draw_scene, polygon_area
+from lt_det.errors import LtDetError
+from lt_det.io.atomic import write_whole
+
+__all__ = ["MiniLvis", "write_mini_lvis"]
+
+_RECIPE = 1  # raised whenever the same parameters would give other data
+_MIN_IMAGE_SIZE = 64
+_TAIL_IMAGES = 3
+_RARE_MAX, _COMMON_MAX = 10, 100  # LVIS v1 bucket edges, in training images
+_VAL_FLOOR = 10  # validation images wanted for each class
+_VAL_EVENNESS = 0.25  # validation counts grow with this power of the training counts
+_VAL_CLASSES_PER_IMAGE = 5
+_EXTRA_RATE = 0.12  # chance that a class present in an image is drawn once more
+_PARTIAL_RATE = 0.05  # share of images with a class that is not exhaustively annotated
+_NEGATIVES = 20  # absent classes listed for an image
+_JPEG_QUALITY = 95
+_MARKER = ".mini_lvis_unfinished.json"
+
+
+@dataclass(frozen=True)
+class MiniLvis:
+    """Where a written data set lies. `image_root` is the folder that holds `train/` and `val/`.
+
+    Detectron2 glues its image root and the split's folder together as text, so give its `load_lvis_json`
+    the root with a closing slash.
+    """
+
+    train_json: Path
+    val_json: Path
+    image_root: Path
+    contact_sheet: Path
+
+
+@dataclass(frozen=True)
+class _ImagePlan:
+    """What one image holds: class indices with repeats, and the class not exhaustively annotated."""
+
+    objects: list[int]
+    partial: int | None
+
+
+def write_mini_lvis(
+    out: Path,
+    *,
+    num_train: int = 4000,
+    num_val: int = 400,
+    num_classes: int = 62,
+    seed: int = 0,
+    image_size: int = 144,
+    progress: bool = True,
+) -> MiniLvis:
+    """Write the data set to the folder `out`, or reuse it if it is there already with the same arguments.
+
+    The same arguments give the same bytes, as long as the same OpenCV and NumPy draw them.
+
+    Args:
+        out: folder to make; it gets two json files, the images and a contact sheet.
+        num_train: training images; from 202 on (400 with 12 classes or more surely work).
+        num_val: validation images; at least a sixth of the number of classes.
+        num_classes: classes, 3 to 62.
+        seed: any whole number from 0 on.
+        image_size: width and height of the images in pixels, at least 64; glyphs grow with it.
+        progress: show a progress bar with the time left on standard error.
+
+    Raises:
+        LtDetError: if the arguments give no long tail with all three buckets, if `out` holds other files
+            or a data set made with other arguments, or if it cannot be written.
+    """
+    counts = _train_counts(num_train, num_classes)
+    _check_sizes(counts, num_train, num_val, num_classes, seed, image_size)
+    parameters = {
+        "recipe": _RECIPE,
+        "num_train": num_train,
+        "num_val": num_val,
+        "num_classes": num_classes,
+        "seed": seed,
+        "image_size": image_size,
+    }
+    out = Path(out)
+    made = MiniLvis(out / "mini_lvis_train.json", out / "mini_lvis_val.json", out, out / "contact_sheet.png")
+    try:
+        if _is_complete(made, parameters):
+            return made
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(out / _MARKER, {"info": _info(parameters)})
+        _write_all(made, counts, parameters, progress)
+        write_contact_sheet(out, made.contact_sheet)
+        (out / _MARKER).unlink()
+    except OSError as error:
+        raise LtDetError(f"mini_lvis cannot be written to {out}: {error.strerror or error}.") from error
+    return made
+
+
+# ------------------------------------------------------------------------------------ sizes and counts
+
+
+def _train_counts(num_train: int, num_classes: int) -> list[int]:
+    """Training images of each class, the most frequent first."""
+    head = max(num_train // 2, 1)
+    steps = max(num_classes - 1, 1)
+    return [round(head * (_TAIL_IMAGES / head) ** (rank / steps)) for rank in range(num_classes)]
+
+
+def _val_counts(train_counts: Sequence[int], num_val: int) -> list[int]:
+    """Validation images of each class, in the order of `train_counts`."""
+    weights = np.asarray(train_counts, np.float64) ** _VAL_EVENNESS
+    wanted = np.rint(_VAL_CLASSES_PER_IMAGE * num_val * weights / weights.sum())
+    # The floor gives way where so many classes would crowd so few images.
+    floor = max(1, min(_VAL_FLOOR, (_VAL_CLASSES_PER_IMAGE + 1) * num_val // len(train_counts)))
+    return [min(max(int(count), floor), num_val) for count in wanted]
+
+
+def _frequency(image_count: int) -> str:
+    if image_count <= _RARE_MAX:
+        return "r"
+    return "c" if image_count <= _COMMON_MAX else "f"
+
+
+def _check_sizes(
+    counts: Sequence[int], num_train: int, num_val: int, num_classes: int, seed: int, image_size: int
+) -> None:
+    if not 3 <= num_classes <= len(GLYPHS):
+        raise LtDetError(f"mini_lvis has 3 to {len(GLYPHS)} classes, not {num_classes}.")
+    missing = [name for letter, name in FREQUENCY_NAMES.items() if letter not in map(_frequency, counts)]
+    if missing:
+        raise LtDetError(
+            f"{num_train} training images and {num_classes} classes give no {' and no '.join(missing)} class:"
+            " ask for at least 400 images and 12 classes."
+        )
+    if sum(counts) < num_train:
+        raise LtDetError(
+            f"{num_classes} classes are too few to put an object in each of {num_train} training images:"
+            " ask for more classes."
+        )
+    if num_val * (_VAL_CLASSES_PER_IMAGE + 1) < num_classes:
+        raise LtDetError(f"{num_val} validation images are too few to show each of {num_classes} classes.")
+    if image_size < _MIN_IMAGE_SIZE:
+        raise LtDetError(f"mini_lvis images are at least {_MIN_IMAGE_SIZE} pixels wide, not {image_size}.")
+    if seed < 0:
+        raise LtDetError(f"the seed of mini_lvis is a whole number from 0 on, not {seed}.")
+
+
+# -------------------------------------------------------------------------------------- what goes where
+
+
+def _assign(rng: np.random.Generator, counts: Sequence[int], num_images: int) -> list[list[int]]:
+    """Spread the classes over the images: class k in exactly counts[k] of them, and none left empty."""
+    load = np.zeros(num_images)
+    classes: list[list[int]] = [[] for _ in range(num_images)]
+    # Images start unequally full, and each class goes to the emptiest: full and bare images both occur,
+    # but none is crowded.
+    handicap = rng.uniform(0, sum(counts) / num_images, num_images)
+    for index in rng.permutation(len(counts)).tolist():
+        fullness = load + handicap + rng.uniform(0, 2, num_images)
+        chosen = np.argsort(fullness, kind="stable")[: counts[index]]
+        load[chosen] += 1
+        for image in chosen.tolist():
+            classes[image].append(index)
+    for image in np.flatnonzero(load == 0).tolist():
+        fullest = max(range(num_images), key=lambda other: len(classes[other]))
+        classes[image].append(classes[fullest].pop())
+    return classes
+
+
+def _plan(rng: np.random.Generator, counts: Sequence[int], num_images: int, frequent: set[int]) -> list[_ImagePlan]:
+    """Decide on the objects of each image; where a class is partial, it has at least two objects."""
+    classes = _assign(rng, counts, num_images)
+    eligible = [image for image, present in enumerate(classes) if frequent.intersection(present)]
+    num_partial = min(len(eligible), max(1, round(_PARTIAL_RATE * num_images)))
+    partial_images = set(rng.permutation(eligible)[:num_partial].tolist())
+    plans = []
+    for image, present in enumerate(classes):
+        repeated = [index for index in present if rng.random() < _EXTRA_RATE]
+        partial = None
+        if image in partial_images:
+            partial = int(rng.choice(sorted(frequent.intersection(present))))
+            if partial not in repeated:
+                repeated.append(partial)
+        plans.append(_ImagePlan(rng.permutation(present + repeated).tolist(), partial))
+    return plans
+
+
+def _annotated(rng: np.random.Generator, plan: _ImagePlan) -> list[int]:
+    """Positions in `plan.objects` that get an annotation; a partial class loses some but keeps one."""
+    positions = [i for i, index in enumerate(plan.objects) if index == plan.partial]
+    hidden: list[int] = []
+    if positions:
+        hidden = rng.permutation(positions)[: int(rng.integers(1, len(positions)))].tolist()
+    return [i for i in range(len(plan.objects)) if i not in hidden]
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def _write_all(made: MiniLvis, counts: Sequence[int], parameters: dict[str, int], progress: bool) -> None:
+    order_seed, train_seed, val_seed = np.random.SeedSequence(parameters["seed"]).spawn(3)
+    num_classes = parameters["num_classes"]
+    # A class's place in the list must say nothing of its frequency.
+    order = np.random.default_rng(order_seed).permutation(num_classes).tolist()
+    train_counts = [counts[rank] for rank in order]
+    val_ranked = _val_counts(counts, parameters["num_val"])
+    val_counts = [val_ranked[rank] for rank in order]
+    glyphs = "".join(GLYPHS[round(i * len(GLYPHS) / num_classes)] for i in range(num_classes))
+    frequent = {index for index, count in enumerate(train_counts) if _frequency(count) == "f"}
+    num_images = parameters["num_train"] + parameters["num_val"]
+    with one_thread(), progress_bar("drawing mini_lvis", num_images, shown=progress) as step:
+        splits = {}
+        first_image = 1
+        for split, seed, split_counts in (("train", train_seed, train_counts), ("val", val_seed, val_counts)):
+            rng = np.random.default_rng(seed)
+            plans = _plan(rng, split_counts, parameters[f"num_{split}"], frequent)
+            (made.image_root / split).mkdir(exist_ok=True)
+            splits[split] = _write_split(rng, plans, glyphs, made.image_root, split, first_image, parameters, step)
+            first_image += len(plans)
+    categories = _categories(glyphs, train_counts, splits["train"][1])
+    # Only now the json files: without them a folder of images is not taken for a data set.
+    for path, split in ((made.val_json, "val"), (made.train_json, "train")):
+        images, annotations = splits[split]
+        licence = {"id": 1, "name": "drawn by mini_lvis, no rights reserved", "url": ""}
+        content = {
+            "info": _info(parameters),
+            "licenses": [licence],
+            "categories": categories,
+            "images": images,
+            "annotations": annotations,
+        }
+        _write_json(path, content)
+
+
+def _write_split(
+    rng: np.random.Generator,
+    plans: Sequence[_ImagePlan],
+    glyphs: str,
+    root: Path,
+    split: str,
+    first_image: int,
+    parameters: dict[str, int],
+    step: Callable[[], None],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Draw the images of one split, `step` after each, and return its LVIS `images` and `annotations`."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    size = parameters["image_size"]
+    for image_id, plan in enumerate(plans, first_image):
+        picture, outlines = draw_scene(rng, [glyphs[index] for index in plan.objects], size)
+        file_name = f"{split}/{image_id:012d}.jpg"
+        encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        (root / file_name).write_bytes(encoded.tobytes())
+        for position in _annotated(rng, plan):
+            annotations.append(
+                _annotation(len(annotations) + 1, image_id, plan.objects[position] + 1, outlines[position])
+            )
+        absent = sorted(set(range(len(glyphs))).difference(plan.objects))
+        negatives = sorted(rng.permutation(absent)[:_NEGATIVES].tolist())
+        images.append(
+            {
+                "id": image_id,
+                "width": size,
+                "height": size,
+                "file_name": file_name,
+                "coco_url": f"mini_lvis://{file_name}",
+                "flickr_url": "",
+                "license": 1,
+                "date_captured": "",
+                "neg_category_ids": [index + 1 for index in negatives],
+                "not_exhaustive_category_ids": [] if plan.partial is None else [plan.partial + 1],
+            }
+        )
+        step()
+    return images, annotations
+
+
+def _annotation(number: int, image_id: int, category_id: int, outlines: list[list[float]]) -> dict[str, Any]:
+    points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in outlines])
+    low, high = points.min(axis=0), points.max(axis=0)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": np.round(np.concatenate([low, high - low]), 2).tolist(),
+        # Outer outlines do not overlap, so the area of their union is the sum.
+        "area": round(sum(map(polygon_area, outlines)), 2),
+        "segmentation": outlines,
+    }
+
+
+def _categories(
+    glyphs: str, image_counts: Sequence[int], train_annotations: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """LVIS categories with training counts, which both json files carry."""
+    instances = [0] * len(glyphs)
+    for annotation in train_annotations:
+        instances[annotation["category_id"] - 1] += 1
+    categories = []
+    for index, glyph in enumerate(glyphs):
+        kind = "digit" if glyph.isdigit() else "upper" if glyph.isupper() else "lower"
+        name = f"{kind}_{glyph.lower()}"
+        words = {"digit": "digit", "upper": "capital letter", "lower": "small letter"}[kind]
+        categories.append(
+            {
+                "id": index + 1,
+                "name": name,
+                "synset": f"{name}.n.01",
+                "synonyms": [name],
+                "def": f"the {words} {glyph}",
+                "frequency": _frequency(image_counts[index]),
+                "image_count": image_counts[index],
+                "instance_count": instances[index],
+            }
+        )
+    return categories
+
+
+def _info(parameters: dict[str, int]) -> dict[str, Any]:
+    return {
+        "description": "mini_lvis: drawn letters and digits with a long tail",
+        "version": "1.0",
+        "year": 0,
+        "contributor": "lt_det",
+        "url": "",
+        "date_created": "",  # a date would make equal data sets differ
+        "drawn_with": f"OpenCV {cv2.__version__}",  # its built-in fonts differ between versions 4 and 5
+        "mini_lvis": parameters,
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(content, separators=(",", ":")))
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def _is_complete(made: MiniLvis, parameters: dict[str, int]) -> bool:
+    """Whether the data set is there in full; raises LtDetError if the folder holds anything else."""
+    marker = made.image_root / _MARKER
+    present = [path for path in (marker, made.train_json, made.val_json) if path.exists()]
+    for path in present:
+        found = _read_parameters(path)
+        if found is None:
+            raise LtDetError(f"{path} is no file of mini_lvis: choose another folder or remove it.")
+        if found != parameters:
+            names = sorted(name for name in parameters if found.get(name) != parameters[name])
+            differing = ", ".join(f"{name} {found.get(name)}, not {parameters[name]}" for name in names)
+            raise LtDetError(
+                f"{made.image_root} holds a mini_lvis made with other settings ({differing}):"
+                " choose another folder or remove this one."
+            )
+    num_images = {split: _num_images(made.image_root / split) for split in ("train", "val")}
+    if not present and any(num_images.values()):
+        raise LtDetError(f"{made.image_root} already holds other images: choose another folder.")
+    full = all(num_images[split] >= parameters[f"num_{split}"] for split in num_images)
+    return full and present == [made.train_json, made.val_json] and made.contact_sheet.exists()
+
+
+def _read_parameters(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["info"]["mini_lvis"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _num_images(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("*.jpg")) if folder.is_dir() else 0

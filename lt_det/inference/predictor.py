@@ -1,0 +1,137 @@
+"""A trained detector for pictures, and what is known of its classes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_det.config import buckets_of_config
+from lt_det.data.class_counts import CACHE_NAME, annotation_file, training_stats
+from lt_det.errors import LtDetError
+from lt_det.io.coco_json import load_annotations
+from lt_det.reporting.drawing import Found
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.training.checkpointer import judging_checkpointer
+from lt_det.training.setup import check_device, load_config
+
+logger = logging.getLogger(__name__)
+
+
+def load_trained_config(
+    config_file: str, weights: str | None = None, opts: list[str] | None = None, threshold: float | None = None
+) -> CfgNode:
+    """The config of a finished training, for using its model.
+
+    The class counts are those that training left beside the weights (``class_stats.json``), if they are there and
+    MODEL.LONG_TAIL.CLASS_STATS names no others.
+
+    Args:
+        config_file, opts: see `load_config`.
+        weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else ``model_final.pth`` in OUTPUT_DIR.
+        threshold: lowest score of a detection; None: the config's.
+
+    Raises:
+        LtDetError: as `load_config`; also no weights, no such device, or a threshold that is none.
+    """
+    opts = opts or []
+    cfg = load_config(config_file, opts)
+    check_device(cfg.MODEL.DEVICE)
+    if weights is not None or "MODEL.WEIGHTS" not in opts:
+        cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
+        raise LtDetError(
+            f"The weights {cfg.MODEL.WEIGHTS} do not exist; give the checkpoint of a finished training with --weights."
+        )
+    if threshold is not None:
+        if not 0 <= threshold < 1:
+            raise LtDetError(f"--threshold is {threshold}; give a score from 0 to below 1.")
+        cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+    counts = Path(cfg.MODEL.WEIGHTS).with_name(CACHE_NAME)
+    if not cfg.MODEL.LONG_TAIL.CLASS_STATS and counts.is_file():
+        cfg.MODEL.LONG_TAIL.CLASS_STATS = str(counts)
+    return cfg
+
+
+def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
+    """Names and frequency buckets of the K classes.
+
+    Without the counts of the training set there are no buckets, and a warning says why; the names are then those of
+    the data sets that the config names, or numbers.
+
+    Raises:
+        LtDetError: TEST.BUCKETS makes no buckets.
+    """
+    num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    try:
+        stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS)
+        stats.check_num_classes(num_classes)
+    except LtDetError as error:
+        logger.warning("Frequency buckets are not known, so all classes look alike: %s", error)
+    else:
+        return stats.names, buckets_of_config(cfg, stats)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        names = _names_of(name)
+        if len(names) == num_classes:
+            return names, None
+    return tuple(str(k) for k in range(num_classes)), None
+
+
+def _names_of(dataset: str) -> tuple[str, ...]:
+    """Of a registered set's classes, from its metadata or its json; empty where neither is here."""
+    if dataset not in DatasetCatalog:
+        return ()
+    names = MetadataCatalog.get(dataset).get("thing_classes")
+    json_file = annotation_file(dataset)
+    if names is None and json_file is not None and json_file.is_file():
+        categories = load_annotations(json_file)["categories"]
+        names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+    return tuple(map(str, names or ()))
+
+
+class TrainedDetector:
+    """A model with its weights, and the steps of Detectron2's `DefaultPredictor` around it."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: MODEL.WEIGHTS are loaded.
+
+        Raises:
+            LtDetError: see `judging_checkpointer`; also weights of another model.
+        """
+        self.model = build_model(cfg).eval()
+        judging_checkpointer(self.model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+        size = cfg.INPUT.MIN_SIZE_TEST
+        self._resize = T.ResizeShortestEdge([size, size], cfg.INPUT.MAX_SIZE_TEST)
+        self._format = cfg.INPUT.FORMAT
+
+    def model_input(self, picture: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) red, green, blue to the model's (3, H', W') float32, in the size and channel order of testing."""
+        if self._format == "BGR":
+            picture = picture[:, :, ::-1]
+        resized = self._resize.get_transform(picture).apply_image(picture)
+        return torch.as_tensor(np.ascontiguousarray(resized.astype("float32").transpose(2, 0, 1)))
+
+    @torch.no_grad()
+    def __call__(self, picture: NDArray[np.uint8]) -> Found:
+        """Detections in a (H, W, 3) picture, red, green, blue."""
+        height, width = picture.shape[:2]
+        inputs: dict[str, Any] = {"image": self.model_input(picture), "height": height, "width": width}
+        instances = self.model([inputs])[0]["instances"].to("cpu")
+        instances = instances[instances.scores.argsort(descending=True, stable=True)]
+        return Found(
+            boxes=instances.pred_boxes.tensor.numpy(),
+            scores=instances.scores.numpy(),
+            classes=instances.pred_classes.numpy(),
+            masks=instances.pred_masks.numpy() if instances.has("pred_masks") else None,
+        )

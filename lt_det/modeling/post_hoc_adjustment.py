@@ -1,0 +1,101 @@
+"""Calibration of a trained classifier: its weights changed for the long tail, without training.
+
+Each method ends in the weights and biases of the K foreground columns, so that what it makes is an ordinary classifier.
+At tau or gamma 0 it is the trained one, bit for bit. The background column stays as it was trained.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lt_det.errors import LtDetError
+from lt_det.layers import CosineClassifier, ScaledLinear
+from lt_det.losses import ClassificationLoss
+from lt_det.losses.logit_adjustment import log_prior
+from lt_det.statistics.class_stats import CountBy
+
+# Each method with the counts of the training set that it needs.
+METHODS: dict[str, CountBy | None] = {"tau_norm": None, "norcal": "images", "logit_adjustment": "instances"}
+
+
+def tau_normalized(weight: Tensor, tau: float) -> Tensor:
+    """w_k (m / ||w_k||)^tau, m the mean norm of the K rows.
+
+    Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4,
+    https://arxiv.org/abs/1910.09217, have no m: a factor that all classes share changes no classification. It changes a
+    detection, for background is not normalised; with m the classes stay on its scale.
+
+    Args:
+        weight: (K, D) of the foreground classes; a row of zeros stays.
+        tau: 1 gives all rows the same norm.
+    """
+    norms = weight.norm(dim=1, keepdim=True)
+    norms = torch.where(norms > 0, norms, norms.mean())
+    return weight * (norms.mean() / norms) ** tau
+
+
+def norcal_shift(image_counts: Tensor, gamma: float) -> Tensor:
+    """gamma log N_k; subtracted from the logits it gives p_k ~ exp(z_k) / N_k^gamma and p_background ~ exp(z_K).
+
+    Pan et al., "On Model Calibration for Long-Tailed Object Detection and Instance Segmentation", NeurIPS 2021,
+    https://arxiv.org/abs/2107.02170. Checked against https://github.com/tydpan/NorCal.
+
+    Args:
+        image_counts: (K,) training images of each class, at least 1.
+        gamma: 0 changes nothing.
+    """
+    return gamma * image_counts.log()
+
+
+def logit_adjustment_shift(instance_counts: Tensor, tau: float) -> Tensor:
+    """tau log(K n_k / sum n), to be subtracted from the logits (Menon et al. 2021, eq. 9).
+
+    Args:
+        instance_counts: (K,) training instances of each class, at least 1.
+        tau: 0 changes nothing.
+    """
+    return tau * log_prior(instance_counts)
+
+
+def calibrated(
+    classifier: nn.Module, loss: ClassificationLoss, method: str, value: float, counts: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The state dict of a trained classifier, calibrated.
+
+    Args:
+        classifier: of `loss.num_logits` columns, the first K of them foreground.
+        loss: that it was trained with.
+        method: of `METHODS`.
+        value: tau or gamma.
+        counts: (K,) the method's counts, at least 1.
+
+    Raises:
+        LtDetError: a classifier that the method is not defined for.
+    """
+    state = {name: tensor.detach().clone() for name, tensor in classifier.state_dict().items()}
+    foreground = slice(loss.num_classes)
+    if method == "tau_norm":
+        if isinstance(classifier, CosineClassifier):
+            raise LtDetError(
+                f"tau_norm is not defined for the cosine classifier of {type(loss).__name__}, which normalises its "
+                "weights already; choose norcal or logit_adjustment."
+            )
+        if isinstance(classifier, ScaledLinear):
+            raise LtDetError(
+                "tau_norm chooses a length for each class's weights, and so has lws, by training its scales; calibrate "
+                "the first stage, or choose norcal or logit_adjustment."
+            )
+        state["weight"][foreground] = tau_normalized(state["weight"][foreground].double(), value)
+        return state
+    if "bias" not in state:
+        raise LtDetError(
+            f"{method} shifts the bias of the classifier, but that of {type(loss).__name__} has none; train with "
+            "MODEL.LONG_TAIL.CLASSIFIER linear, which has one."
+        )
+    assert counts is not None
+    counts = counts.to(state["bias"].device, torch.float64)
+    shift = norcal_shift(counts, value) if method == "norcal" else logit_adjustment_shift(counts, value)
+    scale = torch.as_tensor(loss.score_scale, dtype=torch.float64, device=shift.device).expand(loss.num_logits)
+    state["bias"][foreground] -= (shift / scale[foreground]).to(state["bias"].dtype)
+    return state

@@ -1,0 +1,218 @@
+"""How often each class occurs in the training set."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.errors import LtDetError
+from lt_det.io.atomic import write_whole
+from lt_det.io.coco_json import load_annotations
+
+CountBy = Literal["images", "instances"]
+
+# Images with at least one annotation in the training sets whose json Detectron2's metadata stands for.
+LVIS_V1_ANNOTATED_IMAGES = 99388
+
+_NAMES_SHOWN = 10
+_SAVED_HEAD = b'{"class_stats": 1'  # what `save` writes first
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStats:
+    """Counts of a training set, one entry per class in the order of the contiguous ids 0..K-1.
+
+    Attributes:
+        names: K class names.
+        image_counts: (K,) int64, images that hold at least one instance of the class.
+        instance_counts: (K,) int64, annotated instances, or None where only image counts are known.
+        num_images: images with at least one annotation.
+        source: the file or data set the counts come from, for error messages.
+        fingerprint: state of the files that were counted, by which a cache knows that it is out of date.
+    """
+
+    names: tuple[str, ...]
+    image_counts: NDArray[np.int64]
+    instance_counts: NDArray[np.int64] | None
+    num_images: int
+    source: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        for counts in (self.image_counts, self.instance_counts):
+            if counts is not None and (counts.shape != (len(self.names),) or (counts < 0).any()):
+                raise LtDetError(f"{self.source}: needs one count of at least 0 for each of {len(self.names)} classes.")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
+        """Count loaded COCO- or LVIS-format annotations. Classes are ordered by category id; crowd regions count not.
+
+        Raises:
+            LtDetError: an annotation names a category that is not listed.
+        """
+        categories = sorted(data["categories"], key=lambda category: category["id"])
+        index = {category["id"]: k for k, category in enumerate(categories)}
+        instances = np.zeros(len(categories), dtype=np.int64)
+        seen: set[tuple[Any, int]] = set()
+        for annotation in data["annotations"]:
+            k = index.get(annotation["category_id"])
+            if k is None:
+                raise LtDetError(
+                    f"{source}: annotation {annotation['id']} has category {annotation['category_id']}, "
+                    "which is not in 'categories'; add it there or correct the id."
+                )
+            if annotation.get("iscrowd", 0):
+                continue
+            instances[k] += 1
+            seen.add((annotation["image_id"], k))
+        images = np.bincount([k for _, k in seen], minlength=len(categories)) if seen else np.zeros_like(instances)
+        return cls(
+            names=tuple(str(category["name"]) for category in categories),
+            image_counts=images.astype(np.int64),
+            instance_counts=instances,
+            num_images=len({image for image, _ in seen}),
+            source=source,
+        )
+
+    @classmethod
+    def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
+        """Count a COCO- or LVIS-format file, or read counts that `save` wrote.
+
+        Raises:
+            LtDetError: see `load_annotations`.
+        """
+        saved = cls.read_saved(json_file)
+        return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
+
+    @classmethod
+    def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:
+        """Sum the counts of several training sets with the same classes.
+
+        Raises:
+            LtDetError: the sets differ in their classes.
+        """
+        first = parts[0]
+        for other in parts[1:]:
+            if other.names != first.names:
+                raise LtDetError(
+                    f"The training sets {first.source} ({first.num_classes} classes) and {other.source} "
+                    f"({other.num_classes} classes) do not have the same classes; train on sets with one class list."
+                )
+        if len(parts) == 1:
+            return first
+        known = [part.instance_counts for part in parts if part.instance_counts is not None]
+        return cls(
+            names=first.names,
+            image_counts=np.sum([part.image_counts for part in parts], axis=0, dtype=np.int64),
+            instance_counts=np.sum(known, axis=0, dtype=np.int64) if len(known) == len(parts) else None,
+            num_images=sum(part.num_images for part in parts),
+            source=", ".join(part.source for part in parts),
+        )
+
+    @classmethod
+    def read_saved(cls, json_file: str | os.PathLike[str]) -> ClassStats | None:
+        """Counts that `save` wrote, or None for any other file.
+
+        Raises:
+            LtDetError: saved counts that are damaged.
+        """
+        path = Path(json_file)
+        try:
+            with path.open("rb") as file:
+                if file.read(len(_SAVED_HEAD)) != _SAVED_HEAD:
+                    return None  # annotations can be gigabytes: do not parse them to find that out
+            content = json.loads(path.read_text())
+            instances = content["instance_counts"]
+            return cls(
+                names=tuple(content["names"]),
+                image_counts=np.asarray(content["image_counts"], dtype=np.int64),
+                instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
+                num_images=int(content["num_images"]),
+                source=str(content["source"]),
+                fingerprint=str(content["fingerprint"]),
+            )
+        except OSError:
+            return None  # load_annotations says what is wrong with it
+        except (KeyError, TypeError, ValueError) as error:
+            raise LtDetError(f"The saved counts {path} are damaged ({error}); remove the file.") from error
+
+    def save(self, json_file: str | os.PathLike[str]) -> None:
+        """Write the counts as a small json that `from_json` reads; the file appears whole or not at all."""
+        content = {
+            "class_stats": 1,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "num_images": self.num_images,
+            "names": list(self.names),
+            "image_counts": self.image_counts.tolist(),
+            "instance_counts": None if self.instance_counts is None else self.instance_counts.tolist(),
+        }
+        write_whole(Path(json_file), json.dumps(content) + "\n")
+
+    def counts(self, by: CountBy) -> NDArray[np.int64]:
+        """(K,) counts of images or of instances.
+
+        Raises:
+            LtDetError: instance counts are asked for and not known.
+        """
+        if by == "images":
+            return self.image_counts
+        if self.instance_counts is None:
+            raise LtDetError(
+                f"{self.source} has image counts only, and instance counts are needed; "
+                "set MODEL.LONG_TAIL.CLASS_STATS to the training annotation json."
+            )
+        return self.instance_counts
+
+    def training_counts(self, by: CountBy) -> NDArray[np.int64]:
+        """`counts`, with classes that never occur counted once and named in a warning: losses divide by counts."""
+        counts = self.counts(by)
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
+            more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
+            share = f"{len(empty)} of {self.num_classes} classes"
+            warnings.warn(f"{share} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
+        return np.maximum(counts, 1)
+
+    def check_names(self, names: Sequence[str], where: str) -> None:
+        """Raise unless a set to judge on has the classes of training, in their order.
+
+        Args:
+            names: of its classes, by rising id.
+            where: they come from.
+
+        Raises:
+            LtDetError: another number of classes, or another name.
+        """
+        if len(names) != self.num_classes:
+            raise LtDetError(
+                f"{where} has {len(names)} classes, but the training set {self.source} has {self.num_classes}; "
+                "judge on a set with the classes of training."
+            )
+        for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
+            if theirs != ours:
+                raise LtDetError(
+                    f"Class {k} is '{theirs}' in {where} but '{ours}' in the training set {self.source}; "
+                    "judge on a set with the class list of training, in its order of ids."
+                )
+
+    def check_num_classes(self, num_classes: int) -> None:
+        """Raise unless the counts are those of `num_classes` classes."""
+        if num_classes != self.num_classes:
+            raise LtDetError(
+                f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
+                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the data set that belongs to it."
+            )

@@ -1,0 +1,203 @@
+"""Choose how strongly a trained classifier is calibrated, and write the calibrated checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.modeling import build_model
+from torch import Tensor, nn
+
+from lt_det.config import chosen_buckets
+from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.evaluation.metrics.average_precision import objects_that_count
+from lt_det.evaluation.progress import Track
+from lt_det.io.atomic import check_folder
+from lt_det.modeling import LongTailPredictor
+from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training.checkpointer import judging_checkpointer
+from lt_det.training.launch.single_process import hush
+from lt_det.training.setup import check_datasets, prepare_device, training_stats_of
+from lt_det.training.trainer import LongTailTrainer
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_NAME = "model_calibrated"
+RECORD_NAME = "calibration.json"
+
+Classifiers = list[dict[str, Tensor]]  # the state of each stage's
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What was tried.
+
+    Attributes:
+        method: of `METHODS`.
+        data: the set that was judged on.
+        buckets: their names.
+        metrics: of boxes, in percent, by tau or gamma; the first is 0, the checkpoint as it is.
+    """
+
+    method: str
+    data: str
+    buckets: tuple[str, ...]
+    metrics: dict[float, dict[str, float]]
+
+    @property
+    def chosen(self) -> float:
+        """The value with the best AP; of equals the smallest."""
+        return max(self.metrics, key=lambda value: (self.metrics[value]["AP"], -value))
+
+
+def calibrate(cfg: Any, track: Track = iter) -> Grid:
+    """Judge MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
+
+    Written are the checkpoint, a config to judge it with and ``calibration.json``: together, when the grid is done.
+
+    Args:
+        cfg: whose data sets are registered.
+        track: wraps the loop over the images, to show its progress.
+
+    Raises:
+        LtDetError: keys, weights, data or an OUTPUT_DIR that cannot be used.
+    """
+    method, values = _method_and_values(cfg)
+    data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
+    if not data:
+        raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+    hush()
+    check_datasets([data])
+    _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
+    prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)
+    stats = training_stats_of(cfg)
+    evaluator = LongTailEvaluator(data, stats=stats, buckets=chosen_buckets(cfg, stats), distributed=False)
+    if not objects_that_count(evaluator._truth, evaluator._protocol).any():
+        raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
+    model = _trained_model(cfg)
+    classifiers = _candidates(model, method, values, stats)
+    if data in cfg.DATASETS.TEST:
+        logger.warning(
+            "%s is in DATASETS.TEST, and numbers on the images that a value was chosen on are too good; "
+            "MODEL.LONG_TAIL.CALIBRATION.DATA chooses on others.",
+            data,
+        )
+    metrics = _judge(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
+    grid = Grid(method, data, evaluator.buckets.names, metrics)
+    _load(model, classifiers[grid.chosen])
+    _write(cfg, model, grid)
+    return grid
+
+
+def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
+    """What MODEL.LONG_TAIL.CALIBRATION asks for; 0, the checkpoint as it is, is always tried."""
+    method, values = cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD, cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES
+    if method not in METHODS:
+        raise LtDetError(f"MODEL.LONG_TAIL.CALIBRATION.METHOD is '{method}'; write one of {', '.join(METHODS)}.")
+    if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values) or not any(values):
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.CALIBRATION.VALUES are {list(values)}; write numbers of at least 0, one of them above."
+        )
+    return method, sorted({0.0, *map(float, values)})
+
+
+def _check_folder(output_dir: str, weights: str) -> None:
+    folder = Path(output_dir)
+    if (folder / "last_checkpoint").exists() or Path(weights).resolve().parent == folder.resolve():
+        raise LtDetError(
+            f"OUTPUT_DIR {output_dir} is the folder of a training or of the weights, and its config would be "
+            "overwritten; name a new folder."
+        )
+    check_folder(Path(output_dir), "OUTPUT_DIR")
+
+
+def _trained_model(cfg: Any) -> nn.Module:
+    """With MODEL.WEIGHTS, to predict boxes only: what is chosen by is box AP."""
+    model = build_model(cfg)
+    if not _predictors(model):
+        raise LtDetError(
+            "The model has no box head of lt_det to calibrate; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
+            "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
+        )
+    judging_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+    model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
+    return model.eval()
+
+
+def _predictors(model: nn.Module) -> list[LongTailPredictor]:
+    return [module for module in model.modules() if isinstance(module, LongTailPredictor)]
+
+
+def _candidates(model: nn.Module, method: str, values: list[float], stats: ClassStats) -> dict[float, Classifiers]:
+    """The calibrated classifiers by value."""
+    by = METHODS[method]
+    counts = None if by is None else torch.as_tensor(stats.training_counts(by))
+    return {
+        value: [calibrated(stage.cls_score, stage.loss, method, value, counts) for stage in _predictors(model)]
+        for value in values
+    }
+
+
+def _load(model: nn.Module, classifiers: Classifiers) -> None:
+    for stage, state in zip(_predictors(model), classifiers, strict=True):
+        stage.cls_score.load_state_dict(state)
+
+
+@torch.no_grad()
+def _judge(
+    model: Any, candidates: dict[float, Classifiers], loader: Any, evaluator: LongTailEvaluator, track: Track
+) -> dict[float, dict[str, float]]:
+    """Metrics by value. The features and proposals of an image are computed once; the ROI heads run for each value, so
+    that every number is exactly the one that the written checkpoint gets."""
+    evaluators = {value: copy.copy(evaluator) for value in candidates}  # which share the ground truth
+    for of_value in evaluators.values():
+        of_value.reset()
+    for _, inputs in zip(track(range(len(loader))), loader, strict=True):
+        images = model.preprocess_image(inputs)
+        features = model.backbone(images.tensor)
+        if model.proposal_generator is None:  # they come with the data
+            proposals = [image["proposals"].to(model.device) for image in inputs]
+        else:
+            proposals, _ = model.proposal_generator(images, features, None)
+        for value, classifiers in candidates.items():
+            _load(model, classifiers)
+            instances, _ = model.roi_heads(images, features, proposals, None)
+            evaluators[value].process(inputs, model._postprocess(instances, inputs, images.image_sizes))
+    return {value: (of_value.evaluate() or {})["bbox"] for value, of_value in evaluators.items()}
+
+
+def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
+    """Everything aside first: no interruption leaves a checkpoint without its config."""
+    folder = Path(cfg.OUTPUT_DIR)
+    written = cfg.clone()
+    written.defrost()
+    written.MODEL.WEIGHTS = str(folder / f"{WEIGHTS_NAME}.pth")
+    record = {
+        "method": grid.method,
+        "data": grid.data,
+        "weights": cfg.MODEL.WEIGHTS,
+        "chosen": grid.chosen,
+        "grid": [
+            {"value": value, **{name: None if math.isnan(ap) else ap for name, ap in metrics.items()}}
+            for value, metrics in grid.metrics.items()
+        ],
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
+        judging_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+        try:
+            Path(aside, "config.yaml").write_text(written.dump())
+            Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")
+        except OSError as error:
+            raise LtDetError(f"{folder} cannot be written ({error.strerror}); choose a folder with room.") from error
+        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RECORD_NAME):
+            os.replace(Path(aside, name), folder / name)

@@ -1,0 +1,48 @@
+"""A resumed training draws the random numbers that an undisturbed one draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from lt_det.training.resume.random_numbers import seed_generators, shared_seed
+
+
+class SeedPasses(HookBase):
+    """Seeds each forward pass in training by seed, process, iteration and pass: RoIs, anchors, classes, drop-out.
+
+    So there is no state of generators to keep, which a checkpoint would need from every process and which what happens
+    in between (evaluation, loading processes) would change. A checkpoint keeps the seed.
+    """
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        """
+        Args:
+            model: as the trainer calls it.
+            seed: of the config; negative: a random one that the processes share.
+        """
+        self._model, self._seed = model, shared_seed(seed)
+        self._passes = 0
+
+    def before_train(self) -> None:
+        self._handle = self._model.register_forward_pre_hook(self._before_pass)
+
+    def before_step(self) -> None:
+        self._passes = 0
+
+    def after_train(self) -> None:
+        self._handle.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seed = state["seed"]
+
+    def _before_pass(self, model: nn.Module, args: tuple[Any, ...]) -> None:
+        if model.training:
+            seed_generators(self._seed, comm.get_rank(), self.trainer.iter, self._passes)
+            self._passes += 1

@@ -1,0 +1,87 @@
+"""Where a training's log goes: the console, metrics.json, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2.engine import default_writers
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, get_event_storage
+from fvcore.common.checkpoint import Checkpointer
+
+from lt_det.training.wandb_writer import WandbWriter
+
+_BY_CLASS = re.compile(r"(stage\d+/)?(accuracy|loss_state/\w+)(?:/(.+))?")
+_SINGLE = {
+    "time": "time: {:.4f}",
+    "data_time": "data_time: {:.4f}",
+    "data_time_share": "data_time_share: {:.0%}",
+    "images_per_second": "images/s: {:.1f}",
+    "lr": "lr: {:.5g}",
+    "max_mem": "max_mem: {:.0f}M",
+}
+
+
+def build_writers(
+    output_dir: str, max_iter: int, checkpointer: Checkpointer, wandb_project: str, config: Mapping[str, Any]
+) -> list[EventWriter]:
+    """Detectron2's writers, with our console line.
+
+    Args:
+        output_dir: for metrics.json and TensorBoard's file.
+        max_iter: iterations of the training.
+        checkpointer: keeps which run of Weights & Biases it is, so that a resumed training goes on in it.
+        wandb_project: of Weights & Biases; empty: none.
+        config: shown there.
+
+    Raises:
+        LtDetError: a project is given, but wandb is not installed.
+    """
+    stock = [writer for writer in default_writers(output_dir, max_iter) if not isinstance(writer, CommonMetricPrinter)]
+    writers = [ConsoleWriter(max_iter), *stock]
+    if wandb_project:
+        wandb = WandbWriter(wandb_project, output_dir, config)
+        checkpointer.add_checkpointable("wandb_run", wandb)
+        writers.append(wandb)
+    return writers
+
+
+class ConsoleWriter(CommonMetricPrinter):
+    """One line: the losses, what the hooks of log_hooks.py know by bucket, times, learning rate, memory.
+
+    Losses and times are medians of the last 20 iterations. A bucket's value of an earlier look is not shown.
+    """
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        if storage.iter == self._max_iter:  # after the training, for the other writers
+            return
+        if self._last_write and self._last_write[0] == storage.iter:
+            # A training that is stopped writes a second time. Detectron2 would divide by the iterations since the
+            # first, and that error would hide why it was stopped.
+            return
+        smoothed = storage.latest_with_smoothing_hint(self._window_size)
+        current = {name: value for name, (value, iteration) in smoothed.items() if iteration == storage.iter}
+        eta = self._get_eta(storage)
+        parts = [f"eta: {eta}"] if eta else []
+        parts.append(f"iter: {storage.iter}")
+        parts += [f"{name}: {value:.4g}" for name, (value, _) in smoothed.items() if _is_loss(name)]
+        parts += _by_class(current)
+        parts += [text.format(current[name]) for name, text in _SINGLE.items() if name in current]
+        self.logger.info(" " + "  ".join(parts))
+
+
+def _is_loss(name: str) -> bool:
+    return "[metric]" in name or ("loss" in name and "loss_state/" not in name)
+
+
+def _by_class(values: Mapping[str, float]) -> list[str]:
+    """``stage0/accuracy: rare 0.1 common 0.4`` from ``stage0/accuracy/rare`` and so on."""
+    lines: dict[str, str] = {}
+    for name, value in values.items():
+        if match := _BY_CLASS.fullmatch(name):
+            stage, what, bucket = match.groups(default="")
+            title = f"{stage}{what.removeprefix('loss_state/')}:"
+            lines[title] = f"{lines.get(title, title)} {bucket}{' ' if bucket else ''}{value:.3g}"
+    return list(lines.values())

@@ -1,0 +1,152 @@
+"""Where class counts are looked for."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from lt_det.data import register_dataset, training_stats
+from lt_det.errors import LtDetError
+from lt_det.statistics.class_stats import ClassStats
+
+from ..modeling.conftest import annotations
+
+
+@pytest.fixture
+def name(tmp_path):
+    """A registered set of five classes whose images are not on disk: counting does not need them."""
+    (tmp_path / "train.json").write_text(json.dumps(annotations()))
+    register_dataset("counted", tmp_path / "train.json", tmp_path)
+    yield "counted"
+    DatasetCatalog.remove("counted")
+    MetadataCatalog.remove("counted")
+
+
+def test_counts_a_registered_set_and_caches_it(name, tmp_path):
+    stats = training_stats([name], cache_dir=str(tmp_path))
+    assert stats.image_counts.tolist() == [1, 3, 9, 27, 81]
+    cached = ClassStats.from_json(tmp_path / "class_stats.json")
+    assert cached.image_counts.tolist() == [1, 3, 9, 27, 81]
+    assert cached.source.startswith("counted (")
+
+
+def test_cache_serves_where_the_json_is_gone_and_not_where_it_changed(name, tmp_path):
+    training_stats([name], cache_dir=str(tmp_path))
+    train = tmp_path / "train.json"
+    data = json.loads(train.read_text())
+    data["annotations"].pop()
+    train.write_text(json.dumps(data))
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
+    train.unlink()
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
+    with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist; put it there"):
+        training_stats([name])
+
+
+def test_cache_of_another_set_is_not_used(name, tmp_path):
+    training_stats([name], cache_dir=str(tmp_path))
+    with pytest.raises(LtDetError, match="'not_there' is not registered"):
+        training_stats(["not_there"], cache_dir=str(tmp_path))
+
+
+def test_damaged_cache_is_written_anew(name, tmp_path, caplog):
+    (tmp_path / "class_stats.json").write_text('{"class_stats": 1, "torn')
+    assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 81]
+    assert "are damaged" in caplog.text
+    assert ClassStats.from_json(tmp_path / "class_stats.json").num_classes == 5
+
+
+def test_explicit_file_wins(name, tmp_path):
+    other = ClassStats(("x",), np.array([5]), np.array([6]), 5, "elsewhere")
+    other.save(tmp_path / "saved.json")
+    assert training_stats([name], class_stats=str(tmp_path / "saved.json")).names == ("x",)
+
+
+def test_lvis_v1_from_detectron2s_metadata():
+    """337 rare, 461 common, 405 frequent classes: the split of LVIS v1."""
+    from lt_det.statistics.buckets import FrequencyBuckets
+
+    assert not os.path.exists(MetadataCatalog.get("lvis_v1_train").json_file)
+    stats = training_stats(["lvis_v1_train"])
+    assert stats.num_classes == 1203
+    assert stats.num_images == 99388
+    assert stats.instance_counts is None
+    assert FrequencyBuckets.from_edges(stats).sizes() == [337, 461, 405]
+
+
+def test_set_registered_as_a_function(tmp_path):
+    def records():
+        boxes = [{"category_id": 0}, {"category_id": 0}, {"category_id": 1, "iscrowd": 1}]
+        return [{"annotations": boxes}, {"annotations": boxes[:1]}, {"annotations": []}]
+
+    DatasetCatalog.register("function_set", records)
+    MetadataCatalog.get("function_set").set(thing_classes=["a", "b"])
+    try:
+        stats = training_stats(["function_set"], cache_dir=str(tmp_path))
+        assert not list(tmp_path.iterdir())  # it may change unseen, so nothing is kept
+        assert stats.image_counts.tolist() == [2, 0]
+        assert stats.instance_counts.tolist() == [3, 0]
+        assert stats.num_images == 2
+    finally:
+        DatasetCatalog.remove("function_set")
+        MetadataCatalog.remove("function_set")
+
+
+def test_nothing_given():
+    with pytest.raises(LtDetError, match=r"No training set is given; set DATASETS\.TRAIN"):
+        training_stats([])
+
+
+@pytest.fixture
+def own_function(name):
+    """A user's function that reads the json of `name`, with the classes in the opposite order."""
+    json_file = MetadataCatalog.get(name).json_file
+    classes = sorted(json.loads(Path(json_file).read_text())["categories"], key=lambda category: -category["id"])
+    class_of = {category["id"]: k for k, category in enumerate(classes)}
+
+    def records():
+        data = json.loads(Path(json_file).read_text())
+        return [{"annotations": [{"category_id": class_of[a["category_id"]]}]} for a in data["annotations"]]
+
+    DatasetCatalog.register("own", records)
+    MetadataCatalog.get("own").set(
+        json_file=json_file,
+        thing_classes=[category["name"] for category in classes],
+        thing_dataset_id_to_contiguous_id=class_of,
+    )
+    yield "own"
+    DatasetCatalog.remove("own")
+    MetadataCatalog.remove("own")
+
+
+def test_what_a_users_function_returns_counts_and_not_its_json(name, own_function, tmp_path):
+    stats = training_stats([own_function], cache_dir=str(tmp_path))
+    assert stats.instance_counts.tolist() == training_stats([name]).instance_counts.tolist()[::-1]
+    assert not (tmp_path / "class_stats.json").exists()
+
+
+def test_function_that_fails(own_function):
+    os.unlink(MetadataCatalog.get(own_function).json_file)
+    with pytest.raises(LtDetError, match=r"the data set 'own' fails \(FileNotFoundError: .*\); mend it, or set"):
+        training_stats([own_function])
+
+
+def test_cache_of_two_sets_of_which_one_is_gone_and_the_other_changed(name, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(annotations()))
+    register_dataset("other", other, tmp_path)
+    try:
+        assert training_stats([name, "other"], cache_dir=str(tmp_path)).image_counts.tolist() == [2, 6, 18, 54, 162]
+        (tmp_path / "train.json").unlink()
+        assert training_stats([name, "other"], cache_dir=str(tmp_path)).num_classes == 5
+        data = json.loads(other.read_text())
+        data["annotations"].pop()
+        other.write_text(json.dumps(data))
+        with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist"):
+            training_stats([name, "other"], cache_dir=str(tmp_path))
+    finally:
+        DatasetCatalog.remove("other")
+        MetadataCatalog.remove("other")

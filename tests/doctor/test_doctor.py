@@ -1,0 +1,266 @@
+"""lt-det doctor --config: what it says of configs that a training would refuse, and of those it cannot look at."""
+
+import json
+import logging
+
+import pytest
+import torch
+
+from lt_det.cli import main
+from lt_det.data.cache import record_cache
+from lt_det.doctor.config import examine_config
+from lt_det.io.coco_json import load_annotations
+from tests.helpers import REPOSITORY
+
+
+@pytest.fixture
+def config(mini, tmp_path):
+    """A config of mini_lvis's files under names of this test's own; its keys are overridden in the tests."""
+    name = tmp_path.name
+    file = tmp_path / "config.yaml"
+    file.write_text(f"""
+_BASE_: {REPOSITORY}/configs/mini_lvis_eql.yaml
+DATASETS:
+  REGISTER:
+    {name}_train: {{JSON: {mini.train_json}, IMAGES: {mini.image_root}}}
+    {name}_val: {{JSON: {mini.val_json}, IMAGES: {mini.image_root}}}
+  TRAIN: ("{name}_train",)
+  TEST: ("{name}_val",)
+MODEL: {{ROI_HEADS: {{NUM_CLASSES: 12}}}}
+DATALOADER: {{NUM_WORKERS: 0}}
+OUTPUT_DIR: {tmp_path}/output
+""")
+    return file
+
+
+@pytest.fixture
+def replaced(mini, tmp_path):
+    """A config that takes a copy of the training or the validation json, changed, in its place."""
+
+    def replace(config, part, change):
+        original = mini.train_json if part == "train" else mini.val_json
+        data = json.loads(original.read_text())
+        change(data)
+        copy = tmp_path / f"{part}.json"
+        copy.write_text(json.dumps(data))
+        config.write_text(config.read_text().replace(str(original), str(copy)))
+
+    return replace
+
+
+def examine(config, *opts):
+    return list(examine_config(str(config), [str(word) for word in opts]))
+
+
+def fatal(config, *opts):
+    return [(finding.subject, finding.advice) for finding in examine(config, *opts) if finding.fatal]
+
+
+def test_all_is_well(config, caplog):
+    with caplog.at_level(logging.INFO):
+        findings = examine(config)
+    assert not [finding for finding in findings if finding.advice]
+    found = {finding.subject: finding.found for finding in findings}
+    assert found["sampling"] == "TrainingSampler"
+    assert found["classes"].startswith("12 in ")
+    assert found["evaluation"].endswith("_val has the classes of training")
+    assert not caplog.records
+    assert logging.root.manager.disable == 0
+    assert not (config.parent / "output").exists()
+
+
+def test_sets_that_a_script_registers(config, mini, tmp_path):
+    text = config.read_text()
+    unknown = text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("of_a_script",)')
+    config.write_text(unknown.replace(f'TEST: ("{tmp_path.name}_val",)', f'TEST: ("{tmp_path.name}_val", "another")'))
+    findings = examine(config)
+    (advised,) = [finding for finding in findings if finding.advice]
+    assert advised.found == "of_a_script, another: not registered by this config"
+    assert advised.advice == ("list it in DATASETS.REGISTER; if your own script registers it, doctor cannot look at it")
+    assert not advised.fatal
+    subjects = [finding.subject for finding in findings]
+    assert {"network", "evaluation", f"{tmp_path.name}_val"} <= set(subjects)
+    assert not {"classes", "sampling"} & set(subjects)
+    ((subject, advice),) = fatal(config, "MODEL.LONG_TAIL.REWEIGHTING.START", "half")
+    assert (subject, advice[:36]) == ("re-weighting", "MODEL.LONG_TAIL.REWEIGHTING.START is")
+    counted = examine(config, "MODEL.LONG_TAIL.CLASS_STATS", mini.train_json, "MODEL.ROI_HEADS.NUM_CLASSES", 80)
+    assert [finding.subject for finding in counted if finding.fatal] == ["classes"]
+
+
+def test_a_network_that_a_script_registers(config):
+    (advised,) = [finding for finding in examine(config, "MODEL.BACKBONE.NAME", "of_a_script") if finding.advice]
+    assert not advised.fatal
+    assert "'of_a_script'" in advised.found
+    assert "your own script" in advised.advice
+
+
+@pytest.mark.parametrize(
+    ("opts", "subject", "advice"),
+    [
+        (["MODEL.LONG_TAIL.REWEIGHTING.START", "half"], "re-weighting", "START is half; write first_lr_step"),
+        (["MODEL.LONG_TAIL.REWEIGHTING.START", "800"], "re-weighting", "START is 800; write first_lr_step"),
+        (["MODEL.LONG_TAIL.REWEIGHTING.START", "0.5"], "network", "REWEIGHTING goes with"),  # not with EQL
+        (
+            ["DATALOADER.SAMPLER_TRAIN", "ClassAwareTrainingSampler", "DATALOADER.SAMPLER_START", "900"],
+            "re-sampling",
+            "SAMPLER_START is 900",
+        ),
+        (["DATALOADER.SAMPLER_START", "0.5"], "re-sampling", "is the plain TrainingSampler"),
+        (["DATALOADER.SAMPLER_TRAIN", "Sampler"], "sampling", "There is no sampler 'Sampler'"),
+        (["MODEL.ROI_HEADS.NUM_CLASSES", "80"], "classes", "set MODEL.ROI_HEADS.NUM_CLASSES to 12"),
+        (["MODEL.WEIGHTS", "gone.pth"], "weights", "MODEL.WEIGHTS gone.pth does not exist"),
+        (["MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"], "weights", "needs the network of a finished training"),
+        (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql, but the network has no box head"),
+        (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
+        (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
+        (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "into 13 groups; write a number from 1 to 12"),
+        (["TEST.RESAMPLES", "1"], "evaluation", "TEST.RESAMPLES is 1"),
+        (["SOLVER.ACCUMULATE", "3"], "batch", "make it a multiple of 3"),
+        (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "config", "SOLVER.REFERENCE_WORLD_SIZE is 3"),
+        (["SOLVER.AMP.ENABLED", "True"], "device", "needs a GPU"),
+        (["SOLVER.AMP.PRECISION", "float8"], "device", "PRECISION (LazyConfig: train.amp.precision) is 'float8'"),
+        (["MODEL.DEVICE", "abacus"], "device", "There is no device 'abacus'"),
+        (["OUTPUT_DIR", "/dev/null/output"], "OUTPUT_DIR", "cannot be written"),
+        (["MODEL.LONG_TAIL.LOSS.NAME", "hinge"], "config", "There is no loss 'hinge'"),
+        (["MODEL.WEIGHTS"], "config", "Overrides come as KEY VALUE pairs"),
+    ],
+)
+def test_one_mistake_is_one_fatal_finding(config, opts, subject, advice):
+    ((found_subject, found_advice),) = fatal(config, *opts)
+    assert found_subject == subject
+    assert advice in found_advice
+
+
+@pytest.mark.parametrize("weights", ["detectron2://ImageNetPretrained/MSRA/R-50.pkl", "https://there.org/a.pth"])
+def test_weights_of_an_address_are_not_looked_for(config, weights):
+    assert not fatal(config, "MODEL.WEIGHTS", weights)
+
+
+def test_weights_on_disk(config, tmp_path):
+    torch.save({}, tmp_path / "first.pth")
+    assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth")
+    assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth?matching_heuristics=True")
+
+
+def test_buckets_that_do_not_fit_the_classes(config, tmp_path):
+    (tmp_path / "map.json").write_text('{"no such class": "rare"}')
+    ((subject, advice),) = fatal(config, "TEST.BUCKETS.MAP", tmp_path / "map.json")
+    assert subject == "buckets"
+    assert "a class 'no such class'" in advice
+
+
+def test_classes_in_another_order(config, replaced):
+    def swap(data):
+        first, second = data["categories"][:2]
+        first["name"], second["name"] = second["name"], first["name"]
+
+    replaced(config, "val", swap)
+    ((subject, advice),) = fatal(config)
+    assert subject == "evaluation"
+    assert "Class 0 is" in advice
+
+
+def test_other_classes(config, replaced):
+    replaced(config, "val", lambda data: data["categories"].append({"id": 999, "name": "extra"}))
+    ((subject, advice),) = fatal(config)
+    assert subject == "evaluation"
+    assert "has 13 classes" in advice
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_missing_images(config, replaced, part):
+    def lose(data):
+        for image in data["images"][:2]:
+            image["file_name"] = "gone.jpg"
+
+    replaced(config, part, lose)
+    (finding,) = [finding for finding in examine(config) if finding.fatal]
+    assert finding.subject.endswith(part)
+    assert finding.found.startswith("mistakes that training fails on: 2, the first: image ")
+    assert "gone.jpg does not exist" in finding.found
+    assert "lt-det stats" in finding.advice
+
+
+def test_annotations_of_no_image(config, replaced):
+    replaced(config, "train", lambda data: data["annotations"][0].update(image_id=10**6))
+    (finding,) = [finding for finding in examine(config) if finding.fatal]
+    assert "image 1000000 is not in 'images'" in finding.found
+
+
+def test_harmless_mistakes(config, replaced):
+    def flatten(data):
+        for annotation in data["annotations"][:3]:
+            annotation["bbox"] = [1, 1, 0, 5]
+
+    replaced(config, "train", flatten)
+    (finding,) = [finding for finding in examine(config) if finding.advice]
+    assert not finding.fatal
+    assert finding.found.startswith("harmless mistakes: 3, the first: annotation ")
+    assert "has no area" in finding.found
+
+
+def test_an_annotation_file_that_is_torn_or_missing(config, tmp_path, mini):
+    config.write_text(config.read_text().replace(str(mini.train_json), f"{tmp_path}/torn.json"))
+    ((subject, advice),) = fatal(config)
+    assert subject.endswith("_train")
+    assert "torn.json of the data set" in advice
+    assert "does not exist" in advice
+    (tmp_path / "torn.json").write_text('{"images": [')
+    ((subject, advice),) = fatal(config)
+    assert subject.endswith("_train")
+    assert "not valid json" in advice
+
+
+def test_masks_of_a_set_without_outlines(config, replaced):
+    replaced(config, "train", lambda data: [annotation.pop("segmentation") for annotation in data["annotations"]])
+    assert not fatal(config)
+    ((subject, advice),) = fatal(config, "MODEL.MASK_ON", "True")
+    assert subject == "sampling"
+    assert "no annotation of" in advice
+    assert "set MODEL.MASK_ON to False" in advice
+
+
+def test_training_images_without_annotations(config, replaced):
+    replaced(config, "train", lambda data: data["annotations"].clear())
+    ((subject, advice),) = fatal(config)
+    assert subject == "sampling"
+    assert advice
+
+
+def test_counts_of_lvis_without_its_files(config, tmp_path):
+    """Its counts are in Detectron2's metadata: that NUM_CLASSES does not fit is told with what is missing."""
+    config.write_text(config.read_text().replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("lvis_v1_train",)'))
+    assert {"classes", "lvis_v1_train"} <= {subject for subject, _ in fatal(config)}
+
+
+def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path):
+    """Once to look for mistakes, and once for the cache, where a training finds it."""
+    monkeypatch.setenv("LT_DET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(record_cache, "WORTH_CACHING", 0)
+    read = []
+
+    def counting(json_file):
+        read.append(str(json_file))
+        return load_annotations(json_file)
+
+    for module in (
+        "doctor.config",
+        "data.cache.record_cache",
+        "data.registration",
+        "statistics.class_stats",
+        "evaluation.evaluator",
+    ):
+        monkeypatch.setattr(f"lt_det.{module}.load_annotations", counting)
+    assert not fatal(config)
+    assert read.count(str(mini.train_json)) == read.count(str(mini.val_json)) == 2
+    assert list((tmp_path / "cache").glob("*.records"))
+
+
+def test_overrides_on_the_command_line(config, capsys):
+    assert main(["doctor", "--config", str(config), "MODEL.ROI_HEADS.NUM_CLASSES", "80"]) == 1
+    assert "set MODEL.ROI_HEADS.NUM_CLASSES to 12" in capsys.readouterr().out
+    assert main(["doctor", "--config", str(config), "SOLVER.IMS_PER_BATCH", "4"]) == 0
+    assert "4 images" in capsys.readouterr().out
+    assert main(["doctor", "SOLVER.IMS_PER_BATCH", "4"]) == 1
+    assert "add --config FILE" in capsys.readouterr().err

@@ -1,0 +1,55 @@
+"""What several tests share: one place for paths, made-up data, small models and programs to start."""
+
+import importlib.util
+import json
+import socket
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        return taken.getsockname()[1]
+
+
+def first_images(json_file, number):
+    """The content of an annotation file that ends after so many images."""
+    data = json.loads(json_file.read_text())
+    data["images"] = data["images"][:number]
+    kept = {image["id"] for image in data["images"]}
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in kept]
+    return data
+
+
+def assert_same(found, expected):
+    """What checkpoints are made of, to the last bit."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif torch.is_tensor(expected) or isinstance(expected, np.ndarray):
+        assert torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
+    else:
+        assert found == expected
+
+
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,29 @@
+"""Processes that meet over gloo as those of a training do.
+
+They are forked, because starting them anew takes seconds; but from a server that has only imported: a process that
+has computed gradients may not be able to fork ones that do.
+"""
+
+import multiprocessing
+
+import torch
+from detectron2.utils import comm
+from torch import distributed
+
+
+def _work(rank, size, store, function, args):
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    comm.create_local_process_group(size)
+    try:
+        function(*args)
+    finally:
+        distributed.destroy_process_group()
+
+
+def in_processes(size, folder, function, *args):
+    """Run ``function(*args)`` in each; `folder` is theirs to meet in."""
+    store = folder / "gloo_store"
+    store.unlink(missing_ok=True)  # of processes before
+    work = (size, store, function, args)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["lt_det.training"])
+    torch.multiprocessing.start_processes(_work, args=work, nprocs=size, start_method="forkserver")

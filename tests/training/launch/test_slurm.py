@@ -1,0 +1,105 @@
+"""A real slurmctld and slurmd on this machine, of one node and two tasks.
+
+Only where it is asked for, LT_DET_TEST_SLURM=1, because it starts daemons; needs SLURM (Debian: slurm-wlm) and root.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import REPOSITORY
+
+TOOL = "tests/training/launched.py"
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("LT_DET_TEST_SLURM")
+    or not all(map(shutil.which, ("slurmctld", "slurmd", "sbatch")))
+    or os.getuid() != 0,
+    reason="needs LT_DET_TEST_SLURM=1, SLURM and root",
+)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """Runs a SLURM command and returns what it printed."""
+    folder, node = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
+    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as two:
+        ports = one.getsockname()[1], two.getsockname()[1]
+    settings = f"""
+ClusterName=test
+SlurmctldHost={node}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+StateSaveLocation={folder}
+SlurmdSpoolDir={folder}
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+NodeName={node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()}
+PartitionName=all Nodes=ALL Default=YES State=UP
+"""
+    (folder / "slurm.conf").write_text(settings)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf", "PATH": path, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"], environment["PYTHONWARNINGS"] = str(REPOSITORY), "ignore"
+
+    def command(*words):
+        result = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    with contextlib.ExitStack() as daemons:
+        for name in ("slurmctld", "slurmd"):
+            log = (folder / f"{name}.log").open("w")
+            daemon = subprocess.Popen([name, "-D"], env=environment, stdout=log, stderr=log)
+            daemons.callback(daemon.wait, 30)
+            daemons.callback(daemon.terminate)
+        wait_until(lambda: "idle" in subprocess.run(["sinfo"], env=environment, capture_output=True, text=True).stdout)
+        yield command
+        command("scancel", "--state=PENDING")
+        command("scancel", "--state=RUNNING", "--signal=KILL")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_srun(slurm):
+    stdout = slurm("srun", "--ntasks", "2", "--overcommit", "python", TOOL, "tell_place")
+    assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3"]
+
+
+def test_batch_file_saves_and_queues_again(slurm, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    two = ("--nodes=1", "--ntasks-per-node=2", "--overcommit", "--gpus-per-node=0")
+    printed = slurm(
+        *("sbatch", *two, f"--output={log}", f"--export=ALL,TOOL={TOOL}", "tools/launch/slurm.sbatch", "train")
+    )
+    job = printed.split()[-1]
+    wait_until(lambda: log.exists() and "running" in log.read_text())
+    slurm("scancel", "--signal=USR1", job)  # what --signal=USR1@300 sends
+    wait_until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    text = log.read_text()
+    (iteration,) = set(re.findall(r"process \d stopped at (\d+)", text))
+    assert text.count(f"saved model_{int(iteration):07d}") == 1
+    assert f"Exited with exit code {128 + signal.SIGUSR1}" in text

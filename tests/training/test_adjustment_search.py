@@ -1,0 +1,210 @@
+"""lt-det calibrate on a small detector of random weights: what the grid says, what is written, and whose mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from lt_det.cli import main
+from lt_det.training import LongTailCheckpointer, LongTailTrainer, calibrate, load_config
+from lt_det.training.adjustment_search import Grid
+from tests.helpers import REPOSITORY, first_images
+
+CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"
+
+
+@pytest.fixture(scope="module")
+def config(mini, tmp_path_factory):
+    """Judged on twelve images."""
+    file = tmp_path_factory.mktemp("calibrated") / "config.yaml"
+    data = first_images(mini.val_json, 12)
+    twelve, empty = file.parent / "twelve.json", file.parent / "empty.json"
+    twelve.write_text(json.dumps(data))
+    empty.write_text(json.dumps({**data, "annotations": []}))
+    sets = {"train": mini.train_json, "val": twelve, "held_out": twelve, "empty": empty}
+    named = ", ".join(f"calibrate_{name}: {{JSON: {json}, IMAGES: {mini.image_root}}}" for name, json in sets.items())
+    file.write_text(f"""
+_BASE_: {REPOSITORY}/configs/mini_lvis_softmax.yaml
+DATASETS:
+  REGISTER: {{{named}}}
+  TRAIN: ("calibrate_train",)
+  TEST: ("calibrate_val",)
+MODEL:
+  ROI_HEADS: {{NUM_CLASSES: 12}}
+  ROI_MASK_HEAD: {{NAME: MaskRCNNConvUpsampleHead, NUM_CONV: 1, CONV_DIM: 8}}
+  LONG_TAIL: {{CALIBRATION: {{METHOD: norcal, VALUES: [0.5, 1.0]}}}}
+DATALOADER: {{NUM_WORKERS: 0}}
+TEST: {{DETECTIONS_PER_IMAGE: 50}}
+""")
+    return file
+
+
+@pytest.fixture
+def run(config, capsys):
+    """The command with KEY VALUE overrides: its exit code, output and errors."""
+
+    def command(*overrides):
+        code = main(["calibrate", "--config", str(config), *map(str, overrides)])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def random_checkpoint(config, folder, *overrides):
+    """Weights that find something by chance, and are sure enough of it that a shift of the scores shows."""
+    model = build_model(load_config(str(config), ["MODEL.WEIGHTS", "", *overrides]))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                scale = 0.1 if "cls_score" in name else weight.std() if weight.std() > 0 else 0.01
+                weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+    LongTailCheckpointer(model, str(folder)).save("model_final", iteration=5)
+    return str(folder / "model_final.pth")
+
+
+@pytest.fixture(scope="module")
+def weights(config, tmp_path_factory):
+    return random_checkpoint(config, tmp_path_factory.mktemp("weights"))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_written_config_judges_the_chosen_value(run, weights, tmp_path):
+    out = tmp_path / "out"
+    code, printed, _ = run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", out)
+    assert code == 0
+    assert names(out) == ["calibration.json", "class_stats.json", "config.yaml", "model_calibrated.pth"]
+    record = json.loads((out / "calibration.json").read_text())
+    assert (record["method"], record["data"], record["weights"]) == ("norcal", "calibrate_val", weights)
+    assert [tried["value"] for tried in record["grid"]] == [0.0, 0.5, 1.0]
+    found = {tried["value"]: tried["AP"] for tried in record["grid"]}
+    assert len(set(found.values())) == 3  # the strength does something
+    assert found[record["chosen"]] == max(found.values()) > 0
+    assert "APr" in printed
+    assert f"Chosen by box AP: {record['chosen']:g}, AP " in printed
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    tool = [sys.executable, "-W", "ignore", REPOSITORY / "tools" / "train_net.py", "--eval-only"]
+    judged = subprocess.run(
+        [*tool, "--config", out / "config.yaml", "TEST.RESAMPLES", "0"], env=environment, capture_output=True, text=True
+    )
+    assert judged.returncode == 0, judged.stderr
+    evaluation = json.loads((out / "inference" / "calibrate_val" / "evaluation.json").read_text())
+    chosen = next(tried for tried in record["grid"] if tried["value"] == record["chosen"])
+    assert {"value": record["chosen"], **evaluation["tasks"]["bbox"]["metrics"]} == chosen
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("tau_norm", ["MODEL.ROI_HEADS.NAME", "LongTailCascadeROIHeads"]),
+        ("logit_adjustment", ["MODEL.MASK_ON", "True"]),
+        ("norcal", ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw"]),
+    ],
+)
+def test_every_value_is_what_its_checkpoint_gets(run, config, tmp_path, method, options):
+    """Several stages, masks, more columns; and 1 counts as the best, whatever it finds."""
+    weights = random_checkpoint(config, tmp_path, *options)
+    options += ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.METHOD", method, f"{CALIBRATION}.VALUES", "[1.0, 1.5]"]
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Grid, "chosen", 1.0)
+        code, _, err = run(*options, "OUTPUT_DIR", out)
+    assert code == 0, err
+    record = json.loads((out / "calibration.json").read_text())
+    untouched, tried, _ = record["grid"]
+    assert tried["AP"] != untouched["AP"]
+    for row, checkpoint in ((tried, out / "model_calibrated.pth"), (untouched, weights)):
+        cfg = load_config(str(out / "config.yaml"), ["MODEL.WEIGHTS", str(checkpoint), "TEST.RESAMPLES", "0"])
+        judged = LongTailTrainer.evaluate(cfg)["bbox"]
+        assert judged["AP"] == row["AP"]
+        assert judged["APc"] == row["APc"]
+    assert set(torch.load(out / "model_calibrated.pth")) == {"model", "long_tail_box_heads", "long_tail_second_stage"}
+
+
+def test_a_set_of_its_own_is_judged_without_a_warning(run, weights, tmp_path, caplog):
+    options = ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.VALUES", "[1.0]", "OUTPUT_DIR", tmp_path / "out"]
+    assert run(*options, f"{CALIBRATION}.DATA", "calibrate_held_out")[0] == 0
+    assert json.loads((tmp_path / "out" / "calibration.json").read_text())["data"] == "calibrate_held_out"
+    assert "DATASETS.TEST" not in caplog.text
+    assert run(*options)[0] == 0  # over the calibration before
+    assert "calibrate_val is in DATASETS.TEST, and numbers on the images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([f"{CALIBRATION}.METHOD", ""], "METHOD is ''; write one of tau_norm, norcal, logit_adjustment."),
+        ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, one of them above."),
+        ([f"{CALIBRATION}.VALUES", "[0.0]"], "VALUES are [0.0]; write numbers"),
+        ([f"{CALIBRATION}.VALUES", "['a']"], "VALUES are ['a']; write numbers"),
+        ([f"{CALIBRATION}.DATA", "gone"], "The data set 'gone' is not registered"),
+        (
+            [f"{CALIBRATION}.DATA", "calibrate_empty"],
+            "'calibrate_empty' has no annotations to judge by; choose another",
+        ),
+        (["DATASETS.TEST", "()"], "There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA."),
+        (["MODEL.WEIGHTS", "gone.pth"], "The weights gone.pth cannot be loaded (Checkpoint gone.pth not found!)"),
+        (["MODEL.WEIGHTS", ""], "No weights are given"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "The model has no box head of lt_det to calibrate; set"),
+        (
+            ["MODEL.LONG_TAIL.LOSS.NAME", "eql"],
+            "was trained with SoftmaxCrossEntropy on Linear, but the config says EQL",
+        ),
+        (["MODEL.LONG_TAIL.CLASS_STATS", "gone.json"], "gone.json does not exist"),
+    ],
+)
+def test_mistake_is_one_sentence_and_writes_nothing(run, weights, tmp_path, overrides, message):
+    code, printed, err = run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", *overrides)
+    assert (code, printed) == (1, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("out/*.pth"))
+    assert not (tmp_path / "out" / "calibration.json").exists()
+
+
+def test_a_set_without_annotations_is_told_before_anything_is_judged(run, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "_judge", lambda *_: pytest.fail("was judged"))
+    options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", f"{CALIBRATION}.DATA", "calibrate_empty"]
+    assert "'calibrate_empty' has no annotations to judge by" in run(*options)[2]
+
+
+def test_what_torch_says_at_every_use_is_not_shown(config, weights, tmp_path):
+    command = ["-m", "lt_det.cli", "calibrate", "--config", config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "meshgrid" not in result.stderr
+    assert "_symbolic_trace" not in result.stderr
+
+
+def test_the_folder_of_the_weights_or_of_a_training_is_refused(run, weights, tmp_path):
+    assert (
+        "is the folder of a training or of the weights"
+        in run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", Path(weights).parent)[2]
+    )
+    (tmp_path / "last_checkpoint").write_text("model_0000009.pth")
+    (tmp_path / "config.yaml").write_text("precious")
+    assert run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path)[0] == 1
+    assert (tmp_path / "config.yaml").read_text() == "precious"
+
+
+def test_an_interruption_while_writing_leaves_nothing(run, weights, tmp_path, monkeypatch):
+    save = LongTailCheckpointer.save
+
+    def interrupted(checkpointer, name):
+        save(checkpointer, name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LongTailCheckpointer, "save", interrupted)
+    code, _, err = run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", f"{CALIBRATION}.VALUES", "[1.0]")
+    assert (code, err) == (130, "Interrupted.\n")
+    assert names(tmp_path / "out") == ["class_stats.json"]

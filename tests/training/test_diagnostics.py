@@ -1,0 +1,236 @@
+"""What a training says, and what it leaves on the disk, when it fails."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import SimpleTrainer
+from torch import nn
+
+from lt_det.data.image_errors import NameUnreadable, UnreadableImage
+from lt_det.errors import LtDetError
+from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config, watched
+from tests.helpers import REPOSITORY
+from tests.helpers.streamed import StreamTrainer
+
+
+@pytest.fixture(scope="module")
+def data(mini, tmp_path_factory):
+    """Eight images of mini_lvis, and a function that writes a config for them."""
+    folder = tmp_path_factory.mktemp("eight")
+    content = json.loads(mini.train_json.read_text())
+    content["images"] = content["images"][:8]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    (folder / "eight.json").write_text(json.dumps(content))
+
+    def config(images=mini.image_root):
+        for catalog in (DatasetCatalog, MetadataCatalog):
+            if "eight" in catalog:
+                catalog.remove("eight")
+        path = folder / "config.yaml"
+        path.write_text(f"""
+_BASE_: {REPOSITORY}/configs/mini_lvis_eql.yaml
+DATASETS:
+  REGISTER:
+    eight: {{JSON: {folder}/eight.json, IMAGES: {images}}}
+  TRAIN: ("eight",)
+  TEST: ()
+MODEL: {{ROI_HEADS: {{NUM_CLASSES: 12}}}}
+DATALOADER: {{NUM_WORKERS: 0}}
+SOLVER: {{MAX_ITER: 6, CHECKPOINT_PERIOD: 1, IMS_PER_BATCH: 4}}
+""")
+        return path
+
+    return config
+
+
+def fails(script, *arguments, root=None):
+    """The one sentence that the tool says."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"} | ({"DETECTRON2_DATASETS": str(root)} if root else {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout, result.stderr + result.stdout
+    said = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert len(said) == 1, result.stderr
+    return said[0]
+
+
+def test_nan_in_a_loss_of_one_of_two_processes(data, tmp_path):
+    two = ["--num-processes", 2, "--dist-url", "auto"]
+    error = fails(Path(__file__).with_name("failing_training.py"), "--config", data(), *two, "OUTPUT_DIR", tmp_path)
+    assert error.startswith("error in process 1: Training diverged in iteration 3: loss_cls is nan, with the images ")
+    assert len(re.findall(r"\d+\.jpg", error)) == 2  # its half of the batch
+    assert error.endswith(f"; the last good checkpoint is {tmp_path}/model_0000002.pth, for --resume.")
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == [f"model_{k:07d}.pth" for k in range(3)]
+    assert "Training ends: another process has ended." in (tmp_path / "log.txt").read_text()
+
+
+def test_a_learning_rate_that_is_too_high_in_a_lazy_config(mini, datasets_root, tmp_path):
+    tool = REPOSITORY / "tools" / "lazyconfig_train_net.py"
+    small = ["train.max_iter=20", "dataloader.train.total_batch_size=2", "dataloader.train.num_workers=0"]
+    small += ["model.roi_heads.num_classes=12", "train.checkpointer.period=100", f"train.output_dir={tmp_path}"]
+    config = ["--config", REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"]
+    error = fails(tool, *config, *small, "optimizer.lr=1e9", "train.clip_norm=0", root=datasets_root)
+    assert re.match(r"error: Training diverged in iteration \d+: (loss_|Predicted boxes)", error)
+    assert f"with the images {datasets_root}" in error
+    assert error.endswith("no checkpoint has been saved yet.")
+    assert not list(tmp_path.glob("*.pth"))
+    assert "Training ends: Training diverged in iteration" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_image(data, mini, tmp_path, workers):
+    shutil.copytree(mini.image_root, tmp_path / "images")
+    for path in (tmp_path / "images").rglob("*.jpg"):
+        os.truncate(path, path.stat().st_size // 2)
+    cfg = load_config(str(data(tmp_path / "images")), ["DATALOADER.NUM_WORKERS", str(workers)])
+    for loader in (LongTailTrainer.build_train_loader(cfg), LongTailTrainer.build_test_loader(cfg, "eight")):
+        with pytest.raises(UnreadableImage) as raised:
+            next(iter(loader))
+        assert re.fullmatch(
+            rf"The image {tmp_path}/images/train/\d+\.jpg cannot be read \(image file is truncated .*\); fetch or "
+            r"repair it, or take it out of the annotation file\.",
+            str(raised.value),
+        )
+
+
+class Deadly(torch.utils.data.IterableDataset):
+    """Ends the process that loads it."""
+
+    def __iter__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loading_process_that_is_killed(tmp_path):
+    model = Model(None)
+    loader = torch.utils.data.DataLoader(Deadly(), num_workers=1)
+    trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.1))
+    checkpointer = LongTailCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000004")
+    with pytest.raises(LtDetError) as raised, watched(trainer, checkpointer):
+        trainer.train(5, 9)
+    said = str(raised.value)
+    assert said.startswith("A process that loads data died in iteration 5 (DataLoader worker (pid")
+    assert said.endswith(f"the last good checkpoint is {tmp_path}/model_0000004.pth, for --resume.")
+
+
+def test_images_that_cannot_be_read(tmp_path):
+    def mapper(record):
+        raise OSError
+
+    with pytest.raises(UnreadableImage, match=r"The image a\.jpg cannot be read \(OSError\)"):
+        NameUnreadable(mapper)({"file_name": "a.jpg"})
+    with pytest.raises(ZeroDivisionError):  # a bug remains one
+        NameUnreadable(lambda record: 1 / 0)({"file_name": "a.jpg"})
+
+
+class Model(nn.Module):
+    """Gives, at iteration 2, what it is told to give."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.losses, self.calls = losses, 0
+
+    def forward(self, batch):
+        self.calls += 1
+        if self.calls < 3:
+            return {"loss_cls": self.weight.sum()}
+        return self.losses(self.weight.sum()) if callable(self.losses) else self.losses
+
+
+def train(losses, tmp_path, iterations=4):
+    model = Model(losses)
+    batches = [[{"file_name": f"{k}.jpg"}] for k in range(iterations)]
+    trainer = SimpleTrainer(model, batches, torch.optim.SGD(model.parameters(), lr=0.1))
+    with watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
+        try:
+            trainer.train(0, iterations)
+        finally:
+            model.last_weight = model.weight.item()
+    return model
+
+
+def message(losses, tmp_path):
+    with pytest.raises(LtDetError) as raised:
+        train(losses, tmp_path)
+    return str(raised.value)
+
+
+def test_the_bad_parts_are_named(tmp_path):
+    said = message(lambda x: {"loss_cls": x, "loss_mask": x / 0, "loss_rpn_loc": x * torch.nan}, tmp_path)
+    assert "in iteration 2: loss_mask is inf, loss_rpn_loc is nan, with the images 2.jpg; lower SOLVER.BASE_LR" in said
+    assert "total_loss is nan" in message(lambda x: x * torch.nan, tmp_path)
+    # Infinities that cancel each other are none the less bad.
+    assert "loss_a is inf, loss_b is -inf" in message(lambda x: {"loss_a": x / 0, "loss_b": -x / 0}, tmp_path)
+
+
+def test_the_bad_step_changes_no_weight(tmp_path):
+    model = Model(lambda x: x / 0)
+    trainer = SimpleTrainer(model, [[{}]] * 4, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(LtDetError), watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
+        trainer.train(0, 4)
+    assert model.weight.item() == pytest.approx(0.8)  # after two good steps
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_boxes_that_are_not_finite(tmp_path):
+    def rpn(x):
+        raise FloatingPointError("Predicted boxes or scores contain Inf/NaN. Training has diverged.")
+
+    assert "iteration 2: Predicted boxes or scores contain Inf/NaN, with the images 2.jpg" in message(rpn, tmp_path)
+
+
+def test_losses_in_half_precision_whose_sum_overflows_are_finite(tmp_path):
+    """As under AMP: 40000 + 40000 is infinite in float16, and no part is."""
+    half = torch.tensor(4e4, dtype=torch.float16)
+    assert train(lambda x: {"loss_cls": x + half, "loss_box_reg": x * half}, tmp_path).calls == 4
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, caplog):
+    def bug(x):
+        raise RuntimeError("a bug")
+
+    logging.getLogger("detectron2").propagate = True
+    with pytest.raises(RuntimeError, match="a bug"), caplog.at_level(logging.INFO):
+        train(bug, tmp_path)
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_failed_in_its_last_iteration_is_not_judged(sixty_config, tmp_path, fails):
+    judged = []
+
+    class Trainer(StreamTrainer):
+        def run_step(self):
+            super().run_step()
+            if fails and self.iter == self.max_iter - 1:
+                raise RuntimeError("another process has ended")
+
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            judged.append(model)
+            return {}
+
+    cfg = load_config(str(sixty_config), ["OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()"])
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        Trainer(cfg).train()
+    assert len(judged) == (not fails)

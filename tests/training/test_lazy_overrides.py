@@ -1,0 +1,72 @@
+"""What a LazyConfig refuses: overrides of keys that it lacks, and another judge than ours."""
+
+from pathlib import Path
+
+import pytest
+
+from lt_det.errors import LtDetError
+from lt_det.training import argument_parser, load_lazy_config, setup_lazy
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "lazy" / "mini_lvis_eql.py")
+
+
+def test_keys_that_are_there_and_new_ones():
+    words = ["train.max_iter=7", "dataloader.train.mapper.augmentations.0.max_size=99", "+train.new.key=[1,2]"]
+    cfg = load_lazy_config(CONFIG, [*words, "++train.seed=3", "train.init_checkpoint='a b'"])
+    assert (cfg.train.max_iter, cfg.dataloader.train.mapper.augmentations[0].max_size) == (7, 99)
+    assert (cfg.train.new["key"], cfg.train.seed, cfg.train.init_checkpoint) == ([1, 2], 3, "a b")
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("train.max_itr=7", "has no train.max_itr; did you mean train.max_iter? If not, write +train.max_itr=... to"),
+        ("trian.max_iter=7", "has no trian; did you mean train? If not, write +trian.max_iter=... to add it"),
+        ("model.xyz=7", "has no model.xyz; correct it, or write +model.xyz=... to add it"),
+        ("dataloader.train.mapper.augmentations.9.max_size=9", "has no dataloader.train.mapper.augmentations.9;"),
+        ("train.max_iter.foo=2", "train.max_iter is 800 and has no key foo; correct train.max_iter.foo"),
+        ("+train.max_iter.foo=2", "train.max_iter is not a config"),
+        ("~train.seed", "~train.seed would delete train.seed, which Detectron2 cannot; change the config file"),
+        ("train.seed 7", "write key=value"),
+    ],
+)
+def test_refused(word, complaint):
+    with pytest.raises(LtDetError) as error:
+        load_lazy_config(CONFIG, [word])
+    assert str(error.value).startswith("Override on the command line: ")
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def set_up(config, tmp_path, *words):
+    with pytest.raises(LtDetError) as error:
+        setup_lazy(argument_parser().parse_args(["--config", str(config), f"train.output_dir={tmp_path}/out", *words]))
+    assert not (tmp_path / "out").exists()
+    return str(error.value)
+
+
+def test_several_sets_to_judge(tmp_path):
+    said = set_up(CONFIG, tmp_path, "dataloader.test.dataset.names=[mini_lvis_val]")
+    assert said == "dataloader.test.dataset.names is ['mini_lvis_val'], but one set is judged; write its name alone."
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("dataloader.evaluator = L(COCOEvaluator)(dataset_name='a')", "dataloader.evaluator is COCOEvaluator, and not"),
+        ("del dataloader.evaluator", "dataloader.evaluator is None, and not LongTailEvaluator"),
+    ],
+)
+def test_another_evaluator(tmp_path, change, complaint):
+    (tmp_path / "other.py").write_text(f"""
+from detectron2.config import LazyConfig, LazyCall as L
+from detectron2.evaluation import COCOEvaluator
+ours = LazyConfig.load("{CONFIG}")
+model, optimizer, lr_multiplier, train, dataloader = (
+    ours[k] for k in ("model", "optimizer", "lr_multiplier", "train", "dataloader")
+)
+{change}
+""")
+    said = set_up(tmp_path / "other.py", tmp_path)
+    assert complaint in said
+    assert "write dataloader.evaluator = L(LongTailEvaluator)(dataset_name=TEST_SET, stats=" in said
