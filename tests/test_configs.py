@@ -13,8 +13,7 @@ from detectron2.utils.events import EventStorage
 from lt_det.modeling import LongTailPredictor
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training import load_config, load_lazy_config
-
-from .modeling.conftest import synthetic_batch
+from tests.helpers.models import synthetic_batch
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 YAML = sorted(CONFIGS.glob("*.yaml"))

@@ -18,8 +18,8 @@ from lt_det.errors import LtDetError
 from lt_det.inference.media import FilmReader, FilmWriter, read_picture
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.statistics.class_stats import ClassStats
-
-from .conftest import CONFIG, REPOSITORY, load_tool
+from tests.helpers import REPOSITORY, load_tool
+from tests.tools.conftest import CONFIG
 
 OPTS = ["MODEL.ROI_HEADS.NUM_CLASSES", "12", "MODEL.DEVICE", "cpu"]
 demo = load_tool("demo")

@@ -7,8 +7,8 @@ import torch
 
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
-
-from .conftest import CONFIG, load_tool
+from tests.helpers import load_tool
+from tests.tools.conftest import CONFIG
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 export = load_tool("export")

@@ -5,7 +5,7 @@ from detectron2.config import LazyCall as L
 from lt_det.losses import EQLv2
 from lt_det.modeling import LongTailPredictor, build_loss_for_data
 from lt_det.training import load_lazy_config
-from tests.tools.conftest import REPOSITORY, load_tool
+from tests.helpers import REPOSITORY, load_tool
 
 
 def test_counts_are_cached_wherever_they_are_made(tmp_path):

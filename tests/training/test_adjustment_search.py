@@ -11,7 +11,7 @@ import torch
 from detectron2.modeling import build_model
 
 from lt_det.cli import main
-from lt_det.training import LongTailCheckpointer, LongTailTrainer, calibrate, load_config
+from lt_det.training import LongTailCheckpointer, LongTailTrainer, adjustment_search, load_config
 from lt_det.training.adjustment_search import Grid
 from tests.helpers import REPOSITORY, first_images
 
@@ -173,7 +173,7 @@ def test_mistake_is_one_sentence_and_writes_nothing(run, weights, tmp_path, over
 
 
 def test_a_set_without_annotations_is_told_before_anything_is_judged(run, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrate, "_judge", lambda *_: pytest.fail("was judged"))
+    monkeypatch.setattr(adjustment_search, "_judge", lambda *_: pytest.fail("was judged"))
     options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", f"{CALIBRATION}.DATA", "calibrate_empty"]
     assert "'calibrate_empty' has no annotations to judge by" in run(*options)[2]
 

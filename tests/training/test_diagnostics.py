@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -73,7 +72,9 @@ def fails(script, *arguments, root=None):
 
 def test_nan_in_a_loss_of_one_of_two_processes(data, tmp_path):
     two = ["--num-processes", 2, "--dist-url", "auto"]
-    error = fails(Path(__file__).with_name("failing_training.py"), "--config", data(), *two, "OUTPUT_DIR", tmp_path)
+    error = fails(
+        REPOSITORY / "tests" / "helpers" / "failing_training.py", "--config", data(), *two, "OUTPUT_DIR", tmp_path
+    )
     assert error.startswith("error in process 1: Training diverged in iteration 3: loss_cls is nan, with the images ")
     assert len(re.findall(r"\d+\.jpg", error)) == 2  # its half of the batch
     assert error.endswith(f"; the last good checkpoint is {tmp_path}/model_0000002.pth, for --resume.")

@@ -18,7 +18,8 @@ from detectron2.data.datasets import register_coco_instances, register_lvis_inst
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.structures import BoxMode
 
-from lt_det.data import load_records, record_cache, record_file, register_dataset, training_stats
+from lt_det.data import load_records, register_dataset, training_stats
+from lt_det.data.cache import record_cache, record_file
 from lt_det.data.cache.record_cache import cached_records
 from lt_det.data.cache.records import Records
 from lt_det.data.sampling.repeat_factors import repeat_factor_sampler
@@ -115,7 +116,7 @@ def test_records_are_those_of_the_loader(cache, names, tmp_path, request, source
     else:
         register_dataset(name, json_file, "images/")
         data = json.loads(json_file.read_text())
-        expected = record_cache.register.records_of(data, str(json_file), "images/", name)
+        expected = record_cache.registration.records_of(data, str(json_file), "images/", name)
     metadata = MetadataCatalog.get(name).as_dict()
     MetadataCatalog.remove(name)
     MetadataCatalog.get(name).set(json_file=str(json_file), image_root="images/")

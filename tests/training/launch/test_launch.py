@@ -22,7 +22,7 @@ from lt_det.training.launch.env import World, first_host, world_of_environment
 from lt_det.training.launch.rendezvous import meet
 from tests.helpers import REPOSITORY, free_port
 
-TOOL = str(Path(__file__).with_name("launched.py"))
+TOOL = str(REPOSITORY / "tests" / "helpers" / "launched.py")
 PYTHON = (sys.executable, "-W", "ignore")
 TWO = ("--num-processes", "2", "--dist-url", "auto")
 SRUN = {

@@ -18,7 +18,7 @@ import pytest
 
 from tests.helpers import REPOSITORY
 
-TOOL = "tests/training/launched.py"
+TOOL = "tests/helpers/launched.py"
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("LT_DET_TEST_SLURM")
