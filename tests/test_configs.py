@@ -113,4 +113,4 @@ def test_lazy_twin_is_the_yaml_config(path, counts):
 @pytest.mark.parametrize("path", [*YAML, *LAZY], ids=identifier)
 def test_config_says_what_to_expect(path):
     text = path.read_text()
-    assert "Expect " in text or "No number is known" in text or "number to expect" in text
+    assert "Expect " in text or "reference number" in text or "number to expect" in text
