@@ -1,11 +1,11 @@
 """A small Detectron2 model and a synthetic batch."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.models import annotations
 
 
 @pytest.fixture
