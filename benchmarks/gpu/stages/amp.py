@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from pathlib import Path
@@ -29,7 +30,7 @@ CASES = {
 def skipped_steps(iterations: list[Iteration]) -> int:
     """Steps whose gradients overflowed: the scaler halves its scale and leaves the weights as they are."""
     scales = [iteration.loss_scale for iteration in iterations]
-    return sum(after < before for before, after in zip(scales, scales[1:], strict=False))
+    return sum(after < before for before, after in itertools.pairwise(scales))
 
 
 def main() -> None:

@@ -36,6 +36,11 @@ class Case:
             self.value = self.loss(self.logits)
         self.value.backward()
 
+    def forget(self) -> None:
+        """Free what the last step left behind, which would hide as much of the next step's memory."""
+        self.logits.grad = None
+        self.value = torch.empty(())
+
     def is_finite(self) -> bool:
         assert self.logits.grad is not None
         return bool(self.value.isfinite()) and bool(self.logits.grad.isfinite().all())
@@ -75,10 +80,12 @@ def main() -> None:
             for name, case in made.items():
                 times[name].append(measure.seconds(case.step, device()))
         reference = statistics.median(times[REFERENCE])
-        reference_peak = measure.peak_bytes(made[REFERENCE].step, device())
+        reference_peak = None
         for name, case in made.items():
             median = statistics.median(times[name])
+            case.forget()
             peak = measure.peak_bytes(case.step, device())
+            reference_peak = reference_peak or peak  # the reference comes first
             finite = case.is_finite()
             write_figures(
                 "losses",

@@ -1,7 +1,7 @@
 """Save and resume on mini_lvis: the losses after resuming against those of the training that was not interrupted.
 
-On the CPU they are equal to the last bit. On a GPU some backward kernels add in any order, so two trainings drift apart;
-the first loss after resuming depends on the checkpoint, the images and the random numbers alone.
+On the CPU they are equal to the last bit. On a GPU some backward kernels add in any order, so that two trainings drift
+apart; the first loss after resuming depends on the checkpoint, the images and the random numbers alone.
 """
 
 from __future__ import annotations
