@@ -7,6 +7,8 @@ opens the one and wraps the network in the other, so that collectives, gradients
 from __future__ import annotations
 
 import argparse
+import ctypes
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +33,12 @@ def open_group() -> None:
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device() == "cuda" else "gloo", init_method="env://")
         comm.create_local_process_group(1)
+
+
+def end_with_parent() -> None:
+    """torchrun gives its processes sessions of their own; where it is killed at the time limit, they must not stay."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def check_collectives() -> None:
@@ -81,4 +89,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(run(main, argument_parser().parse_args()))
