@@ -83,10 +83,10 @@ def main() -> None:
         reference_peak = None
         for name, case in made.items():
             median = statistics.median(times[name])
+            finite = case.is_finite()
             case.forget()
             peak = measure.peak_bytes(case.step, device())
             reference_peak = reference_peak or peak  # the reference comes first
-            finite = case.is_finite()
             write_figures(
                 "losses",
                 f"{name}, {dtype_name}",
