@@ -1,4 +1,4 @@
-"""A generated annotation file of the size and form of LVIS v1's training set."""
+"""Generate an annotation file with the size and structure of LVIS v1's training set."""
 
 import json
 
@@ -10,28 +10,28 @@ IMAGES, ANNOTATIONS = 100_170, 1_270_141  # of lvis_v1_train.json
 
 
 def write_lvis_json(path, num_images=IMAGES, seed=0):
-    """LVIS v1's categories, each in its share of the images; outlines with as many points as LVIS's have.
+    """Write a file with LVIS v1's categories, each in its fraction of the images, and polygons as long as LVIS's.
 
-    Written image by image, so that it takes little memory. Returns the number of annotations.
+    The file is written image by image, which takes little memory. Returns the number of annotations.
     """
     rng = np.random.default_rng(seed)
-    of_image = _classes_of_images(num_images, rng)
-    pairs = sum(map(len, of_image))
-    extra = ANNOTATIONS * num_images / IMAGES / pairs - 1  # instances of a class in an image after the first
+    image_classes = _classes_of_images(num_images, rng)
+    pairs = sum(map(len, image_classes))
+    extra = ANNOTATIONS * num_images / IMAGES / pairs - 1  # mean number of further instances of a class in an image
     counts = np.zeros(len(LVIS_CATEGORIES), dtype=np.int64)
     written = 0
     with open(path, "w") as file:
         file.write('{"info": {"description": "generated"}, "licenses": [], "annotations": [')
-        for image_id, classes in enumerate(of_image, 1):
+        for image_id, classes in enumerate(image_classes, 1):
             labels = np.repeat(classes, 1 + rng.geometric(1 / (1 + extra), len(classes)) - 1)
             counts += np.bincount(labels, minlength=len(counts))
             for annotation in _annotations(labels, image_id, written + 1, rng):
                 file.write((", " if written else "") + json.dumps(annotation))
                 written += 1
         file.write('], "images": [')
-        for image_id, classes in enumerate(of_image, 1):
+        for image_id, classes in enumerate(image_classes, 1):
             file.write((", " if image_id > 1 else "") + json.dumps(_image(image_id, classes, rng)))
-        occurs = np.bincount(np.concatenate(of_image), minlength=len(counts))
+        occurs = np.bincount(np.concatenate(image_classes), minlength=len(counts))
         categories = [
             {**category, "image_count": int(occurs[k]), "instance_count": int(counts[k])}
             for k, category in enumerate(LVIS_CATEGORIES)
@@ -41,7 +41,7 @@ def write_lvis_json(path, num_images=IMAGES, seed=0):
 
 
 def _classes_of_images(num_images, rng):
-    """Class indices of each image; class k is in as large a share of the images as in LVIS v1."""
+    """Class indices of each image; class k occurs in the same fraction of images as in LVIS v1."""
     classes, images = [], []
     for entry in LVIS_CATEGORY_IMAGE_COUNT:
         number = max(1, round(entry["image_count"] * num_images / IMAGES))

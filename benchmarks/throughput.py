@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Speed of whole trainings on mini_lvis: our trainer against Detectron2's, two processes against one.
+"""Speed of trainings on mini_lvis: LongTailTrainer against DefaultTrainer, two processes against one.
 
-A step is all that belongs to it: loading its images, the network, hooks, log, checkpoints. Our trainer and Detectron2's
-take turns step by step, so that what else the machine does falls on both; where that is much, the time of the CPU says
-more than the clock. One process and two take turns by rounds. Every process computes with one thread.
+A step includes data loading, the network, hooks, log and checkpoints. The trainers take turns step by step, so that
+other load on the machine affects them equally; under heavy load, CPU time says more than wall time. One process and two
+processes take turns by rounds. Every process uses one thread.
 
 DETECTRON2_DATASETS=datasets python benchmarks/throughput.py --rounds 12
 """
@@ -26,12 +26,12 @@ from rich.table import Table
 
 from lt_det.training import LongTailTrainer, load_config, watched
 
-STEPS = 20  # of a round: the log is written once
+STEPS = 20  # per round, in which the log is written once
 SPAWN = torch.multiprocessing.get_context("spawn")
 
 
 class Training:
-    """A training that goes on when it is told to."""
+    """A training that advances one step at a time."""
 
     def __init__(self, folder, config, trainer_class, images, *overrides):
         cfg = load_config(f"configs/{config}.yaml", overrides)
@@ -43,15 +43,15 @@ class Training:
         self.trainer = trainer_class(cfg)
         self.trainer.iter = self.trainer.start_iter = 0
         self.trainer.storage = EventStorage()
-        self.open = contextlib.ExitStack()
+        self.contexts = contextlib.ExitStack()
         if trainer_class is LongTailTrainer:
-            self.open.enter_context(watched(self.trainer, self.trainer.checkpointer))
+            self.contexts.enter_context(watched(self.trainer, self.trainer.checkpointer))
         with self.trainer.storage:
             self.trainer.before_train()
 
     def step(self):
-        """Seconds by the clock and of the CPU."""
-        seed_all_rng(self.trainer.iter + 1)  # all draw the same proposals
+        """Take one step and return its wall time and CPU time in seconds."""
+        seed_all_rng(self.trainer.iter + 1)  # the same proposals are sampled for all
         start = np.array([time.perf_counter(), time.process_time()])
         with self.trainer.storage:
             self.trainer.before_step()
@@ -62,12 +62,12 @@ class Training:
 
 
 def trainers(folder, images, rounds):
-    """Table of our trainer against the stock one."""
+    """Compare LongTailTrainer with DefaultTrainer; returns a table."""
     softmax = "mini_lvis_softmax"
-    stock = ("MODEL.ROI_HEADS.NAME", "StandardROIHeads")
+    stock_heads = ("MODEL.ROI_HEADS.NAME", "StandardROIHeads")
     trainings = {
         "DefaultTrainer, StandardROIHeads, softmax": Training(
-            folder / "stock", softmax, DefaultTrainer, images, *stock
+            folder / "stock", softmax, DefaultTrainer, images, *stock_heads
         ),
         "LongTailTrainer, LongTailROIHeads, softmax": Training(folder / "heads", softmax, LongTailTrainer, images),
         "LongTailTrainer, LongTailROIHeads, EQL": Training(folder / "eql", "mini_lvis_eql", LongTailTrainer, images),
@@ -76,25 +76,25 @@ def trainers(folder, images, rounds):
     for round_number in range(rounds + 1):
         sums = dict.fromkeys(trainings, np.zeros(2))
         for step in range(STEPS):
-            for name in sorted(trainings, reverse=step % 2):  # none comes always after the same one
+            for name in sorted(trainings, reverse=step % 2):  # so that none always follows the same one
                 sums[name] = sums[name] + trainings[name].step()
         for name in trainings:
             if round_number:  # the first round warms up
                 seconds[name].append(sums[name])
     times = {name: np.array(values).T for name, values in seconds.items()}
     reference = next(iter(times.values()))
-    table = Table(title=f"One process, {images} images a step, {rounds} rounds of {STEPS} steps")
-    for column in ("", "ms a step", "/ DefaultTrainer", "quartiles", "CPU ms", "/ DefaultTrainer", "quartiles"):
+    table = Table(title=f"One process, {images} images per step, {rounds} rounds of {STEPS} steps")
+    for column in ("", "ms per step", "/ DefaultTrainer", "quartiles", "CPU ms", "/ DefaultTrainer", "quartiles"):
         table.add_column(column, justify="left" if not column else "right")
     for name, values in times.items():
-        columns = [[per_step(mine), *quartiles(mine / theirs)] for mine, theirs in zip(values, reference, strict=True)]
+        columns = [[per_step(own), *quartiles(own / stock)] for own, stock in zip(values, reference, strict=True)]
         table.add_row(name, *columns[0], *columns[1])
     return table
 
 
 def processes(folder, images, rounds):
-    """Table of the throughput of two processes against twice that of one."""
-    begin, end = (SPAWN.Barrier(3, timeout=600) for _ in range(2))  # seconds; then a process has failed
+    """Compare the throughput of two processes with twice that of one; returns a table."""
+    begin, end = (SPAWN.Barrier(3, timeout=600) for _ in range(2))  # seconds, after which a process must have failed
     work = (folder, images, rounds, begin, end)
     pair = [SPAWN.Process(target=one_of_two, args=(rank, *work), daemon=True) for rank in range(2)]
     for process in pair:
@@ -102,17 +102,17 @@ def processes(folder, images, rounds):
     alone = Training(folder / "alone", "mini_lvis_softmax", LongTailTrainer, images)
     seconds = []
     for round_number in range(rounds + 1):
-        of_one = sum(alone.step()[0] for _ in range(STEPS))
+        alone_seconds = sum(alone.step()[0] for _ in range(STEPS))
         begin.wait()
         start = time.perf_counter()
         end.wait()
         if round_number:
-            seconds.append((of_one, time.perf_counter() - start))
+            seconds.append((alone_seconds, time.perf_counter() - start))
     for process in pair:
         process.join()
     one, two = np.array(seconds).T
-    table = Table(title=f"{images} images a step and process, over gloo, {rounds} rounds of {STEPS} steps")
-    for column in ("", "ms a step", "share of twice the images/s", "quartiles"):
+    table = Table(title=f"{images} images per step and process, over gloo, {rounds} rounds of {STEPS} steps")
+    for column in ("", "ms per step", "fraction of twice the images/s", "quartiles"):
         table.add_column(column, justify="left" if not column else "right")
     table.add_row("one process", per_step(one))
     table.add_row("two processes", per_step(two), *quartiles(one / two))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Time of a whole training step of Mask R-CNN R50-FPN with 1203 classes: each loss against Detectron2's stock head.
+"""Time of a whole training step of Mask R-CNN R50-FPN with 1203 classes: every loss against Detectron2's box predictor.
 
-One network takes all the box predictors in turn, so that a round meets the same noise of the machine.
+One network is used with each box predictor in turn, so that noise of the machine affects all of them.
 
 python benchmarks/training_step.py                          # two images of 320 x 320 on the CPU, one thread
 python benchmarks/training_step.py --device cuda --size 800 --images 16
@@ -26,7 +26,7 @@ from lt_det.training import load_config
 
 
 def batch(num_images, size, num_classes):
-    """Images of noise with ten objects each."""
+    """Images of random pixels with ten objects each."""
     generator = torch.Generator().manual_seed(0)
     records = []
     for _ in range(num_images):
@@ -53,7 +53,7 @@ def main():
     torch.set_num_threads(1)
     cfg = load_config("configs/lvis_softmax.yaml")
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE, cfg.MODEL.ROI_HEADS.NAME = "", args.device, "StandardROIHeads"
-    cfg.MODEL.RESNETS.NORM = "BN"  # the frozen kind diverges from random weights
+    cfg.MODEL.RESNETS.NORM = "BN"  # FrozenBatchNorm diverges from random weights
     model = build_model(cfg)
     num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     counts = np.geomspace(1, 50_000, num_classes).astype(np.int64)
@@ -73,19 +73,20 @@ def main():
     def step(predictor):
         model.roi_heads.box_predictor = predictor
         model.zero_grad()
-        with EventStorage(1):  # at the end of the training: the last phase, where a loss has several
+        with EventStorage(1):  # iteration max_iter: the last phase, for a loss that has several
             sum(model(data).values()).backward()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.grad is not None:
-                    parameter.sub_(parameter.grad, alpha=1e-9)  # the same work for all, and the same network after
+                    # The work of an optimizer step, but the network stays the same.
+                    parameter.sub_(parameter.grad, alpha=1e-9)
         if args.device == "cuda":
             torch.cuda.synchronize()
 
     seconds = {name: [] for name in predictors}
     for round_number in range(args.rounds + 1):
         for name, predictor in predictors.items():
-            torch.manual_seed(round_number)  # the same proposals are drawn
+            torch.manual_seed(round_number)  # the same proposals are sampled for all
             start = time.perf_counter()
             step(predictor)
             if round_number:  # the first round warms up
