@@ -123,7 +123,7 @@ def test_a_killed_data_loading_worker(tmp_path):
     checkpointer.save("model_0000004")
     with pytest.raises(LtDetError) as raised, watched(trainer, checkpointer):
         trainer.train(5, 9)
-    assert re.search(r"iteration 5 \(DataLoader worker \(pid .*DATALOADER\.NUM_WORKERS", str(raised.value))
+    assert re.search(r"iteration 5 \(DataLoader worker \(pid.*DATALOADER\.NUM_WORKERS", str(raised.value))
     assert f"{tmp_path}/model_0000004.pth" in str(raised.value)
 
 
