@@ -8,8 +8,8 @@ Why not torch's own `torch.distributed.launcher.api.elastic_launch`? Tried with 
   saving. In process groups of their own, they get a *second* Ctrl-C as SIGTERM, and do not stop at once.
 - torch 2.1.2 kills processes that still save 30 seconds after a signal (later: `LaunchConfig.shutdown_timeout`), and
   SIGUSR1 ends its launcher before they have saved (later: `LaunchConfig.signals_to_handle`).
-- Its log adds 8 lines to a killed process and 24 to a bug (2.14.1), with a traceback of the launcher. The one-line error
-  would still come from `worker`, where torchrun and SLURM need it.
+- Its log adds 8 lines to a killed process and 24 to a bug (2.14.1), with a traceback of the launcher. One-line errors
+  would still come from `worker`, where torchrun and SLURM need them.
 
 What did work with torch 2.14.1: exit codes 130, 138 and 143, and saving for 40 seconds after SIGTERM.
 """
