@@ -30,7 +30,7 @@ from lt_det.inference.media import (
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.io.atomic import check_folder, write_whole
 from lt_det.reporting.drawing import Found, Painter
-from lt_det.training.launch.single_process import run_alone
+from lt_det.training.launch.single_process import run_single_process
 
 RESULTS = "detections.json"
 _WHOLE = 0.9  # of the frames that a film says it has: some say a few too many
@@ -154,4 +154,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_alone(main, parser().parse_args()))
+    sys.exit(run_single_process(main, parser().parse_args()))

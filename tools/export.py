@@ -20,7 +20,7 @@ from lt_det.inference.export import FORMATS, Exported, description, difference, 
 from lt_det.inference.media import find_files, is_film, read_picture
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.io.atomic import check_folder
-from lt_det.training.launch.single_process import run_alone
+from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder
 
@@ -93,4 +93,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_alone(main, parser().parse_args()))
+    sys.exit(run_single_process(main, parser().parse_args()))

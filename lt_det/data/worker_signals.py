@@ -1,4 +1,4 @@
-"""Processes that load data, and the signals that end a training."""
+"""DataLoader workers and the signals that stop a training run."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-_LOOK = 1.0  # seconds between two looks at whether the parent lives
+_POLL = 1.0  # seconds between two checks whether the parent is alive
 
 
 def end_only_with_parent(loader: DataLoader[Any]) -> None:
-    """Let a loader's processes live until the training has saved its checkpoint, whoever signals them before.
+    """Make a loader's workers ignore Ctrl-C, SIGUSR1 and SIGTERM unless they come from the training process.
 
-    Ctrl-C in a terminal and SLURM signal all processes of a training, also these, and without them it cannot finish its
-    iteration. They end when their parent says so, or is gone.
+    Ctrl-C in a terminal and SLURM signal all processes of a run, including the workers, without which training cannot
+    finish its iteration and save. Workers end when the training process stops them or has died. Does nothing on macOS.
     """
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        loader.worker_init_fn = functools.partial(_start, loader.worker_init_fn)
+    if hasattr(signal, "sigtimedwait"):
+        loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
 
 
-def _start(initialise: Callable[[int], None] | None, worker: int) -> None:
-    if initialise is not None:
-        initialise(worker)
+def _init_worker(user_init: Callable[[int], None] | None, worker: int) -> None:
+    if user_init is not None:
+        user_init(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # SIGTERM is also how torch and Python end these processes: ignoring it would keep a training that ends waiting.
+    # torch and Python end workers by SIGTERM, too: if it were ignored, the end of training would wait for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-def _end_with(parent: Any) -> None:
-    """Two looks: the process above is another once the parent was killed, unless that was before this one asked, or
-    above is the server of "forkserver"; the parent's end of a pipe is also closed then, unless a brother holds it."""
-    above = os.getppid()
-    while os.getppid() == above and parent.is_alive():
-        received = signal.sigtimedwait({signal.SIGTERM}, _LOOK)
+def _exit_with(parent: Any) -> None:
+    """Exit once the parent sends SIGTERM or is dead.
+
+    Two checks for its death, because neither always works. The parent pid changes, unless the parent died before this
+    thread started, or the pid is that of a "forkserver". The parent's end of a pipe closes, unless another worker has
+    inherited it.
+    """
+    parent_pid = os.getppid()
+    while os.getppid() == parent_pid and parent.is_alive():
+        received = signal.sigtimedwait({signal.SIGTERM}, _POLL)
         if received is not None and received.si_pid == parent.pid:
             break
     os._exit(0)

@@ -5,8 +5,8 @@ from lt_det.training.checkpointer import LongTailCheckpointer
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.hooks import build_log_hooks
-from lt_det.training.launch.command import argument_parser, run
-from lt_det.training.launch.rendezvous import evaluation_timeout
+from lt_det.training.launch.cli import argument_parser, run
+from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.setup import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.writers import ConsoleWriter

@@ -26,7 +26,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.checkpointer import judging_checkpointer
-from lt_det.training.launch.single_process import hush
+from lt_det.training.launch.single_process import silence_known_warnings
 from lt_det.training.setup import check_datasets, prepare_device, training_stats_of
 from lt_det.training.trainer import LongTailTrainer
 
@@ -76,7 +76,7 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
         raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
-    hush()
+    silence_known_warnings()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)

@@ -1,4 +1,4 @@
-"""Why a training fails, in one sentence."""
+"""One-sentence errors for a training run that fails: losses that are not finite, data loading workers that die."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import torch
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from lt_det.compat.torch_distributed import is_peer_failure
 from lt_det.errors import LtDetError
 from lt_det.training.checkpointer import DEAD_WORKER, last_checkpoint
-from lt_det.training.launch.worker import is_lost
 
 _TRAIN_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
 @contextlib.contextmanager
 def watched(trainer: Any, checkpointer: Checkpointer) -> Iterator[None]:
-    """Within, a training ends with a sentence where its loss is infinite or NaN, or a process that loads data dies.
+    """Context that stops training with a one-sentence error at a loss that is infinite or NaN, or a dead worker.
 
-    The loss is looked at before the backward pass: the bad step changes no weight. Among several processes the one
-    whose loss is bad tells, and keeps the others from that step too, because they wait for its gradients.
+    Losses are checked before the backward pass, so that the bad step changes no weight. With several processes, the one
+    with the bad loss reports it; the others make no step either, because they wait for its gradients.
 
     Args:
-        trainer: any of Detectron2's, with the model in `trainer.model`.
-        checkpointer: to name the last checkpoint.
+        trainer: a Detectron2 trainer, with the model in `trainer.model`.
+        checkpointer: its last checkpoint is part of the error.
 
     Raises:
-        LtDetError: the sentence.
+        LtDetError: a loss or an RPN box is not finite, or a data loading worker has died.
     """
-    watch = _Watch(trainer, checkpointer)
+    monitor = _StepMonitor(trainer, checkpointer)
     hooks = (
-        trainer.model.register_forward_pre_hook(watch.before_forward),
-        trainer.model.register_forward_hook(watch.after_forward),
+        trainer.model.register_forward_pre_hook(monitor.before_forward),
+        trainer.model.register_forward_hook(monitor.after_forward),
     )
-    _TRAIN_LOOP.addFilter(watch.shorten_log)
+    _TRAIN_LOOP.addFilter(monitor.shorten_log)
     try:
         yield
     except Exception as error:
-        explained = watch.explain(error)
+        explained = monitor.explain(error)
         if explained is None or explained is error:
             raise
         raise explained from error
     finally:
-        _TRAIN_LOOP.removeFilter(watch.shorten_log)
+        _TRAIN_LOOP.removeFilter(monitor.shorten_log)
         for hook in hooks:
             hook.remove()
 
 
-class _Watch:
-    """What a training is at: the iteration, the images, and whether the losses are finite."""
+class _StepMonitor:
+    """Checks the losses of each step, and explains exceptions by its iteration and images."""
 
     def __init__(self, trainer: Any, checkpointer: Checkpointer) -> None:
         self._trainer, self._checkpointer = trainer, checkpointer
@@ -62,41 +62,41 @@ class _Watch:
         self._images = [str(record.get("file_name", "without a name")) for record in args[0]]
 
     def after_forward(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not model.training:  # an evaluation during training
+        if not model.training:  # evaluation during training
             return
         losses = output if isinstance(output, Mapping) else {"total_loss": output}
-        # One look at the sum, because each look waits for the GPU. In float32: a sum of halves may overflow.
+        # Only the sum, because each check waits for the GPU. In float32, because a sum in float16 may overflow.
         if torch.stack([loss.detach().float() for loss in losses.values()]).sum().isfinite():
             return
         values = {name: loss.item() for name, loss in losses.items() if not loss.isfinite()}
         raise self._diverged(", ".join(f"{name} is {value}" for name, value in values.items()))
 
     def explain(self, error: BaseException | None) -> LtDetError | None:
-        """The sentence for an exception; None for a bug."""
+        """The error to report for an exception; None for a bug."""
         if isinstance(error, LtDetError):
             return error
         reason = str(error).strip().split("\n")[0].rstrip(". ")
-        if isinstance(error, FloatingPointError):  # Detectron2's RPN looks at its boxes before there is a loss
+        if isinstance(error, FloatingPointError):  # Detectron2's RPN checks its boxes before there is a loss
             return self._diverged(reason.split(". ")[0])
         if isinstance(error, RuntimeError) and reason.startswith(DEAD_WORKER):
             return LtDetError(
-                f"A process that loads data died in iteration {self._trainer.iter} ({reason}), mostly for want of "
-                "memory; lower DATALOADER.NUM_WORKERS (LazyConfig: dataloader.train.num_workers) or give the job more "
+                f"A data loading worker died in iteration {self._trainer.iter} ({reason}), most likely because memory "
+                "ran out; lower DATALOADER.NUM_WORKERS (LazyConfig: dataloader.train.num_workers) or give the job more "
                 f"memory; {last_checkpoint(self._checkpointer)}."
             )
         return None
 
     def shorten_log(self, record: logging.LogRecord) -> bool:
-        """A filter that puts the sentence where Detectron2 logs the traceback of whatever ends a training."""
+        """Logging filter that replaces the traceback that Detectron2 logs for any exception by the explanation."""
         error = record.exc_info[1] if record.exc_info else None
-        reason = "another process has ended." if is_lost(error) else self.explain(error)
+        reason = "another process has ended." if is_peer_failure(error) else self.explain(error)
         if reason is not None:
-            record.msg, record.exc_info = f"Training ends: {reason}", None
+            record.msg, record.exc_info = f"Training stopped: {reason}", None
         return True
 
     def _diverged(self, what: str) -> LtDetError:
         return LtDetError(
-            f"Training diverged in iteration {self._trainer.iter}: {what}, with the images {', '.join(self._images)}; "
+            f"Training diverged in iteration {self._trainer.iter}: {what} (images {', '.join(self._images)}); "
             "lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), clip gradients (SOLVER.CLIP_GRADIENTS, LazyConfig: "
-            f"train.clip_norm), or look at these images and their boxes; {last_checkpoint(self._checkpointer)}."
+            f"train.clip_norm), or check these images and their boxes; {last_checkpoint(self._checkpointer)}."
         )

@@ -1,4 +1,4 @@
-"""A training that is asked to stop, by Ctrl-C, by SLURM or by torchrun: it saves first, also out of an evaluation."""
+"""Save and stop on Ctrl-C, SIGTERM (SLURM pre-emption, torchrun) and SIGUSR1 (before SLURM's time limit)."""
 
 from __future__ import annotations
 
@@ -14,88 +14,103 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C; SLURM and torchrun; SLURM's time limit
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop, and has saved a checkpoint."""
+    """Training stopped because of a signal, after saving a checkpoint.
+
+    Args:
+        message: printed by the main process.
+        signum: sets the exit code.
+    """
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signum  # what a shell reports for a command ended by a signal
+        self.exit_code = 128 + signum  # as shells report a command that was killed by the signal
 
 
-class _LeftOff(Exception):
-    """All processes leave an evaluation."""
+class _EvaluationInterrupted(Exception):
+    """Raised in all processes at once, to end an evaluation."""
 
 
 class StopOnInterrupt(HookBase):
-    """On Ctrl-C, SIGTERM or SIGUSR1 finish the iteration, save a checkpoint, then stop; a second Ctrl-C stops at once.
+    """On Ctrl-C, SIGTERM or SIGUSR1, finish the iteration, save a checkpoint, and stop; a second Ctrl-C stops at once.
 
-    Saving in the middle of an iteration could keep weights that are half updated. An evaluation by a
-    `StoppableEvaluator` is left after the image it is at: SLURM may not wait for its end.
+    A signal to one process stops all of them, after the same iteration. Saving in the middle of an iteration could save
+    weights that are only partly updated. An evaluation by a `StoppableEvaluator` ends after its current image, because
+    SLURM may not wait for the whole evaluation.
+
+    Args:
+        checkpointer: saves ``model_<iteration>``.
     """
 
     def __init__(self, checkpointer: Any) -> None:
         self._checkpointer = checkpointer
-        self._asked = self._left_off = 0
+        self._received = self._interrupted_by = 0  # signal numbers: of this process; that ended an evaluation
         self._previous: dict[signal.Signals, Any] = {}
 
     def before_train(self) -> None:
         self._device = (
             "cuda" if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl" else "cpu"
         )
-        self._previous = {signum: signal.signal(signum, self._ask) for signum in STOP_SIGNALS}
+        self._previous = {signum: signal.signal(signum, self._handle) for signum in STOP_SIGNALS}
 
     def after_step(self) -> None:
-        signum = self._agreed()
+        signum = self._received_by_any()
         if not signum:
             return
         iteration = self.trainer.iter
         if comm.is_main_process():
             self._checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        comm.synchronize()  # the process that ends first takes the others with it: not before all is saved
-        raise Stopped(f"Interrupted after iteration {iteration}; the checkpoint is saved, go on with --resume.", signum)
+        comm.synchronize()  # the first process to exit ends the others: save before
+        raise Stopped(f"Interrupted after iteration {iteration}; checkpoint saved, continue with --resume.", signum)
 
     def after_train(self) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
-        if self._left_off and self.trainer.iter >= self.trainer.max_iter:
-            message = "Interrupted in the evaluation of the finished training; judge it with --resume."
-            raise Stopped(message, self._left_off)
+        if self._interrupted_by and self.trainer.iter >= self.trainer.max_iter:
+            message = "Interrupted during the evaluation after training; evaluate with --resume."
+            raise Stopped(message, self._interrupted_by)
 
-    def leave_evaluation(self, at_the_end: bool) -> None:
-        """Raise in all processes if any was asked to stop: each waits here for the others once, when it is asked or at
-        the end of its images."""
-        if not (at_the_end or self._asked):
+    def interrupt_evaluation(self, finished: bool) -> None:
+        """Raise in all processes if any of them received a signal.
+
+        Processes evaluate different numbers of images, so that each calls the collective operation once: when it has
+        received a signal, or when it has `finished` its images.
+        """
+        if not (finished or self._received):
             return
-        self._left_off = self._agreed()
-        if self._left_off:
-            raise _LeftOff
+        self._interrupted_by = self._received_by_any()
+        if self._interrupted_by:
+            raise _EvaluationInterrupted
 
-    def _agreed(self) -> int:
-        """The signal that any process got: one that stopped alone would leave the others waiting for its gradients."""
+    def _received_by_any(self) -> int:
+        """Signal number of any process, else 0. If one stopped alone, the others would wait for its gradients."""
         if comm.get_world_size() == 1:
-            return self._asked
-        asked = torch.tensor(self._asked, device=self._device)
-        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        return int(asked.item())
+            return self._received
+        received = torch.tensor(self._received, device=self._device)
+        torch.distributed.all_reduce(received, torch.distributed.ReduceOp.MAX)
+        return int(received.item())
 
-    def _ask(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked == signum == signal.SIGINT:
-            raise KeyboardInterrupt("Interrupted twice; the last checkpoint is the one on disk.")
-        first = not self._asked
-        self._asked = signum  # before anything is called: another signal may come within this handler
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._received == signum == signal.SIGINT:
+            raise KeyboardInterrupt("Interrupted twice; continue from the last saved checkpoint with --resume.")
+        first = not self._received
+        self._received = signum  # before any call: another signal may interrupt this handler
         if first and comm.is_main_process():
             again = b"; Ctrl-C again stops at once" if signum == signal.SIGINT else b""
-            os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # safe in a handler
+            os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # print is unsafe in a handler
 
 
 class StoppableEvaluator(DatasetEvaluator):
-    """Another evaluator, which a training that is asked to stop leaves in all processes where `EvalUnlessStopped` uses
-    it; else it is that one."""
+    """Wraps an evaluator so that `StopOnInterrupt` can end its evaluation within `EvalUnlessStopped`.
 
-    stop: StopOnInterrupt | None = None  # of the evaluation that may be left now; signals belong to the whole process
+    Args:
+        evaluator: does the work.
+    """
+
+    stop: StopOnInterrupt | None = None  # set while an evaluation may be interrupted; one per process, as signals are
 
     def __init__(self, evaluator: DatasetEvaluator) -> None:
         self._evaluator = evaluator
@@ -104,35 +119,35 @@ class StoppableEvaluator(DatasetEvaluator):
         self._evaluator.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        self._look(at_the_end=False)
+        self._check(finished=False)
         self._evaluator.process(inputs, outputs)
 
     def evaluate(self) -> Any:
-        self._look(at_the_end=True)
+        self._check(finished=True)
         return self._evaluator.evaluate()
 
-    def _look(self, at_the_end: bool) -> None:
+    def _check(self, finished: bool) -> None:
         if StoppableEvaluator.stop is None:
             return
         try:
-            StoppableEvaluator.stop.leave_evaluation(at_the_end)
-        except _LeftOff:
-            self._evaluator.reset()  # what it has put on the disk so far
+            StoppableEvaluator.stop.interrupt_evaluation(finished)
+        except _EvaluationInterrupted:
+            self._evaluator.reset()  # removes what it has written so far
             raise
 
 
 class EvalUnlessStopped(EvalHook):
-    """Detectron2's EvalHook, which may be left, and then leaves it to `StopOnInterrupt` to end the training.
+    """Detectron2's EvalHook, except that `StopOnInterrupt` can end the evaluation, and then stops training.
 
-    Detectron2's would also judge what failed or was stopped in its last iteration, and wait there for processes that
-    wait for this one.
+    Nor does it evaluate after a failure or a stop in the last iteration, as Detectron2's does: it would wait there for
+    processes that wait for this one.
     """
 
     def _do_eval(self) -> None:
         hooks = (hook for hook in self.trainer._hooks if isinstance(hook, StopOnInterrupt))
         StoppableEvaluator.stop = next(hooks, None)
         try:
-            with contextlib.suppress(_LeftOff):
+            with contextlib.suppress(_EvaluationInterrupted):
                 super()._do_eval()
         finally:
             StoppableEvaluator.stop = None

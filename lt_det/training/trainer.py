@@ -33,7 +33,7 @@ from lt_det.training.checkpointer import judging_checkpointer, tell_if_finished
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.hooks import build_log_hooks
-from lt_det.training.launch.rendezvous import evaluation_timeout
+from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics

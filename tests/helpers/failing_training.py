@@ -1,4 +1,4 @@
-"""tools/train_net.py in two processes, of which one's loss_cls becomes NaN in iteration 3. Run by test_failures."""
+"""tools/train_net.py in two processes: loss_cls of process 1 becomes NaN in iteration 3. Run by test_diagnostics."""
 
 import sys
 
@@ -13,13 +13,13 @@ def main(args):
     predictor = trainer.model.module.roi_heads.box_predictor
     losses = predictor.losses
 
-    def spoiled(*given):
-        found = losses(*given)
+    def losses_with_nan(*inputs):
+        values = losses(*inputs)
         if trainer.iter == 3 and comm.get_rank() == 1:
-            found["loss_cls"] = found["loss_cls"] * torch.nan
-        return found
+            values["loss_cls"] = values["loss_cls"] * torch.nan
+        return values
 
-    predictor.losses = spoiled
+    predictor.losses = losses_with_nan
     trainer.train()
 
 

@@ -1,7 +1,7 @@
-"""Processes that meet over gloo as those of a training do.
+"""Run a function in several processes of one gloo group, as training does.
 
-They are forked, because starting them anew takes seconds; but from a server that has only imported: a process that
-has computed gradients may not be able to fork ones that do.
+The processes are forked, because to start Python and import torch takes seconds; but from a server that has only
+imported: a process that has computed gradients may not be able to fork processes that compute gradients.
 """
 
 import multiprocessing
@@ -21,9 +21,9 @@ def _work(rank, size, store, function, args):
 
 
 def in_processes(size, folder, function, *args):
-    """Run ``function(*args)`` in each; `folder` is theirs to meet in."""
+    """Run ``function(*args)`` in each of `size` processes, which exchange their addresses in `folder`."""
     store = folder / "gloo_store"
-    store.unlink(missing_ok=True)  # of processes before
+    store.unlink(missing_ok=True)  # of an earlier call
     work = (size, store, function, args)
     multiprocessing.get_context("forkserver").set_forkserver_preload(["lt_det.training"])
     torch.multiprocessing.start_processes(_work, args=work, nprocs=size, start_method="forkserver")

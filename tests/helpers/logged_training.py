@@ -1,4 +1,4 @@
-"""tools/train_net.py, with every iteration's losses appended to OUTPUT_DIR/losses.jsonl; and how tests start it."""
+"""tools/train_net.py, which also appends the losses of each iteration to OUTPUT_DIR/losses.jsonl; tests start it."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def main(args):
 
 
 def start(config, output, *flags, overrides=()):
-    """In a session of its own, whose number is the process's."""
+    """Start this file in a session of its own, whose id is the process id."""
     command = [sys.executable, "-W", "ignore", __file__, "--config", str(config), *flags, "OUTPUT_DIR", str(output)]
     return subprocess.Popen(
         [*command, *overrides],
@@ -45,7 +45,7 @@ def start(config, output, *flags, overrides=()):
 
 
 def iterations(output):
-    """Those that are done, as they were done."""
+    """The iterations that have been logged, in the order of the file."""
     file = output / "losses.jsonl"
     return [json.loads(line)["iteration"] for line in file.read_text().splitlines()] if file.exists() else []
 

@@ -1,4 +1,4 @@
-"""What a training says, and what it leaves on the disk, when it fails."""
+"""Messages and files of training runs that fail."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from tests.helpers.streamed import StreamTrainer
 
 @pytest.fixture(scope="module")
 def data(mini, tmp_path_factory):
-    """Eight images of mini_lvis, and a function that writes a config for them."""
+    """A function that writes a config for eight images of mini_lvis."""
     folder = tmp_path_factory.mktemp("eight")
     content = json.loads(mini.train_json.read_text())
     content["images"] = content["images"][:8]
@@ -55,7 +55,7 @@ SOLVER: {{MAX_ITER: 6, CHECKPOINT_PERIOD: 1, IMS_PER_BATCH: 4}}
 
 
 def fails(script, *arguments, root=None):
-    """The one sentence that the tool says."""
+    """Run a tool that fails, and return its one-line error."""
     result = subprocess.run(
         [sys.executable, "-W", "ignore", str(script), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"} | ({"DETECTRON2_DATASETS": str(root)} if root else {}),
@@ -65,9 +65,9 @@ def fails(script, *arguments, root=None):
     )
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr + result.stdout, result.stderr + result.stdout
-    said = [line for line in result.stderr.splitlines() if line.startswith("error")]
-    assert len(said) == 1, result.stderr
-    return said[0]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 1, result.stderr
+    return errors[0]
 
 
 def test_nan_in_a_loss_of_one_of_two_processes(data, tmp_path):
@@ -75,25 +75,25 @@ def test_nan_in_a_loss_of_one_of_two_processes(data, tmp_path):
     error = fails(
         REPOSITORY / "tests" / "helpers" / "failing_training.py", "--config", data(), *two, "OUTPUT_DIR", tmp_path
     )
-    assert error.startswith("error in process 1: Training diverged in iteration 3: loss_cls is nan, with the images ")
+    assert re.match(r"error in process 1: .*iteration 3: loss_cls is nan ", error)
     assert len(re.findall(r"\d+\.jpg", error)) == 2  # its half of the batch
-    assert error.endswith(f"; the last good checkpoint is {tmp_path}/model_0000002.pth, for --resume.")
+    assert f"{tmp_path}/model_0000002.pth" in error
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
     assert sorted(path.name for path in tmp_path.glob("*.pth")) == [f"model_{k:07d}.pth" for k in range(3)]
-    assert "Training ends: another process has ended." in (tmp_path / "log.txt").read_text()
+    assert "another process has ended" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_learning_rate_that_is_too_high_in_a_lazy_config(mini, datasets_root, tmp_path):
+def test_learning_rate_too_high_in_a_lazy_config(mini, datasets_root, tmp_path):
     tool = REPOSITORY / "tools" / "lazyconfig_train_net.py"
     small = ["train.max_iter=20", "dataloader.train.total_batch_size=2", "dataloader.train.num_workers=0"]
     small += ["model.roi_heads.num_classes=12", "train.checkpointer.period=100", f"train.output_dir={tmp_path}"]
     config = ["--config", REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"]
     error = fails(tool, *config, *small, "optimizer.lr=1e9", "train.clip_norm=0", root=datasets_root)
-    assert re.match(r"error: Training diverged in iteration \d+: (loss_|Predicted boxes)", error)
-    assert f"with the images {datasets_root}" in error
-    assert error.endswith("no checkpoint has been saved yet.")
+    assert re.match(r"error: .*iteration \d+: (loss_|Predicted boxes)", error)
+    assert f"images {datasets_root}" in error
+    assert "no checkpoint" in error
     assert not list(tmp_path.glob("*.pth"))
-    assert "Training ends: Training diverged in iteration" in (tmp_path / "log.txt").read_text()
+    assert "Training diverged in iteration" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -105,21 +105,17 @@ def test_a_truncated_image(data, mini, tmp_path, workers):
     for loader in (LongTailTrainer.build_train_loader(cfg), LongTailTrainer.build_test_loader(cfg, "eight")):
         with pytest.raises(UnreadableImage) as raised:
             next(iter(loader))
-        assert re.fullmatch(
-            rf"The image {tmp_path}/images/train/\d+\.jpg cannot be read \(image file is truncated .*\); fetch or "
-            r"repair it, or take it out of the annotation file\.",
-            str(raised.value),
-        )
+        assert re.search(rf"{tmp_path}/images/train/\d+\.jpg .*image file is truncated", str(raised.value))
 
 
 class Deadly(torch.utils.data.IterableDataset):
-    """Ends the process that loads it."""
+    """Kills the process that loads it."""
 
     def __iter__(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_loading_process_that_is_killed(tmp_path):
+def test_a_killed_data_loading_worker(tmp_path):
     model = Model(None)
     loader = torch.utils.data.DataLoader(Deadly(), num_workers=1)
     trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.1))
@@ -127,23 +123,22 @@ def test_a_loading_process_that_is_killed(tmp_path):
     checkpointer.save("model_0000004")
     with pytest.raises(LtDetError) as raised, watched(trainer, checkpointer):
         trainer.train(5, 9)
-    said = str(raised.value)
-    assert said.startswith("A process that loads data died in iteration 5 (DataLoader worker (pid")
-    assert said.endswith(f"the last good checkpoint is {tmp_path}/model_0000004.pth, for --resume.")
+    assert re.search(r"iteration 5 \(DataLoader worker \(pid.*DATALOADER\.NUM_WORKERS", str(raised.value))
+    assert f"{tmp_path}/model_0000004.pth" in str(raised.value)
 
 
 def test_images_that_cannot_be_read(tmp_path):
     def mapper(record):
         raise OSError
 
-    with pytest.raises(UnreadableImage, match=r"The image a\.jpg cannot be read \(OSError\)"):
+    with pytest.raises(UnreadableImage, match=r"a\.jpg .*OSError"):
         NameUnreadable(mapper)({"file_name": "a.jpg"})
-    with pytest.raises(ZeroDivisionError):  # a bug remains one
+    with pytest.raises(ZeroDivisionError):  # a bug stays a bug
         NameUnreadable(lambda record: 1 / 0)({"file_name": "a.jpg"})
 
 
 class Model(nn.Module):
-    """Gives, at iteration 2, what it is told to give."""
+    """A model whose losses at iteration 2 are those of the argument: a value, or a function of the weight."""
 
     def __init__(self, losses):
         super().__init__()
@@ -175,11 +170,11 @@ def message(losses, tmp_path):
     return str(raised.value)
 
 
-def test_the_bad_parts_are_named(tmp_path):
-    said = message(lambda x: {"loss_cls": x, "loss_mask": x / 0, "loss_rpn_loc": x * torch.nan}, tmp_path)
-    assert "in iteration 2: loss_mask is inf, loss_rpn_loc is nan, with the images 2.jpg; lower SOLVER.BASE_LR" in said
+def test_losses_that_are_not_finite_are_named(tmp_path):
+    error = message(lambda x: {"loss_cls": x, "loss_mask": x / 0, "loss_rpn_loc": x * torch.nan}, tmp_path)
+    assert re.search(r"iteration 2: loss_mask is inf, loss_rpn_loc is nan \(images 2\.jpg\).*SOLVER\.BASE_LR", error)
     assert "total_loss is nan" in message(lambda x: x * torch.nan, tmp_path)
-    # Infinities that cancel each other are none the less bad.
+    # Infinities that cancel in the sum are found too.
     assert "loss_a is inf, loss_b is -inf" in message(lambda x: {"loss_a": x / 0, "loss_b": -x / 0}, tmp_path)
 
 
@@ -197,11 +192,11 @@ def test_boxes_that_are_not_finite(tmp_path):
     def rpn(x):
         raise FloatingPointError("Predicted boxes or scores contain Inf/NaN. Training has diverged.")
 
-    assert "iteration 2: Predicted boxes or scores contain Inf/NaN, with the images 2.jpg" in message(rpn, tmp_path)
+    assert "iteration 2: Predicted boxes or scores contain Inf/NaN (images 2.jpg)" in message(rpn, tmp_path)
 
 
 def test_losses_in_half_precision_whose_sum_overflows_are_finite(tmp_path):
-    """As under AMP: 40000 + 40000 is infinite in float16, and no part is."""
+    """As with AMP: 40000 + 40000 is infinite in float16, though neither loss is."""
     half = torch.tensor(4e4, dtype=torch.float16)
     assert train(lambda x: {"loss_cls": x + half, "loss_box_reg": x * half}, tmp_path).calls == 4
 
@@ -217,8 +212,8 @@ def test_a_bug_keeps_its_traceback(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_failed_in_its_last_iteration_is_not_judged(sixty_config, tmp_path, fails):
-    judged = []
+def test_no_evaluation_after_a_failure_in_the_last_iteration(sixty_config, tmp_path, fails):
+    evaluated = []
 
     class Trainer(StreamTrainer):
         def run_step(self):
@@ -228,10 +223,10 @@ def test_what_failed_in_its_last_iteration_is_not_judged(sixty_config, tmp_path,
 
         @classmethod
         def test(cls, cfg, model, evaluators=None):
-            judged.append(model)
+            evaluated.append(model)
             return {}
 
     cfg = load_config(str(sixty_config), ["OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()"])
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
         Trainer(cfg).train()
-    assert len(judged) == (not fails)
+    assert len(evaluated) == (not fails)

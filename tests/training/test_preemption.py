@@ -1,4 +1,4 @@
-"""Trainings that are asked to stop, as a terminal and SLURM ask, and save before."""
+"""Training runs that get the signals of a terminal and of SLURM, save, and stop."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ LONG += ("DATALOADER.NUM_WORKERS", "1")
 
 
 def signal_all(process, signum):
-    """Each process of the session: those that train, those that load their images, and the one that started them."""
+    """Signal each process of the session: training processes, their DataLoader workers, and the launcher."""
     listed = subprocess.run(["ps", "-o", "pid=", "--sid", str(process.pid)], capture_output=True, text=True).stdout
     assert len(listed.split()) > 1
     for pid in listed.split():
-        with contextlib.suppress(ProcessLookupError):  # it has answered the one that was passed on already
+        with contextlib.suppress(ProcessLookupError):  # ended by the signal that the launcher forwarded
             os.kill(int(pid), signum)
 
 
@@ -32,7 +32,7 @@ def wait_for_iteration(process, output, iteration):
 
 
 def stopped_by(signum, config, output, *flags):
-    """The last iteration of a training whose processes all get the signal."""
+    """Signal all processes of a training run; returns its last iteration."""
     process = start(config, output, *flags, overrides=LONG)
     wait_for_iteration(process, output, 2)
     signal_all(process, signum)
@@ -40,32 +40,31 @@ def stopped_by(signum, config, output, *flags):
     assert process.returncode == 128 + signum, errors
     assert "Traceback" not in errors
     assert errors.count("Stopping after this iteration and saving") == 1
-    said = r"^Interrupted after iteration (\d+); the checkpoint is saved, go on with --resume\.$"
-    (last,) = re.findall(said, errors, re.M)
+    (last,) = re.findall(r"^Interrupted after iteration (\d+);", errors, re.M)
     assert (output / "last_checkpoint").read_text() == f"model_{int(last):07d}.pth"
     return int(last)
 
 
-def goes_on_after(last, config, output, *flags):
+def assert_resumes_after(last, config, output, *flags):
     process = start(config, output, *flags, "--resume", overrides=(*LONG, "SOLVER.MAX_ITER", str(last + 2)))
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
-    assert iterations(output)[-2:] == [last - 1, last + 1]  # the last is written down by none, being stopped
+    assert iterations(output)[-2:] == [last - 1, last + 1]  # the stopped iteration is not logged
 
 
 def test_ctrl_c(sixty_config, tmp_path):
     last = stopped_by(signal.SIGINT, sixty_config, tmp_path)
-    goes_on_after(last, sixty_config, tmp_path)
+    assert_resumes_after(last, sixty_config, tmp_path)
 
 
-def test_sigterm_of_a_step_of_slurm(sixty_config, tmp_path):
+def test_sigterm_to_all_processes_as_slurm_sends_it(sixty_config, tmp_path):
     two = ("--num-processes", "2", "--dist-url", "auto")
     last = stopped_by(signal.SIGTERM, sixty_config, tmp_path, *two)
-    goes_on_after(last, sixty_config, tmp_path, *two)
+    assert_resumes_after(last, sixty_config, tmp_path, *two)
 
 
-def test_signal_within_the_answer_to_another(monkeypatch, capfd):
-    """SLURM's and, passed on, the launcher's reach a process at nearly the same time."""
+def test_signal_during_the_handler_of_another(monkeypatch, capfd):
+    """The signal of SLURM and the same one, forwarded by the launcher, arrive at nearly the same time."""
     write, again = os.write, [signal.SIGTERM, signal.SIGUSR1]
 
     def interrupted_write(descriptor, text):

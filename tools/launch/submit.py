@@ -3,7 +3,7 @@
 
 tools/launch/submit.py --nodes 2 --gpus 8 --hours 24 --partition NAME -- --config configs/lvis_eql.yaml OUTPUT_DIR out
 
-Before the time limit and on pre-emption the job saves a checkpoint, is queued again and goes on from there.
+Before the time limit and on pre-emption, the job saves a checkpoint, is requeued, and resumes from there.
 """
 
 import argparse
@@ -24,35 +24,40 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 
 class Training:
-    """What each task runs."""
+    """The function that submitit runs in each task.
 
-    def __init__(self, tool: str, words: list[str]) -> None:
-        self.tool, self.words = tool, words
+    Args:
+        tool: a file in tools/.
+        arguments: of the tool.
+    """
+
+    def __init__(self, tool: str, arguments: list[str]) -> None:
+        self.tool, self.arguments = tool, arguments
 
     def __call__(self) -> None:
-        queue_again = signal.getsignal(signal.SIGUSR2)
+        requeue = signal.getsignal(signal.SIGUSR2)
 
         def stop(signum: int, frame: FrameType | None) -> None:
-            """submitit's own handler would queue the job again in the middle of an iteration: save first."""
+            """Let training save and exit; submitit's own handler would requeue in the middle of an iteration."""
             if signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
                 os.kill(os.getpid(), signal.SIGUSR1)
-            elif callable(queue_again):  # not yet in training, or no longer: SIGUSR1 would end it without a trace
-                queue_again(signum, frame)
+            elif callable(requeue):  # before or after training, where SIGUSR1 would kill the process
+                requeue(signum, frame)
 
         signal.signal(signal.SIGUSR2, stop)
-        # --eval-only judges MODEL.WEIGHTS, and with --resume the last checkpoint in OUTPUT_DIR.
-        resume = [] if "--eval-only" in self.words else ["--resume"]
-        sys.argv = [self.tool, *resume, *self.words]
+        # --eval-only evaluates MODEL.WEIGHTS, but with --resume the last checkpoint in OUTPUT_DIR.
+        resume = [] if "--eval-only" in self.arguments else ["--resume"]
+        sys.argv = [self.tool, *resume, *self.arguments]
         try:
             runpy.run_path(str(TOOLS / self.tool), run_name="__main__")
-        except SystemExit as end:
-            if end.code == 128 + signal.SIGUSR1 and callable(queue_again):
-                queue_again(signal.SIGUSR2, None)
-            if end.code:
+        except SystemExit as exit_:
+            if exit_.code == 128 + signal.SIGUSR1 and callable(requeue):
+                requeue(signal.SIGUSR2, None)
+            if exit_.code:
                 raise
 
     def checkpoint(self) -> Any:
-        """Called by submitit: what to queue again."""
+        """The job to requeue; submitit calls this."""
         return submitit.helpers.DelayedSubmission(self)
 
 
@@ -60,12 +65,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--gpus", type=int, required=True, help="per node; 0 for --processes on the CPU")
-    parser.add_argument("--processes", type=int, help="per node (as many as GPUs)")
+    parser.add_argument("--processes", type=int, help="per node; default: --gpus")
     parser.add_argument("--hours", type=float, default=24)
-    parser.add_argument("--partition", help="of your cluster")
+    parser.add_argument("--partition", help="a partition of your cluster")
     parser.add_argument("--tool", default="train_net.py", help="or lazyconfig_train_net.py")
-    parser.add_argument("--logs", default="output/submitit", help="folder that all nodes share")
-    parser.add_argument("words", nargs="+", help="arguments of the tool, after --")
+    parser.add_argument("--logs", default="output/submitit", help="a folder that all nodes share")
+    parser.add_argument("arguments", nargs="+", help="arguments of the tool, after --")
     args = parser.parse_args()
 
     executor = submitit.SlurmExecutor(folder=args.logs)
@@ -78,7 +83,7 @@ def main() -> None:
         **({"gpus_per_node": args.gpus} if args.gpus else {}),
         **({"partition": args.partition} if args.partition else {}),
     )
-    job = executor.submit(Training(args.tool, args.words))
+    job = executor.submit(Training(args.tool, args.arguments))
     print(f"Job {job.job_id}; logs in {args.logs}")
 
 

@@ -1,4 +1,4 @@
-"""What the tools that use a trained model in one process share."""
+"""The launcher of tools that use a trained model in one process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from lt_det.errors import exit_code_of
 
 
-def run_alone(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Run `main(args)` and return the exit code; a user's mistake (`LtDetError`) is one sentence and code 1."""
-    hush()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally blocks, as Ctrl-C
+def run_single_process(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Run `main(args)` and return the exit code; a user's mistake (`LtDetError`) is printed as one sentence, code 1."""
+    silence_known_warnings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs the finally blocks, as Ctrl-C does
     return exit_code_of(lambda: main(args), args.traceback)
 
 
-def hush() -> None:
-    """Drop what is said at every use of a model and that a user of it can do nothing about."""
+def silence_known_warnings() -> None:
+    """Drop warnings that come with every use of a model and that its user cannot act on."""
     warnings.filterwarnings("ignore", message="torch.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    logging.getLogger("lt_det.modeling.loss_builder").setLevel(logging.ERROR)  # the loss lacks what only training needs
+    logging.getLogger("lt_det.modeling.loss_builder").setLevel(logging.ERROR)  # missing inputs that only training needs

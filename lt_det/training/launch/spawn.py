@@ -1,4 +1,18 @@
-"""The processes of one machine, started and watched by this one."""
+"""Start the processes of one machine (``--num-gpus``, ``--num-processes``), pass signals on, and wait for them.
+
+Each process gets the variables that torchrun would set, and from there on behaves as under torchrun.
+
+Why not torch's own `torch.distributed.launcher.api.elastic_launch`? Tried with torch 2.14.1 and 2.1.2:
+
+- Ctrl-C reaches the processes twice, from the terminal and from the launcher, so that training stops at once instead of
+  saving. In process groups of their own, they get a *second* Ctrl-C as SIGTERM, and do not stop at once.
+- torch 2.1.2 kills processes that still save 30 seconds after a signal (later: `LaunchConfig.shutdown_timeout`), and
+  SIGUSR1 ends its launcher before they have saved (later: `LaunchConfig.signals_to_handle`).
+- Its log adds 8 lines to a killed process and 24 to a bug (2.14.1), with a traceback of the launcher. One-line errors
+  would still come from `worker`, where torchrun and SLURM need them.
+
+What did work with torch 2.14.1: exit codes 130, 138 and 143, and saving for 40 seconds after SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -10,129 +24,128 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from multiprocessing import connection, resource_tracker
-from types import FrameType
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from torch import distributed
 
-from lt_det.errors import INTERRUPTED
-from lt_det.training.launch.env import World
-from lt_det.training.launch.worker import may_speak, take_part
+from lt_det.training.launch.env import process_from_environment
+from lt_det.training.launch.rendezvous import namespace, serve_store
+from lt_det.training.launch.worker import is_first_report, run_worker
 from lt_det.training.preemption import STOP_SIGNALS
 
-_GRACE = 10.0  # seconds from the end of one process to that of all, for a checkpoint that is half written
-
-_Process = multiprocessing.context.SpawnProcess
+_POLL = 0.2  # seconds
+_GRACE = 10.0  # seconds between the end of the first process and SIGKILL for the rest, to finish writing a checkpoint
 
 
 def spawn(
-    main: Callable[[argparse.Namespace], Any],
-    args: argparse.Namespace,
-    worlds: Sequence[World],
-    store: distributed.Store | None,
+    main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, per_machine: int, host: str, port: int
 ) -> int:
-    """Run `main(args)` in a process for each of `worlds` and return the exit code of the first that fails.
+    """Run `main(args)` in `per_machine` new processes.
 
     Args:
-        main: importable by the new processes.
-        args: passed on.
-        worlds: of the processes on this machine.
-        store: where the processes meet, if this process opened it.
+        main: a function that the new processes can import.
+        args: with ``num_machines`` and ``machine_rank``; passed to `main`.
+        per_machine: number of processes on each machine.
+        host, port: where the processes of all machines connect. Machine 0 opens the port; 0 means any free port.
+
+    Returns:
+        The exit code of the first process that failed, 128 + signal if it was killed; 0 if none did.
+
+    Raises:
+        LtDetError: the port is in use.
     """
+    store = None
+    if args.machine_rank == 0:
+        server = serve_store(port)
+        port, store = server.port, namespace(server)
+    environment = {
+        "WORLD_SIZE": args.num_machines * per_machine,
+        "LOCAL_WORLD_SIZE": per_machine,
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+    }
     context = multiprocessing.get_context("spawn")
-    # With DataLoader workers of their own they cannot be daemons.
-    processes = {world.rank: context.Process(target=_child, args=(main, args, world)) for world in worlds}
-    with _passing_signals_on(processes.values()) as asked:
-        return _wait(processes, asked, store)
+    processes = {}
+    for local_rank in range(per_machine):
+        rank = args.machine_rank * per_machine + local_rank
+        variables = {**environment, "RANK": rank, "LOCAL_RANK": local_rank}
+        # Not daemons, which could not have DataLoader workers.
+        processes[rank] = context.Process(target=_run_child, args=(main, args, variables))
+    pending: list[int] = []
+    previous = {signum: signal.signal(signum, lambda number, _: pending.append(number)) for signum in STOP_SIGNALS}
+    try:
+        _start(processes.values())
+        return _wait(processes, pending, store)
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
-def _start(processes: Collection[_Process]) -> None:
-    """With signals blocked, as they inherit it: one that is passed on waits until the new process can answer it."""
-    resource_tracker.ensure_running()  # the first start would begin it, and that unblocks SIGINT and SIGTERM
+def _start(processes: Collection[SpawnProcess]) -> None:
+    """Start the processes with signals blocked: a signal stays pending until `run_worker` can handle it."""
+    resource_tracker.ensure_running()  # otherwise the first start does this, and unblocks SIGINT and SIGTERM
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     for process in processes:
         process.start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def _wait(processes: dict[int, _Process], asked: set[int], store: distributed.Store | None) -> int:
-    """Wait for all; once one has failed, end the rest. Returns the exit code of the first that failed."""
+def _wait(processes: dict[int, SpawnProcess], pending: list[int], store: distributed.Store | None) -> int:
+    """Forward `pending` signals until all processes have ended; kill those that outlive a failed one.
+
+    Returns the exit code of the first failure.
+    """
     code, deadline = 0, math.inf
-    running = dict(processes)
-    while running:
-        left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-        connection.wait([process.sentinel for process in running.values()], left)
+    running, forwarded = dict(processes), set()
+    while running and time.monotonic() < deadline:
+        connection.wait([process.sentinel for process in running.values()], _POLL)
+        while pending:
+            forwarded.add(signum := pending.pop(0))
+            for process in running.values():
+                os.kill(process.pid or 0, signum)
         for rank, process in list(running.items()):
             process.join(0)
             if process.exitcode is None:
                 continue
             del running[rank]
-            if process.exitcode < 0 and -process.exitcode not in asked:
-                _tell_of_kill(rank, -process.exitcode, store)
+            if process.exitcode < 0 and -process.exitcode not in forwarded:
+                _report_kill(rank, -process.exitcode, store)
             if process.exitcode:
                 code = code or (process.exitcode if process.exitcode > 0 else 128 - process.exitcode)
                 deadline = min(deadline, time.monotonic() + _GRACE)
-        if time.monotonic() > deadline:
-            for process in running.values():
-                process.kill()
-                process.join()
-            break
+    for process in running.values():
+        process.kill()
+        process.join()
     return code
 
 
-def _tell_of_kill(rank: int, signum: int, store: distributed.Store | None) -> None:
-    """Only its parent can tell why such a process ended."""
-    may_speak(store)
+def _report_kill(rank: int, signum: int, store: distributed.Store | None) -> None:
+    is_first_report(store)  # marks the failure as reported, which the killed process cannot do
     name = signal.Signals(signum).name
-    memory = " (out of memory, perhaps)" if name == "SIGKILL" else ""
+    hint = " (possibly out of memory)" if name == "SIGKILL" else ""
     print(
-        f"error: Process {rank} was killed by {name}{memory}; all processes end. Go on with --resume.", file=sys.stderr
+        f"error: Process {rank} was killed by {name}{hint}; all processes end. Continue with --resume.",
+        file=sys.stderr,
     )
 
 
-@contextmanager
-def _passing_signals_on(processes: Collection[_Process]) -> Iterator[set[int]]:
-    """Start the processes, pass what this one is asked to do on to them, and yield the set of signals that came.
-
-    Those that come before all are started are passed on then. To block them would not do: another thread of this
-    process, as the store has, takes them.
-    """
-    asked: set[int] = set()
-    started = False
-
-    def pass_on(signum: int, frame: FrameType | None) -> None:
-        asked.add(signum)
-        for process in processes if started else ():
-            if process.is_alive() and process.pid:
-                os.kill(process.pid, signum)
-
-    previous = {signum: signal.signal(signum, pass_on) for signum in STOP_SIGNALS}
-    try:
-        _start(processes)
-        started = True
-        for signum in sorted(asked):
-            pass_on(signum, None)
-        yield asked
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+def _run_child(
+    main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, variables: dict[str, object]
+) -> None:
+    os.setpgrp()  # Ctrl-C in a terminal then reaches only the parent, which forwards it
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    process = process_from_environment(os.environ)
+    assert process is not None
+    sys.exit(run_worker(main, args, process))
 
 
-def _child(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, world: World) -> None:
-    os.setpgrp()  # Ctrl-C in a terminal then reaches the parent alone, which passes it on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    sys.exit(take_part(main, args, world))
-
-
-def _end_with_parent() -> None:
-    """Nobody would end these processes once it is gone."""
+def _exit_with_parent() -> None:
+    """A killed parent cannot stop this process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

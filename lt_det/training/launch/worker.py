@@ -1,11 +1,11 @@
-"""One process among several: join the others, work, and let one of them say what went wrong."""
+"""One process of several: join the others, train, and report a failure once for all of them."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,88 +15,82 @@ from typing import Any, NoReturn
 import torch
 from torch import distributed
 
+from lt_det.compat.torch_distributed import is_peer_failure, short_reason
 from lt_det.errors import LtDetError, interrupt_code
-from lt_det.training.launch.env import World
-from lt_det.training.launch.rendezvous import Timeouts, counted, find, join, leave
+from lt_det.training.launch.env import ProcessInfo
+from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
+from lt_det.training.launch.timeouts import Timeouts
+from lt_det.training.preemption import STOP_SIGNALS
 
-_SPOKEN = "spoken"
-_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+_REPORTED = "reported"
 
 
-def trains_on_cpu(args: argparse.Namespace) -> bool:
+def uses_cpu(args: argparse.Namespace) -> bool:
     return args.num_processes is not None or not torch.cuda.is_available()
 
 
-def may_speak(store: distributed.Store | None) -> bool:
-    """Whether the caller is the first that has something to say; who comes later tells of its consequences only."""
+def is_first_report(store: distributed.Store | None) -> bool:
+    """Whether no other process has reported a failure yet; later ones are mostly consequences of the first."""
     try:
-        return store is None or store.add(_SPOKEN, 1) == 1
-    except RuntimeError:  # who serves the store has ended
+        return store is None or store.add(_REPORTED, 1) == 1
+    except RuntimeError:  # the process that runs the store has ended
         return True
 
 
-def take_part(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, world: World) -> int:
-    """Run `main(args)` as one of several processes and return the exit code; a process that fails ends here."""
+def run_worker(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, process: ProcessInfo) -> int:
+    """Run `main(args)` as one of several processes.
+
+    Returns the exit code 0. A process that fails or is interrupted ends here, with `os._exit`.
+    """
     store = None
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
         timeouts = Timeouts.from_args(args)
-        store = find(world, timeouts)
-        join(world, store, timeouts, on_cpu=trains_on_cpu(args))
+        store = connect(process, timeouts)
+        join_group(process, store, timeouts, on_cpu=uses_cpu(args))
         main(args)
-        leave()
-    except LtDetError as error:
-        # A mistake that every process meets is told by the first; one that only this process meets (a folder that
-        # one machine lacks) by this one.
-        if world.rank > 0:
-            _let_others_speak(store, 2)
-        if may_speak(store):
-            if args.traceback:
-                traceback.print_exc()
-            where = "error" if world.rank == 0 else f"error in process {world.rank}"
-            print(f"{where}: {error}", file=sys.stderr)
-        _end(1)
+        leave_group()
     except KeyboardInterrupt as interrupt:
-        if world.rank == 0:
+        if process.rank == 0:
             print(str(interrupt) or "Interrupted.", file=sys.stderr)
-        _end(interrupt_code(interrupt))
+        _exit(interrupt_code(interrupt))
     except Exception as error:
-        _tell_bug(error, world, store, args.traceback)
-        _end(1)
+        _report(error, process.rank, store, args.traceback)
+        _exit(1)
     return 0
 
 
-def is_lost(error: BaseException | None) -> bool:
-    """Whether this is what torch raises where another process has ended or does not answer."""
-    return isinstance(error, RuntimeError) and any(name in str(error) for name in _LOST)
-
-
-def _tell_bug(error: Exception, world: World, store: distributed.Store | None, always_trace: bool) -> None:
-    lost = is_lost(error)
-    if lost:  # because another process has ended, which knows better why
-        _let_others_speak(store, 5)
-    if not may_speak(store):
-        return
-    if always_trace or not lost:
-        traceback.print_exc()
-    if lost:
-        reason = re.sub(r"^\[\S+\] |\. This is .*", "", str(error).strip().split("\n")[0])
-        print(
-            f"error in process {world.rank}: Another process has ended or no longer answers ({reason}); find it in "
-            "what torchrun or srun says, then go on with --resume.",
-            file=sys.stderr,
+def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool) -> None:
+    """Print the error, unless another process has reported a failure or does so within the next seconds."""
+    prefix, is_bug, patience = f"error in process {rank}", False, 0
+    if isinstance(error, LtDetError):
+        # An error of all processes is reported by rank 0; one of this process alone (a folder that its machine lacks),
+        # by this process.
+        message = str(error)
+        if rank == 0:
+            prefix = "error"
+        else:
+            patience = 2
+    elif is_peer_failure(error):
+        patience = 5  # the process that failed knows why
+        message = (
+            f"Another process has ended or does not respond ({short_reason(error)}); the output of torchrun or srun "
+            "says which, then continue with --resume."
         )
     else:
-        print(f"error in process {world.rank}: the above is a bug; all processes end.", file=sys.stderr)
+        is_bug = True
+        message = "The traceback above is from a bug; all processes end."
+    if store is not None:
+        with contextlib.suppress(RuntimeError):  # the process that runs the store has ended
+            wait_for_keys(store, [_REPORTED], timedelta(seconds=patience))
+    if is_first_report(store):
+        if always_trace or is_bug:
+            traceback.print_exception(error)
+        print(f"{prefix}: {message}", file=sys.stderr)
 
 
-def _let_others_speak(store: distributed.Store | None, seconds: float) -> None:
-    with contextlib.suppress(RuntimeError):  # who serves the store has ended
-        if store is not None:
-            counted(store, [_SPOKEN], timedelta(seconds=seconds))
-
-
-def _end(code: int) -> NoReturn:
-    """End without the clean-up of torch's process group, which may wait for processes that are gone, or abort."""
+def _exit(code: int) -> NoReturn:
+    """Exit without the clean-up of torch's process group, which may abort or wait for processes that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,6 @@
-"""A real slurmctld and slurmd on this machine, of one node and two tasks.
+"""A real slurmctld and slurmd on this machine, with one node and two tasks.
 
-Only where it is asked for, LT_DET_TEST_SLURM=1, because it starts daemons; needs SLURM (Debian: slurm-wlm) and root.
+Only with LT_DET_TEST_SLURM=1, because it starts daemons; needs SLURM (Debian: slurm-wlm) and root.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """Runs a SLURM command and returns what it printed."""
+    """A function that runs a SLURM command and returns its output."""
     folder, node = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
     with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as two:
         ports = one.getsockname()[1], two.getsockname()[1]
@@ -85,15 +85,15 @@ def wait_until(condition):
 
 
 def test_srun(slurm):
-    stdout = slurm("srun", "--ntasks", "2", "--overcommit", "python", TOOL, "tell_place")
+    stdout = slurm("srun", "--ntasks", "2", "--overcommit", "python", TOOL, "print_process")
     assert sorted(stdout.splitlines()) == ["0/2 0/2 3", "1/2 1/2 3"]
 
 
-def test_batch_file_saves_and_queues_again(slurm, tmp_path, monkeypatch):
+def test_batch_file_saves_and_requeues(slurm, tmp_path, monkeypatch):
     log = tmp_path / "log"
     two = ("--nodes=1", "--ntasks-per-node=2", "--overcommit", "--gpus-per-node=0")
     printed = slurm(
-        *("sbatch", *two, f"--output={log}", f"--export=ALL,TOOL={TOOL}", "tools/launch/slurm.sbatch", "train")
+        *("sbatch", *two, f"--output={log}", f"--export=ALL,TOOL={TOOL}", "tools/launch/slurm.sbatch", "train", "0")
     )
     job = printed.split()[-1]
     wait_until(lambda: log.exists() and "running" in log.read_text())

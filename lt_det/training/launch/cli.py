@@ -1,0 +1,129 @@
+"""Options of the training tools, and how they start: one process, several, or those of torchrun or SLURM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from detectron2.engine import default_argument_parser
+
+from lt_det.errors import LtDetError, exit_code_of
+from lt_det.training.launch.env import ProcessInfo, process_from_environment
+from lt_det.training.launch.spawn import spawn
+from lt_det.training.launch.timeouts import Timeouts
+from lt_det.training.launch.worker import run_worker, uses_cpu
+
+_EXAMPLES = """examples:
+  %(prog)s --config FILE --num-gpus 8
+  %(prog)s --config FILE --num-gpus 8 --resume      continue after an interruption
+  %(prog)s --config FILE --num-processes 2          without a GPU
+  %(prog)s --config FILE SOLVER.BASE_LR 0.01        override a key of a yaml config
+  %(prog)s --config FILE optimizer.lr=0.01          override a key of a LazyConfig
+
+several machines, each with its own --machine-rank (or torchrun or SLURM, see tools/launch):
+  %(prog)s --config FILE --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
+A second training run on the same machine needs another port: --dist-url auto takes a free one.
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's training options, with ``--config``, ``--traceback``, ``--num-processes`` and timeouts."""
+    parser = default_argument_parser(_EXAMPLES)
+    parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
+    parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    parser.add_argument(
+        "--num-processes", type=int, metavar="N", help="train on the CPU with N processes *per machine*, over gloo"
+    )
+    waits = {
+        "start": (10, "for all processes to connect"),
+        "training": (10, "for each other in a training step"),
+        "evaluation": (240, "for the main process to evaluate"),
+    }
+    for name, (minutes, what) in waits.items():
+        parser.add_argument(
+            f"--{name}-timeout",
+            type=float,
+            default=minutes,
+            metavar="MINUTES",
+            help=f"how long processes wait {what} ({minutes})",
+        )
+    return parser
+
+
+def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    """Run `main(args)` in all processes of the training run and return the exit code.
+
+    Processes of torchrun or srun join each other. Otherwise ``--num-gpus`` or ``--num-processes`` says how many to
+    start; one runs in this process.
+
+    A user's mistake (`LtDetError`) is printed as one sentence by one process; exit code 1.
+    """
+    return exit_code_of(lambda: _launch(main, args), args.traceback)
+
+
+def _launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    Timeouts.from_args(args)  # refuse a bad one before any process starts
+    process = process_from_environment(os.environ)
+    per_machine = _processes_per_machine(args, process)
+    if process is not None and process.world_size > 1:
+        return run_worker(main, args, process)
+    if process is not None or per_machine * args.num_machines == 1:
+        main(args)
+        return 0
+    return spawn(main, args, per_machine, *_address(args))
+
+
+def _processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None) -> int:
+    """``--num-gpus`` or ``--num-processes``, checked against the environment and the GPUs."""
+    if args.num_gpus is not None and args.num_processes is not None:
+        raise LtDetError("Give --num-gpus to train on GPUs or --num-processes to train on the CPU, not both.")
+    given = args.num_gpus if args.num_processes is None else args.num_processes
+    option = "--num-gpus" if args.num_processes is None else "--num-processes"
+    if given is not None and given < (1 if option == "--num-processes" else 0):
+        raise LtDetError(f"{option} is {given}; give a positive number.")
+    count = max(given, 1) if given is not None else process.local_world_size if process else 1
+    if process is not None:
+        per_machine = process.local_world_size
+        machines = process.world_size // per_machine
+        if count != per_machine or args.num_machines not in (1, machines):
+            raise LtDetError(
+                f"torchrun or srun has started {per_machine} processes on each of {machines} machines, but {option} is "
+                f"{count} and --num-machines {args.num_machines}; omit both options."
+            )
+    elif count > 1 and not uses_cpu(args) and count > torch.cuda.device_count():
+        raise LtDetError(f"--num-gpus is {count}, but this machine has {torch.cuda.device_count()} GPUs; give fewer.")
+    elif count > 1 and option == "--num-gpus" and uses_cpu(args):
+        raise LtDetError(
+            f"--num-gpus is {count}, but torch sees no GPU; train on the CPU with --num-processes {count} and the "
+            "device cpu, or see `lt-det doctor`."
+        )
+    return count
+
+
+def _address(args: argparse.Namespace) -> tuple[str, int]:
+    """Host and port of ``--dist-url``, where the processes connect; port 0 means any free port."""
+    machines, url = args.num_machines, args.dist_url
+    if not 0 <= args.machine_rank < machines:
+        raise LtDetError(
+            f"--machine-rank is {args.machine_rank}, but must be between 0 and {machines - 1} (--num-machines - 1)."
+        )
+    if url == "auto" and machines == 1:
+        return "127.0.0.1", 0
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:  # the port is not a number
+        host = port = None
+    if parts.scheme != "tcp" or host is None or port is None:
+        raise LtDetError(f"--dist-url is '{url}'; write tcp://HOST:PORT, or, on one machine, auto for any free port.")
+    if machines > 1 and host in ("127.0.0.1", "localhost"):
+        raise LtDetError(
+            f"--num-machines is {machines}, but other machines cannot reach {url}; give all of them the same "
+            "--dist-url tcp://HOST:PORT, where HOST is the machine with --machine-rank 0."
+        )
+    return host, port
