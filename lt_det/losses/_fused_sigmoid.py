@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lt_det.errors import LtDetError
+
 # Devices on which a benchmark has shown that it pays.
 _DEVICES = {"cpu"}
 _ROWS_PER_BLOCK = 256  # so that the temporaries of a block stay in the cache
@@ -67,8 +69,12 @@ class _FusedRows(torch.autograd.Function):
         return rows
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: autograd would silently take the gradient for a constant
+            raise LtDetError(
+                "The fast path of the sigmoid losses has no second derivative; compute the loss within "
+                "lt_det.losses.plain_formulas()."
+            )
         (gradient,) = ctx.saved_tensors
         return gradient * grad_rows.unsqueeze(1), None, None, None, None, None
 

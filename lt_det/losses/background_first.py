@@ -38,6 +38,15 @@ class BackgroundFirst(nn.Module):
         """Number of columns the classifier must have."""
         return int(self.loss.num_logits)
 
+    @property
+    def progress(self) -> float | None:
+        """See `ClassificationLoss`; shared with the loss."""
+        return self.loss.progress
+
+    @progress.setter
+    def progress(self, progress: float | None) -> None:
+        self.loss.progress = progress
+
     def forward(
         self, logits: Tensor, labels: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
     ) -> Tensor:

@@ -91,8 +91,8 @@ def eql_loss(
 class EQLLoss(SigmoidFamily):
     """Equalization loss; see `eql_loss`.
 
-    Tail classes are not pushed down by rows of other classes. Background rows keep suppressing them, or the detector
-    fires on background.
+    Tail classes are not pushed down by rows of other classes. Only background rows suppress them; without background
+    nothing does, and every row is classified as tail: plain classification needs the softmax form, `SoftmaxEQLLoss`.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
