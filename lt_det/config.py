@@ -21,6 +21,8 @@ def add_lt_config(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL = node()
     # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
+    # Scale s of the cosine classifier; None: 20, or 1 for a loss that scales the cosines itself (LDAM.SCALE).
+    cfg.MODEL.LONG_TAIL.COSINE_SCALE = None
     # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
@@ -30,11 +32,15 @@ def add_lt_config(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
 
-    # Deferred re-weighting by class, with a loss that has one value per RoI (the softmax family).
+    # Re-weighting of the RoIs by class, with any loss.
     cfg.MODEL.LONG_TAIL.REWEIGHTING = node()
-    # "first_lr_step", a share of the training (below 1), or an iteration; None: never.
+    # "first_lr_step", a fraction of the training (below 1), or an iteration; 0: from the beginning; None: never.
     cfg.MODEL.LONG_TAIL.REWEIGHTING.START = None
+    # "effective_number" (with BETA), "inverse_frequency" (to the POWER), "sqrt" (a power of 0.5), or a json file:
+    # {class name: weight}, or a list in the order of the classes.
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS = "effective_number"
     cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA = 0.9999
+    cfg.MODEL.LONG_TAIL.REWEIGHTING.POWER = 1.0
     cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER = "classes"  # or "instances"
 
     # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
@@ -115,11 +121,17 @@ def checked_second_stage(method: str) -> str:
 
 
 def reweighting_start(cfg: Any) -> float | None:
-    """Share of the training at which re-weighting begins, or None for never.
+    """Fraction of the training at which re-weighting begins, or None for never.
 
     Raises:
-        LtDetError: REWEIGHTING.START is no such point of the training.
+        LtDetError: REWEIGHTING.START is not a point of the training, or weights are chosen without it.
     """
+    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
+    if node.START is None and (node.WEIGHTS, node.POWER) != ("effective_number", 1.0):
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.REWEIGHTING has WEIGHTS {node.WEIGHTS} and POWER {node.POWER}, but its START is None, "
+            "which switches it off; set START to 0 for weights from the beginning, or to first_lr_step."
+        )
     return _share_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
 
 

@@ -1,4 +1,4 @@
-"""Layers that long-tail heads use. Needs torch only."""
+"""Classifier layers of long-tail heads. Needs torch only."""
 
 from lt_det.layers.cosine import CosineClassifier
 from lt_det.layers.scaled import ScaledLinear

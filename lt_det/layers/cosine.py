@@ -13,8 +13,9 @@ class CosineClassifier(nn.Module):
     Args:
         in_features: D.
         out_features: number of classes, background included.
+        scale: s, the inverse temperature; 20 is what detectors use (Seesaw loss, https://arxiv.org/abs/2008.10032). A
+            box head takes it from MODEL.LONG_TAIL.COSINE_SCALE where that is set.
         bias: False for no b.
-        scale: s, the inverse temperature; 20 is what detectors use (Seesaw loss, https://arxiv.org/abs/2008.10032).
     """
 
     def __init__(self, in_features: int, out_features: int, scale: float = 20.0, bias: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What every classification loss of a box head offers."""
+"""What every classification loss offers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
-from lt_det.losses.class_weights import Counts, checked_counts
+from lt_det.losses._rows import Reduction, checked, reduced
+from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.statistics.class_stats import ClassStats
 
 _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
@@ -21,63 +22,82 @@ _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
 
 
 class ClassificationLoss(nn.Module):
-    """Classification loss of a box head with K foreground classes; label K is background.
+    """A loss over K classes, of which class K is background unless `background` is False.
 
-    A loss owns everything that is particular to it: how many columns the classifier has, how it starts, what is
-    minimised, and what a score is. Subclasses take `num_classes` first, class statistics and hyper-parameters as
-    keywords; hyper-parameters have their default in the constructor and nowhere else.
+    A loss defines how many columns the classifier has, how its bias starts, what is minimised, and what a score is.
+    Subclasses take `num_classes` first, and class counts and hyper-parameters as keywords. A hyper-parameter has its
+    default in the constructor and nowhere else. A subclass defines `scores`, and either `row_losses` or the whole
+    `forward`.
+
+    Args:
+        num_classes: K.
+        background: True for a detector's box head, where background is class K. False for plain classification: the
+            classifier has K columns and every target is below K.
 
     Attributes:
-        num_classes: K.
         default_classifier: "linear" or "cosine", the layer the loss was published with.
         statistics: constructor arguments that come from the training set and not from a config: image_counts,
             instance_counts, num_images.
-        uses_features: whether `forward` wants the classifier's input.
-        takes_reweighting: whether it has one value per RoI that `DeferredReweighting` can weigh.
-        cosine_scale, cosine_bias: of the cosine classifier, where one feeds the loss.
-        progress: share of the training that is done, 0 to 1; the predictor sets it before each step. None: not known.
-        missing_statistics: why a model that was built without its training set lacks them; such a model can predict.
+        uses_features: whether `forward` needs the classifier's input.
+        scales_cosines: whether the loss multiplies a cosine classifier's output by a scale of its own.
+        progress: fraction of the training that is done, from 0 to 1, for losses with phases. The box predictor sets it
+            before each step; other training loops set it themselves. None: unknown.
     """
 
     default_classifier: ClassVar[str] = "linear"
     statistics: ClassVar[tuple[str, ...]] = ()
     uses_features: ClassVar[bool] = False
-    takes_reweighting: ClassVar[bool] = False
-    cosine_scale: ClassVar[float] = 20.0
-    cosine_bias: ClassVar[bool] = True
+    scales_cosines: ClassVar[bool] = False
     progress: float | None = None
-    missing_statistics: str | None = None
+    _reason_not_to_train: str | None = None
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, *, background: bool = True) -> None:
         super().__init__()
         if num_classes < 1:
-            raise LtDetError(f"A box head needs at least one class, but num_classes is {num_classes}.")
+            raise LtDetError(f"A loss needs at least one class, but num_classes is {num_classes}.")
         self.num_classes = num_classes
+        self.background = background
 
     @property
     def num_logits(self) -> int:
-        """Columns the classifier must have."""
-        return self.num_classes + 1
+        """Number of columns the classifier must have."""
+        return self.num_classes + int(self.background)
 
     @property
     def score_scale(self) -> Tensor | float:
-        """What `scores` multiplies the logits by, a number or (num_logits,); who shifts the bias must divide by it."""
+        """The factor by which `scores` multiplies the logits, a number or (num_logits,). Divide bias shifts by it."""
         return 1.0
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+    def forward(
+        self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
         """
         Args:
             logits: (N, num_logits).
             gt_classes: (N,) int64, 0..K-1, or K for background.
-            features: (N, D), the classifier's input; only some losses use it.
+            features: (N, D), the classifier's input; used only if `uses_features`.
+            reduction: "none", "sum", or "mean", which divides the sum by `divisor`.
 
         Returns:
-            scalar, divided by N; zero with a gradient for N = 0.
+            (N,) for "none", else a scalar. An empty batch has loss 0 and a gradient.
+
+        Raises:
+            LtDetError: missing training statistics, a wrong number of columns, or an unknown reduction.
         """
+        rows = self.row_losses(self.checked_logits(logits, gt_classes), gt_classes, features)
+        return reduced(rows, reduction, self.divisor(gt_classes))
+
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        """(N, num_logits) logits, float32 or float64, to the (N,) losses of the rows."""
         raise NotImplementedError
 
+    def divisor(self, gt_classes: Tensor) -> Tensor | int:
+        """What the mean divides by: N, Detectron2's mean over all sampled RoIs, at least 1."""
+        return max(len(gt_classes), 1)
+
     def scores(self, logits: Tensor) -> Tensor:
-        """(N, num_logits) logits to (N, K+1) probabilities, background last (0 where the loss has none)."""
+        """(N, num_logits) logits to (N, K+1) probabilities, background last (0 for a loss that has none); (N, K)
+        without background."""
         raise NotImplementedError
 
     def predicted_classes(self, logits: Tensor) -> Tensor:
@@ -89,13 +109,12 @@ class ClassificationLoss(nn.Module):
         return None
 
     def state_by_class(self) -> dict[str, Tensor]:
-        """What training has taught the loss about the classes, for the log: by name a (K,) tensor, nan where nothing is
-        known of a class, or a scalar."""
+        """State of the loss for the training log, by name: a (K,) tensor, nan for a class not seen yet, or a scalar."""
         return {}
 
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
-        """Build from a training set: its number of classes, and what `statistics` names."""
+        """Build the loss from a training set: its number of classes, and what `statistics` names."""
         statistics = {name: _STATISTICS[name](stats) for name in cls.statistics}
         return cls(stats.num_classes, **statistics, **hyperparameters)
 
@@ -103,24 +122,29 @@ class ClassificationLoss(nn.Module):
     def hyperparameters(cls) -> dict[str, Any]:
         """Name and default of each hyper-parameter, read from the constructor."""
         parameters = inspect.signature(cls).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.statistics}
+        others = (*cls.statistics, "background")
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in others}
 
     def class_counts(self, counts: Counts | None) -> Tensor:
         """(K,) counts as float64, at least 1. None gives ones, and a loss that predicts but refuses to train.
 
         Raises:
-            LtDetError: another length than K, or a negative count.
+            LtDetError: a number of counts other than K, or a negative count.
         """
         if counts is None:
-            self.missing_statistics = f"{type(self).__name__} was built without {' and '.join(self.statistics)}."
+            self.refuse_training(f"{type(self).__name__} was built without {' and '.join(self.statistics)}.")
             return torch.ones(self.num_classes, dtype=torch.float64)
         return checked_counts(counts, self.num_classes, type(self).__name__)
 
-    def checked_logits(self, logits: Tensor) -> Tensor:
+    def per_column(self, values: Tensor, neutral: float) -> Tensor:
+        """(K,) values of the classes to one value per column, `neutral` for background."""
+        return with_background(values, neutral) if self.background else values
+
+    def checked_logits(self, logits: Tensor, gt_classes: Tensor) -> Tensor:
         """The logits to train on, in float32 at least.
 
         Raises:
-            LtDetError: no training statistics, or a classifier with another number of columns.
+            LtDetError: missing training statistics, a wrong number of columns, or targets that are not (N,) int64.
         """
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
@@ -128,13 +152,13 @@ class ClassificationLoss(nn.Module):
                 f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
                 f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
             )
-        return at_least_float32(logits)
+        return checked(logits, gt_classes)
 
     def has_reached(self, start: float) -> bool:
-        """Whether the training has reached this share of its length, where a phase begins.
+        """Whether the training has reached this fraction of its length, where a phase begins.
 
         Raises:
-            LtDetError: the progress is not known; a phase that never begins would go unseen.
+            LtDetError: the progress is unknown; without the error a phase would silently never begin.
         """
         if self.progress is None:
             raise LtDetError(
@@ -144,24 +168,18 @@ class ClassificationLoss(nn.Module):
             )
         return self.progress >= start
 
+    def refuse_training(self, reason: str) -> None:
+        """Let the loss give scores only; training raises `reason`."""
+        self._reason_not_to_train = reason
+
     def require_statistics(self) -> None:
-        """Raise if the loss was built without the training statistics it needs.
+        """Raise if the loss was built without the class counts it needs for training.
 
         Raises:
             LtDetError: says which are missing and why.
         """
-        if self.missing_statistics is not None:
+        if self._reason_not_to_train is not None:
             raise LtDetError(
                 f"{type(self).__name__} cannot train without the class counts of the training set: "
-                f"{self.missing_statistics}"
+                f"{self._reason_not_to_train}"
             )
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision is raised to float32, whatever autocast does; float64 stays."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def divide_by_rois(total: Tensor, num_rois: int) -> Tensor:
-    """Detectron2's normaliser: all sampled RoIs, foreground and background; an empty batch divides by one."""
-    return total / max(num_rois, 1)

@@ -9,40 +9,75 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
-from lt_det.losses.base import ClassificationLoss, divide_by_rois
-from lt_det.losses.class_weights import Counts, MeanOver, effective_number_weights, with_background
-from lt_det.losses.focal import number_to_divide_by
+from lt_det.losses._rows import Reduction, checked, reduced
+from lt_det.losses.base import ClassificationLoss
+from lt_det.losses.class_weights import Counts, MeanOver, effective_number_weights
+from lt_det.losses.focal import focal_loss, num_foreground
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidCrossEntropy, SigmoidLoss
-from lt_det.losses.softmax import SoftmaxCrossEntropy
+from lt_det.losses.sigmoid import SigmoidCrossEntropyLoss, SigmoidFamily, sigmoid_cross_entropy_loss
+from lt_det.losses.softmax import SoftmaxCrossEntropyLoss, softmax_cross_entropy_loss
+
+Base = Literal["softmax", "sigmoid", "focal"]
+
+
+def class_balanced_loss(
+    logits: Tensor,
+    targets: Tensor,
+    class_weight: Tensor,
+    *,
+    base: Base = "softmax",
+    gamma: float = 0.5,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """CB(z, y) = w_y L(z, y) with w_y = (1 - beta) / (1 - beta^n_y) (section 4).
+
+    The weight is that of the row's target, for all of the row's terms.
+
+    Args:
+        logits: (N, C) z for base "softmax", (N, K) for "sigmoid" and "focal".
+        targets: (N,) y, int64; see the base's own loss.
+        class_weight: one weight w per value of the target; see `effective_number_weights`.
+        base: L is "softmax" or "sigmoid" cross-entropy, or "focal" without alpha.
+        gamma: focusing of "focal".
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    if base == "softmax":
+        rows = softmax_cross_entropy_loss(logits, targets, reduction="none")
+    elif base == "sigmoid":
+        rows = sigmoid_cross_entropy_loss(logits, targets, reduction="none")
+    else:
+        rows = focal_loss(logits, targets, alpha=None, gamma=gamma, reduction="none")
+    return reduced(class_weight.to(logits.dtype)[targets] * rows, reduction)
 
 
 @register_loss("class_balanced")
-class ClassBalanced(ClassificationLoss):
-    """L = (1/D) sum_i w_{y_i} base(z_i, y_i), w from `effective_number_weights`, w_background = 1.
+class ClassBalancedLoss(ClassificationLoss):
+    """Class-balanced loss; see `class_balanced_loss`. Background has weight 1.
 
-    The weight is that of the row's label, for all of the row's terms. D is N for softmax; for sigmoid and focal it is
-    the number of foreground RoIs, the authors' sum of one-hot labels.
+    The mean divides by N for softmax. For sigmoid and focal it divides by the number of foreground rows, the authors'
+    sum of one-hot labels.
 
     Args:
-        num_classes: K.
+        num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
         base: "softmax", "sigmoid" or "focal" (without alpha).
-        beta: in [0, 1); 0 weighs all classes alike.
+        beta: in [0, 1); 0 gives all classes the same weight.
         mean_over: the weights have mean 1 over "classes" (the authors' scale) or over training "instances". A detector
-            wants the latter: with the former an average foreground RoI may weigh a tenth of a background one, and the
-            detector predicts background for everything.
-        gamma: of focal.
+            needs the latter: with the former an average foreground RoI may have a tenth of a background RoI's weight,
+            and the detector predicts background for everything.
+        gamma: focusing of "focal".
         divide_by_weights: for softmax, divide by the sum of the rows' weights, as PyTorch ports of this loss do;
             the two differ by orders of magnitude in batches with few tail classes.
 
     Raises:
-        LtDetError: unknown base or mean_over, beta or gamma out of range, counts that do not fit.
+        LtDetError: unknown base or mean_over, beta or gamma out of range, invalid counts.
     """
 
     statistics = ("instance_counts",)
@@ -52,39 +87,43 @@ class ClassBalanced(ClassificationLoss):
         self,
         num_classes: int,
         *,
+        background: bool = True,
         instance_counts: Counts | None = None,
-        base: Literal["softmax", "sigmoid", "focal"] = "softmax",
+        base: Base = "softmax",
         beta: float = 0.999,
         mean_over: MeanOver = "classes",
         gamma: float = 0.5,
         divide_by_weights: bool = False,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, background=background)
         if base not in ("softmax", "sigmoid", "focal"):
             raise LtDetError(f"CLASS_BALANCED.BASE is '{base}'; write softmax, sigmoid or focal.")
         if gamma < 0:
             raise LtDetError(f"CLASS_BALANCED.GAMMA must be at least 0, but is {gamma}; 0.5 to 2 are usual.")
         self.base, self.gamma, self.divide_by_weights = base, gamma, divide_by_weights
-        # What a score is and where the classifier starts is the base's. The authors' prior is 1/K.
-        self.parent: SoftmaxCrossEntropy | SigmoidLoss = (
-            SoftmaxCrossEntropy(num_classes)
+        # Scores and the starting bias are the base's. The authors' prior is 1/K.
+        self.parent: SoftmaxCrossEntropyLoss | SigmoidFamily = (
+            SoftmaxCrossEntropyLoss(num_classes, background=background)
             if base == "softmax"
-            else SigmoidCrossEntropy(num_classes, prior_prob=1.0 / max(num_classes, 2))
+            else SigmoidCrossEntropyLoss(num_classes, background=background, prior_prob=1.0 / max(num_classes, 2))
         )
-        weight = effective_number_weights(self.class_counts(instance_counts), beta, mean_over)
-        self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
+        weight = effective_number_weights(self.class_counts(instance_counts), beta, mean_over, "CLASS_BALANCED")
+        self.register_buffer("class_weight", self.per_column(weight, 1.0), persistent=False)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        weight = self.class_weight.to(logits.dtype)[gt_classes]
-        if self.base == "softmax":
-            total = (weight * F.cross_entropy(logits, gt_classes, reduction="none")).sum()
-            if self.divide_by_weights:
-                return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
-            return divide_by_rois(total, len(gt_classes))
-        gamma = self.gamma if self.base == "focal" else 0.0
-        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, rows=weight, gamma=gamma)
-        return total / number_to_divide_by("foreground", gt_classes, self.num_classes)
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        if isinstance(self.parent, SigmoidFamily):
+            logits = self.parent.class_logits(logits)
+        return class_balanced_loss(
+            logits, gt_classes, self.class_weight, base=self.base, gamma=self.gamma, reduction="none"
+        )
+
+    def divisor(self, gt_classes: Tensor) -> Tensor | int:
+        if self.base != "softmax":
+            return num_foreground(gt_classes, self.num_classes)
+        if self.divide_by_weights:
+            total = self.class_weight[gt_classes].sum()
+            return total.clamp(min=torch.finfo(total.dtype).tiny)
+        return super().divisor(gt_classes)
 
     def scores(self, logits: Tensor) -> Tensor:
         return self.parent.scores(logits)

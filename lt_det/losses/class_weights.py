@@ -1,25 +1,29 @@
-"""Vectors with one entry per class, and the one rule for background."""
+"""One weight per class, made from the class counts of the training set."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.errors import LtDetError
 
-Counts = Sequence[int] | NDArray | Tensor
+Counts = Sequence[int] | Sequence[float] | NDArray[Any] | Tensor
+MeanOver = Literal["classes", "instances"]
+
+# Names of MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS; any other value names a file.
+WEIGHTS = ("effective_number", "inverse_frequency", "sqrt")
 
 
 def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
     """(K,) counts as float64, at least 1.
 
     Raises:
-        LtDetError: another length than K, or a negative count.
+        LtDetError: a number of counts other than K, or a negative count.
     """
     result = torch.as_tensor(counts, dtype=torch.float64)
     if result.shape != (num_classes,):
@@ -29,9 +33,6 @@ def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
     return result.clamp(min=1)
 
 
-MeanOver = Literal["classes", "instances"]
-
-
 def with_mean_one(weights: Tensor, counts: Tensor, mean_over: MeanOver, key: str) -> Tensor:
     """The weights scaled so that their mean is 1.
 
@@ -39,37 +40,98 @@ def with_mean_one(weights: Tensor, counts: Tensor, mean_over: MeanOver, key: str
         weights: (K,).
         counts: (K,) instances per class, at least 1.
         mean_over: "classes", as the literature does, or training "instances", so that the average foreground RoI
-            weighs as much as a background RoI.
-        key: of the config, for error messages.
+            has the weight of a background RoI.
+        key: the config node, for error messages.
 
     Raises:
         LtDetError: an unknown mean_over.
     """
     if mean_over not in ("classes", "instances"):
         raise LtDetError(f"{key}.MEAN_OVER is '{mean_over}'; write classes or instances.")
-    shares = torch.ones_like(counts) if mean_over == "classes" else counts
-    return weights * (shares.sum() / (weights * shares).sum())
+    occurrences = torch.ones_like(counts) if mean_over == "classes" else counts
+    return weights * (occurrences.sum() / (weights * occurrences).sum())
 
 
 def effective_number_weights(
-    counts: Tensor, beta: float, mean_over: MeanOver = "classes", key: str = "CLASS_BALANCED"
+    counts: Counts, beta: float, mean_over: MeanOver = "classes", key: str = "REWEIGHTING"
 ) -> Tensor:
     """w_k = (1 - beta) / (1 - beta^n_k), scaled to mean 1 (Cui et al. 2019, eq. 3 and section 4).
 
     1 - beta^n is computed as -expm1(n log beta) in float64: the plain form cancels for beta near 1.
 
     Args:
-        counts: (K,) instances per class, at least 1.
-        beta: in [0, 1); 0 weighs all classes alike, towards 1 the weight is 1/n.
+        counts: (K,) instances per class; a class without instances counts as one.
+        beta: in [0, 1); 0 gives all classes the same weight, towards 1 the weight is 1/n.
         mean_over, key: see `with_mean_one`.
 
+    Returns:
+        (K,) float64.
+
     Raises:
-        LtDetError: beta out of range, an unknown mean_over.
+        LtDetError: beta out of range, an unknown mean_over, a negative count.
+
+    >>> effective_number_weights([1, 10, 100], beta=0.0).tolist()
+    [1.0, 1.0, 1.0]
     """
     if not 0 <= beta < 1:
         raise LtDetError(f"{key}.BETA must lie in [0, 1), but is {beta}; 0.999 and 0.9999 are usual.")
-    weights = -1.0 / torch.expm1(counts.double() * np.log(beta)) if beta > 0 else torch.ones_like(counts)
-    return with_mean_one(weights, counts, mean_over, key)
+    n = checked_counts(counts, len(counts), key)
+    weights = -1.0 / torch.expm1(n * math.log(beta)) if beta > 0 else torch.ones_like(n)
+    return with_mean_one(weights, n, mean_over, key)
+
+
+def inverse_frequency_weights(
+    counts: Counts, power: float = 1.0, mean_over: MeanOver = "classes", key: str = "REWEIGHTING"
+) -> Tensor:
+    """w_k = 1 / n_k^power, scaled to mean 1.
+
+    Args:
+        counts: (K,) instances per class; a class without instances counts as one.
+        power: in [0, 1]; 0 gives all classes the same weight, 0.5 is the square root.
+        mean_over, key: see `with_mean_one`.
+
+    Returns:
+        (K,) float64.
+
+    Raises:
+        LtDetError: power out of range, an unknown mean_over, a negative count.
+
+    >>> inverse_frequency_weights([1, 4], power=0.5).tolist()
+    [1.3333333333333333, 0.6666666666666666]
+    """
+    if not 0 <= power <= 1:
+        raise LtDetError(f"{key}.POWER must lie in [0, 1], but is {power}; 0.5 and 1 are usual.")
+    n = checked_counts(counts, len(counts), key)
+    return with_mean_one(n**-power, n, mean_over, key)
+
+
+def weights_by_name(
+    name: str, counts: Counts, *, beta: float = 0.9999, power: float = 1.0, mean_over: MeanOver = "classes"
+) -> Tensor:
+    """(K,) class weights as MODEL.LONG_TAIL.REWEIGHTING names them.
+
+    Args:
+        name: one of `WEIGHTS`.
+        counts: (K,) instances per class.
+        beta: for "effective_number".
+        power: for "inverse_frequency".
+        mean_over: see `with_mean_one`.
+
+    Raises:
+        LtDetError: unknown name, a value out of range, or a beta or power that the named weights do not use.
+    """
+    if name not in WEIGHTS:
+        raise LtDetError(f"REWEIGHTING.WEIGHTS is '{name}'; write {', '.join(WEIGHTS)}, or the name of a json file.")
+    if name != "effective_number" and beta != 0.9999:
+        raise LtDetError(f"REWEIGHTING.BETA is {beta}, which the weights '{name}' do not use; leave it out.")
+    if name != "inverse_frequency" and power != 1.0:
+        raise LtDetError(
+            f"REWEIGHTING.POWER is {power}, which the weights '{name}' do not use; leave it out, or set "
+            "REWEIGHTING.WEIGHTS to inverse_frequency."
+        )
+    if name == "effective_number":
+        return effective_number_weights(counts, beta, mean_over)
+    return inverse_frequency_weights(counts, 0.5 if name == "sqrt" else power, mean_over)
 
 
 def with_background(values: Tensor, neutral: float) -> Tensor:

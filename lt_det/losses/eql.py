@@ -6,14 +6,15 @@ Checked against the authors' detector code, https://github.com/tztztztztz/eql.de
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
-from lt_det.losses.base import divide_by_rois
+from lt_det.losses._fused_sigmoid import fused_rows, is_faster
+from lt_det.losses._rows import Reduction, checked, one_hot, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.sigmoid import SigmoidFamily
 
 # Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
 # images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.
@@ -21,13 +22,13 @@ TAIL_IMAGES = 100.5
 
 
 def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | None, loss: str) -> Tensor:
-    """F(k) = 1 if the share of the annotated images that hold class k is below lambda.
+    """T_lambda(f_j) = 1 if f_j < lambda, f_j being the fraction of the annotated images that contain class j.
 
     Args:
         counts: (K,) images per class.
-        num_images: with at least one annotation.
+        num_images: number of images with at least one annotation.
         frequency_threshold: lambda; None: `TAIL_IMAGES` / num_images.
-        loss: name for error messages.
+        loss: the loss's config node, for error messages.
 
     Returns:
         (K,) bool.
@@ -39,30 +40,71 @@ def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | N
         return counts < TAIL_IMAGES
     if not (isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1):
         raise LtDetError(
-            f"{loss}.FREQUENCY_THRESHOLD is a share of the training images between 0 and 1, but is "
+            f"{loss}.FREQUENCY_THRESHOLD is a fraction of the training images between 0 and 1, but is "
             f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
         )
     return counts / num_images < frequency_threshold
 
 
-@register_loss("eql")
-class EQL(SigmoidLoss):
-    """L = (1/N) sum_r sum_k w_rk BCE(z_rk, t_rk), w_rk = 1 - E(r) F(k) (1 - t_rk) (eq. 3, 6).
-
-    E(r) = 1 for foreground RoIs, F(k) = 1 if f_k < lambda: tail classes are not pushed down by RoIs of other classes.
-    f_k is the share of the annotated training images that hold class k. Background RoIs keep suppressing tail
-    classes: without that exemption detectors fire on background.
+def eql_loss(
+    logits: Tensor,
+    targets: Tensor,
+    is_tail: Tensor,
+    *,
+    exempt_background: bool = True,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L = sum_j w_j BCE(z_j, y_j) with w_j = 1 - E(r) T_lambda(f_j) (1 - y_j) (eq. 3 and 6).
 
     Args:
-        num_classes: K.
+        logits: (N, K) z.
+        targets: (N,) int64 in 0..K-1, or K for background, whose y is all zeros.
+        is_tail: (K,) bool, T_lambda(f).
+        exempt_background: True: E(r) is 1 for foreground rows and 0 for background rows, which keep suppressing tail
+            classes. False: E(r) is 1 for every row.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+
+    Class 1 is tail: the row of class 0 does not push it down, the background row does.
+
+    >>> import torch
+    >>> logits = torch.zeros(2, 2, requires_grad=True)
+    >>> eql_loss(logits, torch.tensor([0, 2]), torch.tensor([False, True]), reduction="sum").backward()
+    >>> logits.grad.tolist()
+    [[-0.5, 0.0], [0.5, 0.5]]
+    """
+    logits = checked(logits, targets)
+    T = is_tail.to(logits.dtype)
+    if is_faster(logits):  # the same numbers
+        negatives = 1 - T
+        background = None if exempt_background else negatives
+        return reduced(fused_rows(logits, targets, foreground=negatives, background=background), reduction)
+    y = one_hot(targets, logits)
+    E = y.sum(dim=1, keepdim=True) if exempt_background else 1.0
+    w = 1 - E * T * (1 - y)
+    return reduced((w * F.binary_cross_entropy_with_logits(logits, y, reduction="none")).sum(dim=1), reduction)
+
+
+@register_loss("eql")
+class EQLLoss(SigmoidFamily):
+    """Equalization loss; see `eql_loss`.
+
+    Tail classes are not pushed down by rows of other classes. Only background rows suppress them; without background
+    nothing does, and every row is classified as tail: plain classification needs the softmax form, `SoftmaxEQLLoss`.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
         image_counts: K numbers of training images per class; None for a model that only predicts.
         num_images: training images with at least one annotation.
         frequency_threshold: lambda; the comparison is strict. None: `TAIL_IMAGES` / num_images, every class that is
             not frequent.
+        exempt_background: see `eql_loss`; False is the paper's ablation.
         prior_prob: starting probability of every class.
 
     Raises:
-        LtDetError: counts of another length than K, lambda outside [0, 1].
+        LtDetError: a number of counts other than K, lambda outside [0, 1].
     """
 
     statistics = ("image_counts", "num_images")
@@ -72,22 +114,28 @@ class EQL(SigmoidLoss):
         self,
         num_classes: int,
         *,
+        background: bool = True,
         image_counts: Counts | None = None,
         num_images: int | None = None,
         frequency_threshold: float | None = None,
+        exempt_background: bool = True,
         prior_prob: float = 0.001,
     ) -> None:
-        super().__init__(num_classes, prior_prob=prior_prob)
+        super().__init__(num_classes, background=background, prior_prob=prior_prob)
+        self.exempt_background = exempt_background
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "EQL")
         # Not in the checkpoint: it follows from config and data, and scores do not need it.
         self.register_buffer("is_tail", is_tail, persistent=False)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        spared = (~self.is_tail).to(logits.dtype)
-        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=spared)
-        return divide_by_rois(total, len(gt_classes))
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        return eql_loss(
+            self.class_logits(logits),
+            gt_classes,
+            self.is_tail,
+            exempt_background=self.exempt_background,
+            reduction="none",
+        )
 
     def extra_repr(self) -> str:
         return f"tail classes={int(self.is_tail.sum())} of {self.num_classes}"

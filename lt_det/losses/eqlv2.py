@@ -7,32 +7,68 @@ https://arxiv.org/abs/2012.08548. Checked against https://github.com/tztztztztz/
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses._all_reduce import sum_over_processes
-from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
-from lt_det.losses.base import at_least_float32, divide_by_rois
+from lt_det.losses._fused_sigmoid import fused_rows, is_faster
+from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.sigmoid import SigmoidFamily
 
 # The ratio before the first batch: large, so that all weights start at 1.
 _RATIO_AT_START = 100.0
 
 
-@register_loss("eqlv2")
-class EQLv2(SigmoidLoss):
-    """L = (1/N) sum_i sum_k w_ik BCE(z_ik, t_ik) over K+1 columns, the last being background against everything.
-
-    r_k is the ratio of the gradients that class k received so far as positive and as negative. With
-    q_k = sigmoid(gamma (r_k - mu)), negatives weigh q_k and positives 1 + alpha (1 - q_k) (eq. 6 to 9). Background
-    weighs 1. A score is sigmoid(z_k) (1 - sigmoid(z_background)).
-
-    The sums are buffers: saved, resumed, and summed over processes.
+def eqlv2_weights(gradient_ratio: Tensor, gamma: float, mu: float, alpha: float) -> tuple[Tensor, Tensor]:
+    """q_j = 1 + alpha (1 - f(g_j)) of positives and r_j = f(g_j) of negatives, f(x) = sigmoid(gamma (x - mu)).
 
     Args:
-        num_classes: K.
-        gamma, mu, alpha: of the paper.
+        gradient_ratio: (K,) g (eq. 6 to 9).
+        gamma, mu, alpha: those of the paper.
+
+    Returns:
+        (K,) weights of the positives, (K,) weights of the negatives.
+    """
+    f = torch.sigmoid(gamma * (gradient_ratio - mu))
+    return 1 + alpha * (1 - f), f
+
+
+def eqlv2_loss(
+    logits: Tensor, targets: Tensor, positive: Tensor, negative: Tensor, *, reduction: Reduction = "mean"
+) -> Tensor:
+    """L = sum_j w_j BCE(z_j, y_j) with w_j = q_j y_j + r_j (1 - y_j).
+
+    Args:
+        logits: (N, C) z; in a detector's box head C is K+1 and column K, background against everything, has q = r = 1.
+        targets: (N,) int64 in 0..C-1.
+        positive: (C,) q; see `eqlv2_weights`.
+        negative: (C,) r.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    q, r = positive.to(logits.dtype), negative.to(logits.dtype)
+    if is_faster(logits):  # the same numbers
+        return reduced(fused_rows(logits, targets, foreground=r, background=r, positive=q), reduction)
+    y = one_hot(targets, logits)
+    w = q * y + r * (1 - y)
+    return reduced((w * F.binary_cross_entropy_with_logits(logits, y, reduction="none")).sum(dim=1), reduction)
+
+
+@register_loss("eqlv2")
+class EQLv2Loss(SigmoidFamily):
+    """Equalization loss v2; see `eqlv2_loss`. A score is sigmoid(z_k) (1 - sigmoid(z_background)).
+
+    The ratio g_j of the gradients that class j has received so far as positive and as negative comes from two sums,
+    which are buffers: saved, resumed, and summed over processes.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`; without background there is no background column.
+        gamma, mu, alpha: those of the paper.
         prior_prob: starting probability of every column, background too.
 
     Raises:
@@ -46,12 +82,13 @@ class EQLv2(SigmoidLoss):
         self,
         num_classes: int,
         *,
+        background: bool = True,
         gamma: float = 12.0,
         mu: float = 0.8,
         alpha: float = 4.0,
         prior_prob: float = 0.001,
     ) -> None:
-        super().__init__(num_classes, prior_prob=prior_prob)
+        super().__init__(num_classes, background=background, prior_prob=prior_prob)
         if gamma < 0 or alpha < 0:
             raise LtDetError(f"EQLV2.GAMMA and EQLV2.ALPHA must be at least 0, but are {gamma} and {alpha}.")
         self.gamma, self.mu, self.alpha = gamma, mu, alpha
@@ -60,45 +97,41 @@ class EQLv2(SigmoidLoss):
 
     @property
     def gradient_ratio(self) -> Tensor:
-        """(K,) r = positive / negative gradient so far."""
+        """(K,) g = positive / negative gradient so far."""
         seen = self.positive_gradient + self.negative_gradient > 0
         ratio = self.positive_gradient / (self.negative_gradient + 1e-10)
         return torch.where(seen, ratio, _RATIO_AT_START)
 
     def state_by_class(self) -> dict[str, Tensor]:
-        """The EQL papers' picture: a ratio below 1 says that a class is mostly pushed down."""
+        """The ratio g, as the EQL papers plot it: below 1 a class is mostly pushed down."""
         ratio = self.gradient_ratio
         return {"gradient_ratio": ratio.masked_fill(self.positive_gradient + self.negative_gradient == 0, torch.nan)}
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        q = torch.sigmoid(self.gamma * (self.gradient_ratio - self.mu)).to(logits.dtype)
-        one = q.new_ones(1)
-        negative, positive = torch.cat([q, one]), torch.cat([1 + self.alpha * (1 - q), one])
-        total, gradient = weighted_sigmoid_cross_entropy(
-            logits,
-            gt_classes,
-            columns=self.num_logits,
-            foreground=negative,
-            background=negative,
-            positive=positive,
-        )
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        positive, negative = eqlv2_weights(self.gradient_ratio, self.gamma, self.mu, self.alpha)
+        positive, negative = self.per_column(positive, 1.0), self.per_column(negative, 1.0)
+        rows = eqlv2_loss(logits, gt_classes, positive, negative, reduction="none")
         if self.training:
-            self._collect(gradient, gt_classes)
-        return divide_by_rois(total, len(gt_classes))
+            self._accumulate(logits, gt_classes, positive, negative)
+        return rows
 
     @torch.no_grad()
-    def _collect(self, gradient: Tensor, gt_classes: Tensor) -> None:
-        """Add this batch's weighted gradients |dL/dz|, before the division by N."""
-        own = gradient.gather(1, gt_classes.unsqueeze(1)).squeeze(1)  # all below 0; the other gradients are above
-        positive = gradient.new_zeros(self.num_logits).index_add_(0, gt_classes, -own)
-        negative = gradient.sum(dim=0) + positive
-        both = sum_over_processes(torch.stack([positive, negative])[:, : self.num_classes].contiguous())
+    def _accumulate(self, logits: Tensor, gt_classes: Tensor, positive: Tensor, negative: Tensor) -> None:
+        """Add this batch's |dL/dz_j|, before the division by N: q_j (1 - p_j) as positive, r_j p_j as negative."""
+        p = logits.sigmoid()
+        p_y = p.gather(1, gt_classes.unsqueeze(1)).squeeze(1)
+        zeros = p.new_zeros(p.shape[1])
+        own = zeros.index_add(0, gt_classes, 1 - p_y)
+        others = p.sum(dim=0) - zeros.index_add(0, gt_classes, p_y)
+        both = torch.stack([positive * own, negative * others])[:, : self.num_classes]
+        both = sum_over_processes(both.to(self.positive_gradient.dtype).contiguous())
         self.positive_gradient += both[0]
         self.negative_gradient += both[1]
 
     def scores(self, logits: Tensor) -> Tensor:
         probabilities = at_least_float32(logits).sigmoid()
+        if not self.background:
+            return probabilities
         background = probabilities[:, -1:]
         return torch.cat([probabilities[:, :-1] * (1 - background), background], dim=1)
 

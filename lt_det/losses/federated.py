@@ -9,32 +9,35 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
-from lt_det.losses.base import ClassificationLoss, divide_by_rois
+from lt_det.losses._fused_sigmoid import fused_rows, is_faster
+from lt_det.losses._rows import Reduction, checked, one_hot, reduced
+from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.sigmoid import SigmoidLoss
+from lt_det.losses.sigmoid import SigmoidFamily
 from lt_det.statistics.class_stats import ClassStats
 
 
-def sample_classes(gt_classes: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:
-    """S: the labels of the batch, and negative classes drawn in proportion to their weight until |S| = `num_sampled`.
+def sample_classes(targets: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:
+    """S: the targets of the batch, and negative classes drawn in proportion to their weight until |S| = `num_sampled`.
 
     Background counts towards the quota where it occurs, as in Detectron2; fewer classes are drawn where no more
     have weight.
 
     Args:
-        gt_classes: (N,) labels, K for background.
+        targets: (N,) int64, K for background.
         class_weight: (K,) at least 0.
+        num_sampled: |S|.
 
     Returns:
         (K,) bool.
     """
     num_classes = len(class_weight)
-    present = torch.unique(gt_classes)
+    present = torch.unique(targets)
     sampled = torch.zeros(num_classes + 1, dtype=torch.bool, device=class_weight.device)
     sampled[present] = True
     weight = torch.where(sampled[:num_classes], 0.0, class_weight)
@@ -44,14 +47,35 @@ def sample_classes(gt_classes: Tensor, class_weight: Tensor, num_sampled: int) -
     return sampled[:num_classes]
 
 
-@register_loss("federated")
-class Federated(SigmoidLoss):
-    """L = (1/N) sum_i sum_{k in S} BCE(z_ik, t_ik), S drawn for every batch by `sample_classes`.
-
-    An LVIS image says nothing about most classes; pushing all of them down everywhere would be wrong as often.
+def federated_loss(logits: Tensor, targets: Tensor, sampled: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """L = sum_{j in S} BCE(z_j, y_j).
 
     Args:
-        num_classes: K.
+        logits: (N, K) z.
+        targets: (N,) int64 in 0..K-1, or K for background, whose y is all zeros.
+        sampled: (K,) bool, S, which must contain every foreground target; see `sample_classes`.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    in_sample = sampled.to(logits.dtype)
+    if is_faster(logits):  # the same numbers
+        return reduced(fused_rows(logits, targets, foreground=in_sample, background=in_sample), reduction)
+    y = one_hot(targets, logits)
+    terms = in_sample * F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+    return reduced(terms.sum(dim=1), reduction)
+
+
+@register_loss("federated")
+class FederatedLoss(SigmoidFamily):
+    """Federated loss; see `federated_loss`. S is drawn for every batch by `sample_classes`.
+
+    An LVIS image says nothing about most classes; pushing all of them down everywhere would often be wrong.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
         image_counts: K training images per class; None for a model that only predicts.
         num_sampled: |S|.
         frequency_power: negatives are drawn with probability proportional to image_counts to this power; a class
@@ -59,7 +83,7 @@ class Federated(SigmoidLoss):
         prior_prob: starting probability of every class.
 
     Raises:
-        LtDetError: fewer than one class to sample, a power below 0, counts that do not fit.
+        LtDetError: fewer than one class to sample, a power below 0, invalid counts.
     """
 
     statistics = ("image_counts",)
@@ -69,18 +93,19 @@ class Federated(SigmoidLoss):
         self,
         num_classes: int,
         *,
+        background: bool = True,
         image_counts: Counts | None = None,
         num_sampled: int = 50,
         frequency_power: float = 0.5,
         prior_prob: float = 0.01,
     ) -> None:
-        super().__init__(num_classes, prior_prob=prior_prob)
+        super().__init__(num_classes, background=background, prior_prob=prior_prob)
         if num_sampled < 1:
             raise LtDetError(f"FEDERATED.NUM_SAMPLED must be at least 1, but is {num_sampled}; 50 is usual for LVIS.")
         if frequency_power < 0:
             raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled
-        weight = self.class_counts(image_counts) ** frequency_power  # which counts a class without images as one
+        weight = self.class_counts(image_counts) ** frequency_power  # class_counts takes a class without images as one
         if image_counts is not None:
             weight[torch.as_tensor(image_counts) == 0] = 0
         self.register_buffer("class_weight", weight.float(), persistent=False)
@@ -89,12 +114,6 @@ class Federated(SigmoidLoss):
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
         return cls(stats.num_classes, image_counts=stats.counts("images"), **hyperparameters)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        return self.loss_on(sample_classes(gt_classes, self.class_weight, self.num_sampled), logits, gt_classes)
-
-    def loss_on(self, sampled: Tensor, logits: Tensor, gt_classes: Tensor) -> Tensor:
-        """The loss on given classes, (K,) bool."""
-        logits = self.checked_logits(logits)
-        kept = sampled.to(logits.dtype)  # every label of the batch is among them
-        total, _ = weighted_sigmoid_cross_entropy(logits, gt_classes, foreground=kept, background=kept)
-        return divide_by_rois(total, len(gt_classes))
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        sampled = sample_classes(gt_classes, self.class_weight, self.num_sampled)
+        return federated_loss(self.class_logits(logits), gt_classes, sampled, reduction="none")

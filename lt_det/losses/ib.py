@@ -14,56 +14,98 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses._all_reduce import sum_over_processes
-from lt_det.losses.base import at_least_float32, divide_by_rois
-from lt_det.losses.class_weights import Counts, MeanOver, with_background, with_mean_one
+from lt_det.losses._rows import Reduction, at_least_float32, checked, reduced
+from lt_det.losses.class_weights import Counts, MeanOver, with_mean_one
 from lt_det.losses.registry import register_loss
-from lt_det.losses.softmax import SoftmaxLoss
+from lt_det.losses.softmax import SoftmaxFamily
 
 _MOMENTUM = 0.99  # of the running means: about the last hundred iterations
 
 
 def influence(cross_entropy: Tensor, features: Tensor) -> Tensor:
-    """|| softmax(z) - t ||_1 || h ||_1: the influence of a sample on the last layer (eq. 8), per row.
+    """IB = || softmax(z) - y ||_1 || h ||_1: the influence of a row on the last layer (eq. 8).
 
-    The first norm is 2 (1 - p_y), so the cross-entropy -log p_y has it all.
+    The first norm is 2 (1 - p_y), and p_y = e^-CE.
 
     Args:
         cross_entropy: (N,).
         features: (N, D), the last layer's input h.
+
+    Returns:
+        (N,).
     """
     return -2 * torch.expm1(-cross_entropy) * features.abs().sum(dim=1)
 
 
-@register_loss("ib")
-class InfluenceBalanced(SoftmaxLoss):
-    """Phase 1: softmax cross-entropy. From `start` on: L = (1/N) sum_i lambda_{y_i} CE_i alpha / (influence_i + eps).
+def ib_loss(
+    logits: Tensor,
+    targets: Tensor,
+    features: Tensor,
+    class_weight: Tensor,
+    *,
+    alpha: Tensor | float = 1000.0,
+    epsilon: float = 1e-3,
+    focal_gamma: float | None = None,
+    detach_factor: bool = False,
+    detach_features: bool = True,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L = alpha lambda_y CE(z, y) / (|| softmax(z) - y ||_1 || h ||_1 + epsilon).
 
-    lambda_k is proportional to 1/n_k with mean 1 over the foreground classes; lambda_background = 1 (a true 1/n would
-    delete background). With `focal_gamma` the weighted cross-entropy c = lambda CE becomes (1 - e^-c)^gamma c first.
-
-    As in the authors' code, and unlike the paper's word "weight", the factor is part of what is differentiated.
+    As in the authors' code, and unlike the paper's word "weight", the factor 1 / (influence + epsilon) is part of what
+    is differentiated.
 
     Args:
-        num_classes: K.
-        instance_counts: K training instances per class; None for a model that only predicts.
-        start: share of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
-        alpha: scales the loss of phase 2. None or "auto" measures it in phase 1, so that the value of the loss stays
-            where it was: the mean of CE over that of lambda CE / (influence + eps), both running. The authors' 1000
-            suits their features, not a detector's.
+        logits: (N, C) z.
+        targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
+        features: (N, D), the last layer's input h.
+        class_weight: (C,) lambda, proportional to 1/n; 1 for background.
+        alpha: scale of the loss; 1000 in the authors' code.
         epsilon: keeps the factor finite.
+        focal_gamma: c = lambda CE becomes (1 - e^-c)^gamma c first, the authors' focal variant; None: off.
+        detach_factor: True holds the factor constant; gradients of hard and easy rows then differ far more.
+        detach_features: True stops the gradient into the features.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits, features = checked(logits, targets), at_least_float32(features)
+    cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+    factor = 1 / (influence(cross_entropy, features.detach() if detach_features else features) + epsilon)
+    rows = cross_entropy * class_weight.to(logits.dtype)[targets]
+    if focal_gamma is not None:
+        # e^-c is the probability only without weights; the authors' code has it so. In logarithms, because the power
+        # of 0 has an infinite slope for gamma below 1.
+        tiny = torch.finfo(rows.dtype).tiny
+        rows = rows * torch.exp(focal_gamma * torch.log(-torch.expm1(-rows.clamp(min=tiny))))
+    return reduced(alpha * (rows * (factor.detach() if detach_factor else factor)), reduction)
+
+
+@register_loss("ib")
+class IBLoss(SoftmaxFamily):
+    """Influence-balanced loss. Phase 1 is softmax cross-entropy; from `start` on it is `ib_loss`.
+
+    lambda has mean 1 over the foreground classes and is 1 for background (a true 1/n would delete background).
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
+        instance_counts: K training instances per class; None for a model that only predicts.
+        start: fraction of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
+        alpha: scale of the loss in phase 2. None or "auto" measures it in phase 1, so that the value of the loss does
+            not change when phase 2 begins: the running mean of CE divided by that of lambda CE / (influence + epsilon).
+            The authors' 1000 suits their features, not a detector's.
+        epsilon, focal_gamma, detach_factor: see `ib_loss`.
         mean_over: lambda has mean 1 over "classes" (the authors' scale) or over training "instances"; see
-            `ClassBalanced`.
-        focal_gamma: None for plain cross-entropy; the authors' focal variant has 1.
-        detach_factor: True holds the whole factor constant; gradients of hard and easy samples then differ far more.
+            `ClassBalancedLoss`.
         detach_features: True stops the gradient into the features, which box regression shares.
 
     Raises:
-        LtDetError: start outside [0, 1], unknown mean_over, alpha or epsilon of 0 or below, counts that do not fit, no
+        LtDetError: start outside [0, 1], unknown mean_over, alpha or epsilon of 0 or below, invalid counts, no
             features.
     """
 
     uses_features = True
-    takes_reweighting = False  # it weighs by class itself
     statistics = ("instance_counts",)
     class_weight: Tensor
     phase1_means: Tensor
@@ -72,6 +114,7 @@ class InfluenceBalanced(SoftmaxLoss):
         self,
         num_classes: int,
         *,
+        background: bool = True,
         instance_counts: Counts | None = None,
         start: float = 0.5,
         alpha: float | Literal["auto"] | None = None,
@@ -81,9 +124,9 @@ class InfluenceBalanced(SoftmaxLoss):
         detach_factor: bool = False,
         detach_features: bool = True,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, background=background)
         if not 0 <= start <= 1:
-            raise LtDetError(f"IB.START is a share of the training between 0 and 1, but is {start}; 0.5 is usual.")
+            raise LtDetError(f"IB.START is a fraction of the training between 0 and 1, but is {start}; 0.5 is usual.")
         if alpha == "auto":
             alpha = None
         if isinstance(alpha, str) or (alpha is not None and alpha <= 0) or epsilon <= 0:
@@ -96,7 +139,7 @@ class InfluenceBalanced(SoftmaxLoss):
         self.detach_factor, self.detach_features = detach_factor, detach_features
         counts = self.class_counts(instance_counts)
         weight = with_mean_one(1 / counts, counts, mean_over, "IB")
-        self.register_buffer("class_weight", with_background(weight, 1.0), persistent=False)
+        self.register_buffer("class_weight", self.per_column(weight, 1.0), persistent=False)
         # Running means of phase 1 over all processes: of CE, and of lambda CE / (influence + eps).
         self.register_buffer("phase1_means", torch.zeros(2))
 
@@ -108,39 +151,40 @@ class InfluenceBalanced(SoftmaxLoss):
     def state_by_class(self) -> dict[str, Tensor]:
         return {"alpha": torch.as_tensor(self.scale)}
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         if features is None:
             raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
-        logits, features = self.checked_logits(logits), at_least_float32(features)
-        rows = F.cross_entropy(logits, gt_classes, reduction="none")
         if self.has_reached(self.start):
             if self.alpha is None and not self.phase1_means.any():
                 raise LtDetError(
-                    "IB's phase 2 begins without a phase 1 in which IB.ALPHA was measured; set IB.ALPHA, or go on from "
-                    "a checkpoint of phase 1 with --resume."
+                    "IB's phase 2 begins without a phase 1 in which IB.ALPHA was measured; set IB.ALPHA, or resume "
+                    "from a checkpoint of phase 1 with --resume."
                 )
-            rows = self.scale * self._balanced(rows, gt_classes, features)
-        elif self.training and self.alpha is None:
-            self._measure(rows, gt_classes, features)
-        return divide_by_rois(rows.sum(), len(gt_classes))
+            return self._balanced(logits, gt_classes, features, self.scale)
+        rows = F.cross_entropy(logits, gt_classes, reduction="none")
+        if self.training and self.alpha is None:
+            self._measure(rows, logits, gt_classes, features)
+        return rows
 
-    def _balanced(self, rows: Tensor, gt_classes: Tensor, features: Tensor) -> Tensor:
-        """(N,) lambda CE / (influence + eps)."""
-        features = features.detach() if self.detach_features else features
-        factor = 1 / (influence(rows, features) + self.epsilon)
-        rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
-        if self.focal_gamma is not None:
-            # e^-c is the probability only without weights; so it stands in the authors' code. In logarithms, because
-            # the power of 0 has an infinite slope for gamma below 1.
-            tiny = torch.finfo(rows.dtype).tiny
-            rows = rows * torch.exp(self.focal_gamma * torch.log(-torch.expm1(-rows.clamp(min=tiny))))
-        return rows * (factor.detach() if self.detach_factor else factor)
+    def _balanced(self, logits: Tensor, gt_classes: Tensor, features: Tensor, alpha: Tensor | float) -> Tensor:
+        return ib_loss(
+            logits,
+            gt_classes,
+            features,
+            self.class_weight,
+            alpha=alpha,
+            epsilon=self.epsilon,
+            focal_gamma=self.focal_gamma,
+            detach_factor=self.detach_factor,
+            detach_features=self.detach_features,
+            reduction="none",
+        )
 
     @torch.no_grad()
-    def _measure(self, rows: Tensor, gt_classes: Tensor, features: Tensor) -> None:
-        balanced = self._balanced(rows, gt_classes, features)
+    def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
+        balanced = self._balanced(logits, gt_classes, features, 1.0)
         count = rows.new_tensor(float(len(rows)))
-        # Also with no RoI here: the other processes wait for this one.
+        # Also without a row in this process: the others wait for it.
         sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
         if sums[2] > 0:
             momentum = _MOMENTUM if self.phase1_means.any() else 0.0

@@ -6,68 +6,111 @@ https://arxiv.org/abs/1906.07413. Checked against https://github.com/kaidic/LDAM
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.affine_softmax import affine_cross_entropy
-from lt_det.losses.base import at_least_float32
-from lt_det.losses.class_weights import Counts, with_background
+from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
+from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.softmax import SoftmaxLoss
+from lt_det.losses.softmax import SoftmaxFamily
 
 
 def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
-    """m_k = C / n_k^(1/4), with C such that the rarest class has `max_margin` (eq. 13). (K,) counts of at least 1."""
+    """Delta_j = C / n_j^(1/4), with C such that the rarest class has `max_margin` (eq. 13).
+
+    Args:
+        counts: (K,) n, at least 1.
+        max_margin: 0.5 in the paper.
+
+    >>> ldam_margins(torch.tensor([1.0, 16.0, 10_000.0]), 0.5).tolist()
+    [0.5, 0.25, 0.05000000074505806]
+    """
     margins = counts**-0.25
     return margins * (max_margin / margins.max())
 
 
-@register_loss("ldam")
-class LDAM(SoftmaxLoss):
-    """L = (1/N) sum_i CE(s (z_i - m_{y_i} t_i), y_i), z cosines, m_background = 0.
-
-    The paper combines it with `DeferredReweighting`. The scale s is part of the score too: a detector thresholds
-    probabilities, and softmax over bare cosines is flat.
+def ldam_loss(
+    logits: Tensor,
+    targets: Tensor,
+    margins: Tensor,
+    *,
+    scale: float = 30.0,
+    hinge: bool = False,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L = -log(e^(z_y - Delta_y) / (e^(z_y - Delta_y) + sum_{j != y} e^z_j)), all z and Delta multiplied by s.
 
     Args:
-        num_classes: K.
+        logits: (N, C) z, cosines.
+        targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
+        margins: (C,) Delta; 0 for background.
+        scale: s.
+        hinge: True: L = s max(max_{j != y} z_j - z_y + Delta_y, 0), the paper's hinge form.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    y = one_hot(targets, logits)
+    z = logits - y * margins.to(logits.dtype)  # z_y - Delta_y at the target, z_j elsewhere
+    if hinge:
+        z_y = z.gather(1, targets.unsqueeze(1)).squeeze(1)
+        largest_other = z.masked_fill(y.bool(), -torch.inf).amax(dim=1)
+        return reduced(scale * (largest_other - z_y).clamp(min=0), reduction)
+    return reduced(F.cross_entropy(scale * z, targets, reduction="none"), reduction)
+
+
+@register_loss("ldam")
+class LDAMLoss(SoftmaxFamily):
+    """Label-distribution-aware margins; see `ldam_loss`.
+
+    The paper combines it with deferred re-weighting, `ClassReweighting`. The scale s is part of the score too: a
+    detector thresholds probabilities, and softmax over bare cosines is flat.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
         max_margin: margin of the rarest class; 0.5, with 0.3 advised for more than a thousand classes.
         scale: s.
+        hinge: True for the hinge form.
+        uniform_margin: True gives every foreground class the margin `max_margin`, the paper's baseline.
 
     Raises:
-        LtDetError: a margin below 0, a scale of 0 or below, counts that do not fit.
+        LtDetError: a margin below 0, a scale of 0 or below, invalid counts.
     """
 
     default_classifier = "cosine"
-    cosine_scale = 1.0  # s is applied here
-    cosine_bias = False
+    scales_cosines = True
     statistics = ("instance_counts",)
-    margin: Tensor
+    margins: Tensor
 
     def __init__(
         self,
         num_classes: int,
         *,
+        background: bool = True,
         instance_counts: Counts | None = None,
         max_margin: float = 0.5,
         scale: float = 30.0,
+        hinge: bool = False,
+        uniform_margin: bool = False,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, background=background)
         if max_margin < 0 or scale <= 0:
             raise LtDetError(
                 f"LDAM.MAX_MARGIN must be at least 0 and LDAM.SCALE above 0, but they are {max_margin} and {scale}; "
                 "0.5 and 30 are usual."
             )
-        self.scale = scale
-        margin = ldam_margins(self.class_counts(instance_counts), max_margin)
-        self.register_buffer("margin", with_background(margin, 0.0), persistent=False)
+        self.scale, self.hinge = scale, hinge
+        counts = self.class_counts(instance_counts)
+        margins = ldam_margins(torch.ones_like(counts) if uniform_margin else counts, max_margin)
+        self.register_buffer("margins", self.per_column(margins, 0.0), persistent=False)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        margins = self.margin.to(logits.dtype)[gt_classes]
-        rows = affine_cross_entropy(logits, gt_classes, scale=self.scale, target_shift=-self.scale * margins)
-        return self.mean_of_rows(rows, gt_classes)
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        return ldam_loss(logits, gt_classes, self.margins, scale=self.scale, hinge=self.hinge, reduction="none")
 
     @property
     def score_scale(self) -> float:

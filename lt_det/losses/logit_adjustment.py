@@ -7,49 +7,75 @@ Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.affine_softmax import affine_cross_entropy
-from lt_det.losses.class_weights import Counts, with_background
+from lt_det.losses._rows import Reduction, checked, reduced
+from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
-from lt_det.losses.softmax import SoftmaxLoss
+from lt_det.losses.softmax import SoftmaxFamily
 
 
 def log_prior(counts: Tensor) -> Tensor:
-    """log(K n_k / sum n): zero for every class where all are equally frequent. (K,) counts of at least 1."""
+    """(K,) counts of at least 1 to log(K n_k / sum n), which is zero where all classes are equally frequent."""
     return torch.log(counts * len(counts) / counts.sum())
 
 
-@register_loss("logit_adjustment")
-class LogitAdjustment(SoftmaxLoss):
-    """L = (1/N) sum_i CE(z_i + tau delta, y_i), delta_k = log(K n_k / sum n), delta_background = 0.
-
-    Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. The prior
-    is that of the foreground classes, so that the odds of foreground and background stay as they are. Post hoc, without
-    training, it is a calibration: `lt_det.modeling.post_hoc_adjustment`.
+def logit_adjustment_loss(
+    logits: Tensor, targets: Tensor, log_prior: Tensor, *, tau: float = 1.0, reduction: Reduction = "mean"
+) -> Tensor:
+    """L = -log softmax(z + tau log pi)_y.
 
     Args:
-        num_classes: K.
+        logits: (N, C) z.
+        targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
+        log_prior: (C,) log pi, up to a constant; 0 for background where it is relative to the mean class.
+        tau: strength; 1 is balanced softmax.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    adjusted = logits + (tau * log_prior).to(logits.dtype)
+    return reduced(F.cross_entropy(adjusted, targets, reduction="none"), reduction)
+
+
+@register_loss("logit_adjustment")
+class LogitAdjustmentLoss(SoftmaxFamily):
+    """Logit-adjusted softmax cross-entropy; see `logit_adjustment_loss`.
+
+    Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. The prior
+    is that of the foreground classes, log(K n_k / sum n), and 0 for background, so that the odds of foreground and
+    background stay as they are. `lt_det.modeling.post_hoc_adjustment` has the form that needs no training.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        tau: strength; 0 is plain softmax cross-entropy.
+        tau: strength; 0 is softmax cross-entropy, 1 balanced softmax.
 
     Raises:
-        LtDetError: tau below 0, counts that do not fit.
+        LtDetError: tau below 0, invalid counts.
     """
 
     statistics = ("instance_counts",)
     log_prior: Tensor
 
-    def __init__(self, num_classes: int, *, instance_counts: Counts | None = None, tau: float = 1.0) -> None:
-        super().__init__(num_classes)
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        background: bool = True,
+        instance_counts: Counts | None = None,
+        tau: float = 1.0,
+    ) -> None:
+        super().__init__(num_classes, background=background)
         if tau < 0:
             raise LtDetError(f"LOGIT_ADJUSTMENT.TAU must be at least 0, but is {tau}; 1 is usual.")
         self.tau = tau
-        prior = with_background(log_prior(self.class_counts(instance_counts)), 0.0)
+        prior = self.per_column(log_prior(self.class_counts(instance_counts)), 0.0)
         self.register_buffer("log_prior", prior, persistent=False)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        shift = (self.tau * self.log_prior).to(logits.dtype)
-        return self.mean_of_rows(affine_cross_entropy(logits, gt_classes, shift=shift), gt_classes)
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        return logit_adjustment_loss(logits, gt_classes, self.log_prior, tau=self.tau, reduction="none")

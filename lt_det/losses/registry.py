@@ -11,19 +11,38 @@ from torch import nn
 
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss
+from lt_det.losses.reweighting import ClassReweighting
 from lt_det.statistics.class_stats import ClassStats
 
 LOSSES: dict[str, type[ClassificationLoss]] = {}
+
+# Class names that older checkpoints hold.
+_OLD_CLASS_NAMES = {
+    "CDT": "cdt",
+    "ClassBalanced": "class_balanced",
+    "EQL": "eql",
+    "EQLv2": "eqlv2",
+    "Federated": "federated",
+    "InfluenceBalanced": "ib",
+    "LDAM": "ldam",
+    "LabelSmoothing": "label_smoothing",
+    "LogitAdjustment": "logit_adjustment",
+    "Seesaw": "seesaw",
+    "SigmoidCrossEntropy": "sigmoid",
+    "SigmoidFocal": "focal",
+    "SoftmaxCrossEntropy": "softmax",
+    "SoftmaxEQL": "seql",
+}
 
 _Loss = TypeVar("_Loss", bound=type[ClassificationLoss])
 
 
 def register_loss(name: str) -> Callable[[_Loss], _Loss]:
-    """Class decorator: make a loss known as `name`, in configs as ``MODEL.LONG_TAIL.LOSS.<NAME>``.
+    """Class decorator: register a loss as `name`, in configs ``MODEL.LONG_TAIL.LOSS.<NAME>``.
 
     Raises:
         ValueError: the name is taken.
-        LtDetError: a hyper-parameter without a default, which the config key has its value and type from.
+        LtDetError: a hyper-parameter without a default, from which the config key takes its value and type.
     """
 
     def register(loss: _Loss) -> _Loss:
@@ -42,9 +61,10 @@ def register_loss(name: str) -> Callable[[_Loss], _Loss]:
 
 
 def loss_class(name: str) -> type[ClassificationLoss]:
-    """
+    """The loss registered as `name`.
+
     Raises:
-        LtDetError: no loss has this name; lists those there are.
+        LtDetError: no loss has this name; the message lists the known ones.
     """
     if name not in LOSSES:
         close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
@@ -53,13 +73,31 @@ def loss_class(name: str) -> type[ClassificationLoss]:
     return LOSSES[name]
 
 
+def registered_name(loss: nn.Module) -> str:
+    """The name a loss is registered under, also inside `ClassReweighting`; the class's own name if it is not."""
+    if isinstance(loss, ClassReweighting):
+        loss = loss.loss
+    return next((name for name, known in LOSSES.items() if known is type(loss)), type(loss).__name__)
+
+
+def name_in_checkpoint(name: str) -> str:
+    """The registered name for what a checkpoint holds: a registered name, or in older ones a class name."""
+    names = {loss.__name__: key for key, loss in LOSSES.items()}
+    return _OLD_CLASS_NAMES.get(name) or names.get(name, name)
+
+
+def possible_num_logits(num_classes: int) -> set[int]:
+    """Numbers of columns that the classifiers of the registered losses have for `num_classes` classes."""
+    return {loss(num_classes).num_logits for loss in LOSSES.values()}
+
+
 def build_loss(name: str, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
     """Build the loss registered as `name` for a training set.
 
     Args:
         name: a key of `LOSSES`.
         stats: the training set's counts.
-        hyperparameters: of this loss; those left out keep the constructor's default.
+        hyperparameters: those of this loss; the others keep the constructor's default.
 
     Raises:
         LtDetError: unknown loss, unknown hyper-parameter, or a value the loss refuses.
@@ -72,8 +110,7 @@ def build_loss(name: str, stats: ClassStats, **hyperparameters: Any) -> Classifi
 def build_loss_without_stats(
     name: str, num_classes: int, *, reason: str = "", **hyperparameters: Any
 ) -> ClassificationLoss:
-    """Build a loss without its training set. One that needs counts gives scores only, and refuses to train with
-    `reason`.
+    """Build a loss without its training set. A loss that needs counts only gives scores; training raises `reason`.
 
     Raises:
         LtDetError: as `build_loss`.
@@ -82,7 +119,7 @@ def build_loss_without_stats(
     _check_hyperparameters(name, loss, hyperparameters)
     built = loss(num_classes, **hyperparameters)
     if loss.statistics:
-        built.missing_statistics = reason
+        built.refuse_training(reason)
     return built
 
 
@@ -94,7 +131,7 @@ def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dic
 
 
 def require_statistics(model: nn.Module) -> None:
-    """Raise before the first iteration if a loss inside `model` lacks its class counts.
+    """Raise, before the first iteration, if a loss inside `model` lacks its class counts.
 
     Raises:
         LtDetError: see `ClassificationLoss.require_statistics`.

@@ -1,46 +1,101 @@
-"""Deferred re-weighting (DRW): class-balanced weights, switched on late in training.
+"""Re-weighting by class around any loss, from the beginning or deferred.
 
-Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413. Weights that hold from the beginning hurt the features;
-switched on at the first learning-rate step they balance the classifier.
+Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413 (deferred re-weighting, DRW): weights that hold from the
+beginning hurt the features; switched on at the first learning-rate step they balance the classifier.
 """
 
 from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
-from lt_det.losses.class_weights import Counts, MeanOver, checked_counts, effective_number_weights, with_background
+from lt_det.losses._rows import Reduction, reduced
+from lt_det.losses.base import ClassificationLoss
 
 
-class DeferredReweighting(nn.Module):
-    """Row i weighs w_{y_i} from `start` on; w from `effective_number_weights`, w_background = 1.
+class ClassReweighting(nn.Module):
+    """A loss whose rows are multiplied by the weight of their class from `start` on: L = sum_i w_{y_i} L_i / D.
 
-    The loss that holds it looks at the time.
+    D is what the loss itself divides by. In everything else (scores, bias, state, checkpoint) it is the loss: what is
+    not found here is looked up there.
 
     Args:
-        instance_counts: K training instances per class.
-        start: share of the training, 0 to 1; the authors' 160 of 200 epochs are 0.8.
-        beta, mean_over: see `effective_number_weights`.
+        loss: any loss with a `reduction` argument.
+        weights: (K,), at least 0; background has weight 1. See `effective_number_weights` and
+            `inverse_frequency_weights`.
+        start: fraction of the training after which the weights hold; 0: from the beginning. The authors' 160 of 200
+            epochs are 0.8.
 
     Raises:
-        LtDetError: a start outside [0, 1], beta outside [0, 1).
+        LtDetError: a start outside [0, 1], weights that do not fit, or a loss without a value per row.
+
+    >>> from lt_det.losses import LDAMLoss, effective_number_weights
+    >>> counts = [2000, 300, 5]
+    >>> loss = ClassReweighting(
+    ...     LDAMLoss(3, instance_counts=counts), effective_number_weights(counts, beta=0.9999), start=0.8
+    ... )
+    >>> loss.progress = 0.9  # set it before each step
     """
 
     class_weight: Tensor
 
-    def __init__(
-        self, instance_counts: Counts, *, start: float, beta: float = 0.9999, mean_over: MeanOver = "classes"
-    ) -> None:
+    def __init__(self, loss: ClassificationLoss, weights: Sequence[float] | Tensor, *, start: float = 0.0) -> None:
         super().__init__()
         if not 0 <= start <= 1:
-            raise LtDetError(f"REWEIGHTING.START lies outside the training: {start} of it is no share of 0 to 1.")
-        counts = torch.as_tensor(instance_counts, dtype=torch.float64)
-        counts = checked_counts(counts, len(counts), "REWEIGHTING")
+            raise LtDetError(f"REWEIGHTING.START must be in [0, 1], a fraction of the training, but is {start}.")
+        if "reduction" not in inspect.signature(loss.forward).parameters:
+            raise LtDetError(
+                f"REWEIGHTING needs a loss with a value per RoI, but {type(loss).__name__}.forward has no argument "
+                "'reduction'; define row_losses instead of forward, or leave REWEIGHTING.START out."
+            )
+        weight = torch.as_tensor(weights, dtype=torch.float64)
+        if weight.shape != (loss.num_classes,):
+            raise LtDetError(
+                f"REWEIGHTING needs {loss.num_classes} weights, one per class, but got {tuple(weight.shape)}."
+            )
+        if not (weight.isfinite() & (weight >= 0)).all():
+            raise LtDetError("REWEIGHTING needs finite weights of at least 0.")
         self.start = start
-        weight = with_background(effective_number_weights(counts, beta, mean_over, "REWEIGHTING"), 1.0)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self.register_buffer("class_weight", loss.per_column(weight, 1.0), persistent=False)
+        self.loss = loss
 
-    def forward(self, rows: Tensor, gt_classes: Tensor) -> Tensor:
-        """(N,) losses and labels to (N,) weighed losses; for the time from `start` on."""
-        return rows * self.class_weight.to(rows.dtype)[gt_classes]
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("loss"), name)
+
+    @property
+    def progress(self) -> float | None:
+        """See `ClassificationLoss`; shared with the loss, which may have phases of its own."""
+        return self.loss.progress
+
+    @progress.setter
+    def progress(self, progress: float | None) -> None:
+        self.loss.progress = progress
+
+    def forward(
+        self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """As `ClassificationLoss.forward`."""
+        if self.start > 0 and not self.loss.has_reached(self.start):
+            value: Tensor = self.loss(logits, gt_classes, features, reduction)
+            return value
+        rows = self.loss(logits, gt_classes, features, "none")
+        rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
+        return reduced(rows, reduction, self.loss.divisor(gt_classes))
+
+    # A checkpoint has the keys of the loss, so that re-weighting can be added to a trained model or left out again.
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss.state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[f"{prefix}loss.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)

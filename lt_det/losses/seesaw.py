@@ -14,25 +14,60 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses._all_reduce import sum_over_processes
-from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
+from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
+from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.registry import register_loss
 
 
-@register_loss("seesaw")
-class Seesaw(ClassificationLoss):
-    """Class loss over K columns on foreground RoIs, and objectness over two more: [foreground, background].
+def seesaw_loss(
+    logits: Tensor,
+    targets: Tensor,
+    counts: Tensor,
+    *,
+    p: float = 0.8,
+    q: float = 2.0,
+    epsilon: float = 0.01,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L = -log(e^z_i / (sum_{j != i} S_ij e^z_j + e^z_i)) with S_ij = M_ij C_ij for target i (eq. 4 to 6).
 
-    The class loss is CE with z_k + log S_yk for k != y, S_yk = M_yk C_ik: the mitigation factor
-    M_yk = min(1, (n_k / n_y)^p) spares classes seen less often so far, the compensation factor
-    C_ik = max(1, (sigma_k / sigma_y)^q) punishes those that score above the label (eq. 4 to 6). A score is
-    softmax_K(z) P(foreground).
-
-    Counts n are of RoI labels so far, this batch included; an int64 buffer: saved, resumed, summed over processes.
+    The mitigation factor M_ij = min(1, (N_j / N_i)^p) reduces the push on classes that have occurred less often, the
+    compensation factor C_ij = max(1, (sigma_j / sigma_i)^q) restores it for those that score above the target. S_ij
+    e^z_j = e^(z_j + log S_ij), so it is a cross-entropy.
 
     Args:
-        num_classes: K.
-        p, q: exponents; 0 and 0 is plain cross-entropy with objectness.
-        epsilon: floor of sigma_y.
+        logits: (N, K) z.
+        targets: (N,) i, int64 in 0..K-1.
+        counts: (K,) N, how often each class has occurred as target so far.
+        p, q: exponents; 0 and 0 is softmax cross-entropy.
+        epsilon: lower bound of sigma_i.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar. S is held constant in the gradient.
+    """
+    logits = checked(logits, targets)
+    log_n = counts.clamp(min=1).to(logits.dtype).log()
+    log_M = p * (log_n.unsqueeze(0) - log_n[targets].unsqueeze(1)).clamp(max=0)
+    log_sigma = logits.detach().log_softmax(dim=1)
+    log_sigma_i = log_sigma.gather(1, targets.unsqueeze(1)).clamp(min=math.log(epsilon))
+    log_C = q * (log_sigma - log_sigma_i).clamp(min=0)
+    log_S = (log_M + log_C) * (1 - one_hot(targets, logits))  # 0 at the target
+    return reduced(F.cross_entropy(logits + log_S, targets, reduction="none"), reduction)
+
+
+@register_loss("seesaw")
+class SeesawLoss(ClassificationLoss):
+    """`seesaw_loss` over K columns on foreground rows, and objectness over two more: [foreground, background].
+
+    A score is softmax_K(z) P(foreground). Without background there are K columns and no objectness.
+
+    The counts are of the targets so far, this batch included; an int64 buffer: saved, resumed, summed over processes.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
+        p, q: exponents; 0 and 0 is cross-entropy with objectness.
+        epsilon: lower bound of sigma_i.
 
     Raises:
         LtDetError: p or q below 0, epsilon of 0 or below.
@@ -41,8 +76,16 @@ class Seesaw(ClassificationLoss):
     default_classifier = "cosine"
     seen: Tensor
 
-    def __init__(self, num_classes: int, *, p: float = 0.8, q: float = 2.0, epsilon: float = 0.01) -> None:
-        super().__init__(num_classes)
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        background: bool = True,
+        p: float = 0.8,
+        q: float = 2.0,
+        epsilon: float = 0.01,
+    ) -> None:
+        super().__init__(num_classes, background=background)
         if p < 0 or q < 0 or epsilon <= 0:
             raise LtDetError(
                 f"SEESAW needs P and Q of at least 0 and EPSILON above 0, but they are {p}, {q}, {epsilon}."
@@ -52,34 +95,28 @@ class Seesaw(ClassificationLoss):
 
     @property
     def num_logits(self) -> int:
-        return self.num_classes + 2
+        return self.num_classes + (2 if self.background else 0)
 
     def state_by_class(self) -> dict[str, Tensor]:
         return {"seen": self.seen}
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        foreground = gt_classes < self.num_classes
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
         labels = gt_classes[foreground]
         if self.training:
             self.seen += sum_over_processes(torch.bincount(labels, minlength=self.num_classes))
-        class_logits = logits[foreground][:, : self.num_classes]
-        class_loss = F.cross_entropy(self._adjusted(class_logits, labels), labels, reduction="sum")
-        objectness = F.cross_entropy(logits[:, self.num_classes :], (~foreground).long(), reduction="sum")
-        return divide_by_rois(class_loss + objectness, len(gt_classes))
-
-    def _adjusted(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(n, K) z + log S, S_y = 1."""
-        log_seen = self.seen.clamp(min=1).to(logits.dtype).log()
-        mitigation = self.p * (log_seen.unsqueeze(0) - log_seen[labels].unsqueeze(1)).clamp(max=0)
-        log_scores = logits.detach().log_softmax(dim=1)
-        own = log_scores.gather(1, labels.unsqueeze(1)).clamp(min=math.log(self.epsilon))
-        compensation = self.q * (log_scores - own).clamp(min=0)
-        others = 1 - F.one_hot(labels, self.num_classes).to(logits.dtype)
-        return logits + (mitigation + compensation) * others
+        classes = logits[foreground][:, : self.num_classes]
+        rows = seesaw_loss(classes, labels, self.seen, p=self.p, q=self.q, epsilon=self.epsilon, reduction="none")
+        if not self.background:
+            return rows
+        is_background = (gt_classes == self.num_classes).long()
+        objectness = F.cross_entropy(logits[:, self.num_classes :], is_background, reduction="none")
+        return objectness.index_add(0, foreground, rows)
 
     def scores(self, logits: Tensor) -> Tensor:
         logits = at_least_float32(logits)
         classes = logits[:, : self.num_classes].softmax(dim=1)
+        if not self.background:
+            return classes
         objectness = logits[:, self.num_classes :].softmax(dim=1)
         return torch.cat([classes * objectness[:, :1], objectness[:, 1:]], dim=1)

@@ -7,78 +7,93 @@ https://arxiv.org/abs/2003.05176. Checked against https://github.com/zhangyongsh
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.affine_softmax import affine_cross_entropy
+from lt_det.losses._rows import Reduction, checked, one_hot, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss
-from lt_det.losses.softmax import SoftmaxLoss
-
-# Added to a logit to ignore it: its exponential is exactly 0 beside any logit a network gives.
-_IGNORE = -1e30
+from lt_det.losses.softmax import SoftmaxFamily
 
 
-def equalized_cross_entropy(logits: Tensor, gt_classes: Tensor, rows: Tensor, ignored: Tensor) -> Tensor:
-    """-log(e^z_y / sum_k w_k e^z_k) with w = 0 where `ignored`, 1 elsewhere and at the target, per row.
-
-    Written as cross-entropy of shifted logits: the authors' exponentials overflow in float32.
+def sample_beta(rows: Tensor, is_tail: Tensor, gamma: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, C) beta E(r) T: 1 with probability gamma in each tail column of each of the `rows`, else 0.
 
     Args:
-        logits: (N, C).
-        gt_classes: (N,).
-        rows: (n,) the rows in which anything is ignored.
-        ignored: (n, C) 1 or 0 in these rows; overwritten.
+        rows: (N,) bool, E(r).
+        is_tail: (C,) bool, T.
+        gamma: probability of ignoring.
+        dtype: of the random numbers and of the result.
+    """
+    row_index, tail = rows.nonzero().squeeze(1), is_tail.nonzero().squeeze(1)
+    drawn = torch.rand(len(row_index), len(tail), dtype=dtype, device=rows.device) < gamma
+    beta = torch.zeros(len(rows), len(is_tail), dtype=dtype, device=rows.device)
+    return beta.index_put_((row_index.unsqueeze(1), tail), drawn.to(dtype))
+
+
+def seql_loss(logits: Tensor, targets: Tensor, beta: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """L = -log(e^z_y / sum_k w_k e^z_k) with w_k = 1 - beta E(r) T_lambda(f_k) (1 - y_k).
+
+    w_k e^z_k = e^(z_k + log w_k), so it is a cross-entropy; the authors' exponentials overflow in float32.
+
+    Args:
+        logits: (N, C) z.
+        targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
+        beta: (N, C), the product beta E(r) T as 0 and 1; see `sample_beta`.
+        reduction: "none", "sum" or "mean".
 
     Returns:
-        (N,).
+        (N,) for "none", else a scalar.
     """
-    ignored.scatter_(1, gt_classes[rows].unsqueeze(1), 0)
-    return affine_cross_entropy(logits, gt_classes, row_shift=(rows, ignored.mul_(_IGNORE)))
+    logits = checked(logits, targets)
+    y = one_hot(targets, logits)
+    w = 1 - beta.to(logits.dtype) * (1 - y)
+    return reduced(F.cross_entropy(logits + w.log(), targets, reduction="none"), reduction)
 
 
 @register_loss("seql")
-class SoftmaxEQL(SoftmaxLoss):
-    """L = (1/N) sum_i -log(e^z_y / sum_k w_ik e^z_k), w_ik = 1 - beta_ik E(i) F(k) (1 - t_ik).
+class SoftmaxEQLLoss(SoftmaxFamily):
+    """Softmax equalization loss; see `seql_loss`.
 
-    beta is drawn for every RoI and class, 1 with probability gamma. E exempts background RoIs, as in the detection
-    form of the paper: without it nothing keeps tail classes from firing on background. F as in `EQL`; never
-    background.
+    beta is drawn for every row and class, 1 with probability gamma. E(r) exempts background rows, as in the detection
+    form of the paper: without it nothing keeps tail classes from firing on background. T is that of `EQLLoss`;
+    background is never tail.
 
     Args:
-        num_classes: K.
-        image_counts, num_images, frequency_threshold: see `EQL`.
-        gamma: probability of ignoring a tail class on another class's RoI; 0 is plain softmax cross-entropy.
+        num_classes, background: see `ClassificationLoss`.
+        image_counts, num_images, frequency_threshold: see `EQLLoss`.
+        gamma: probability of ignoring a tail class on a row of another class; 0 is softmax cross-entropy.
+        exempt_background: False: E(r) is 1 for every row, as in the paper's classification form.
 
     Raises:
-        LtDetError: gamma outside [0, 1]; see also `EQL`.
+        LtDetError: gamma outside [0, 1]; see also `EQLLoss`.
     """
 
     statistics = ("image_counts", "num_images")
-    tail: Tensor
+    is_tail: Tensor
 
     def __init__(
         self,
         num_classes: int,
         *,
+        background: bool = True,
         image_counts: Counts | None = None,
         num_images: int | None = None,
         frequency_threshold: float | None = None,
         gamma: float = 0.9,
+        exempt_background: bool = True,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, background=background)
         if not 0 <= gamma <= 1:
             raise LtDetError(f"SEQL.GAMMA is a probability, but is {gamma}; 0.9 is usual.")
-        self.gamma = gamma
+        self.gamma, self.exempt_background = gamma, exempt_background
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "SEQL")
-        self.register_buffer("tail", is_tail.nonzero().squeeze(1), persistent=False)  # (T,) class ids
+        self.register_buffer("is_tail", self.per_column(is_tail, False), persistent=False)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        logits = self.checked_logits(logits)
-        foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
-        drawn = torch.rand(len(foreground), len(self.tail), dtype=logits.dtype, device=logits.device).lt_(self.gamma)
-        ignored = logits.new_zeros(len(foreground), self.num_logits).index_copy_(1, self.tail, drawn)
-        rows = equalized_cross_entropy(logits, gt_classes, foreground, ignored)
-        return self.mean_of_rows(rows, gt_classes)
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        E = gt_classes < self.num_classes if self.exempt_background else torch.ones_like(gt_classes, dtype=torch.bool)
+        beta = sample_beta(E, self.is_tail, self.gamma, logits.dtype)
+        return seql_loss(logits, gt_classes, beta, reduction="none")

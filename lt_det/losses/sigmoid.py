@@ -1,39 +1,67 @@
-"""Sigmoid (binary) cross-entropy: one independent detector per class."""
+"""Sigmoid (binary) cross-entropy: one independent binary classifier per class."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._fused.weighted_sigmoid import weighted_sigmoid_cross_entropy
-from lt_det.losses.base import ClassificationLoss, at_least_float32, divide_by_rois
+from lt_det.losses._fused_sigmoid import fused_rows, is_faster
+from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
+from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.registry import register_loss
 
 
-class SigmoidLoss(ClassificationLoss):
+def sigmoid_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """L = sum_j BCE(z_j, y_j) over the K classes.
+
+    Args:
+        logits: (N, K) z.
+        targets: (N,) int64 in 0..K-1, or K for background, whose y is all zeros.
+        reduction: "none", "sum" or "mean".
+
+    Returns:
+        (N,) for "none", else a scalar.
+    """
+    logits = checked(logits, targets)
+    if is_faster(logits):  # the same numbers
+        return reduced(fused_rows(logits, targets), reduction)
+    y = one_hot(targets, logits)
+    return reduced(F.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(dim=1), reduction)
+
+
+class SigmoidFamily(ClassificationLoss):
     """Base of the losses with one binary classifier per class.
 
-    The classifier keeps Detectron2's K+1 columns and leaves the last one unused (zero gradient), so that checkpoints
-    keep their shapes. Every class starts at probability `prior_prob`: K classes that all start at one half would
-    begin with a loss of K ln 2.
+    With background the classifier keeps Detectron2's K+1 columns and leaves the last one unused (zero gradient), so
+    that checkpoints keep their shapes. Every class starts at probability `prior_prob`: K classes that all start at one
+    half would begin with a loss of K ln 2.
     """
 
-    def __init__(self, num_classes: int, *, prior_prob: float) -> None:
-        super().__init__(num_classes)
+    def __init__(self, num_classes: int, *, background: bool = True, prior_prob: float) -> None:
+        super().__init__(num_classes, background=background)
         if not 0 < prior_prob < 1:
             raise LtDetError(f"PRIOR_PROB must lie between 0 and 1, but is {prior_prob}; 0.001 is usual.")
         self.prior_prob = prior_prob
 
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """(N, K) logits of the classes, without the unused column."""
+        return logits[:, : self.num_classes] if self.background else logits
+
     def scores(self, logits: Tensor) -> Tensor:
-        logits = at_least_float32(logits)  # half precision would tie scores, and ties change AP
-        probabilities = logits[:, : self.num_classes].sigmoid()
-        return torch.cat([probabilities, torch.zeros_like(logits[:, :1])], dim=1)
+        # In float32: half precision would tie scores, and ties change AP.
+        probabilities = self.class_logits(at_least_float32(logits)).sigmoid()
+        if not self.background:
+            return probabilities
+        return torch.cat([probabilities, torch.zeros_like(probabilities[:, :1])], dim=1)
 
     def predicted_classes(self, logits: Tensor) -> Tensor:
-        best, classes = logits[:, : self.num_classes].max(dim=1)
+        best, classes = self.class_logits(logits).max(dim=1)
+        if not self.background:
+            return classes
         return torch.where(best > 0, classes, self.num_classes)  # no class above one half: background
 
     def initial_bias(self) -> Tensor:
@@ -44,17 +72,16 @@ class SigmoidLoss(ClassificationLoss):
 
 
 @register_loss("sigmoid")
-class SigmoidCrossEntropy(SigmoidLoss):
-    """L = (1/N) sum_i sum_k BCE(z_ik, t_ik) over the K foreground classes.
+class SigmoidCrossEntropyLoss(SigmoidFamily):
+    """Sigmoid cross-entropy over the K foreground classes; see `sigmoid_cross_entropy_loss`.
 
     Args:
-        num_classes: K.
+        num_classes, background: see `ClassificationLoss`.
         prior_prob: starting probability of every class.
     """
 
-    def __init__(self, num_classes: int, *, prior_prob: float = 0.001) -> None:
-        super().__init__(num_classes, prior_prob=prior_prob)
+    def __init__(self, num_classes: int, *, background: bool = True, prior_prob: float = 0.001) -> None:
+        super().__init__(num_classes, background=background, prior_prob=prior_prob)
 
-    def forward(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None) -> Tensor:
-        total, _ = weighted_sigmoid_cross_entropy(self.checked_logits(logits), gt_classes)
-        return divide_by_rois(total, len(gt_classes))
+    def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
+        return sigmoid_cross_entropy_loss(self.class_logits(logits), gt_classes, reduction="none")

@@ -1,4 +1,4 @@
-"""Bring a loss and the counts of its training set together."""
+"""Build a loss with the class counts of its training set."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lt_det.data.class_counts import training_stats
 from lt_det.errors import LtDetError
+from lt_det.io.coco_json import read_json
 from lt_det.losses import (
-    LOSSES,
     ClassificationLoss,
-    DeferredReweighting,
+    ClassReweighting,
     build_loss,
     build_loss_without_stats,
     loss_class,
 )
-from lt_det.losses.class_weights import MeanOver
-from lt_det.losses.softmax import SoftmaxLoss
+from lt_det.losses.class_weights import WEIGHTS, MeanOver, weights_by_name
+from lt_det.losses.label_smoothing import PRIORS
+from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +34,13 @@ def build_loss_for_data(
     class_stats: str = "",
     cache_dir: str = "",
     reweighting_start: float | None = None,
+    reweighting_weights: str = "effective_number",
     reweighting_beta: float = 0.9999,
+    reweighting_power: float = 1.0,
     reweighting_mean_over: MeanOver = "classes",
     **hyperparameters: Any,
-) -> ClassificationLoss:
-    """Build a loss by name for registered training sets; what yaml configs and LazyConfigs both call.
+) -> ClassificationLoss | ClassReweighting:
+    """Build a loss by name for registered training sets, for yaml configs and LazyConfigs.
 
     On a machine without the training sets the loss still gives scores, and refuses to train with the reason.
 
@@ -42,35 +48,85 @@ def build_loss_for_data(
         name: a registered loss.
         num_classes: K.
         datasets, class_stats, cache_dir: see `training_stats`.
-        reweighting_start, reweighting_beta, reweighting_mean_over: see `DeferredReweighting`; None: no re-weighting.
-        hyperparameters: of the loss.
+        reweighting_start: fraction of the training at which `ClassReweighting` begins; None: no re-weighting.
+        reweighting_weights: a name of `weights_by_name`, or a json file, {class name: weight} or a list.
+        reweighting_beta, reweighting_power, reweighting_mean_over: see `weights_by_name`.
+        hyperparameters: those of the loss. The prior of label smoothing may also be a json file, a list with one
+            probability per class, background last.
 
     Raises:
-        LtDetError: unknown loss or hyper-parameter, or counts of another number of classes.
+        LtDetError: unknown loss or hyper-parameter, class counts that do not have K classes, or a file that does not
+            hold what it should.
     """
+    prior = hyperparameters.get("prior")
+    if isinstance(prior, str) and prior not in PRIORS and "prior" in loss_class(name).hyperparameters():
+        hyperparameters["prior"] = _read_prior(prior)
     reweighted = reweighting_start is not None
-    if reweighted and not loss_class(name).takes_reweighting:
-        able = ", ".join(sorted(known for known, loss in LOSSES.items() if loss.takes_reweighting))
-        raise LtDetError(
-            f"REWEIGHTING goes with {able}, and not with '{name}'; leave MODEL.LONG_TAIL.REWEIGHTING.START out."
-        )
+    needs_counts = "instance_counts" in loss_class(name).statistics or (reweighted and reweighting_weights in WEIGHTS)
     if not loss_class(name).statistics and not reweighted:
         return build_loss_without_stats(name, num_classes, **hyperparameters)
     try:
         stats = training_stats(datasets, class_stats=class_stats, cache_dir=cache_dir)
-        if reweighted or "instance_counts" in loss_class(name).statistics:
+        if needs_counts:
             stats.counts("instances")  # Detectron2's LVIS metadata has counts of images only
     except LtDetError as error:
         logger.warning("The %s loss is built for testing only: %s", name, error)
         loss = build_loss_without_stats(name, num_classes, reason=str(error), **hyperparameters)
         if reweighted:
-            loss.missing_statistics = str(error)
+            loss.refuse_training(str(error))
         return loss
     stats.check_num_classes(num_classes)
     loss = build_loss(name, stats, **hyperparameters)
-    if isinstance(loss, SoftmaxLoss) and reweighting_start is not None:
-        counts = stats.training_counts("instances")
-        loss.reweighting = DeferredReweighting(
-            counts, start=reweighting_start, beta=reweighting_beta, mean_over=reweighting_mean_over
+    if reweighting_start is None:
+        return loss
+    if reweighting_weights in WEIGHTS:
+        weights = weights_by_name(
+            reweighting_weights,
+            stats.training_counts("instances"),
+            beta=reweighting_beta,
+            power=reweighting_power,
+            mean_over=reweighting_mean_over,
         )
-    return loss
+    else:
+        for key, value, default in (
+            ("BETA", reweighting_beta, 0.9999),
+            ("POWER", reweighting_power, 1.0),
+            ("MEAN_OVER", reweighting_mean_over, "classes"),
+        ):
+            if value != default:
+                raise LtDetError(
+                    f"REWEIGHTING.{key} is {value}, but the weights of the file {reweighting_weights} are used as they "
+                    f"are; leave {key} out, or set REWEIGHTING.WEIGHTS to {' or '.join(WEIGHTS)}."
+                )
+        weights = _read_weights(reweighting_weights, stats)
+    return ClassReweighting(loss, weights, start=reweighting_start)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_prior(file: str) -> list[float]:
+    prior = read_json(file, "LABEL_SMOOTHING.PRIOR (uniform, frequency, or a json file)")
+    if not isinstance(prior, list) or not all(map(_is_number, prior)):
+        raise LtDetError(f"LABEL_SMOOTHING.PRIOR {file} is not a list of numbers; write one probability per class.")
+    return prior
+
+
+def _read_weights(file: str, stats: ClassStats) -> Tensor:
+    """(K,) weights of a file: {class name: weight}, or a list in the order of the classes."""
+    kind = f"REWEIGHTING.WEIGHTS ({', '.join(WEIGHTS)}, or a json file)"
+    weights = read_json(file, kind)
+    if isinstance(weights, dict):
+        wrong = [name for name in stats.names if name not in weights] or [
+            name for name in weights if name not in stats.names
+        ]
+        if wrong:
+            raise LtDetError(
+                f"The weights {file} and the training set {stats.source} differ in class '{wrong[0]}'; give each of "
+                f"the {stats.num_classes} classes one weight."
+            )
+        weights = [weights[name] for name in stats.names]
+    if not isinstance(weights, list) or not all(map(_is_number, weights)):
+        raise LtDetError(f"REWEIGHTING.WEIGHTS {file} needs {{class name: weight}} or a list of numbers.")
+    return torch.tensor(weights, dtype=torch.float64)

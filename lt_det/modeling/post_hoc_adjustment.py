@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, ScaledLinear
-from lt_det.losses import ClassificationLoss
+from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.logit_adjustment import log_prior
 from lt_det.statistics.class_stats import CountBy
 
@@ -59,7 +59,11 @@ def logit_adjustment_shift(instance_counts: Tensor, tau: float) -> Tensor:
 
 
 def calibrated(
-    classifier: nn.Module, loss: ClassificationLoss, method: str, value: float, counts: Tensor | None = None
+    classifier: nn.Module,
+    loss: ClassificationLoss | ClassReweighting,
+    method: str,
+    value: float,
+    counts: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The state dict of a trained classifier, calibrated.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lt_det.config import chosen_classifier, loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, ScaledLinear
-from lt_det.losses import ClassificationLoss
+from lt_det.losses import ClassificationLoss, ClassReweighting, registered_name
 from lt_det.modeling.loss_builder import build_loss_for_data
 from lt_det.modeling.training_accuracy import TrainingAccuracy
 
@@ -23,15 +23,29 @@ Predictions = tuple[Tensor, ...]
 
 
 def refuse_stock_loss(key: str) -> NoReturn:
-    """Raise because a config asks for a loss of the stock head and for one of ours."""
+    """Raise because a config asks for a loss of the stock head and for one of lt_det."""
     raise LtDetError(
         f"MODEL.ROI_BOX_HEAD.{key} chooses a loss of the stock head; "
         "set it to False and choose with MODEL.LONG_TAIL.LOSS.NAME."
     )
 
 
+def _cosine_options(loss: ClassificationLoss | ClassReweighting, scale: float | None) -> dict[str, Any]:
+    """Arguments of the cosine classifier that are not its defaults."""
+    if not loss.scales_cosines:
+        if scale is not None and scale <= 0:
+            raise LtDetError(f"MODEL.LONG_TAIL.COSINE_SCALE must be above 0, but is {scale}; 20 is usual.")
+        return {} if scale is None else {"scale": scale}
+    if scale is not None:
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.COSINE_SCALE is {scale}, but the loss {registered_name(loss)} scales the cosines itself; "
+            f"set MODEL.LONG_TAIL.LOSS.{registered_name(loss).upper()}.SCALE."
+        )
+    return {"scale": 1.0, "bias": False}
+
+
 class LongTailPredictor(FastRCNNOutputLayers):
-    """`FastRCNNOutputLayers` whose classifier is trained and read by a `ClassificationLoss`.
+    """`FastRCNNOutputLayers` with a `ClassificationLoss` for training and scores.
 
     Box regression, thresholds and non-maximum suppression stay Detectron2's.
     """
@@ -43,21 +57,25 @@ class LongTailPredictor(FastRCNNOutputLayers):
         self,
         input_shape: ShapeSpec,
         *,
-        loss: ClassificationLoss,
+        loss: ClassificationLoss | ClassReweighting,
         classifier: str = "auto",
+        cosine_scale: float | None = None,
         max_iter: int | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
-            input_shape: of the box features.
+            input_shape: shape of the box features.
             loss: decides the number of logits, the starting bias, the loss and the scores.
             classifier: "linear", "cosine", "scaled" (linear, a scale per class), or "auto" for the loss's own choice.
+            cosine_scale: s of the cosine classifier; None: `CosineClassifier`'s default, or 1 where the loss scales
+                the cosines itself.
             max_iter: length of the training in iterations; a loss with phases refuses to train without it.
-            kwargs: of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
+            kwargs: arguments of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
         Raises:
-            LtDetError: unknown classifier, another number of classes than the loss has, or a stock loss asked for too.
+            LtDetError: an unknown classifier, a scale that has no effect, a number of classes that differs from the
+                loss's, or a loss of the stock head.
         """
         num_classes = kwargs.pop("num_classes", loss.num_classes)
         if num_classes != loss.num_classes:
@@ -74,9 +92,14 @@ class LongTailPredictor(FastRCNNOutputLayers):
         if classifier not in ("linear", "cosine", "scaled"):
             raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear, cosine or scaled.")
         in_features = self.cls_score.in_features
+        if cosine_scale is not None and classifier != "cosine":
+            raise LtDetError(
+                f"MODEL.LONG_TAIL.COSINE_SCALE is {cosine_scale}, but the classifier is {classifier}; set "
+                "MODEL.LONG_TAIL.CLASSIFIER to cosine, or leave COSINE_SCALE out."
+            )
         if classifier == "cosine":
-            scale, has_bias = loss.cosine_scale, loss.cosine_bias
-            self.cls_score = CosineClassifier(in_features, loss.num_logits, scale, has_bias)
+            options = _cosine_options(loss, cosine_scale)
+            self.cls_score = CosineClassifier(in_features, loss.num_logits, **options)
         elif classifier == "scaled" or loss.num_logits != self.cls_score.out_features:
             layer = ScaledLinear if classifier == "scaled" else nn.Linear
             self.cls_score = layer(in_features, loss.num_logits)
@@ -97,6 +120,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         arguments = super().from_config(cfg, input_shape)
         arguments["max_iter"] = cfg.SOLVER.MAX_ITER
         arguments["classifier"] = chosen_classifier(cfg)
+        arguments["cosine_scale"] = cfg.MODEL.LONG_TAIL.COSINE_SCALE
         arguments["loss"] = build_loss_for_data(
             cfg.MODEL.LONG_TAIL.LOSS.NAME,
             cfg.MODEL.ROI_HEADS.NUM_CLASSES,
@@ -104,7 +128,9 @@ class LongTailPredictor(FastRCNNOutputLayers):
             class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS,
             cache_dir=cfg.OUTPUT_DIR,
             reweighting_start=reweighting_start(cfg),
+            reweighting_weights=cfg.MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS,
             reweighting_beta=cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA,
+            reweighting_power=cfg.MODEL.LONG_TAIL.REWEIGHTING.POWER,
             reweighting_mean_over=cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER,
             **loss_hyperparameters(cfg),
         )
@@ -112,7 +138,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
 
     def forward(self, x: Tensor) -> Predictions:
         """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if the
-        loss asks for them."""
+        loss uses them."""
         if x.dim() > 2:
             x = torch.flatten(x, start_dim=1)
         logits, deltas = self.cls_score(x), self.bbox_pred(x)

@@ -16,6 +16,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.errors import LtDetError
+from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle
 def _box_heads(model: nn.Module) -> list[str]:
     """The loss and classifier of each box predictor of ours, as text."""
     heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
-    return [f"{type(head.loss).__name__} on {type(head.cls_score).__name__}" for head in heads]
+    return [f"{registered_name(head.loss)} on {type(head.cls_score).__name__}" for head in heads]
 
 
 def last_checkpoint(checkpointer: Checkpointer) -> str:
@@ -241,7 +242,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"(MODEL.LONG_TAIL.SECOND_STAGE.METHOD {self.second_stage}); give the weights of that, the "
                 "model_final.pth in its OUTPUT_DIR."
             )
-        trained, built = checkpoint.get(BOX_HEAD_KEY), _box_heads(self.model)
+        heads = [head.partition(" on ") for head in checkpoint.get(BOX_HEAD_KEY) or []]
+        trained = [name_in_checkpoint(loss) + on + classifier for loss, on, classifier in heads]
+        built = _box_heads(self.model)
         if self.exact and trained and trained != built:
             raise LtDetError(
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lt_det.config import checked_second_stage
 from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
+from lt_det.losses import possible_num_logits
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, second_stage_of
 
@@ -142,7 +143,7 @@ class SecondStageCheckpointer(LongTailCheckpointer):
                     f"{self._path} holds no trained box head ({name}.cls_score.weight is missing); set MODEL.WEIGHTS "
                     "to the checkpoint of a finished training."
                 )
-            if len(classifier) - predictor.num_classes not in (1, 2):  # 2: with Seesaw's objectness
+            if len(classifier) not in possible_num_logits(predictor.num_classes):
                 raise LtDetError(
                     f"The classifier in {self._path} has {len(classifier)} rows, which are not those of "
                     f"{predictor.num_classes} classes and background; a second stage needs the first one's NUM_CLASSES."

@@ -1,11 +1,12 @@
 """Losses against numbers produced by the authors' own code (see each fixture's "source").
 
-Classification code has C classes and no background. There our K+1 columns get a last one that no row is labelled with
-and whose logit is so low that it takes no part; its gradient is zero.
+Classification code has C classes and no background. There lt_det's K+1 columns get a last one that no row is labelled
+with and whose logit is so low that it has no effect; its gradient is zero. The last test has the form without it.
 """
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,31 @@ from lt_det.losses import (
     EQL,
     LDAM,
     ClassBalanced,
-    DeferredReweighting,
+    ClassReweighting,
     EQLv2,
-    Federated,
     InfluenceBalanced,
     LabelSmoothing,
     LogitAdjustment,
     Seesaw,
     SigmoidCrossEntropy,
     SigmoidFocal,
+    effective_number_weights,
+    federated_loss,
+    plain_formulas,
+    seql_loss,
 )
-from lt_det.losses.seql import equalized_cross_entropy
+
+pytestmark = pytest.mark.usefixtures("path")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ABSENT = -1e4
+
+
+@pytest.fixture(params=["plain", "fused"])
+def path(request):
+    """Both the formulas and the fast path of the sigmoid losses have the authors' numbers."""
+    with plain_formulas() if request.param == "plain" else nullcontext():
+        yield
 
 
 def fixtures(*families):
@@ -76,9 +88,9 @@ def test_eql(name):
     fixture = load(name)
     frequency = tensor(fixture["inputs"]["image_frequency"])
     threshold = fixture["hyper"]["lambda_"]
-    images = 10**9  # the fixture has frequencies, our loss takes counts
+    images = 10**9  # the fixture has frequencies, the loss takes counts
     loss = EQL(len(frequency), image_counts=frequency * images, num_images=images, frequency_threshold=threshold)
-    logits = with_last_column(tensor(fixture["inputs"]["logits"]), 3.0)  # the column that ours leaves unused
+    logits = with_last_column(tensor(fixture["inputs"]["logits"]), 3.0)  # the unused column
     value = loss(logits, torch.tensor(fixture["inputs"]["labels"]))
     value.backward()
     check(value, fixture["expected"]["loss"], [(logits.grad[:, :-1], fixture["expected"]["grad_logits"])])
@@ -96,8 +108,7 @@ def test_sigmoid_and_federated(name):
     else:
         sampled = torch.zeros(num_classes + 1, dtype=torch.bool)
         sampled[torch.tensor(inputs["fed_classes"])] = True
-        loss = Federated(num_classes, image_counts=inputs["class_counts"])
-        value = loss.loss_on(sampled[:num_classes], logits, labels)
+        value = federated_loss(logits[:, :num_classes], labels, sampled[:num_classes])
     value.backward()
     check(value, fixture["expected"]["loss"], [(logits.grad, fixture["expected"]["grad_logits"])])
 
@@ -135,7 +146,7 @@ def test_seql_with_the_recorded_draw(name):
     inputs, labels = fixture["inputs"], torch.tensor(fixture["inputs"]["labels"])
     logits = tensor(inputs["logits"]).requires_grad_()
     ignored = torch.tensor(inputs["beta"]).bool() & torch.tensor(fixture["hyper"]["tail_mask"]).bool()
-    value = equalized_cross_entropy(logits, labels, torch.arange(len(labels)), ignored.double()).mean()
+    value = seql_loss(logits, labels, ignored)
     value.backward()
     check(value, fixture["expected"]["loss"], [(logits.grad, fixture["expected"]["grad_logits"])])
 
@@ -192,12 +203,12 @@ def test_ldam(name):
         scale=hyper["s"],
     )
     if drw:
-        loss.reweighting = DeferredReweighting(counts, start=0.8, beta=hyper["beta"])
+        loss = ClassReweighting(loss, effective_number_weights(counts, hyper["beta"]), start=0.8)
     loss.progress = 0.9
-    torch.testing.assert_close(loss.margin[:-1], tensor(hyper["margins"]), rtol=1e-10, atol=0)
+    torch.testing.assert_close(loss.margins[:-1], tensor(hyper["margins"]), rtol=1e-10, atol=0)
     labels = torch.tensor(fixture["inputs"]["labels"])
-    # The authors divide by the sum of the rows' weights, we by N.
-    factor = len(labels) / loss.reweighting.class_weight[labels].sum().item() if drw else 1.0
+    # The authors divide by the sum of the rows' weights, lt_det by N.
+    factor = len(labels) / loss.class_weight[labels].sum().item() if drw else 1.0
     check_classification(loss, fixture, rel=1e-10, factor=factor)
 
 
@@ -282,7 +293,7 @@ def test_seesaw_step_by_step(name):
         value = loss(logits, labels)
         value.backward()
         assert loss.seen.tolist() == step["cum_samples_after"][:num_classes]
-        if hyper["avg_factor"] == "N":  # what mmdetection's box head passes, and what we do
+        if hyper["avg_factor"] == "N":  # what mmdetection's box head passes, and lt_det too
             check(value, step["loss"], [(logits.grad, step["grad_logits"])], rel=1e-7)  # mmdet adds 1e-7 to N
         else:  # class part over foreground RoIs only
             class_part = step["loss_classes"] * foreground / len(labels)
@@ -294,6 +305,27 @@ def test_seesaw_step_by_step(name):
     torch.testing.assert_close(loss.scores(tensor(steps[0]["logits"])), reference)
 
 
-def test_absent_column_takes_no_part():
-    """What the padding above rests on."""
+@fixtures("ldam_plain", "cdt_bot", "balanced_softmax", "cb_tf_sigmoid", "cb_tf_focal_g05", "focal_bot_sigmoid")
+def test_without_background(name):
+    """The authors' classifiers have K columns, and so have the losses built for them."""
+    fixture = load(name)
+    counts, hyper = fixture["inputs"]["class_counts"], fixture["hyper"]
+    options = {"instance_counts": counts, "background": False}
+    loss = {
+        "ldam": lambda: LDAM(len(counts), **options, max_margin=hyper["max_m"], scale=hyper["s"]),
+        "cdt": lambda: CDT(len(counts), **options, gamma=hyper["gamma"]),
+        "balanced": lambda: LogitAdjustment(len(counts), **options),
+        "cb": lambda: ClassBalanced(
+            len(counts), **options, base=name.split("_")[2], beta=hyper["beta"], gamma=hyper.get("gamma", 0.0)
+        ),
+        "focal": lambda: SigmoidFocal(len(counts), background=False, alpha=None, gamma=hyper["gamma"]),
+    }[name.split("_")[0]]()
+    logits = tensor(fixture["inputs"]["logits"]).requires_grad_()
+    value = loss(logits, torch.tensor(fixture["inputs"]["labels"]))
+    value.backward()
+    check(value, fixture["expected"]["loss"], [(logits.grad, fixture["expected"]["grad_logits"])])
+
+
+def test_absent_column_has_no_effect():
+    """The padding above relies on it."""
     assert math.exp(ABSENT) == 0

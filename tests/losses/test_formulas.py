@@ -8,13 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_det.errors import LtDetError
 from lt_det.losses import (
     CDT,
     EQL,
     LDAM,
     ClassBalanced,
-    DeferredReweighting,
+    ClassReweighting,
     EQLv2,
     Federated,
     InfluenceBalanced,
@@ -25,6 +24,8 @@ from lt_det.losses import (
     SigmoidFocal,
     SoftmaxCrossEntropy,
     SoftmaxEQL,
+    effective_number_weights,
+    federated_loss,
 )
 from lt_det.losses.federated import sample_classes
 from lt_det.statistics.class_stats import ClassStats
@@ -106,20 +107,23 @@ def test_label_smoothing(world, smoothing, by_frequency, smooth_background):
     check(loss, row, y, z)
 
 
-@given(worlds(), st.floats(0, 1))
-def test_seql_that_ignores_always(world, threshold):
+@given(worlds(), st.floats(0, 1), st.booleans())
+def test_seql_that_ignores_always(world, threshold, exempt):
     k, n, y, z, _ = drawn(world)
-    loss = SoftmaxEQL(k, image_counts=n, num_images=50, frequency_threshold=threshold, gamma=1.0)
+    loss = SoftmaxEQL(
+        k, image_counts=n, num_images=50, frequency_threshold=threshold, gamma=1.0, exempt_background=exempt
+    )
 
     def row(i):
-        kept = [c for c in range(k + 1) if c in (y[i], k) or y[i] == k or not n[c] / 50 < threshold]
+        exempted = exempt and y[i] == k
+        kept = [c for c in range(k + 1) if c in (y[i], k) or exempted or not n[c] / 50 < threshold]
         return (torch.log(sum(torch.exp(z[i, c]) for c in kept)) - z[i, y[i]]) / len(y)
 
     check(loss, row, y, z)
 
 
 def test_seql_ignores_with_probability_gamma():
-    """Over many equal rows of label 0 the share of tail columns without a gradient is gamma."""
+    """Over many equal rows of label 0 the fraction of tail columns without a gradient is gamma."""
     loss = SoftmaxEQL(3, image_counts=[100, 1, 1], num_images=100, frequency_threshold=0.5, gamma=0.7)
     torch.manual_seed(0)
     logits = torch.zeros(20_000, 4, requires_grad=True)
@@ -177,6 +181,20 @@ def test_ldam(world, max_margin, scale):
         return nll([scale * (z[i, c] - margin[c] * (c == y[i])) for c in range(k + 1)], y[i]) / len(y)
 
     check(LDAM(k, instance_counts=n, max_margin=max_margin, scale=scale), row, y, z)
+
+
+@given(worlds(), st.floats(0, 1), st.floats(0.5, 40), st.booleans())
+def test_ldam_hinge(world, max_margin, scale, uniform):
+    k, n, y, z, _ = drawn(world)
+    largest = max(count**-0.25 for count in n)
+    margin = [max_margin * (1 if uniform else count**-0.25 / largest) for count in n] + [0.0]
+
+    def row(i):
+        others = torch.stack([z[i, c] for c in range(k + 1) if c != y[i]])
+        return scale * torch.relu(others.max() - z[i, y[i]] + margin[y[i]]) / len(y)
+
+    loss = LDAM(k, instance_counts=n, max_margin=max_margin, scale=scale, hinge=True, uniform_margin=uniform)
+    check(loss, row, y, z)
 
 
 @given(worlds(), st.floats(0, 0.5))
@@ -281,15 +299,16 @@ def test_focal(world, alpha, gamma, by_foreground):
     check(loss, row, y, z)
 
 
-@given(worlds(), st.floats(0, 1))
-def test_eql(world, threshold):
+@given(worlds(), st.floats(0, 1), st.booleans())
+def test_eql(world, threshold, exempt):
     k, n, y, z, _ = drawn(world)
 
     def row(i):
-        spared = [y[i] < k and c != y[i] and n[c] / 50 < threshold for c in range(k)]
-        return sum(bce(z[i, c], c == y[i]) for c in range(k) if not spared[c]) / len(y) + 0 * z[i].sum()
+        ignored = [(y[i] < k or not exempt) and c != y[i] and n[c] / 50 < threshold for c in range(k)]
+        return sum(bce(z[i, c], c == y[i]) for c in range(k) if not ignored[c]) / len(y) + 0 * z[i].sum()
 
-    check(EQL(k, image_counts=n, num_images=50, frequency_threshold=threshold), row, y, z)
+    loss = EQL(k, image_counts=n, num_images=50, frequency_threshold=threshold, exempt_background=exempt)
+    check(loss, row, y, z)
 
 
 @given(worlds(), st.floats(0, 20), st.floats(0, 2), st.floats(0, 5))
@@ -321,24 +340,14 @@ def test_eqlv2_over_three_steps(world, gamma, mu, alpha):
 
 @given(worlds(), st.integers(0, 31))
 def test_federated_on_given_classes(world, bits):
-    k, n, y, z, _ = drawn(world)
+    k, _, y, z, _ = drawn(world)
     sampled = [c in y or bool(bits >> c & 1) for c in range(k)]
-    loss = Federated(k, image_counts=n)
-    loss.forward = lambda logits, labels, features: loss.loss_on(torch.tensor(sampled), logits, labels)
     check(
-        loss,
+        lambda logits, labels, features: federated_loss(logits[:, :k], labels, torch.tensor(sampled)),
         lambda i: sum(bce(z[i, c], c == y[i]) for c in range(k) if sampled[c]) / len(y) + 0 * z[i].sum(),
         y,
         z,
     )
-
-
-def test_label_smoothing_with_the_prior_of_a_file(tmp_path):
-    (tmp_path / "prior.json").write_text("[0.5, 0.25, 0.25]")
-    assert LabelSmoothing(2, prior=str(tmp_path / "prior.json")).prior.tolist() == [0.5, 0.25, 0.25]
-    (tmp_path / "prior.json").write_text('{"a": 1}')
-    with pytest.raises(LtDetError, match=r"PRIOR .*prior\.json is no list of numbers"):
-        LabelSmoothing(2, prior=str(tmp_path / "prior.json"))
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5])
@@ -362,7 +371,7 @@ def test_ib_weights_have_mean_one(mean_over):
 @given(worlds(), st.floats(0.01, 0.9))
 def test_deferred_reweighting(world, beta):
     k, n, y, z, _ = drawn(world)
-    loss = SoftmaxCrossEntropy(k)
-    loss.reweighting, loss.progress = DeferredReweighting(n, start=0.5, beta=beta), 0.5
+    loss = ClassReweighting(SoftmaxCrossEntropy(k), effective_number_weights(n, beta), start=0.5)
+    loss.progress = 0.5
     w = effective_number(n, beta)
     check(loss, lambda i: w[y[i]] * nll(z[i], y[i]) / len(y), y, z)

@@ -9,7 +9,7 @@ from lt_det.losses import (
     EQL,
     LDAM,
     ClassBalanced,
-    DeferredReweighting,
+    ClassReweighting,
     EQLv2,
     Federated,
     InfluenceBalanced,
@@ -20,6 +20,7 @@ from lt_det.losses import (
     SigmoidFocal,
     SoftmaxCrossEntropy,
     SoftmaxEQL,
+    effective_number_weights,
 )
 
 K = 5
@@ -31,9 +32,7 @@ SIGMOID = SigmoidCrossEntropy(K)
 
 
 def reweighted(counts, beta):
-    loss = SoftmaxCrossEntropy(K)
-    loss.reweighting, loss.progress = DeferredReweighting(counts, start=0.0, beta=beta), 1.0
-    return loss
+    return ClassReweighting(SoftmaxCrossEntropy(K), effective_number_weights(counts, beta))
 
 
 def cosine_softmax(logits, labels):
@@ -73,6 +72,10 @@ NEUTRAL = {
     "CB focal gamma 0 beta 0": (
         ClassBalanced(K, instance_counts=SKEWED, base="focal", beta=0.0, gamma=0.0),
         by_foreground,
+    ),
+    "LDAM uniform margin is LDAM of equal counts": (
+        LDAM(K, instance_counts=SKEWED, uniform_margin=True),
+        LDAM(K, instance_counts=EQUAL),
     ),
     "LDAM margin 0": (LDAM(K, instance_counts=SKEWED, max_margin=0.0), cosine_softmax),
     "CDT gamma 0": (CDT(K, instance_counts=SKEWED, gamma=0.0), SOFTMAX),

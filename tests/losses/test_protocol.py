@@ -197,7 +197,7 @@ def test_unknown_loss_names_the_known_ones():
 
 
 def test_unknown_hyperparameter_names_the_known_ones():
-    with pytest.raises(LtDetError, match="no hyper-parameter 'lam'; it has: frequency_threshold, prior_prob"):
+    with pytest.raises(LtDetError, match="'lam'; it has: frequency_threshold, exempt_background, prior_prob"):
         build_loss("eql", STATS, lam=0.1)
 
 

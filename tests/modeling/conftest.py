@@ -1,15 +1,17 @@
-"""A small Detectron2 model and a synthetic batch."""
+"""Class counts for the small models of these tests."""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.models import annotations
+from tests.helpers import models
 
 
 @pytest.fixture
 def stats_file(tmp_path: Path) -> str:
     path = tmp_path / "train.json"
-    path.write_text(json.dumps(annotations()))
+    path.write_text(json.dumps(models.annotations()))
     return str(path)

@@ -1,0 +1,66 @@
+"""Losses for code whose background is class 0, such as torchvision's Faster R-CNN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lt_det.losses._rows import Reduction
+from lt_det.losses.base import ClassificationLoss
+from lt_det.losses.reweighting import ClassReweighting
+
+
+def background_last(labels: Tensor, num_classes: int) -> Tensor:
+    """(N,) labels with background 0 and classes 1..K to labels with classes 0..K-1 and background K.
+
+    >>> background_last(torch.tensor([0, 1, 3]), num_classes=3).tolist()
+    [3, 0, 2]
+    """
+    return torch.where(labels == 0, num_classes, labels - 1)
+
+
+class BackgroundFirst(nn.Module):
+    """A loss between code that has background first and a loss that has it last.
+
+    Columns move by one place: the first of the caller is the last of the loss. For most losses that is background; for
+    Seesaw (K+2 columns) it is objectness "background", and the caller's last column is objectness "foreground".
+
+    Args:
+        loss: built with background.
+    """
+
+    def __init__(self, loss: ClassificationLoss | ClassReweighting) -> None:
+        super().__init__()
+        self.loss = loss
+
+    @property
+    def num_logits(self) -> int:
+        """Number of columns the classifier must have."""
+        return int(self.loss.num_logits)
+
+    @property
+    def progress(self) -> float | None:
+        """See `ClassificationLoss`; shared with the loss."""
+        return self.loss.progress
+
+    @progress.setter
+    def progress(self, progress: float | None) -> None:
+        self.loss.progress = progress
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """As `ClassificationLoss.forward`, with labels 0 for background and 1..K for the classes."""
+        targets = background_last(labels, self.loss.num_classes)
+        value: Tensor = self.loss(logits.roll(-1, dims=1), targets, features, reduction)
+        return value
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, num_logits) logits to (N, K+1) probabilities, background first."""
+        scores: Tensor = self.loss.scores(logits.roll(-1, dims=1))
+        return scores.roll(1, dims=1)
+
+    def initial_bias(self) -> Tensor | None:
+        """(num_logits,) bias the classifier starts from, or None for zeros."""
+        bias: Tensor | None = self.loss.initial_bias()
+        return None if bias is None else bias.roll(1)

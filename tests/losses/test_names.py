@@ -1,0 +1,51 @@
+"""Names of losses: in code, in the registry, in checkpoints."""
+
+import pytest
+
+import lt_det.losses
+from lt_det.losses import LOSSES, name_in_checkpoint, possible_num_logits, registered_name
+
+# Class names of 5371cfc, which its checkpoints hold.
+OLD = {
+    "CDT": "cdt",
+    "ClassBalanced": "class_balanced",
+    "EQL": "eql",
+    "EQLv2": "eqlv2",
+    "Federated": "federated",
+    "InfluenceBalanced": "ib",
+    "LDAM": "ldam",
+    "LabelSmoothing": "label_smoothing",
+    "LogitAdjustment": "logit_adjustment",
+    "Seesaw": "seesaw",
+    "SigmoidCrossEntropy": "sigmoid",
+    "SigmoidFocal": "focal",
+    "SoftmaxCrossEntropy": "softmax",
+    "SoftmaxEQL": "seql",
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_has_a_class_a_function_and_a_name(name):
+    loss = LOSSES[name]
+    assert loss.__name__.endswith("Loss")
+    assert getattr(lt_det.losses, loss.__name__) is loss
+    function = {"sigmoid": "sigmoid_cross_entropy_loss", "softmax": "softmax_cross_entropy_loss"}.get(name)
+    assert callable(getattr(lt_det.losses, function or f"{name}_loss"))
+    assert registered_name(loss(3)) == name_in_checkpoint(name) == name_in_checkpoint(loss.__name__) == name
+
+
+def test_old_class_names():
+    assert set(OLD.values()) == set(LOSSES)
+    for old, name in OLD.items():
+        assert name_in_checkpoint(old) == name
+        assert getattr(lt_det.losses, old) is LOSSES[name]
+    assert name_in_checkpoint("SomebodysLoss") == "SomebodysLoss"
+
+
+def test_numbers_of_columns():
+    assert possible_num_logits(5) == {6, 7}
+
+
+def test_everything_that_is_exported_exists():
+    for name in lt_det.losses.__all__:
+        assert hasattr(lt_det.losses, name)
