@@ -12,7 +12,7 @@ from rich.console import Console
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
 from lt_det.reporting.html import render_page
-from lt_det.reporting.records import read_evaluation
+from lt_det.evaluation.schema import read_evaluation
 from lt_det.reporting.svg import Key, Scale, hatch_id, ticks
 from lt_det.reporting.view_model import evaluation_section
 from tests.helpers.evaluations import AWKWARD, evaluation, write_run
