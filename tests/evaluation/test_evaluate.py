@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lt_det.evaluation.evaluate import num_duplicates
 from pycocotools import mask as mask_utils
 
 from lt_det.cli import main
-from lt_det.evaluation.evaluate import _num_repeated
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.io.coco_json import load_annotations
 from tests.helpers.worlds import noisy_detections
@@ -270,7 +270,7 @@ def test_repetitions(rows):
     columns = np.asarray(rows, dtype=np.float64).reshape(-1, 7)
     ids = columns[:, :2].astype(np.int64)
     found = Detections(ids[:, 0], ids[:, 1], columns[:, 2], columns[:, 3:])
-    assert _num_repeated(found) == len(rows) - len(set(rows))  # 0.0 and -0.0 are one in a set, too
+    assert num_duplicates(found) == len(rows) - len(set(rows))  # 0.0 and -0.0 are one in a set, too
 
 
 def test_cross_check_of_a_pipe(mini, tmp_path, capsys):

@@ -13,11 +13,11 @@ from detectron2.data.datasets import register_coco_instances, register_lvis_inst
 from detectron2.data.samplers import InferenceSampler
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
+from lt_det.evaluation.evaluate import evaluate_files
 
 import lt_det
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
-from lt_det.evaluation.evaluate import evaluate_files
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import COCO, LVIS

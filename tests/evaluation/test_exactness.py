@@ -8,13 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import Matches, match
-from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
 from lt_det.evaluation.reference import official_table
 from lt_det.io.coco_json import load_annotations
-from tests.helpers.worlds import SIZE, as_detections, noisy_detections, small_world, table_of
+from tests.helpers.worlds import (
+    SIZE,
+    as_detections,
+    context_of,
+    noisy_detections,
+    small_world,
+    table_of,
+    table_of_matches,
+)
 
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
 
@@ -71,10 +77,10 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs):
     truth, detections = small_world(seed)
     whole = table_of(truth, detections, "bbox", protocol)
     assert_bitwise(table_of(truth, detections, "bbox", protocol, possible_pairs=possible_pairs), whole)
-    arrays = GroundTruth.from_json(truth)
-    found = as_detections(detections, arrays, "bbox")
-    parts = [match(arrays, found.select(found.images % 2 == rank), "bbox", protocol) for rank in (1, 0)]
-    assert_bitwise(precision_table(arrays, Matches.concatenate(parts), protocol), whole)
+    context = context_of(truth, protocol)
+    found = as_detections(detections, context.ground_truth, "bbox")
+    parts = [match(context, found.select(found.images % 2 == rank), "bbox") for rank in (1, 0)]
+    assert_bitwise(table_of_matches(context, Matches.concatenate(parts)), whole)
 
 
 @both_protocols

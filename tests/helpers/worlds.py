@@ -3,20 +3,25 @@
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import precision_table
+from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.protocols import Protocol
 from lt_det.statistics.buckets import FrequencyBuckets
+
+
+def context_of(data, protocol, *buckets):
+    return EvaluationContext(GroundTruth.from_json(data), protocol, *buckets)
 
 
 def as_detections(results, truth, task):
     return Detections.from_results(Results.from_list(results, [task]), truth, task)
 
 
-def run_lengths(polygons, size):
+def to_rle(polygons, size):
     return mask_utils.merge(mask_utils.frPyObjects(polygons, *size))
 
 
@@ -35,7 +40,7 @@ def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
         box = [x + jitter[0], y + jitter[1], max(w + jitter[2], 1), max(h + jitter[3], 1)]
         detections.append(
             {"image_id": annotation["image_id"], "category_id": category, "score": rng.random(), "bbox": box}
-            | {"segmentation": run_lengths(annotation["segmentation"], sizes[annotation["image_id"]])}
+            | {"segmentation": to_rle(annotation["segmentation"], sizes[annotation["image_id"]])}
         )
     for _ in range(extra):
         image = rng.choice(ground_truth["images"])
@@ -112,15 +117,19 @@ def small_world(seed, masks=False):
             "bbox": outline,
         }
         if masks:
-            detection["segmentation"] = run_lengths([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
+            detection["segmentation"] = to_rle([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
         detections.append(detection)
     return truth, detections
 
 
 def table_of(truth, detections, task, protocol, **options):
-    arrays = GroundTruth.from_json(truth)
-    found = as_detections(detections, arrays, task)
-    return precision_table(arrays, match(arrays, found, task, protocol, **options), protocol)
+    context = context_of(truth, protocol)
+    found = as_detections(detections, context.ground_truth, task)
+    return table_of_matches(context, match(context, found, task, **options))
+
+
+def table_of_matches(context, matches):
+    return precision_table(context, apply_limits(matches, context.protocol))
 
 
 FIXED_4 = Protocol("fixed", federated=True, per_class=4)  # few, so that small worlds reach it
@@ -168,7 +177,7 @@ def _slow_image(image, dets, objects, protocol, task):
     def outline(thing):
         if task == "bbox" or isinstance(thing["segmentation"], dict):
             return thing[shape]
-        return run_lengths(thing["segmentation"], (image["height"], image["width"]))
+        return to_rle(thing["segmentation"], (image["height"], image["width"]))
 
     def iou(d, g, crowd=False):
         return mask_utils.iou([outline(d)], [outline(g)], [crowd])[0, 0]

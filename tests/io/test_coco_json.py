@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import check_annotations, find_problems, image_file_name, load_annotations, usable_outline
+from lt_det.io.coco_json import check_annotations, find_problems, image_file_name, load_annotations, usable_segmentation
 
 GOOD = {
     "images": [{"id": 7, "width": 100, "height": 50, "file_name": "a.jpg"}],
@@ -140,16 +140,16 @@ def test_harmless_mistakes_are_warned_of(data, message, caplog):
 )
 def test_run_lengths_on_which_pycocotools_crashes_or_hangs(size, counts):
     data = broken(annotation={"segmentation": {"size": size, "counts": counts}})
-    assert usable_outline(data["annotations"][0]) is None
+    assert usable_segmentation(data["annotations"][0]) is None
     (problem,) = find_problems(data, "x")
     assert "annotation 1: 'segmentation' lacks 'counts' or 'size', or its runs do not fill its" in problem.message
 
 
-def test_usable_outlines():
+def test_usable_segmentations():
     runs = {"size": [50, 100], "counts": [10, 20.0, 4970]}
-    assert usable_outline({"segmentation": runs}) == runs
+    assert usable_segmentation({"segmentation": runs}) == runs
     far = [float(999_999)] * 6  # far from everything, but no crash
-    assert usable_outline({"segmentation": [far, [1, 2, 3, 4]]}) == [far]
+    assert usable_segmentation({"segmentation": [far, [1, 2, 3, 4]]}) == [far]
 
 
 def test_null_lists_are_empty_ones(tmp_path):

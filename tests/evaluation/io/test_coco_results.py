@@ -19,7 +19,7 @@ TASKS = ["bbox", "segm"]
 def same(read, expected):
     for name in ("image_ids", "category_ids", "scores", "boxes"):
         assert np.array_equal(getattr(read, name), getattr(expected, name))
-    assert read.outlines == expected.outlines
+    assert read.segmentations == expected.segmentations
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -44,7 +44,7 @@ def test_pieces_of_any_size(tmp_path_factory, results, size, indent):
     file = tmp_path_factory.mktemp("results") / "results.json"
     file.write_text(json.dumps(results, indent=indent))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco_results, "_PIECE", size)
+        patch.setattr(coco_results, "_PIECE_SIZE", size)
         if not any("note" in result or "parts" in result for result in results):
             patch.setattr(coco_results, "read_json", None)  # nothing of this needs to be read as a whole
         same(load_results(file, TASKS), Results.from_list(results, TASKS))
@@ -65,7 +65,7 @@ def test_only_what_is_asked_for(tmp_path):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([detection(segmentation={"counts": "x"}, bbox=None)]))
     results = load_results(file, ["segm"])
-    assert (results.boxes, results.outlines) == (None, [{"counts": "x"}])
+    assert (results.boxes, results.segmentations) == (None, [{"counts": "x"}])
     with pytest.raises(LtDetError, match="'bbox' that is not four finite numbers"):
         load_results(file, TASKS)
 
@@ -84,7 +84,7 @@ def test_only_what_is_asked_for(tmp_path):
     ],
 )
 def test_a_mistake_is_told_wherever_it_stands(tmp_path, text, said, monkeypatch):
-    monkeypatch.setattr(coco_results, "_PIECE", 100)
+    monkeypatch.setattr(coco_results, "_PIECE_SIZE", 100)
     file = tmp_path / "results.json"
     before = json.dumps([detection()] * 5)[:-1] + ", "
     for start in ("", before) if text.startswith("[{") else ("",):
@@ -94,7 +94,7 @@ def test_a_mistake_is_told_wherever_it_stands(tmp_path, text, said, monkeypatch)
 
 
 def test_progress_goes_by_the_size_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(coco_results, "_PIECE", 100)
+    monkeypatch.setattr(coco_results, "_PIECE_SIZE", 100)
     file = tmp_path / "results.json"
     file.write_text(json.dumps([detection()] * 50))
     steps = []

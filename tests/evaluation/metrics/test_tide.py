@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.metrics import average_precision, tide
+from lt_det.evaluation.metrics import interpolation, tide
 from lt_det.evaluation.metrics.bucket_ap import summarize
-from lt_det.evaluation.metrics.tide import ERROR_TYPES, Errors, error_view, find_errors
+from lt_det.evaluation.metrics.tide import ERROR_TYPES, Errors, analyze_errors, find_errors
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, Protocol
 from lt_det.io.coco_json import load_annotations
 from tests.helpers.worlds import (
@@ -27,11 +26,12 @@ from tests.helpers.worlds import (
     A,
     B,
     as_detections,
+    context_of,
     noisy_detections,
-    run_lengths,
     slow_kinds,
     small_world,
     table_of,
+    to_rle,
     two_buckets,
     world,
 )
@@ -43,13 +43,14 @@ every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: f"
 
 
 def errors_of(truth, detections, protocol, task="bbox", **options):
-    arrays = GroundTruth.from_json(truth)
-    return arrays, find_errors(arrays, as_detections(detections, arrays, task), task, protocol, **options)[1]
+    data = truth
+    context = context_of(data, protocol, two_buckets(len(data["categories"])))
+    found = as_detections(detections, context.ground_truth, task)
+    return context, find_errors(context, found, task, **options)[1]
 
 
 def view(truth, detections, protocol, task="bbox", **options):
-    arrays, errors = errors_of(truth, detections, protocol, task, **options)
-    return error_view(arrays, errors, protocol, two_buckets(arrays.num_classes))
+    return analyze_errors(*errors_of(truth, detections, protocol, task, **options))
 
 
 # ------------------------------------------------------------------------------------------------ the slow loop
@@ -95,10 +96,10 @@ def slow_ap(points, num_objects):
 
 
 def assert_views_equal(mine, theirs):
-    assert mine["count"] == theirs["count"]
+    assert mine.count == theirs["count"]
     for name, losses in theirs["class_loss"].items():
-        assert mine["class_loss"][name] == [None if x is None else pytest.approx(x, abs=1e-9) for x in losses], name
-    assert mine["class_ap50"] == [None if x is None else pytest.approx(x, abs=1e-9) for x in theirs["class_ap50"]]
+        assert mine.class_loss[name] == [None if x is None else pytest.approx(x, abs=1e-9) for x in losses], name
+    assert mine.class_ap50 == [None if x is None else pytest.approx(x, abs=1e-9) for x in theirs["class_ap50"]]
 
 
 @every_protocol
@@ -128,15 +129,15 @@ def test_real_lvis_images(lvis_sample, protocol, task):
     detections = noisy_detections(truth, 0, extra=extra) + noisy_detections(truth, 1, extra=extra)
     computed = view(truth, detections, protocol, task)
     assert_views_equal(computed, slow_view(truth, detections, protocol, task))
-    assert min(sum(computed["count"][name]) for name in ("classification", "duplicate", "miss")) > 0
+    assert min(sum(computed.count[name]) for name in ("classification", "duplicate", "miss")) > 0
 
 
 def test_every_type_occurs_in_small_worlds():
     for protocol in (LVIS, COCO):
         views = [view(*small_world(seed), protocol) for seed in range(60)]
         for name in ERROR_TYPES:
-            assert sum(sum(v["count"][name]) for v in views) > 5, (protocol, name)
-            assert max(loss or 0 for v in views for loss in v["class_loss"][name]) > 1, (protocol, name)
+            assert sum(sum(v.count[name]) for v in views) > 5, (protocol, name)
+            assert max(loss or 0 for v in views for loss in v.class_loss[name]) > 1, (protocol, name)
 
 
 # ------------------------------------------------------------------------------------------ as part of our engine
@@ -148,20 +149,20 @@ def test_every_type_occurs_in_small_worlds():
 def test_ap50_is_the_engines(protocol, seed):
     """To the last bit: of each class, and the means that the losses are differences of."""
     truth, detections = small_world(seed)
-    arrays, errors = errors_of(truth, detections, protocol)
+    context, errors = errors_of(truth, detections, protocol)
     table, recall = table_of(truth, detections, "bbox", protocol)
-    buckets = two_buckets(arrays.num_classes)
+    buckets = context.buckets
     engine = summarize(table, recall, buckets).metrics
     with mock.patch.object(tide, "_gain", lambda before, after, classes: tide._mean(before[:, classes])):
-        computed = error_view(arrays, errors, protocol, buckets)
-    for k, value in enumerate(computed["class_ap50"]):
+        computed = analyze_errors(context, errors)
+    for k, value in enumerate(computed.class_ap50):
         cells = table[0, :, k, 0]
         assert value == (float(np.mean(cells)) * 100 if cells[0] > -1 else None)
-    assert computed["loss"]["all"]["miss"] == (None if np.isnan(engine["AP50"]) else engine["AP50"])
+    assert computed.loss["all"]["miss"] == (None if np.isnan(engine["AP50"]) else engine["AP50"])
     for bucket, name in enumerate(buckets.names):
         cells = table[0][:, buckets.members(bucket), 0]
         known = cells[cells > -1]
-        assert computed["loss"][name]["miss"] == (float(np.mean(known)) * 100 if known.size else None)
+        assert computed.loss[name]["miss"] == (float(np.mean(known)) * 100 if known.size else None)
 
 
 @every_protocol
@@ -171,11 +172,11 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs, pairs):
     """In chunks of images, in blocks of pairs, and gathered from processes that had every other image (which a limit on
     the whole set cannot be)."""
     truth, detections = small_world(seed)
-    arrays, whole = errors_of(truth, detections, protocol)
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", pairs):
+    context, whole = errors_of(truth, detections, protocol)
+    with mock.patch.object(tide, "_MAX_PAIRS", pairs):
         _, in_chunks = errors_of(truth, detections, protocol, possible_pairs=possible_pairs)
-    found = as_detections(detections, arrays, "bbox")
-    parts = [find_errors(arrays, found.select(found.images % 2 == rank), "bbox", protocol)[1] for rank in (1, 0)]
+    found = as_detections(detections, context.ground_truth, "bbox")
+    parts = [find_errors(context, found.select(found.images % 2 == rank), "bbox")[1] for rank in (1, 0)]
     for other in (in_chunks, *([] if protocol.per_class else [Errors.concatenate(parts)])):
         for name in ("images", "classes", "scores", "kinds", "objects"):
             np.testing.assert_array_equal(getattr(other, name), getattr(whole, name))
@@ -186,7 +187,7 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs, pairs):
 def test_masks_in_blocks(seed):
     truth, detections = small_world(seed, masks=True)
     whole = view(truth, detections, COCO, "segm")
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", 5):
+    with mock.patch.object(tide, "_MAX_PAIRS", 5):
         assert view(truth, detections, COCO, "segm") == whole
 
 
@@ -200,7 +201,7 @@ def test_pairs_are_bounded():
         held.append(len(result[0]))
         return result
 
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", 20), mock.patch.object(tide, "_overlaps", counted):
+    with mock.patch.object(tide, "_MAX_PAIRS", 20), mock.patch.object(tide, "_overlaps", counted):
         view(truth, detections, COCO)
     assert len(held) > 5
     assert 15 < max(held) <= 20  # no image has more than 20 objects
@@ -210,19 +211,19 @@ def test_losses_of_buckets_are_means_over_their_classes():
     computed = [view(*small_world(seed), COCO) for seed in range(20)]
     for v in computed:
         for name in ERROR_TYPES:
-            losses = v["class_loss"][name]
+            losses = v.class_loss[name]
             for group, of_group in (("all", losses), ("even", losses[::2]), ("odd", losses[1::2]), ("none", [])):
                 known = [loss for loss in of_group if loss is not None]
                 expected = pytest.approx(np.mean(known), abs=1e-9) if known else None
-                assert v["loss"][group][name] == expected
+                assert v.loss[group][name] == expected
 
 
 def test_no_detection_misses_everything():
     truth, _ = small_world(3)
     for protocol in PROTOCOLS:
         computed = view(truth, [], protocol)
-        assert computed["loss"]["all"] == dict.fromkeys(ERROR_TYPES, 0.0) | {"miss": 100.0}
-        assert sum(computed["count"]["miss"]) > 0
+        assert computed.loss["all"] == dict.fromkeys(ERROR_TYPES, 0.0) | {"miss": 100.0}
+        assert sum(computed.count["miss"]) > 0
 
 
 # ------------------------------------------------------------------------------------------------ cases by hand
@@ -268,15 +269,15 @@ FOUND_HALF = 100 * 51 / 101  # AP with recalls 0 to 0.5 reached, of 101
 )  # fmt: skip
 def test_by_hand(protocol, objects, detections, losses, ap50):
     computed = view(*world(objects, detections), protocol)
-    assert computed["class_ap50"] == [None if x is None else pytest.approx(x) for x in ap50]
+    assert computed.class_ap50 == [None if x is None else pytest.approx(x) for x in ap50]
     for name in ERROR_TYPES:
         expected = losses.get(name, [None if x is None else 0 for x in ap50])
-        assert computed["class_loss"][name] == [None if x is None else pytest.approx(x) for x in expected], name
+        assert computed.class_loss[name] == [None if x is None else pytest.approx(x) for x in expected], name
 
 
 def kinds(objects, detections, protocol, **image):
     """The types with their numbers of errors in class a and class b."""
-    count = view(*world(objects, detections, **image), protocol)["count"]
+    count = view(*world(objects, detections, **image), protocol).count
     return {name: tuple(numbers) for name, numbers in count.items() if any(numbers)}
 
 
@@ -326,8 +327,8 @@ def test_limits():
 def test_a_mask_of_another_size_than_its_image_overlaps_nothing():
     truth, _ = world([(A, OBJECT)], [])
     square = [[0.0, 0.0, 20.0, 0.0, 20.0, 20.0, 0.0, 20.0]]
-    detection = {"image_id": 1, "category_id": A, "score": 0.9, "segmentation": run_lengths(square, (SIZE, SIZE + 1))}
-    assert view(truth, [detection], COCO, "segm")["count"]["background"] == [1, 0]
+    detection = {"image_id": 1, "category_id": A, "score": 0.9, "segmentation": to_rle(square, (SIZE, SIZE + 1))}
+    assert view(truth, [detection], COCO, "segm").count["background"] == [1, 0]
 
 
 # ----------------------------------------------------------------------------------------------------- tidecv
@@ -353,7 +354,7 @@ def tide_view(tidecv, truth, detections, task):
         if task == "bbox":
             return thing["bbox"]
         mask = thing["segmentation"]
-        return run_lengths(mask, sizes[thing["image_id"]]) if isinstance(mask, list) else mask
+        return to_rle(mask, sizes[thing["image_id"]]) if isinstance(mask, list) else mask
 
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     gt, found = tidecv.data.Data("gt", max_dets=10**6), tidecv.data.Data("found")
@@ -387,7 +388,7 @@ def assert_equals_tidecv(tidecv, truth, detections, task):
     Its recalls are x / 100, where `pycocotools` has linspace(0, 1, 101): 0.07, 0.14 and others differ by one bit, which
     decides whether 7 of 100 objects reach them.
     """
-    with mock.patch.object(average_precision, "RECALL_THRESHOLDS", np.arange(101) / 100):
+    with mock.patch.object(interpolation, "RECALL_THRESHOLDS", np.arange(101) / 100):
         mine = view(truth, detections, COCO, task)
     theirs = tide_view(tidecv, truth, detections, task)
     objects = np.bincount([a["category_id"] for a in truth["annotations"]])
@@ -427,7 +428,7 @@ def continuous_world(seed):
 def test_boxes_as_in_tidecv(tidecv):
     views = [assert_equals_tidecv(tidecv, *continuous_world(seed), "bbox") for seed in range(40)]
     for name in ERROR_TYPES:
-        assert sum(sum(v["count"][name]) for v in views) > 10, name
+        assert sum(sum(v.count[name]) for v in views) > 10, name
 
 
 @pytest.mark.parametrize("task", ["bbox", "segm"])
@@ -438,8 +439,8 @@ def test_mini_lvis_as_in_tidecv(tidecv, mini, task):
     truth["categories"] = [category for category in truth["categories"] if category["id"] in present]
     detections = [d for d in detections if d["category_id"] in present]
     computed = assert_equals_tidecv(tidecv, truth, detections, task)
-    assert sum(computed["count"]["duplicate"]) > 10
-    assert 1 < computed["loss"]["all"]["classification"] < 50
+    assert sum(computed.count["duplicate"]) > 10
+    assert 1 < computed.loss["all"]["classification"] < 50
 
 
 def test_where_tidecv_goes_another_way(tidecv):
@@ -447,8 +448,8 @@ def test_where_tidecv_goes_another_way(tidecv):
     truth, detections = world([(A, OBJECT), (A, OBJECT, {"iscrowd": 1})], [(A, 0.9, NEAR)])
     truth["annotations"][1]["bbox"] = [0.0, 0.0, 60.0, 60.0]
     mine = view(truth, detections, COCO)
-    assert mine["count"]["localization"] == [0, 0]
-    assert mine["count"]["miss"] == [1, 0]
+    assert mine.count["localization"] == [0, 0]
+    assert mine.count["miss"] == [1, 0]
     gt, found = tidecv.data.Data("gt"), tidecv.data.Data("found")
     gt.add_ground_truth(1, A, OBJECT)
     gt.add_ignore_region(1, A, [0.0, 0.0, 60.0, 60.0])
