@@ -294,6 +294,7 @@ _Part = TypeVar("_Part", Matches, Errors)
 
 def _renumbered(part: _Part, images: Ints, classes: Ints, objects: Ints) -> _Part:
     """Matches or errors with the new index of each image, class and object."""
+    new_objects = np.where(part.objects >= 0, np.append(objects, -1)[part.objects], -1)
     return dataclasses.replace(
         part,
         images=images[part.images].astype(np.int32),

@@ -68,7 +68,10 @@ class EvaluationResult:
     @cached_property
     def intervals(self) -> dict[Task, dict[str, tuple[float, float] | None]]:
         """95 % intervals of the resampled metrics by task and name; empty without draws."""
-        return {task: dict(result.intervals or {}) for task, result in self.evaluation.tasks.items()}
+        return {
+            task: {name: ends and (ends[0], ends[1]) for name, ends in (result.intervals or {}).items()}
+            for task, result in self.evaluation.tasks.items()
+        }
 
     @cached_property
     def per_class(self) -> dict[Task, list[ClassResult]]:
@@ -173,12 +176,8 @@ def percent(value: float | None) -> str:
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Rows as lines of text: the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
+    padded = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, padded, strict=True)]
 
 
 def _float(value: float | None) -> float:

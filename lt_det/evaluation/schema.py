@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ ALL = "all"  # the group of all classes
 TASK_NAMES: dict[Task, str] = {"bbox": "Boxes", "segm": "Masks"}
 
 Numbers = list[float | None]
+Interval = Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)]
 
 
 class Buckets(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     bucket_sizes: dict[str, int]
     class_ap: Numbers
     class_ar: Numbers | None = None
-    intervals: dict[str, tuple[float, float] | None] | None = None
+    intervals: dict[str, Interval | None] | None = None
     resamples: Resamples | None = None
     precision_recall: dict[str, PrecisionRecall | None] | None = None
     errors: ErrorAnalysis | None = None

@@ -191,10 +191,10 @@ def _task_evaluation(result: TaskResult, images: str) -> TaskEvaluation:
     )
 
 
-def _clipped_interval(draws: Floats, estimate: float) -> tuple[float, float] | None:
+def _clipped_interval(draws: Floats, estimate: float) -> list[float] | None:
     """`interval`, clipped to the 0 to 100 of AP."""
     ends = interval(draws, estimate)
-    return None if ends is None else (max(ends[0], 0.0), min(ends[1], 100.0))
+    return None if ends is None else [max(ends[0], 0.0), min(ends[1], 100.0)]
 
 
 def _numbers(values: Iterable[float]) -> Numbers:

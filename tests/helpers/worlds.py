@@ -1,4 +1,4 @@
-"""Ground truth and detections made for the tests of the evaluation, and what a slow loop says of them."""
+"""Generated ground truth and detections for the tests of the evaluation, and a slow loop that classifies them."""
 
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -26,7 +26,7 @@ def to_rle(polygons, size):
 
 
 def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
-    """Jittered copies of the truth, some missing, some of another class, and boxes at random."""
+    """Jittered copies of the ground truth, some missing, some with a wrong class, and random boxes."""
     rng = np.random.default_rng(seed)
     categories = [category["id"] for category in ground_truth["categories"]]
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
@@ -88,14 +88,13 @@ def small_world(seed, masks=False):
         "annotations": [],
     }
     for number in range(rng.integers(1, 15)):
-        outline = box()
-        x, y, w, h = outline
+        x, y, w, h = bounds = box()
         truth["annotations"].append(
             {
                 "id": number + 1,
                 "image_id": int(rng.choice(image_ids)),
                 "category_id": int(rng.choice(category_ids)),
-                "bbox": outline,
+                "bbox": bounds,
                 "area": w * h * (1 if rng.random() < 0.8 else 0.5),
                 "iscrowd": int(rng.random() < 0.2),
                 "ignore": int(rng.random() < 0.2),
@@ -104,17 +103,17 @@ def small_world(seed, masks=False):
         )
     detections = []
     for _ in range(rng.integers(1, 40)):
-        outline = (
+        bounds = (
             box() if rng.random() < 0.4 else list(truth["annotations"][rng.integers(len(truth["annotations"]))]["bbox"])
         )
         if rng.random() < 0.5:
-            outline[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
-        x, y, w, h = outline
+            bounds[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
+        x, y, w, h = bounds
         detection = {
             "image_id": int(rng.choice(image_ids)),
             "category_id": int(rng.choice(category_ids)),
             "score": float(rng.integers(0, 6) / 5),
-            "bbox": outline,
+            "bbox": bounds,
         }
         if masks:
             detection["segmentation"] = to_rle([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
@@ -140,7 +139,7 @@ def two_buckets(num_classes):
 
 
 def slow_kinds(truth, detections, protocol, task):
-    """Detections that count, with what they are, and objects to find, with the errors that point at them."""
+    """Detections that count, with their kinds, and objects to find, with the errors that point at them."""
     category_ids = sorted(category["id"] for category in truth["categories"])
     dets = [{**d, "kind": None} for d in detections]
     kept = []
@@ -174,13 +173,13 @@ def _slow_image(image, dets, objects, protocol, task):
     present = {g["category_id"] for g in objects} | set(image["neg_category_ids"])
     shape = "bbox" if task == "bbox" else "segmentation"
 
-    def outline(thing):
+    def shape_of(thing):
         if task == "bbox" or isinstance(thing["segmentation"], dict):
             return thing[shape]
         return to_rle(thing["segmentation"], (image["height"], image["width"]))
 
     def iou(d, g, crowd=False):
-        return mask_utils.iou([outline(d)], [outline(g)], [crowd])[0, 0]
+        return mask_utils.iou([shape_of(d)], [shape_of(g)], [crowd])[0, 0]
 
     for d in sorted(dets, key=lambda d: -d["score"]):
         area = d["bbox"][2] * d["bbox"][3] if task == "bbox" else mask_utils.area(d["segmentation"])

@@ -237,9 +237,9 @@ def _array(entry: Mapping[str, Any], key: str, where: str, shape: tuple[int | No
         raise LtDetError(f"{where} has no '{key}'; it has {', '.join(map(str, entry)) or 'no key at all'}.")
     value = entry[key]
     try:
-        if hasattr(value, "detach"):  # a torch tensor, on any device and in any precision
+        if hasattr(value, "detach"):  # a torch tensor, on any device
             value = value.detach().cpu()
-            value = (value.float() if value.is_floating_point() else value).numpy()
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()  # NumPy has no bfloat16
         array = np.asarray(value)
         numeric = array.dtype.kind in "biuf" and bool(np.isfinite(array).all())
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""AP-Pool against a loop that sorts all detections of a group."""
+"""AP-Pool against a loop over the sorted detections of a group."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ from tests.helpers.worlds import as_detections, small_world
 
 
 def slow_pool(truth, matches, members):
-    """(T, R) precision of all areas, from one list of (score, image, class, place) and what each became."""
-    wanted = set(members.tolist())
+    """(T, R) interpolated precision of all areas, from one sorted list of (score, image, class, index)."""
+    in_group = set(members.tolist())
     objects = EvaluationContext(truth, POOL).num_objects[members, 0].sum()
     rows = sorted(
         (-matches.scores[i], matches.images[i], matches.classes[i], i)
         for i in range(len(matches))
-        if matches.classes[i] in wanted
+        if matches.classes[i] in in_group
     )
-    touching = {int(i): m for m, i in enumerate(matches.overlapping)}
+    overlapping = {int(i): m for m, i in enumerate(matches.overlapping)}
     table = np.zeros((10, 101))
     for threshold in range(10):
         true = false = 0
@@ -37,7 +37,7 @@ def slow_pool(truth, matches, members):
             )
         )
         for *_, i in rows:
-            m = touching.get(int(i))
+            m = overlapping.get(int(i))
             if m in right:
                 true += right[m]
             else:
@@ -73,7 +73,7 @@ def test_one_class_is_its_own_pool():
         np.testing.assert_array_equal(alone[:, :, 0], fixed[:, :, k])
 
 
-def test_scores_that_classes_do_not_share_cost_pooled_ap_only():
+def test_scores_that_are_not_comparable_lower_pooled_ap_only():
     """Two perfect classes, one of them with a false positive above all scores of the other."""
     data = {
         "images": [{"id": 1, "height": 99, "width": 99, "neg_category_ids": [2], "not_exhaustive_category_ids": []}],

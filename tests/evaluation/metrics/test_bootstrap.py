@@ -1,4 +1,4 @@
-"""The bootstrap against resampled sets that are really made."""
+"""The bootstrap against sets that are really made of the drawn images."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def matched(data, detections, protocol, *buckets):
 
 
 def untied(detections):
-    """A tie of a right with a wrong detection in one image is broken otherwise where the image counts twice."""
+    """Ties of a true and a false positive in one image are broken differently if the image counts twice."""
     return [{**d, "score": d["score"] + 1e-6 * number} for number, d in enumerate(detections)]
 
 
 def repeated(truth, detections, times):
-    """The set in which image i really stands times[i] times, its copies beside each other."""
+    """The set that contains image i times[i] times, with its copies next to each other."""
     images, annotations, found = [], [], []
     for image, number in zip(sorted(truth["images"], key=lambda image: image["id"]), times, strict=True):
         for copy in range(number):
@@ -103,7 +103,7 @@ def test_ids_beyond_64_bits_have_one_fingerprint():
 
 
 def test_no_interval_for_a_bucket_in_few_images():
-    """Most draws would hold the same object, and the interval would have no width."""
+    """Most draws would contain the same object, and the interval would have no width."""
     truth, detections = small_world(3)
     buckets = FrequencyBuckets(("rare",), np.zeros(len(truth["categories"]), dtype=np.int64))
     context, matches = matched(truth, detections, COCO, buckets)
@@ -114,6 +114,6 @@ def test_no_interval_for_a_bucket_in_few_images():
 
 
 @pytest.mark.parametrize("draws", [-1, 1, 99, 10**9])
-def test_numbers_of_draws_that_make_no_interval(draws):
-    with pytest.raises(LtDetError, match=rf"TEST\.RESAMPLES is {draws}; write a number of draws from 100 to 100000"):
+def test_too_few_or_too_many_draws(draws):
+    with pytest.raises(LtDetError, match=rf"TEST\.RESAMPLES is {draws}.*100 to 100000"):
         check_draws(draws, "TEST.RESAMPLES")

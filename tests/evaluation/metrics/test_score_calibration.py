@@ -1,4 +1,4 @@
-"""Calibration against a loop over detections, and by hand."""
+"""Score calibration against a loop over detections, and on cases worked out by hand."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def calibration_of_arrays(truth, detections, protocol, buckets=None):
 
 
 def slow_group(detections):
-    """Of (score, right) pairs."""
+    """Calibration of a list of (score, is correct)."""
     bins = [[] for _ in range(10)]
     for score, right in detections:
         bins[min(int(np.floor(score * 10 + 1e-9)), 9)].append((score, right))
@@ -68,7 +68,7 @@ def test_small_worlds(protocol, seed, rounded):
 
 
 def test_by_hand():
-    """Of 0.9 and 0.3 the first is right: off by 0.1 and by 0.3; a score of 1 is in the last bin."""
+    """Scores 0.9 (correct) and 0.3 are off by 0.1 and 0.3; a score of 1 is in the last bin."""
     computed = calibration_of(*world([(A, OBJECT)], [(A, 0.9, OBJECT), (A, 0.3, FAR)]), COCO)
     assert computed.iou == 0.5
     assert computed.edges == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
@@ -76,14 +76,13 @@ def test_by_hand():
     assert group.ece == pytest.approx((0.1 + 0.3) / 2)
     assert group.count == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1]
     assert group.precision == [None, None, None, 0, *[None] * 5, 1]
-    assert computed.groups["odd"] == CalibrationGroup(
-        ece=None, count=[0] * 10, score=[None] * 10, precision=[None] * 10
-    )
+    empty = CalibrationGroup(ece=None, count=[0] * 10, score=[None] * 10, precision=[None] * 10)
+    assert computed.groups["odd"] == empty
     perfect = calibration_of(*world([(A, OBJECT)], [(A, 1.0, OBJECT)]), COCO).groups["all"]
     assert (perfect.ece, perfect.count[-1]) == (0, 1)
 
 
-def test_what_is_neither_right_nor_wrong_is_left_out():
+def test_ignored_detections_are_left_out():
     crowd = (A, OBJECT, {"iscrowd": 1})
     assert calibration_of(*world([crowd], [(A, 0.9, OBJECT)]), COCO).groups["all"].ece is None
     unknown = world([(A, OBJECT)], [(A, 0.75, OBJECT), (B, 0.5, FAR)], neg_category_ids=[])
@@ -92,7 +91,7 @@ def test_what_is_neither_right_nor_wrong_is_left_out():
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.5, np.nan])
-def test_logits_are_no_probabilities(score):
+def test_logits_are_not_probabilities(score):
     truth, detections = world([(A, OBJECT)], [(A, 0.9, OBJECT), (B, 0.5, FAR)])
     truth = GroundTruth.from_json(truth)
     detections = as_detections(detections, truth, "bbox")
