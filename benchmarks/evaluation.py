@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time and memory of our evaluation against `lvis`, on generated data with the class counts of LVIS v1.
+"""Time and memory of lt_det's evaluation against `lvis`, on generated data with the class counts of LVIS v1.
 
 Each measurement is a process of its own, so that its peak memory is its own. `lvis` is measured on few images, because
 its time and memory grow with images x classes; what it would take for more is extrapolated.
@@ -25,10 +25,11 @@ from pycocotools import mask as mask_utils
 from rich.console import Console
 from rich.table import Table
 
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import precision_table
+from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.metrics.bootstrap import bootstrap
 from lt_det.evaluation.protocols import FIXED, LVIS
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -102,10 +103,10 @@ def peak_megabytes():
 
 def ours(counts, num_images, protocol):
     data, detections = generate(counts, num_images)
-    truth = GroundTruth.from_json(data)
+    context = EvaluationContext(GroundTruth.from_json(data), protocol)
     del data
     start = time.process_time()
-    precision, _ = precision_table(truth, match(truth, detections, "bbox", protocol), protocol)
+    precision, _ = precision_table(context, apply_limits(match(context, detections, "bbox"), protocol))
     seconds = time.process_time() - start
     return seconds, peak_megabytes(), float(np.mean(precision[..., 0][precision[..., 0] > -1]))
 
@@ -113,12 +114,12 @@ def ours(counts, num_images, protocol):
 def resampling(counts, num_images):
     """Seconds for the intervals of AP and of the buckets, after the matching pass that they share."""
     data, detections = generate(counts, num_images)
-    truth = GroundTruth.from_json(data)
-    del data
-    matches = match(truth, detections, "bbox", LVIS)
     buckets = FrequencyBuckets(("rare", "common", "frequent"), np.digitize(counts, [11, 101]))
+    context = EvaluationContext(GroundTruth.from_json(data), LVIS, buckets)
+    del data
+    matches = match(context, detections, "bbox")
     start = time.process_time()
-    bootstrap(truth, matches, LVIS, buckets, DRAWS)
+    bootstrap(context, apply_limits(matches, LVIS), DRAWS)
     return time.process_time() - start, peak_megabytes(), float("nan")
 
 
@@ -127,14 +128,14 @@ def masks(counts, num_images):
     data, detections = generate(counts, num_images)
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 
-    def outline(box):
+    def ellipse(box):
         x, y, w, h = box
         return np.stack([x + w * (1 + np.cos(angles)) / 2, y + h * (1 + np.sin(angles)) / 2], axis=1).ravel().tolist()
 
     for annotation in data["annotations"]:
-        annotation["segmentation"] = [outline(annotation["bbox"])]
-    truth = GroundTruth.from_json(data)
-    found = [mask_utils.frPyObjects([outline(box)], 480, 640)[0] for box in detections.boxes]
+        annotation["segmentation"] = [ellipse(annotation["bbox"])]
+    context = EvaluationContext(GroundTruth.from_json(data), LVIS)
+    found = [mask_utils.frPyObjects([ellipse(box)], 480, 640)[0] for box in detections.boxes]
     detections = dataclasses.replace(detections, masks=found)
     inside = 0.0
 
@@ -152,7 +153,7 @@ def masks(counts, num_images):
         for name in ("iou", "area", "frPyObjects", "merge"):
             stack.enter_context(mock.patch.object(mask_utils, name, timed(getattr(mask_utils, name))))
         start = time.process_time()
-        precision_table(truth, match(truth, detections, "segm", LVIS), LVIS)
+        precision_table(context, apply_limits(match(context, detections, "segm"), LVIS))
         return time.process_time() - start, inside
 
 

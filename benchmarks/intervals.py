@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """How often a 95 % bootstrap interval holds the mean AP of all sets of its size, on generated data.
 
-Sets of images are taken out of a large one, each is resampled, and the share of intervals that hold the mean over the
-sets is printed: of the plain percentiles, of those moved to the estimate (ours), and of those mirrored about it.
+Sets of images are taken from a large one and resampled. Printed is the fraction of intervals that cover the mean over
+the sets: for plain percentiles, for percentiles shifted to the estimate (as in lt_det), and for mirrored ones.
 """
 
 import argparse
@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.bootstrap import Curves
+from lt_det.evaluation.metrics.average_precision import apply_limits
+from lt_det.evaluation.metrics.bootstrap import BootstrapCurves
 from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.protocols import LVIS
 
@@ -26,14 +28,14 @@ RARE = 14  # the first classes
 
 def generate(num_images, rng):
     """Classes in 0.25 % to 60 % of the images, and a detector that confuses, misses and invents some."""
-    shares = np.geomspace(0.0025, 0.6, NUM_CLASSES)
+    frequencies = np.geomspace(0.0025, 0.6, NUM_CLASSES)
     images, annotations, found = [], [], []
 
     def detection(image, category, score, box):
         found.append({"image_id": image, "category_id": category, "score": float(score), "bbox": box})
 
     for image in range(1, num_images + 1):
-        present = np.flatnonzero(rng.random(NUM_CLASSES) < shares)
+        present = np.flatnonzero(rng.random(NUM_CLASSES) < frequencies)
         absent = np.setdiff1d(rng.choice(NUM_CLASSES, 12, replace=False), present)
         lists = {"neg_category_ids": (absent + 1).tolist(), "not_exhaustive_category_ids": []}
         images.append({"id": image, "height": 500, "width": 500, **lists})
@@ -59,18 +61,19 @@ def generate(num_images, rng):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=8000, help="of the large set")
-    parser.add_argument("--taken", type=int, default=400, help="images of each smaller set")
+    parser.add_argument("--images", type=int, default=8000, help="images of the large set")
+    parser.add_argument("--taken", type=int, default=400, help="images of each set taken from it")
     parser.add_argument("--sets", type=int, default=150)
     parser.add_argument("--draws", type=int, default=200)
     args = parser.parse_args()
 
     rng = np.random.default_rng(1)
     truth, detections = generate(args.images, rng)
-    curves = Curves.of(truth, match(truth, detections, "bbox", LVIS), LVIS)
+    context = EvaluationContext(truth, LVIS)
+    curves = BootstrapCurves.from_matches(context, apply_limits(match(context, detections, "bbox"), LVIS))
 
     def ap(images):
-        """Of all classes, and of the rare ones."""
+        """Mean over all classes, and over the rare ones."""
         values, known = curves.average_precision(np.bincount(images, minlength=args.images))
         values = 100 * values.mean(axis=0)
         return values[known].mean(), values[:RARE][known[:RARE]].mean()
@@ -83,23 +86,23 @@ def main():
     measured, drawn = np.asarray(measured), np.asarray(drawn)
 
     table = Table(
-        title=f"{args.sets} sets of {args.taken} images, {args.draws} draws each: share of intervals that hold"
+        title=f"{args.sets} sets of {args.taken} images, {args.draws} draws each: fraction of intervals that cover it"
     )
-    for column in ("", "mean AP", "sd of AP", "mean of draws less AP", "percentiles", "moved (ours)", "mirrored"):
+    for column in ("", "mean AP", "sd of AP", "mean of draws less AP", "percentiles", "shifted (lt_det)", "mirrored"):
         table.add_column(column, justify="left" if not column else "right")
     for place, name in enumerate(("all classes", "rare classes")):
         estimates, draws = measured[:, place], drawn[:, :, place]
         mean = estimates.mean()
         low, high = np.nanpercentile(draws, [2.5, 97.5], axis=1)
-        ours = [interval(of_set, estimate) for of_set, estimate in zip(draws, estimates, strict=True)]
-        holds = (
+        ours = [interval(set_draws, estimate) for set_draws, estimate in zip(draws, estimates, strict=True)]
+        covers = (
             (low <= mean) & (mean <= high),
             [ends is not None and ends[0] <= mean <= ends[1] for ends in ours],
             (2 * estimates - high <= mean) & (mean <= 2 * estimates - low),
         )
         bias = (np.nanmean(draws, axis=1) - estimates).mean()
         numbers = (mean, estimates.std(), bias)
-        table.add_row(name, *(f"{number:.2f}" for number in numbers), *(f"{np.mean(of):.0%}" for of in holds))
+        table.add_row(name, *(f"{number:.2f}" for number in numbers), *(f"{np.mean(hits):.0%}" for hits in covers))
     Console(width=140).print(table)
 
 

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import read_json
 from lt_det.losses import LOSSES, loss_class
-from lt_det.statistics.buckets import LVIS_EDGES, FrequencyBuckets
+from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
 
@@ -192,15 +192,18 @@ def check_training_keys(cfg: Any) -> None:
     buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, "MODEL.ROI_HEADS.NUM_CLASSES"))
 
 
-def asks_for_buckets(cfg: Any) -> bool:
-    """Whether TEST.BUCKETS asks for other buckets than LVIS's, which follow from the training counts alone."""
+def bucket_options(cfg: Any) -> BucketOptions | None:
+    """The buckets that TEST.BUCKETS asks for; None for the default, see `resolve_buckets`.
+
+    Raises:
+        LtDetError: TEST.BUCKETS.BY is neither images nor instances.
+    """
     node = cfg.TEST.BUCKETS
-    return bool(node.MAP or node.EQUAL_GROUPS or node.NAMES or node.BY != "images" or tuple(node.EDGES) != LVIS_EDGES)
-
-
-def chosen_buckets(cfg: Any, stats: ClassStats) -> FrequencyBuckets | None:
-    """`buckets_of_config` where TEST.BUCKETS asks for other buckets than LVIS's, else None."""
-    return buckets_of_config(cfg, stats) if asks_for_buckets(cfg) else None
+    if node.BY not in ("images", "instances"):
+        raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
+    if not (node.MAP or node.EQUAL_GROUPS or node.NAMES) and node.BY == "images" and tuple(node.EDGES) == LVIS_EDGES:
+        return None
+    return BucketOptions(node.BY, node.EDGES, node.NAMES or None, node.EQUAL_GROUPS or None, node.MAP or None)
 
 
 def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
@@ -209,17 +212,7 @@ def buckets_of_config(cfg: Any, stats: ClassStats) -> FrequencyBuckets:
     Raises:
         LtDetError: keys that make no buckets, or a map that cannot be read.
     """
-    node = cfg.TEST.BUCKETS
-    if node.BY not in ("images", "instances"):
-        raise LtDetError(f"TEST.BUCKETS.BY is '{node.BY}'; write images or instances.")
-    return FrequencyBuckets.chosen(
-        stats,
-        by=node.BY,
-        edges=node.EDGES,
-        names=node.NAMES or None,
-        groups=node.EQUAL_GROUPS or None,
-        map_file=node.MAP or None,
-    )
+    return resolve_buckets(bucket_options(cfg), stats)
 
 
 def loss_hyperparameters(cfg: Any) -> dict[str, Any]:

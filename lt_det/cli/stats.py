@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lt_det.cli.bucket_options import add_bucket_options, chosen_buckets
+from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import whole_file
 from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
 
@@ -27,12 +28,12 @@ def run(args: argparse.Namespace) -> int:
 
     stats = ClassStats.read_saved(args.json)
     if stats is not None and args.images:
-        raise LtDetError(f"{args.json} holds counts, which name no images; give --images with the annotation file.")
+        raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
         data = load_annotations(args.json)
         check_annotations(data, args.json, args.images)
         stats = ClassStats.from_annotations(data, str(args.json))
-    buckets = chosen_buckets(args, stats)
+    buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
     title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
     console.print(title, soft_wrap=True, markup=False)
@@ -50,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
         from lt_det.reporting.plots import plot_class_counts
 
         try:
-            with whole_file(args.plot) as picture:
-                plot_class_counts(stats, buckets, picture, title=args.json.name)
+            with whole_file(args.plot) as image:
+                plot_class_counts(stats, buckets, image, title=args.json.name)
         except (OSError, ValueError) as error:
-            raise LtDetError(f"The picture {args.plot} cannot be written: {error}.") from error
-        console.print(f"Picture: {args.plot}", soft_wrap=True, markup=False)
+            raise LtDetError(f"The image {args.plot} cannot be written: {error}.") from error
+        console.print(f"Image: {args.plot}", soft_wrap=True, markup=False)
     return 0

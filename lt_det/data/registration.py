@@ -14,7 +14,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_utils
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import box_outline, check_annotations, image_file_name, load_annotations, usable_outline
+from lt_det.io.coco_json import box_polygon, check_annotations, image_file_name, load_annotations, usable_segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -151,13 +151,13 @@ def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], out
         "category_id": contiguous[annotation["category_id"]],
         "iscrowd": annotation.get("iscrowd") or 0,
     }
-    segmentation = usable_outline(annotation)
+    segmentation = usable_segmentation(annotation)
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
         segmentation = mask_utils.frPyObjects(segmentation, *segmentation["size"])  # the mapper wants it compressed
     if segmentation is not None:
         result["segmentation"] = segmentation
     elif outlined:
-        result["segmentation"] = [box_outline(annotation["bbox"])]
+        result["segmentation"] = [box_polygon(annotation["bbox"])]
     if annotation.get("keypoints"):
         # COCO counts pixels as integers, Detectron2 puts coordinates at pixel corners: half a pixel apart.
         keypoints = annotation["keypoints"]

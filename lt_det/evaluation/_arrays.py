@@ -1,4 +1,4 @@
-"""Sorting that keeps ties in order, and groups of equal values in a sorted array."""
+"""Stable sorting, and groups of equal values in a sorted array."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
-def run_starts(groups: NDArray[Any]) -> NDArray[np.int64]:
-    """Where each run begins."""
+def group_starts(groups: NDArray[Any]) -> Ints:
+    """Index of the first element of each group of equal neighbours."""
     return np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, np.int64)
 
 
-def run_bounds(groups: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """Start and stop of each run."""
-    return itertools.pairwise([*run_starts(groups).tolist(), len(groups)]) if len(groups) else iter(())
+def group_bounds(groups: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Start and stop of each group of equal neighbours."""
+    return itertools.pairwise([*group_starts(groups).tolist(), len(groups)]) if len(groups) else iter(())
 
 
-def positions(groups: NDArray[Any]) -> NDArray[np.int64]:
-    """0, 1, 2 ... inside each run of equal values."""
-    starts = run_starts(groups)
+def rank_in_group(groups: NDArray[Any]) -> Ints:
+    """0, 1, 2, ... within each group of equal neighbours."""
+    starts = group_starts(groups)
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
 
 
-def ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The indices first[i] .. first[i] + count[i] - 1 of all i in a row, and where each begins in that row."""
+def index_ranges(first: Ints, count: Ints) -> Ints:
+    """The indices first[i], ..., first[i] + count[i] - 1 of all i, concatenated."""
     starts = np.cumsum(count) - count
-    return np.arange(count.sum()) - np.repeat(starts - first, count), starts
+    return np.arange(count.sum()) - np.repeat(starts - first, count)
 
 
-def falling(values: NDArray[np.float64]) -> Ints:
-    """The order of (N,) values without nan, the highest first."""
+def descending_order(values: Floats) -> Ints:
+    """The stable order that sorts (N,) values without nan from high to low."""
     order = np.argsort(-values)
     ordered = values[order]
     tied = ordered[1:] == ordered[:-1]
-    if tied.any():  # sort the places inside each run of equal values: as numbers, whose sort needs no stability
-        run = np.concatenate([[0], np.cumsum(~tied)])
-        order = np.sort(run * len(values) + order) % len(values)
+    if tied.any():  # sort the indices within each group of ties, as keys of a sort that need not be stable
+        tie = np.concatenate([[0], np.cumsum(~tied)])
+        order = np.sort(tie * len(values) + order) % len(values)
     return order
 
 
-def grouped(order: Ints, keys: NDArray[Any], bound: int) -> Ints:
-    """`order` sorted by the keys of its entries, 0 .. bound - 1, equal ones as they were."""
+def stable_by_key(order: Ints, keys: NDArray[Any], bound: int) -> Ints:
+    """`order` sorted by the keys (0 to bound - 1) of its entries; entries with equal keys keep their order."""
     keys = keys[order]
     if bound <= 1 << 16:
-        keys = keys.astype(np.uint16)  # for which NumPy has a radix sort
+        keys = keys.astype(np.uint16)  # NumPy has a radix sort for 16 bits
     return order[np.argsort(keys, kind="stable")]

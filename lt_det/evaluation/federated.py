@@ -1,9 +1,8 @@
-"""LVIS's lists: of which classes the annotation of an image says that they are there, or are not."""
+"""LVIS's federated annotation: which classes an image's annotation says are present or absent."""
 
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from lt_det.errors import LtDetError
@@ -13,34 +12,31 @@ logger = logging.getLogger(__name__)
 
 
 def has_lists(images: list[dict[str, Any]]) -> bool:
-    """Whether any image says which classes are known not to be in it, as LVIS's do; null says nothing."""
+    """Whether any image lists the classes known to be absent from it, as LVIS's images do; null does not count."""
     return any(image.get("neg_category_ids") is not None for image in images)
 
 
-def check_lists(
-    ground_truth: str | os.PathLike[str], images: list[dict[str, Any]], protocol: Protocol, instead: str
-) -> None:
-    """Raise unless a federated protocol can judge on these images, and warn of those without lists.
+def check_lists(ground_truth: str, images: list[dict[str, Any]], protocol: Protocol, advice: str) -> None:
+    """Raise if a federated protocol cannot be used on these images; warn if only some of them have lists.
 
-    Without lists every detection of a class that is not in its image would be left out, and AP be far too high.
+    Without lists every detection of a class without an object in its image would be ignored, and AP would be far too
+    high.
 
     Args:
-        ground_truth: the json.
-        images: of it.
+        ground_truth: name of the ground truth, for messages.
+        images: image records of the ground truth.
         protocol: a federated one.
-        instead: what to do where there are no lists, for the error message.
+        advice: what the user can do if there are no lists.
 
     Raises:
         LtDetError: no image has lists.
     """
     if not has_lists(images):
-        raise LtDetError(
-            f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol goes by; {instead}."
-        )
+        raise LtDetError(f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol needs; {advice}.")
     without = sum(image.get("neg_category_ids") is None for image in images)
     if without:
         logger.warning(
-            "%d of %d images have no neg_category_ids: detections of classes that are not in them do not count.",
+            "%d of %d images have no neg_category_ids: in them, detections of classes without an object are ignored.",
             without,
             len(images),
         )

@@ -1,8 +1,8 @@
-"""How a long loop tells of its progress."""
+"""How a long loop reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-# Wraps the numbers that a loop goes over and yields them again; `iter` shows nothing.
+# Wraps an iterable of numbers and yields them again; `iter` shows nothing.
 Track = Callable[[Iterable[int]], Iterable[int]]

@@ -1,7 +1,7 @@
-"""Precision tables from the reference implementations, `lvis` and `pycocotools`, to check ours against.
+"""Precision tables of the reference implementations, `lvis` and `pycocotools`, to check lt_det's against.
 
-Both give an array (T, R, K, A): 10 IoU thresholds, 101 recalls, K classes, areas all / small / medium / large, with -1
-for a class without ground truth.
+Both return an array (T, R, K, A): 10 IoU thresholds, 101 recalls, K classes, areas all / small / medium / large, with
+-1 for a class without ground truth.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import copy
 import io
 import logging
+import types
 from collections.abc import Iterator
 from typing import Any, Literal
 from unittest import mock
@@ -18,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.matching.iou import run_lengths
-from lt_det.evaluation.metrics.bucket_ap import BucketAP, summarize
+from lt_det.evaluation.matching.iou import to_rle
+from lt_det.evaluation.metrics.bucket_ap import BucketAP, percent_mean, summarize
 from lt_det.evaluation.protocols import Protocol, Task
-from lt_det.io.coco_json import box_outline, usable_outline
+from lt_det.io.coco_json import box_polygon, usable_segmentation
 from lt_det.statistics.buckets import FrequencyBuckets
 
-_FEW = (1, 10)  # detections of a class in an image, of which COCO also has the recall
+_LOW_LIMITS = (1, 10)  # detections per image and class at which COCO also reports the recall
 
 
 def official_table(
@@ -34,24 +35,23 @@ def official_table(
     task: Task,
     per_image: int = 300,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision (T, R, K, A) and recall (T, K, A, M), M limits on the detections, the last the usual one; without a
-    detection both libraries raise.
+    """Precision (T, R, K, A) and recall (T, K, A, M) under M limits on the detections, the last being the usual one.
 
     Args:
         protocol: "lvis" or "coco".
         ground_truth: COCO- or LVIS-format annotations.
-        detections: COCO results.
+        detections: COCO results; both libraries raise without any.
         task: overlap of boxes or of masks.
-        per_image: detections that count in an image under "lvis"; -1: all.
+        per_image: detections that count per image under "lvis"; -1 for all.
     """
     ground_truth = _completed(ground_truth)
-    # The engines write into the detections; with a bbox left in, mask areas would be box areas.
+    # Both libraries write into the detections; if masks had a bbox too, the area would be that of the box.
     drop = {"bbox"} if task == "segm" else {"segmentation"}
     detections = [{key: value for key, value in d.items() if key not in drop} for d in detections]
     if task == "segm":
         sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
         for detection in detections:
-            detection["segmentation"] = run_lengths(detection["segmentation"], *sizes[detection["image_id"]])
+            detection["segmentation"] = to_rle(detection["segmentation"], *sizes[detection["image_id"]])
     if protocol == "lvis":
         return _lvis(ground_truth, detections, task, per_image)
     return _coco(ground_truth, detections, task)
@@ -61,17 +61,19 @@ def _lvis(
     ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     try:
+        import lvis.eval
         from lvis import LVIS, LVISEval, LVISResults
     except ImportError:
-        raise LtDetError("The lvis package is not installed; pip install lvis, to check against it.") from None
+        raise LtDetError("The lvis package is not installed; run pip install lvis to check against it.") from None
 
-    class LoadedLVIS(LVIS):
-        """Takes annotations in memory where the library takes a path."""
+    class LoadedLVIS(LVIS):  # type: ignore[misc]
+        """LVIS annotations from memory instead of a file."""
 
         def _load_json(self, path: Any) -> Any:
             return path
 
-    with _numpy_with_float(), _quiet():
+    # Only in lvis: NumPy itself stays as it is for everybody else.
+    with mock.patch.object(lvis.eval, "np", _NumpyWithFloat("numpy")), _quiet():
         gt = LoadedLVIS(ground_truth)
         results = LVISResults(gt, detections, max_dets=per_image)
         evaluation = LVISEval(gt, results, task)
@@ -92,25 +94,25 @@ def _coco(
         gt.dataset = ground_truth
         gt.createIndex()
         evaluation = COCOeval(gt, gt.loadRes(detections), task)
-        evaluation.params.maxDets = [*_FEW, 100]
+        evaluation.params.maxDets = [*_LOW_LIMITS, 100]
         evaluation.evaluate()
         evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])
 
 
 def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
-    """A copy with what the engines insist on: fields a user's json may lack, and annotation ids of their own."""
+    """A copy with what both libraries require: fields that a user's json may lack, and unique annotation ids."""
     data = copy.copy(ground_truth)
     data.setdefault("info", {})
     data["images"] = [{"neg_category_ids": [], "not_exhaustive_category_ids": [], **_known(i)} for i in data["images"]]
-    # lvis insists on a bucket per class; ours come later, from the training set.
+    # lvis requires a bucket per class; the buckets are applied later.
     data["categories"] = [{**category, "frequency": "f"} for category in data["categories"]]
     data["annotations"] = [
         {
             "iscrowd": 0,
             "area": a["bbox"][2] * a["bbox"][3],
             **_known(a),
-            "segmentation": usable_outline(a) or [box_outline(a["bbox"])],
+            "segmentation": usable_segmentation(a) or [box_polygon(a["bbox"])],
             "id": number,
         }
         for number, a in enumerate(data["annotations"], start=1)
@@ -118,21 +120,23 @@ def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _known(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the fields that are null."""
-    return {key: value for key, value in record.items() if value is not None}
+def _known(entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an entry that are not null."""
+    return {key: value for key, value in entry.items() if value is not None}
 
 
-@contextlib.contextmanager
-def _numpy_with_float() -> Iterator[None]:
-    """lvis 0.5.3 names `np.float`, which NumPy dropped in 1.24."""
-    with contextlib.nullcontext() if hasattr(np, "float") else mock.patch.object(np, "float", float, create=True):
-        yield
+class _NumpyWithFloat(types.ModuleType):
+    """NumPy with `np.float`, which lvis 0.5.3 uses and NumPy 1.24 removed."""
+
+    float = float
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Both engines print and warn about progress; our own log and table say what matters."""
+    """Without the progress that both libraries print and log."""
     logger = logging.getLogger("lvis")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -146,23 +150,22 @@ def _quiet() -> Iterator[None]:
 def official_metrics(
     data: dict[str, Any], results: list[dict[str, Any]], protocol: Protocol, buckets: FrequencyBuckets, task: Task
 ) -> BucketAP:
-    """What the official package makes of the same files, under one of our protocols.
+    """Metrics of the official package on the same files, under one of lt_det's protocols.
 
     Raises:
-        LtDetError: the package is not installed, or there is no detection, at which it fails.
+        LtDetError: the package is not installed, or there are no detections, on which it fails.
     """
     if not results:
-        raise LtDetError("The official packages cannot judge a file without detections; leave out --cross-check.")
+        raise LtDetError("The official packages fail on a file without detections; leave out --cross-check.")
     if protocol.per_class is not None:
         by_class: dict[Any, list[dict[str, Any]]] = {}
         for result in sorted(results, key=lambda result: -result["score"]):
             by_class.setdefault(result["category_id"], []).append(result)
-        results = [result for of_class in by_class.values() for result in of_class[: protocol.per_class]]
+        results = [result for detections in by_class.values() for result in detections[: protocol.per_class]]
     name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"
     limit = -1 if protocol.per_image is None else protocol.per_image
     precision, recall = official_table(name, data, results, task, limit)
     summary = summarize(precision, recall[..., -1], buckets)
-    for number, of_few in zip(_FEW, np.moveaxis(recall, -1, 0)[:-1], strict=False):
-        known = of_few[..., 0][of_few[..., 0] > -1]
-        summary.metrics[f"AR{number}"] = float(np.mean(known)) * 100 if known.size else np.nan
+    for number, low_recall in zip(_LOW_LIMITS, np.moveaxis(recall, -1, 0)[:-1], strict=False):
+        summary.metrics[f"AR{number}"] = percent_mean(low_recall[..., 0])
     return summary

@@ -1,123 +1,255 @@
-"""``evaluation.json``: what an evaluation found, for reports."""
+"""The content of ``evaluation.json``, for its writer and all its readers.
+
+Every value is finite; None stands for "n/a" (nothing to average) or "not known". Numbers of AP and AR are in percent.
+A group is "all" or the name of a bucket. Keys that files of earlier versions lack have a default.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.metrics.average_precision import objects_that_count
-from lt_det.evaluation.metrics.bootstrap import SEED, fingerprint
-from lt_det.evaluation.metrics.intervals import interval
-from lt_det.evaluation.protocols import Protocol, Task
-from lt_det.evaluation.summarize import TaskResult
+from lt_det.evaluation.protocols import Task
 from lt_det.io.atomic import write_whole
-from lt_det.statistics.buckets import FrequencyBuckets
-from lt_det.statistics.class_stats import ClassStats
+from lt_det.statistics.buckets import metric_name
 
-RESULT_NAME = "evaluation.json"
+EVALUATION_NAME = "evaluation.json"
+ALL = "all"  # the group of all classes
+TASK_NAMES: dict[Task, str] = {"bbox": "Boxes", "segm": "Masks"}
+
+Numbers = list[float | None]
+Interval = Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)]
 
 
-def evaluation_record(
-    dataset: str,
-    protocol: Protocol,
-    truth: GroundTruth,
-    class_names: Sequence[str],
-    buckets: FrequencyBuckets,
-    stats: ClassStats | None,
-    results: Mapping[Task, TaskResult],
-    *,
-    ground_truth: str,
-    image_root: str | None,
-    detections: str | None,
-) -> dict[str, Any]:
-    """The content of the file; null where there is nothing to average, or nothing is known.
+class Buckets(msgspec.Struct, frozen=True, kw_only=True):
+    """See `FrequencyBuckets`."""
+
+    names: list[str]
+    by: str
+    edges: list[int | float] | None
+
+
+class ClassEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A class: its bucket, its training images, and the number of objects to find in the evaluated set."""
+
+    name: str
+    id: int | str | None = None
+    bucket: str | None
+    images: int | None
+    objects: int | None = None
+
+
+class Resamples(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of each metric under every bootstrap draw; `images` is the fingerprint of the resampled images."""
+
+    seed: int
+    images: str
+    values: dict[str, Numbers]
+
+
+class PrecisionRecall(msgspec.Struct, frozen=True, kw_only=True):
+    """Interpolated precision at the 101 recalls, at two IoU thresholds and as mean over the ten."""
+
+    iou_50: Numbers = msgspec.field(name="0.5")
+    iou_75: Numbers = msgspec.field(name="0.75")
+    mean: Numbers
+
+
+class ErrorAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+    """AP50 lost to each error type (see `metrics.tide`) per group and per class, and the number of errors per class."""
+
+    iou: float
+    background_iou: float
+    types: list[str]
+    loss: dict[str, dict[str, float | None] | None]
+    class_loss: dict[str, Numbers]
+    class_ap50: Numbers | None = None
+    count: dict[str, list[int]] | None = None
+
+
+class CalibrationGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Expected calibration error in 0..1; and for each bin the number of detections, mean score and precision."""
+
+    ece: float | None
+    count: list[int]
+    score: Numbers
+    precision: Numbers
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Score calibration of each group at one IoU threshold (see `metrics.score_calibration`)."""
+
+    iou: float | None = None
+    edges: list[float]
+    groups: dict[str, CalibrationGroup | None]
+
+
+class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of one task: boxes or masks."""
+
+    metrics: dict[str, float | None]
+    bucket_sizes: dict[str, int]
+    class_ap: Numbers
+    class_ar: Numbers | None = None
+    intervals: dict[str, Interval | None] | None = None
+    resamples: Resamples | None = None
+    precision_recall: dict[str, PrecisionRecall | None] | None = None
+    errors: ErrorAnalysis | None = None
+    calibration: Calibration | None = None
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation of one data set.
+
+    Attributes:
+        ground_truth, image_root, results: absolute paths; `results` may be relative to the evaluation's own folder.
+        fingerprint: of the images and their ground truth under the protocol; evaluations with the same one can be
+            paired.
+    """
+
+    dataset: str
+    protocol: str
+    num_images: int | None = None
+    fingerprint: str | None = None
+    ground_truth: str | None = None
+    image_root: str | None = None
+    results: str | None = None
+    buckets: Buckets
+    classes: list[ClassEntry]
+    tasks: dict[Task, TaskEvaluation]
+
+    def __post_init__(self) -> None:
+        for entry in self.classes:
+            if entry.bucket not in (None, *self.buckets.names):
+                raise ValueError(f"the bucket '{entry.bucket}' of class '{entry.name}' is not in buckets.names")
+        if not self.tasks:
+            raise ValueError("tasks is empty")
+        for name, task in self.tasks.items():
+            try:
+                _check_task(task, self.buckets.names, len(self.classes))
+            except KeyError as error:
+                raise ValueError(f"tasks.{name} has no {error.args[0]}") from None
+            except ValueError as error:
+                raise ValueError(f"tasks.{name}.{error}") from None
+
+    def bucket_index(self, entry: ClassEntry) -> int | None:
+        """Position of a class's bucket."""
+        return None if entry.bucket is None else self.buckets.names.index(entry.bucket)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        content: dict[str, Any] = msgspec.to_builtins(self)
+        return content
+
+
+def group_metric(group: str, kind: str = "AP") -> str:
+    """Name of the metric of a group: ``AP``, ``APr``, ``AR-unseen``."""
+    return kind if group == ALL else metric_name(group, kind)
+
+
+def parse_evaluation(content: str | bytes) -> Evaluation:
+    """The text of a file, with its types and lengths checked.
+
+    Raises:
+        msgspec.DecodeError: it is not an evaluation.
+    """
+    return msgspec.json.decode(content, type=Evaluation)
+
+
+def read_evaluation(file: Path) -> Evaluation:
+    """
+    Raises:
+        LtDetError: the file cannot be read or is not an evaluation; the message names the file and the key.
+    """
+    try:
+        return parse_evaluation(file.read_bytes())
+    except (OSError, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
+        raise LtDetError(f"{file} is not an evaluation written by lt_det ({error}); evaluate again.") from None
+
+
+def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
+    """The evaluations in a training's output folder.
 
     Args:
-        dataset: name of the set.
-        protocol, truth, class_names, buckets: what was judged by.
-        stats: of the training set.
-        results: per task.
-        ground_truth: the json.
-        image_root: folder of its images.
-        detections: file of COCO results; a relative name is meant beside the record.
+        output_dir: ``inference/<data set>/evaluation.json`` are read.
+
+    Returns:
+        Evaluations by the name of the data set's folder.
+
+    Raises:
+        LtDetError: nothing has been evaluated there, or a file is not an evaluation.
     """
-    images = fingerprint(truth, protocol)
-    objects = objects_that_count(truth, protocol)[:, 0]
-    ids = truth.category_ids.tolist()
-    return {
-        "dataset": dataset,
-        "protocol": protocol.name,
-        "num_images": len(truth.image_ids),
-        "fingerprint": images,
-        "ground_truth": ground_truth,
-        "image_root": image_root,
-        "results": detections,
-        "buckets": {"names": list(buckets.names), "by": buckets.by, "edges": buckets.edges},
-        "classes": [
-            {
-                "name": name,
-                "id": ids[k],
-                "bucket": buckets.names[b] if (b := int(buckets.assignment[k])) >= 0 else None,
-                "images": None if stats is None else int(stats.image_counts[k]),
-                "objects": int(objects[k]),
-            }
-            for k, name in enumerate(class_names)
-        ],
-        "tasks": {task: _of_task(result, images) for task, result in results.items()},
-    }
+    files = sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
+    if not files:
+        raise LtDetError(
+            f"{output_dir} has no inference/*/evaluation.json; train there first, run tools/train_net.py with "
+            "--eval-only, or lt-det evaluate with --out."
+        )
+    return {file.parent.name: read_evaluation(file) for file in files}
 
 
-def write_record(content: Mapping[str, Any], folder: Path) -> None:
-    """Write ``evaluation.json``; it appears whole or not at all.
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write ``evaluation.json`` atomically.
+
+    Returns:
+        Path of the file.
 
     Raises:
         LtDetError: the folder cannot be written.
     """
+    file = folder / EVALUATION_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / RESULT_NAME, json.dumps(content, allow_nan=False) + "\n")
+        # json also writes whole numbers beyond 64 bits, which category ids may be.
+        write_whole(file, json.dumps(evaluation.to_dict(), allow_nan=False) + "\n")
     except OSError as error:
         raise LtDetError(
-            f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with room."
+            f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with free space."
         ) from None
+    return file
 
 
-def _of_task(result: TaskResult, images: str) -> dict[str, Any]:
-    summary, draws = result.summary, result.draws
-    return {
-        "metrics": {name: _number(value) for name, value in summary.metrics.items()},
-        "bucket_sizes": summary.bucket_sizes,
-        "class_ap": _numbers(summary.class_ap),
-        "class_ar": _numbers(summary.class_ar),
-        "intervals": None
-        if draws is None
-        else {name: _interval(values, summary.metrics[name]) for name, values in draws.items()},
-        "resamples": None
-        if draws is None
-        else {"seed": SEED, "images": images, "values": {name: _numbers(values) for name, values in draws.items()}},
-        "precision_recall": result.precision_recall,
-        "errors": result.errors,
-        "calibration": result.calibration,
-    }
+def _check_task(task: TaskEvaluation, buckets: Sequence[str], num_classes: int) -> None:
+    """Raise KeyError or ValueError with the key."""
+    for name in ("AP", "AP50", "AP75", *map(group_metric, buckets)):
+        _require(task.metrics, "metrics", name)
+    for name in buckets:
+        _require(task.bucket_sizes, "bucket_sizes", name)
+    _check_length(task.class_ap, "class_ap", num_classes)
+    _check_length(task.class_ar, "class_ar", num_classes)
+    groups = [ALL, *buckets]
+    if task.precision_recall is not None:
+        for group in groups:
+            _require(task.precision_recall, "precision_recall", group)
+            if curves := task.precision_recall[group]:
+                for curve in (curves.iou_50, curves.iou_75, curves.mean):
+                    _check_length(curve, f"precision_recall.{group}", 101)
+    if errors := task.errors:
+        for kind in errors.types:
+            for group in groups:
+                _require(errors.loss, "errors.loss", group)
+                if (loss := errors.loss[group]) is not None:
+                    _require(loss, f"errors.loss.{group}", kind)
+            _require(errors.class_loss, "errors.class_loss", kind)
+            _check_length(errors.class_loss[kind], f"errors.class_loss.{kind}", num_classes)
+    if calibration := task.calibration:
+        for group in groups:
+            _require(calibration.groups, "calibration.groups", group)
+            if entry := calibration.groups[group]:
+                for values in (entry.count, entry.score, entry.precision):
+                    _check_length(values, f"calibration.groups.{group}", len(calibration.edges) - 1)
 
 
-def _interval(values: NDArray[np.float64], estimate: float) -> tuple[float, float] | None:
-    """AP knows no values beyond 0 and 100, to which an interval may be moved."""
-    ends = interval(values, estimate)
-    return None if ends is None else (max(ends[0], 0.0), min(ends[1], 100.0))
+def _require(mapping: dict[str, Any], key: str, name: str) -> None:
+    if name not in mapping:
+        raise KeyError(f"{key}.{name}")
 
 
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_number(value) for value in values]
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _check_length(values: Sequence[Any] | None, key: str, length: int) -> None:
+    if values is not None and len(values) != length:
+        raise ValueError(f"{key} has {len(values)} entries, not {length}")

@@ -1,26 +1,41 @@
-"""From the matches of a whole set to everything that is reported of a task."""
+"""From the matches of a whole set to the content of ``evaluation.json``."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lt_det.evaluation.matching.assignment import hits
-from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation._arrays import Floats
+from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.matching.assignment import matched_at
 from lt_det.evaluation.matching.match import Matches
 from lt_det.evaluation.metrics.ap_pool import pooled_table
-from lt_det.evaluation.metrics.average_precision import limited, objects_that_count, precision_table
-from lt_det.evaluation.metrics.bootstrap import bootstrap
+from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
+from lt_det.evaluation.metrics.bootstrap import SEED, bootstrap, fingerprint
 from lt_det.evaluation.metrics.bucket_ap import BucketAP, precision_recall_curves, summarize
+from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.metrics.score_calibration import calibration
-from lt_det.evaluation.metrics.tide import Errors, error_view
+from lt_det.evaluation.metrics.tide import Errors, analyze_errors
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import IOU_THRESHOLDS, Protocol
-from lt_det.statistics.buckets import FrequencyBuckets, metric_name
+from lt_det.evaluation.protocols import IOU_THRESHOLDS, Task
+from lt_det.evaluation.schema import (
+    ALL,
+    Buckets,
+    Calibration,
+    ClassEntry,
+    ErrorAnalysis,
+    Evaluation,
+    Numbers,
+    PrecisionRecall,
+    Resamples,
+    TaskEvaluation,
+    group_metric,
+)
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 
 @dataclass(frozen=True)
@@ -29,23 +44,21 @@ class TaskResult:
     Attributes:
         summary: metrics, and AP and AR per class.
         precision_recall: see `precision_recall_curves`.
-        draws: (B,) values of each resampled metric, see `bootstrap`; None where nothing was drawn.
-        errors: see `error_view`; None where they were not looked for.
-        calibration: see `calibration`; None where scores are no probabilities.
+        draws: (B,) values of each resampled metric, see `bootstrap`; None without draws.
+        errors: see `analyze_errors`; None without an analysis.
+        calibration: see `calibration`; None if the scores are not probabilities.
     """
 
     summary: BucketAP
-    precision_recall: dict[str, dict[str, list[float]] | None]
-    draws: dict[str, NDArray[np.float64]] | None
-    errors: dict[str, Any] | None
-    calibration: dict[str, Any] | None
+    precision_recall: dict[str, PrecisionRecall | None]
+    draws: dict[str, Floats] | None
+    errors: ErrorAnalysis | None
+    calibration: Calibration | None
 
 
-def judge(
-    truth: GroundTruth,
+def summarize_task(
+    context: EvaluationContext,
     matches: Matches,
-    protocol: Protocol,
-    buckets: FrequencyBuckets,
     *,
     errors: Errors | None = None,
     draws: int = 0,
@@ -53,57 +66,140 @@ def judge(
 ) -> TaskResult:
     """
     Args:
-        truth: of all images of the set.
-        matches: of all detections.
-        protocol: whose limits apply.
-        buckets: of the set's classes.
-        errors: of the same detections; None: no error view. AP-Pool has none.
-        draws: of the bootstrap; 0: none. AP-Pool has none.
+        context: of all images of the set.
+        matches: of all detections; the protocol's limits are applied here.
+        errors: of the same detections; None for no error analysis. AP-Pool has none.
+        draws: number of bootstrap draws; 0 for none. AP-Pool has none.
         track: wraps the loop over the draws, to show its progress.
     """
-    matches = limited(matches, protocol)  # once for all that follows
-    precision, recall = precision_table(truth, matches, protocol)
-    summary = summarize(precision, recall, buckets)
-    if not protocol.federated:
-        summary = replace(summary, metrics=summary.metrics | _recall_of_few(truth, matches, protocol))
-    curves = precision_recall_curves(precision, buckets)
-    calibrated = calibration(matches, buckets)
-    if protocol.pooled:
-        metrics, curves = _pooled(truth, matches, protocol, buckets)
+    matches = apply_limits(matches, context.protocol)
+    precision, recall = precision_table(context, matches)
+    summary = summarize(precision, recall, context.buckets)
+    if not context.protocol.federated:
+        summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, matches))
+    calibrated = calibration(matches, context.buckets)
+    if context.protocol.pooled:
+        metrics, curves = _pooled(context, matches)
         return TaskResult(replace(summary, metrics=metrics), curves, None, None, calibrated)
-    drawn = bootstrap(truth, matches, protocol, buckets, draws, track) if draws else None
-    found = None if errors is None else error_view(truth, errors, protocol, buckets)
-    return TaskResult(summary, curves, drawn, found, calibrated)
+    return TaskResult(
+        summary,
+        precision_recall_curves(precision, context.buckets),
+        bootstrap(context, matches, draws, track) if draws else None,
+        None if errors is None else analyze_errors(context, errors),
+        calibrated,
+    )
 
 
-def _recall_of_few(truth: GroundTruth, matches: Matches, protocol: Protocol) -> dict[str, float]:
-    """COCO's AR1 and AR10, of the best 1 and 10 detections of a class in an image."""
-    objects = objects_that_count(truth, protocol)[:, 0]
-    known = objects > 0
+def _recall_at_1_and_10(context: EvaluationContext, matches: Matches) -> dict[str, float]:
+    """COCO's AR1 and AR10: recall of the 1 and 10 highest-scoring detections per image and class."""
+    num_objects = context.num_objects[:, 0]
+    known = num_objects > 0
     metrics = {}
     for limit in (1, 10):
-        of_threshold = []
+        recalls = []
         for threshold in range(len(IOU_THRESHOLDS)):
-            which, right = hits(matches.matched, matches.neutral, threshold, 0)
-            at = matches.touching[which[right]]
-            few = matches.classes[at[matches.rank_in_class[at] < limit]]
-            of_threshold.append(np.bincount(few, minlength=len(objects))[known] / objects[known])
-        recall = np.concatenate(of_threshold)
+            index, is_tp = matched_at(matches.matched, matches.ignored, threshold, 0)
+            tp = matches.overlapping[index[is_tp]]
+            tp_classes = matches.classes[tp[matches.rank_in_class[tp] < limit]]
+            recalls.append(np.bincount(tp_classes, minlength=len(num_objects))[known] / num_objects[known])
+        recall = np.concatenate(recalls)
         metrics[f"AR{limit}"] = float(np.mean(recall)) * 100 if recall.size else math.nan
     return metrics
 
 
-def _pooled(
-    truth: GroundTruth, matches: Matches, protocol: Protocol, buckets: FrequencyBuckets
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics and curves of all classes as one, and of the classes of each bucket as one."""
-    alone = FrequencyBuckets((), np.zeros(1, dtype=np.int64))
-    table = pooled_table(truth, matches, protocol, np.arange(truth.num_classes))
-    metrics = summarize(*table, alone).metrics
-    curves = precision_recall_curves(table[0], alone)
-    for bucket, name in enumerate(buckets.names):
-        table = pooled_table(truth, matches, protocol, buckets.members(bucket))
-        of_bucket = summarize(*table, alone).metrics
-        metrics |= {metric_name(name): of_bucket["AP"], metric_name(name, "AR"): of_bucket["AR"]}
-        curves[name] = precision_recall_curves(table[0], alone)["all"]
+def _pooled(context: EvaluationContext, matches: Matches) -> tuple[dict[str, float], dict[str, PrecisionRecall | None]]:
+    """Metrics and curves with all classes pooled, and with the classes of each bucket pooled."""
+    one_class = FrequencyBuckets((), np.zeros(1, dtype=np.int64))
+    table = pooled_table(context, matches, np.arange(context.num_classes))
+    metrics = summarize(*table, one_class).metrics
+    curves = precision_recall_curves(table[0], one_class)
+    for bucket, name in enumerate(context.buckets.names):
+        table = pooled_table(context, matches, context.buckets.members(bucket))
+        pooled = summarize(*table, one_class).metrics
+        metrics |= {group_metric(name): pooled["AP"], group_metric(name, "AR"): pooled["AR"]}
+        curves[name] = precision_recall_curves(table[0], one_class)[ALL]
     return metrics, curves
+
+
+def build_evaluation(
+    context: EvaluationContext,
+    results: Mapping[Task, TaskResult],
+    *,
+    dataset: str,
+    class_names: Sequence[str],
+    stats: ClassStats | None,
+    ground_truth: str | None,
+    image_root: str | None,
+    detections: str | None,
+) -> Evaluation:
+    """
+    Args:
+        context: of all images of the set.
+        results: one per task.
+        dataset: name of the set.
+        class_names: K names, in class order.
+        stats: counts of the training set, None if they are not known.
+        ground_truth: path of the annotation file, None if there is none.
+        image_root: folder of the images, None if it is not known.
+        detections: path of the COCO results, absolute or relative to the evaluation's folder; None if there is none.
+    """
+    buckets, images = context.buckets, fingerprint(context)
+    ids, num_objects = context.ground_truth.category_ids.tolist(), context.num_objects[:, 0].tolist()
+    assignment = buckets.assignment.tolist()
+    return Evaluation(
+        dataset=dataset,
+        protocol=context.protocol.name,
+        num_images=context.num_images,
+        fingerprint=images,
+        ground_truth=ground_truth,
+        image_root=image_root,
+        results=detections,
+        buckets=Buckets(
+            names=list(buckets.names), by=buckets.by, edges=None if buckets.edges is None else list(buckets.edges)
+        ),
+        classes=[
+            ClassEntry(
+                name=name,
+                id=ids[k],
+                bucket=buckets.names[assignment[k]] if assignment[k] >= 0 else None,
+                images=None if stats is None else int(stats.image_counts[k]),
+                objects=num_objects[k],
+            )
+            for k, name in enumerate(class_names)
+        ],
+        tasks={task: _task_evaluation(result, images) for task, result in results.items()},
+    )
+
+
+def _task_evaluation(result: TaskResult, images: str) -> TaskEvaluation:
+    summary, draws = result.summary, result.draws
+    intervals, resamples = None, None
+    if draws is not None:
+        intervals = {name: _clipped_interval(values, summary.metrics[name]) for name, values in draws.items()}
+        values = {name: _numbers(drawn.tolist()) for name, drawn in draws.items()}
+        resamples = Resamples(seed=SEED, images=images, values=values)
+    return TaskEvaluation(
+        metrics={name: _number(value) for name, value in summary.metrics.items()},
+        bucket_sizes=summary.bucket_sizes,
+        class_ap=_numbers(summary.class_ap.tolist()),
+        class_ar=_numbers(summary.class_ar.tolist()),
+        intervals=intervals,
+        resamples=resamples,
+        precision_recall=result.precision_recall,
+        errors=result.errors,
+        calibration=result.calibration,
+    )
+
+
+def _clipped_interval(draws: Floats, estimate: float) -> list[float] | None:
+    """`interval`, clipped to the 0 to 100 of AP."""
+    ends = interval(draws, estimate)
+    return None if ends is None else [max(ends[0], 0.0), min(ends[1], 100.0)]
+
+
+def _numbers(values: Iterable[float]) -> Numbers:
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""Files that are there in full or not at all."""
+"""Atomic writing: a file appears completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lt_det.errors import LtDetError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name beside `path` with its suffix, to write to: it replaces `path` at the end, and is gone after an error.
+    """Yield a temporary path beside `path`, with its suffix; it replaces `path` at the end, or is removed on error.
 
-    So a full disk or a kill leaves an older file as it was.
+    So a full disk or a kill leaves an existing file unchanged.
     """
-    # Not by the process's number: containers on two machines that share a folder often have the same.
+    # Not the process id: containers on two machines that share a folder often have the same one.
     unfinished = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield unfinished
@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write bytes, or a text as utf-8, see `whole_file`.
+    """Write bytes, or text as UTF-8, atomically (see `whole_file`).
 
     Raises:
         OSError: the disk is full or not writable.
@@ -37,10 +37,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Create the folder that an option names, before the work whose results go there.
+    """Create the folder given by an option before the work whose results are written there.
 
     Raises:
-        LtDetError: it cannot be created or written to.
+        LtDetError: the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

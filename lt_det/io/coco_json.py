@@ -1,4 +1,4 @@
-"""Read COCO- and LVIS-format json and find out what is wrong with it, in words a user can act on."""
+"""Read COCO- and LVIS-format json files and report their mistakes with the record and the fix."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lt_det.io.rle import covered_pixels
 
 logger = logging.getLogger(__name__)
 
-# Annotators' boxes often pass the border by a rounding error; more than this many pixels is a mistake.
+# Annotated boxes often exceed the image by a rounding error; more than this many pixels is a mistake.
 BORDER_TOLERANCE = 1.0
-LARGEST = 10**6  # pixels; a coordinate or a side that goes much further crashes pycocotools
+LARGEST = 10**6  # pixels; much larger coordinates or sizes crash pycocotools
 _SHOWN = 5  # problems printed in an error before "and ... more"
 
 
 class Problem(NamedTuple):
-    """A mistake in an annotation file. Training goes on over one that is not `fatal`: Detectron2 clips or skips it."""
+    """A mistake in an annotation file. One that is not `fatal` does not stop training: Detectron2 clips or skips it."""
 
     message: str
     fatal: bool
@@ -43,11 +43,11 @@ def read_json(file: str | os.PathLike[str], kind: str) -> Any:
     """The content of a json file that a user named.
 
     Args:
-        file: its path.
-        kind: what it should be, for error messages: "annotation file".
+        file: path of the file.
+        kind: what the file should be, for error messages, such as "annotation file".
 
     Raises:
-        LtDetError: a file that is missing, cannot be read, is empty or no json.
+        LtDetError: the file is missing, unreadable, empty or not valid json.
     """
     try:
         text = Path(file).read_bytes()
@@ -58,8 +58,8 @@ def read_json(file: str | os.PathLike[str], kind: str) -> Any:
     if not text.strip():
         raise LtDetError(f"The {kind} {file} is empty; download or write it again.")
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return msgspec.json.decode(text)  # gives what json gives, in a quarter of the time
-    try:  # NaN and Infinity, other encodings; and json says more of a mistake
+        return msgspec.json.decode(text)  # the same result as json.loads in a quarter of the time
+    try:  # json also reads NaN, Infinity and other encodings, and its errors name line and column
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise LtDetError(
@@ -75,10 +75,24 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         json_file: a COCO- or LVIS-format json with ``images``, ``annotations`` and ``categories``.
 
     Raises:
-        LtDetError: missing, empty or truncated file, a missing list or key, no image or no category.
+        LtDetError: the file is missing, empty or truncated; a list or key is missing; there is no image or category.
     """
-    path = Path(json_file)
-    data = read_json(path, "annotation file")
+    data = read_json(json_file, "annotation file")
+    check_structure(data, str(json_file))
+    assert isinstance(data, dict)
+    return data
+
+
+def check_structure(data: Any, path: str) -> None:
+    """Raise unless `data` has the lists of an annotation file, with the keys and types of each record.
+
+    Args:
+        data: content of a COCO- or LVIS-format json.
+        path: its file or name, for error messages.
+
+    Raises:
+        LtDetError: see `load_annotations`.
+    """
     if not isinstance(data, dict):
         raise LtDetError(f"{path} holds a {type(data).__name__}, not an object with images, annotations, categories.")
     for section, keys in _REQUIRED.items():
@@ -94,10 +108,9 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         if not data[section]:
             raise LtDetError(f"{path} lists no {section}; nothing can be trained or counted from it.")
     _check_types(data, path)
-    return data
 
 
-def _check_types(data: dict[str, Any], path: Path) -> None:
+def _check_types(data: dict[str, Any], path: str) -> None:
     for section, records in data.items():
         if section not in _REQUIRED:
             continue
@@ -108,7 +121,7 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
     for image in data["images"]:
         for key in ("height", "width"):
             if not isinstance(image[key], int | float) or not 0 < image[key] <= LARGEST:
-                found = _shortly(image[key])
+                found = _short_repr(image[key])
                 raise LtDetError(f"{path}: image {image['id']} has '{key}' {found}; write the number of pixels.")
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             ids = image.get(key) or []
@@ -122,7 +135,7 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
     for annotation in data["annotations"]:
         area = annotation.get("area")
         if area is not None and not (isinstance(area, float) or (isinstance(area, int) and abs(area) <= LARGEST**2)):
-            found = _shortly(area)
+            found = _short_repr(area)
             raise LtDetError(f"{path}: annotation {annotation['id']} has 'area' {found}; write a number of pixels.")
         for key in ("image_id", "category_id"):
             if not isinstance(annotation[key], int | str):
@@ -131,18 +144,18 @@ def _check_types(data: dict[str, Any], path: Path) -> None:
                 )
 
 
-def usable_outline(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
-    """The polygons of at least three points, or the run lengths, of an annotation; None if it has neither, or such that
-    pycocotools crashes on them or never ends."""
+def usable_segmentation(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
+    """An annotation's RLE or its polygons with three or more points; None if it has neither, or an invalid one on which
+    pycocotools would crash or hang."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
-        return segmentation if _is_run_lengths(segmentation) else None
+        return segmentation if _is_rle(segmentation) else None
     if not isinstance(segmentation, list):
         return None
     return [polygon for polygon in segmentation if _is_polygon(polygon)] or None
 
 
-def _is_run_lengths(segmentation: dict[str, Any]) -> bool:
+def _is_rle(segmentation: dict[str, Any]) -> bool:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)):
         return False
@@ -154,7 +167,7 @@ def _is_run_lengths(segmentation: dict[str, Any]) -> bool:
     if not isinstance(counts, list):
         return False
     try:
-        return min(counts) >= 0 and sum(map(int, counts)) == height * width
+        return bool(min(counts) >= 0 and sum(map(int, counts)) == height * width)
     except (TypeError, ValueError, OverflowError):
         return False
 
@@ -164,18 +177,18 @@ def _is_polygon(polygon: Any) -> bool:
 
 
 def _are_pixels(numbers: list[Any]) -> bool:
-    """Whether all are finite numbers of at most `LARGEST`."""
-    try:  # their root of squares is the quickest way to look at each of them
+    """Whether all numbers are finite and at most `LARGEST` in size."""
+    try:  # hypot is the fastest check of every element
         return math.hypot(*numbers) <= LARGEST or all(abs(number) <= LARGEST for number in numbers)
     except (TypeError, OverflowError):
         return False
 
 
-def _shortly(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     return repr(value)[:60]
 
 
-def box_outline(box: list[float]) -> list[float]:
+def box_polygon(box: list[float]) -> list[float]:
     """[x, y, width, height] as a polygon."""
     x, y, width, height = box
     return [x, y, x + width, y, x + width, y + height, x, y + height]
@@ -184,15 +197,15 @@ def box_outline(box: list[float]) -> list[float]:
 def find_problems(
     data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
 ) -> Iterator[Problem]:
-    """Yield every mistake in loaded annotations: the record, what is wrong, the mend.
+    """Yield every mistake in loaded annotations: the record, what is wrong, and the fix.
 
     Checks duplicate ids and names, unknown image and category ids, boxes of zero size or outside their image,
-    polygons of fewer than three points, and, with `image_root`, that every image is on disk.
+    polygons with fewer than three points and, with `image_root`, images that are not on disk.
     """
     for section in _REQUIRED:
         for id_, times in Counter(record["id"] for record in data[section]).items():
             if times > 1:
-                message = f"'{section}' id {id_} is used {times} times; give each record an id of its own"
+                message = f"'{section}' id {id_} is used {times} times; give each record a unique id"
                 yield Problem(message, fatal=section != "annotations")
     for name, times in Counter(category["name"] for category in data["categories"]).items():
         if times > 1:
@@ -203,7 +216,7 @@ def find_problems(
     for image in data["images"]:
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             for id_ in sorted(set(image.get(key) or ()) - category_ids, key=str):
-                message = f"image {image['id']}: '{key}' names category {id_}, which is not in 'categories'; remove it"
+                message = f"image {image['id']}: '{key}' lists category {id_}, which is not in 'categories'; remove it"
                 yield Problem(message, fatal=True)
     for annotation in data["annotations"]:
         yield from _reference_problems(annotation, images, category_ids)
@@ -229,11 +242,11 @@ def _reference_problems(
 def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) -> Iterator[Problem]:
     here, box = f"annotation {annotation['id']}", annotation["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-        yield Problem(f"{here}: 'bbox' is {_shortly(box)}; write four numbers [x, y, width, height]", fatal=True)
+        yield Problem(f"{here}: 'bbox' is {_short_repr(box)}; write four numbers [x, y, width, height]", fatal=True)
         return
     x, y, width, height = box
     if not _are_pixels(box):
-        message = f"{here}: 'bbox' {_shortly(box)} is not finite, or beyond {LARGEST} pixels; correct or drop it"
+        message = f"{here}: 'bbox' {_short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
         yield Problem(message, fatal=True)
     elif width <= 0 or height <= 0:
         yield Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
@@ -243,16 +256,14 @@ def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) ->
         or y + height > image["height"] + BORDER_TOLERANCE
     ):
         size = f"{image['width']} x {image['height']}"
-        message = f"{here}: 'bbox' {box} leaves image {image['id']} of {size} pixels; correct the box or the size"
+        message = f"{here}: 'bbox' {box} exceeds image {image['id']} of {size} pixels; correct the box or the size"
         yield Problem(message, fatal=False)
     segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict) and usable_outline(annotation) is None:
-        message = f"{here}: 'segmentation' lacks 'counts' or 'size', or its runs do not fill its height x width"
+    if isinstance(segmentation, dict) and usable_segmentation(annotation) is None:
+        message = f"{here}: 'segmentation' has no 'counts' or 'size', or its RLE does not cover height x width pixels"
         yield Problem(message + "; correct or drop it", fatal=False)
     elif isinstance(segmentation, list) and not all(map(_is_polygon, segmentation)):
-        message = (
-            f"{here}: 'segmentation' has something else than polygons [x, y, x, y, x, y, ...] of three or more points"
-        )
+        message = f"{here}: 'segmentation' is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
         yield Problem(message + "; correct or drop it", fatal=False)
 
 
@@ -270,10 +281,10 @@ def _missing_images(files: Iterable[tuple[Any, Path]], root: Path) -> Iterator[P
 
 
 def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: str) -> None:
-    """Raise unless the images, given by id and path, are on disk.
+    """Raise unless the images, given as id and path, are on disk.
 
     Raises:
-        LtDetError: names the first few that are not.
+        LtDetError: images are missing; the message lists the first few.
     """
     paths = ((id_, Path(file)) for id_, file in files)
     missing = [problem.message for problem in _missing_images(paths, Path(image_root))]
@@ -284,10 +295,10 @@ def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: s
 def check_annotations(
     data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
 ) -> None:
-    """Find problems; warn of the harmless ones, and raise for the fatal ones.
+    """Log a warning for harmless mistakes and raise for fatal ones.
 
     Raises:
-        LtDetError: names the file and the first few records.
+        LtDetError: fatal mistakes; the message names the file and the first few records.
     """
     problems = list(find_problems(data, json_file, image_root))
     fatal = [problem.message for problem in problems if problem.fatal]
@@ -296,7 +307,7 @@ def check_annotations(
         raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
     if harmless:
         logger.warning(
-            "%s: %s. Training leaves these out or repairs them; an evaluation takes them as the official tools do.",
+            "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
             json_file,
             _first_few(harmless),
         )
@@ -308,10 +319,10 @@ def _first_few(messages: list[str]) -> str:
 
 
 def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) -> str:
-    """Path of an image inside its image folder.
+    """Path of an image relative to its image folder.
 
-    ``file_name`` where there is one. LVIS v1 has only ``coco_url`` (``.../train2017/000000391895.jpg``: its last two
-    parts count), and LVIS v0.5's ``file_name`` carries a COCO 2014 prefix that no file on disk has.
+    ``file_name`` if present. LVIS v1 has only ``coco_url`` (``.../train2017/000000391895.jpg``: its last two
+    parts are used), and LVIS v0.5's ``file_name`` has a COCO 2014 prefix that the files on disk do not have.
     """
     name, url = str(image.get("file_name") or ""), str(image.get("coco_url") or "")
     in_url = "/".join(url.split("/")[-2:])

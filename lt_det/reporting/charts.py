@@ -1,16 +1,17 @@
 """The charts of an evaluation, as SVG: AP per bucket, precision-recall, errors, calibration.
 
-Every function takes the content of an ``evaluation.json`` (see `records`), a task of it, and an id that is unique on
+Every function takes an `Evaluation`, a task of it, and an id that is unique on
 the page; it returns None where the file lacks what it draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import ALL, Evaluation, group_metric
+from lt_det.reporting.bucket_styles import bucket_places
 from lt_det.reporting.differences import Difference
-from lt_det.reporting.records import ALL, bucket_names, bucket_places, group_metric
 from lt_det.reporting.svg import (
     Key,
     Scale,
@@ -37,21 +38,21 @@ _PANEL = 340.0
 _FEW = 20  # detections; below that a point of the calibration is drawn hollow
 
 
-def groups(evaluation: Mapping[str, Any]) -> list[tuple[str, Key]]:
+def groups(evaluation: Evaluation) -> list[tuple[str, Key]]:
     """All classes, then each bucket, with its looks."""
-    names = bucket_names(dict(evaluation))
+    names = evaluation.buckets.names
     places = bucket_places(names)
     return [(ALL, Key("all classes")), *((name, Key(shorten(name), places[name])) for name in names)]
 
 
-def bucket_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str:
+def bucket_chart(evaluation: Evaluation, task: Task, chart_id: str) -> str:
     """AP of all classes and of each bucket as bars, with their intervals."""
-    result = evaluation["tasks"][task]
-    intervals = result["intervals"] or {}
+    result = evaluation.tasks[task]
+    intervals = result.intervals or {}
     shown = groups(evaluation)
     left, right, top, step = 96.0, _WIDTH - 20, 8.0, 46
     bottom = top + step * len(shown)
-    ends = [result["metrics"][group_metric(group)] or 0 for group, _ in shown]
+    ends = [result.metrics[group_metric(group)] or 0 for group, _ in shown]
     ends += [interval[1] for group, _ in shown if (interval := intervals.get(group_metric(group)))]
     highest = min(100.0, max(5.0, max(ends) * 1.05))
     x = Scale((0, highest), (left, right))
@@ -60,8 +61,8 @@ def bucket_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str:
     parts += [text(x(t), bottom + 17, f"{t:g}", text_anchor="middle", class_="soft") for t in ticks(0, highest)]
     for row, (group, key) in enumerate(shown):
         name, y = group_metric(group), top + step * row
-        value, interval = result["metrics"][name], intervals.get(name)
-        size = sum(ap is not None for ap in result["class_ap"]) if group == ALL else result["bucket_sizes"][group]
+        value, interval = result.metrics[name], intervals.get(name)
+        size = sum(ap is not None for ap in result.class_ap) if group == ALL else result.bucket_sizes[group]
         parts.append(text(left - 8, y + 20, shorten(key.label, 13), text_anchor="end"))
         parts.append(text(left - 8, y + 35, f"{size} class{'es' * (size != 1)}", text_anchor="end", class_="soft"))
         if value is None:
@@ -80,13 +81,13 @@ def bucket_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str:
     return svg("".join(parts), _WIDTH, bottom + 44, "AP of each bucket", chart_id)
 
 
-def precision_recall_charts(evaluation: dict[str, Any], task: str, chart_id: str) -> list[str] | None:
+def precision_recall_charts(evaluation: Evaluation, task: Task, chart_id: str) -> list[str] | None:
     """Mean precision over classes against recall: at IoU 0.5, at 0.75, and the mean over the ten thresholds."""
-    curves = evaluation["tasks"][task]["precision_recall"]
+    curves = evaluation.tasks[task].precision_recall
     if not curves:
         return None
-    titles = {"0.5": "IoU 0.5", "0.75": "IoU 0.75", "mean": "mean over IoU 0.5 to 0.95"}
-    shown = [(group, key) for group, key in groups(evaluation) if curves[group]]
+    titles = {"iou_50": "IoU 0.5", "iou_75": "IoU 0.75", "mean": "mean over IoU 0.5 to 0.95"}
+    shown = [(curve, key) for group, key in groups(evaluation) if (curve := curves[group])]
     charts = []
     for place, (threshold, title) in enumerate(titles.items()):
         head, top = legend([key for _, key in shown], 50, _PANEL, line_swatch)
@@ -95,10 +96,9 @@ def precision_recall_charts(evaluation: dict[str, Any], task: str, chart_id: str
         tenths = [0, 0.2, 0.4, 0.6, 0.8, 1]
         parts = [head, frame(x, y, tenths, tenths, "recall", "precision")]
         parts.append(text(50, top - 9, title, class_="title"))
-        for group, key in reversed(shown):
-            points = [
-                (x(index / 100), y(value)) for index, value in enumerate(curves[group][threshold]) if value is not None
-            ]
+        for curve, key in reversed(shown):
+            precision = getattr(curve, threshold)
+            points = [(x(index / 100), y(value)) for index, value in enumerate(precision) if value is not None]
             if points:
                 parts.append(polyline(key, points))
         label = f"Precision against recall, {title}"
@@ -106,15 +106,15 @@ def precision_recall_charts(evaluation: dict[str, Any], task: str, chart_id: str
     return charts
 
 
-def error_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str | None:
+def error_chart(evaluation: Evaluation, task: Task, chart_id: str) -> str | None:
     """AP50 points lost to each kind of error, in each bucket."""
-    errors = evaluation["tasks"][task]["errors"]
+    errors = evaluation.tasks[task].errors
     if not errors:
         return None
-    shown = [(group, key) for group, key in groups(evaluation) if errors["loss"][group]]
+    shown = [(loss, key) for group, key in groups(evaluation) if (loss := errors.loss[group])]
     return grouped_bars(
-        errors["types"],
-        {kind: [errors["loss"][group][kind] for group, _ in shown] for kind in errors["types"]},
+        errors.types,
+        {kind: [loss[kind] for loss, _ in shown] for kind in errors.types},
         [key for _, key in shown],
         "AP50 points lost",
         "AP50 points lost to each kind of error",
@@ -159,23 +159,26 @@ def grouped_bars(
     return svg("".join(parts), _WIDTH, bottom + 44, title, chart_id)
 
 
-def calibration_chart(evaluation: dict[str, Any], task: str, chart_id: str) -> str | None:
+def calibration_chart(evaluation: Evaluation, task: Task, chart_id: str) -> str | None:
     """Precision of the detections in each interval of scores against their mean score, with the ECE."""
-    calibration = evaluation["tasks"][task]["calibration"]
+    calibration = evaluation.tasks[task].calibration
     if not calibration:
         return None
-    found = calibration["groups"]
-    shown = [(group, key) for group, key in groups(evaluation) if found[group] and found[group]["ece"] is not None]
-    keys = [Key(f"{key.label}: ECE {found[group]['ece']:.3f}", key.index) for group, key in shown]
+    shown = [
+        (entry, key)
+        for group, key in groups(evaluation)
+        if (entry := calibration.groups[group]) and entry.ece is not None
+    ]
+    keys = [Key(f"{key.label}: ECE {entry.ece:.3f}", key.index) for entry, key in shown]
     head, top = legend(keys, 50, _WIDTH, marker_line_swatch)
     top += 6
     x, y = Scale((0, 1), (50, _WIDTH - 20)), Scale((0, 1), (top + 290, top))
     fifths = [0, 0.2, 0.4, 0.6, 0.8, 1]
     parts = [head, frame(x, y, fifths, fifths, "mean score", "precision")]
     parts.append(tag("path", d=f"M{x(0)} {y(0)}L{x(1)} {y(1)}", class_="guide"))
-    for group, key in reversed(shown):
-        columns = [found[group][part] for part in ("score", "precision", "count")]
-        bins = [(x(a), y(b), count) for a, b, count in zip(*columns, strict=True) if a is not None and b is not None]
+    for entry, key in reversed(shown):
+        columns = zip(entry.score, entry.precision, entry.count, strict=True)
+        bins = [(x(a), y(b), count) for a, b, count in columns if a is not None and b is not None]
         if bins:
             parts.append(polyline(key, [(a, b) for a, b, _ in bins]))
             parts += [marker(key, a, b, hollow=count < _FEW) for a, b, count in bins]

@@ -12,11 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import TASK_NAMES, ErrorAnalysis, Evaluation, Numbers, read_evaluations
 from lt_det.io.atomic import write_whole
 from lt_det.reporting.charts import difference_chart
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.html import render_page
-from lt_det.reporting.records import TASK_NAMES, read_evaluations
 from lt_det.reporting.scatter import class_scatter
 from lt_det.reporting.tables import TextTable, percent, signed
 from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
@@ -87,7 +88,7 @@ def write_comparison(
     comparisons = [
         _compare(runs, [found[name] for found in evaluations], task, f"{name}_{task}")
         for name, first in evaluations[0].items()
-        for task in first["tasks"]
+        for task in first.tasks
     ]
     for comparison in comparisons:
         for table in _tables(comparison):
@@ -115,17 +116,17 @@ def run_names(roots: Sequence[Path]) -> list[str]:
     return ["/".join(path[-length:]) for path in parts]
 
 
-def _named_as_in(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _named_as_in(first: dict[str, Evaluation], other: dict[str, Evaluation]) -> dict[str, Evaluation]:
     """The other run's evaluations; where its names are others, a set has the name that the same images have in the
     first: a training names the set, `lt-det evaluate` the json."""
     if set(first) == set(other):
         return other
-    names = {content["fingerprint"]: name for name, content in first.items() if content["fingerprint"]}
-    renamed = {names.get(content["fingerprint"], name): content for name, content in other.items()}
+    names = {content.fingerprint: name for name, content in first.items() if content.fingerprint}
+    renamed = {names.get(content.fingerprint or "", name): content for name, content in other.items()}
     return renamed if len(renamed) == len(other) else other
 
 
-def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: dict[str, Any]) -> None:
+def _require_same(first_root: Path, first: dict[str, Evaluation], root: Path, other: dict[str, Evaluation]) -> None:
     """Raise LtDetError unless the runs' numbers mean the same."""
     if set(first) != set(other):
         raise LtDetError(
@@ -134,59 +135,59 @@ def _require_same(first_root: Path, first: dict[str, Any], root: Path, other: di
         )
     for name, a in first.items():
         b = other[name]
-        if a["protocol"] != b["protocol"]:
+        if a.protocol != b.protocol:
             raise LtDetError(
-                f"On {name}, {first_root} was judged by the {a['protocol']} protocol and {root} by {b['protocol']}; "
+                f"On {name}, {first_root} was judged by the {a.protocol} protocol and {root} by {b.protocol}; "
                 "evaluate both by the same."
             )
-        if any(a[key] and b[key] and a[key] != b[key] for key in ("fingerprint", "num_images")):
+        if any(x and y and x != y for x, y in ((a.fingerprint, b.fingerprint), (a.num_images, b.num_images))):
             raise LtDetError(
                 f"On {name}, {first_root} and {root} were judged on different images or ground truth; evaluate both on "
                 "the same."
             )
-        if set(a["tasks"]) != set(b["tasks"]):
+        if set(a.tasks) != set(b.tasks):
             raise LtDetError(
-                f"On {name}, {first_root} was judged on {', '.join(a['tasks'])} and {root} on {', '.join(b['tasks'])}; "
+                f"On {name}, {first_root} was judged on {', '.join(a.tasks)} and {root} on {', '.join(b.tasks)}; "
                 "evaluate both on the same."
             )
-        if [entry["name"] for entry in a["classes"]] != [entry["name"] for entry in b["classes"]]:
+        if [entry.name for entry in a.classes] != [entry.name for entry in b.classes]:
             raise LtDetError(f"On {name}, {first_root} and {root} have different classes; they cannot be compared.")
-        if a["buckets"] != b["buckets"] or [e["bucket"] for e in a["classes"]] != [e["bucket"] for e in b["classes"]]:
+        if a.buckets != b.buckets or [e.bucket for e in a.classes] != [e.bucket for e in b.classes]:
             raise LtDetError(
                 f"On {name}, {first_root} and {root} divide the classes into different buckets; "
                 "evaluate both with the same TEST.BUCKETS (or options of lt-det evaluate) and training counts."
             )
 
 
-def _compare(runs: list[str], evaluations: list[dict[str, Any]], task: str, key: str) -> Comparison:
+def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: str) -> Comparison:
     first = evaluations[0]
-    title = f"{first['dataset']}: {TASK_NAMES[task].lower()}"
+    title = f"{first.dataset}: {TASK_NAMES[task].lower()}"
     pairs = [
         _pair(runs[0], runs[index], first, evaluation, task, f"{key}_{index}")
         for index, evaluation in enumerate(evaluations[1:], start=1)
     ]
-    columns = {
-        "class": [entry["name"] for entry in first["classes"]],
-        "bucket": [entry["bucket"] for entry in first["classes"]],
-        "training images": [entry["images"] for entry in first["classes"]],
+    columns: dict[str, list[Any]] = {
+        "class": [entry.name for entry in first.classes],
+        "bucket": [entry.bucket for entry in first.classes],
+        "training images": [entry.images for entry in first.classes],
     }
-    columns |= {f"AP {run}": found["tasks"][task]["class_ap"] for run, found in zip(runs, evaluations, strict=True)}
+    columns |= {f"AP {run}": found.tasks[task].class_ap for run, found in zip(runs, evaluations, strict=True)}
     gains = {f"{pair.run} less {runs[0]}": pair.classes for pair in pairs}
     return Comparison(
         key,
         title,
-        first["dataset"],
+        first.dataset,
         task,
         evaluation_facts(first),
         pairs,
-        _error_table(runs, [evaluation["tasks"][task]["errors"] for evaluation in evaluations], title),
+        _error_table(runs, [evaluation.tasks[task].errors for evaluation in evaluations], title),
         columns["class"],
         class_table(first, columns | gains, tuple(gains)),
     )
 
 
-def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any], task: str, key: str) -> Pair:
-    a, b = first["tasks"][task], other["tasks"][task]
+def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: Task, key: str) -> Pair:
+    a, b = first.tasks[task], other.tasks[task]
     metrics, classes = metric_differences(a, b), class_differences(a, b)
     rows = [
         [
@@ -199,8 +200,8 @@ def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any]
         ]
         for found in metrics
     ]
-    title = f"{TASK_NAMES[task]}, {first['dataset']}: {run} against {first_run}"
-    gained, lost = _extremes(first, a["class_ap"], classes)
+    title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
+    gained, lost = _extremes(first, a.class_ap, classes)
     heads = ["class", "AP", "difference", "images", "bucket"]
     return Pair(
         key,
@@ -216,13 +217,11 @@ def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any]
     )
 
 
-def _extremes(
-    evaluation: dict[str, Any], before: list[float | None], differences: list[float | None]
-) -> tuple[list[list[str]], list[list[str]]]:
+def _extremes(evaluation: Evaluation, before: Numbers, differences: Numbers) -> tuple[list[list[str]], list[list[str]]]:
     """Rows of the classes that gained most and of those that lost most."""
     known = [
         (value, old, entry)
-        for value, old, entry in zip(differences, before, evaluation["classes"], strict=True)
+        for value, old, entry in zip(differences, before, evaluation.classes, strict=True)
         if value is not None and old is not None
     ]
 
@@ -230,11 +229,11 @@ def _extremes(
         picked = sorted((point for point in known if sign * point[0] > 0), key=lambda point: -sign * point[0])
         return [
             [
-                entry["name"],
+                entry.name,
                 f"{percent(old)} -> {percent(old + value)}",
                 signed(value),
-                "?" if entry["images"] is None else str(entry["images"]),
-                entry["bucket"] or "-",
+                "?" if entry.images is None else str(entry.images),
+                entry.bucket or "-",
             ]
             for value, old, entry in picked[:_SHOWN]
         ]
@@ -242,12 +241,12 @@ def _extremes(
     return rows(1), rows(-1)
 
 
-def _error_table(runs: list[str], errors: list[dict[str, Any] | None], title: str) -> TextTable | None:
+def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str) -> TextTable | None:
     """AP50 points lost over all classes, run beside run; None unless every run has counted the same kinds."""
-    known = [found for found in errors if found and found["loss"]["all"]]
-    if len(known) < len(errors) or any(found["types"] != known[0]["types"] for found in known):
+    known = [(found.types, loss) for found in errors if found and (loss := found.loss["all"])]
+    if len(known) < len(errors) or any(types != known[0][0] for types, _ in known):
         return None
-    rows = [[kind, *(percent(found["loss"]["all"][kind]) for found in known)] for kind in known[0]["types"]]
+    rows = [[kind, *(percent(loss[kind]) for _, loss in known)] for kind in known[0][0]]
     return TextTable(f"{title}, AP50 points lost to each kind of error", ["", *runs], rows)
 
 

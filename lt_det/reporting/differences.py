@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from lt_det.evaluation.metrics.intervals import interval
+from lt_det.evaluation.schema import Numbers, TaskEvaluation
 
 
 @dataclass(frozen=True)
@@ -38,46 +38,47 @@ class Difference:
         return "not told apart: the interval includes 0"
 
 
-def metric_differences(first: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
+def metric_differences(first: TaskEvaluation, other: TaskEvaluation) -> list[Difference]:
     """Every metric that both tasks of an ``evaluation.json`` have, in the first one's order."""
     paired = unpaired_because(first, other) is None
     return [
-        Difference(name, value, other["metrics"][name], _interval(first, other, name) if paired else None)
-        for name, value in first["metrics"].items()
-        if name in other["metrics"]
+        Difference(name, value, other.metrics[name], _interval(first, other, name) if paired else None)
+        for name, value in first.metrics.items()
+        if name in other.metrics
     ]
 
 
-def unpaired_because(first: dict[str, Any], other: dict[str, Any]) -> str | None:
+def unpaired_because(first: TaskEvaluation, other: TaskEvaluation) -> str | None:
     """Why two runs have no paired intervals, in a sentence; None if they have.
 
     The n-th resample of both must be the same draw of the same images.
     """
-    a, b = first["resamples"], other["resamples"]
+    a, b = first.resamples, other.resamples
     if not a or not b:
         return (
             "No intervals of the differences: an evaluation was written without resamples; evaluate both with "
             "--resamples 1000, in a training TEST.RESAMPLES (LazyConfig: dataloader.evaluator.draws; AP-Pool has none)."
         )
-    if a["images"] != b["images"]:
+    if a.images != b.images:
         return "No intervals of the differences: the runs were judged on different images or ground truth."
-    lengths = [{len(values) for values in resamples["values"].values()} for resamples in (a, b)]
-    if a["seed"] != b["seed"] or lengths[0] != lengths[1]:
+    lengths = [{len(values) for values in resamples.values.values()} for resamples in (a, b)]
+    if a.seed != b.seed or lengths[0] != lengths[1]:
         return "No intervals of the differences: the runs were resampled with different seeds or numbers of draws."
     return None
 
 
-def class_differences(first: dict[str, Any], other: dict[str, Any]) -> list[float | None]:
+def class_differences(first: TaskEvaluation, other: TaskEvaluation) -> Numbers:
     """(K,) differences of the classes' AP, in points."""
-    return [
-        None if a is None or b is None else b - a for a, b in zip(first["class_ap"], other["class_ap"], strict=True)
-    ]
+    return [None if a is None or b is None else b - a for a, b in zip(first.class_ap, other.class_ap, strict=True)]
 
 
-def _interval(first: dict[str, Any], other: dict[str, Any], name: str) -> tuple[float, float] | None:
+def _interval(first: TaskEvaluation, other: TaskEvaluation, name: str) -> tuple[float, float] | None:
     """From the differences of the single resamples; those where a run's metric is n/a are left out."""
-    a, b = (task["resamples"]["values"].get(name) for task in (first, other))
-    if a is None or b is None or first["metrics"][name] is None or other["metrics"][name] is None:
+    before, after = first.metrics[name], other.metrics[name]
+    if before is None or after is None or first.resamples is None or other.resamples is None:
+        return None
+    a, b = first.resamples.values.get(name), other.resamples.values.get(name)
+    if a is None or b is None:
         return None
     draws = np.array(b, dtype=float) - np.array(a, dtype=float)
-    return interval(draws, other["metrics"][name] - first["metrics"][name])
+    return interval(draws, after - before)

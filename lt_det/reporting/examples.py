@@ -13,8 +13,9 @@ from PIL import Image, ImageOps
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.io.coco_results import load_results
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.coco_json import image_file_name, load_annotations
-from lt_det.reporting.records import bucket_names
 from lt_det.reporting.svg import svg, tag
 
 _CLASSES = 3  # best, and as many worst
@@ -43,26 +44,27 @@ class Examples:
     missing: str = ""
 
 
-def class_examples(evaluation: dict[str, Any], task: str, folder: Path) -> Examples:
+def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples:
     """Images of the best and the worst classes of the rarest bucket that has any.
 
     Args:
-        evaluation: content of an ``evaluation.json``.
+        evaluation: see `lt_det.evaluation.schema`.
         task: its ``class_ap`` says what is best.
         folder: where that file lies; ``results`` is relative to it.
     """
-    absent = [key for key in ("ground_truth", "image_root", "results") if not evaluation[key]]
-    if absent:
+    json_file, image_root, results = evaluation.ground_truth, evaluation.image_root, evaluation.results
+    if not json_file or not image_root or not results:
+        absent = [key for key in ("ground_truth", "image_root", "results") if not getattr(evaluation, key)]
         return Examples(missing=f"No example images: the evaluation does not name its {' and '.join(absent)}.")
-    bucket, best, worst = _extremes(evaluation, evaluation["tasks"][task]["class_ap"])
+    bucket, best, worst = _extremes(evaluation, evaluation.tasks[task].class_ap)
     if not best:
         return Examples(missing="No example images: no class of a bucket has an AP.")
     try:
-        truth = load_annotations(evaluation["ground_truth"])
-        ids = [entry["id"] for entry in evaluation["classes"]]
+        truth = load_annotations(json_file)
+        ids = [entry.id for entry in evaluation.classes]
         picked = {index: _images_of(truth, ids[index]) for index in (*best, *worst)}
         wanted = {image["id"] for images in picked.values() for image in images}
-        found = _detections(folder / evaluation["results"], wanted)
+        found = _detections(folder / results, wanted)
         true = defaultdict(list)
         for annotation in truth["annotations"]:
             if annotation["image_id"] in wanted:
@@ -70,7 +72,7 @@ def class_examples(evaluation: dict[str, Any], task: str, folder: Path) -> Examp
         scene = _Scene(truth["categories"], true, found)
         drawn = {}
         for index, images in picked.items():
-            files = [Path(evaluation["image_root"]) / image_file_name(i, evaluation["ground_truth"]) for i in images]
+            files = [Path(image_root) / image_file_name(i, json_file) for i in images]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
     except FileNotFoundError as error:
         return Examples(missing=f"No example images: {error.filename} does not exist.")
@@ -83,13 +85,13 @@ def class_examples(evaluation: dict[str, Any], task: str, folder: Path) -> Examp
     )
 
 
-def _extremes(evaluation: dict[str, Any], class_ap: list[float | None]) -> tuple[str, list[int], list[int]]:
+def _extremes(evaluation: Evaluation, class_ap: Numbers) -> tuple[str, list[int], list[int]]:
     """Places of the best and of the worst classes, each class once."""
-    for bucket in bucket_names(evaluation):
+    for bucket in evaluation.buckets.names:
         scored = [
             (ap, -index)
-            for index, (entry, ap) in enumerate(zip(evaluation["classes"], class_ap, strict=True))
-            if entry["bucket"] == bucket and ap is not None
+            for index, (entry, ap) in enumerate(zip(evaluation.classes, class_ap, strict=True))
+            if entry.bucket == bucket and ap is not None
         ]
         if scored:
             order = [-index for _, index in sorted(scored, reverse=True)]
@@ -98,7 +100,7 @@ def _extremes(evaluation: dict[str, Any], class_ap: list[float | None]) -> tuple
     return "", [], []
 
 
-def _images_of(truth: dict[str, Any], category: int) -> list[dict[str, Any]]:
+def _images_of(truth: dict[str, Any], category: Any) -> list[dict[str, Any]]:
     having = sorted({entry["image_id"] for entry in truth["annotations"] if entry["category_id"] == category})[:_IMAGES]
     images = {image["id"]: image for image in truth["images"]}
     return [images[number] for number in having]
@@ -129,7 +131,7 @@ class _Scene:
         self.names = {category["id"]: category["name"] for category in categories}
         self.true, self.found = true, found
 
-    def draw(self, file: Path, image: dict[str, Any], category: int) -> Example:
+    def draw(self, file: Path, image: dict[str, Any], category: Any) -> Example:
         """One image with the boxes that concern one class."""
         objects = [entry["bbox"] for entry in self.true[image["id"]] if entry["category_id"] == category]
         detections = self.found.get(image["id"], [])

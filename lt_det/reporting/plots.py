@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lt_det.reporting.records import bucket_places
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import Evaluation
+from lt_det.reporting.bucket_styles import bucket_places
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -62,27 +63,27 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
     figure.savefig(file, dpi=150)
 
 
-def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike[str]) -> None:
+def plot_class_ap(evaluation: Evaluation, task: Task, file: str | os.PathLike[str]) -> None:
     """AP of every class against its training images, coloured by bucket, with each bucket's mean; to `file`.
 
     Args:
-        evaluation: content of an ``evaluation.json``.
+        evaluation: see `lt_det.evaluation.schema`.
         task: "bbox" or "segm".
     """
-    result, classes = evaluation["tasks"][task], evaluation["classes"]
-    names = evaluation["buckets"]["names"]
+    result, classes = evaluation.tasks[task], evaluation.classes
+    names = evaluation.buckets.names
     colours, places = bucket_colours(names), bucket_places(names)
     figure, axes = _new_figure()
     for name in [*names, None]:
         points = [
-            (entry["images"], ap)
-            for entry, ap in zip(classes, result["class_ap"], strict=True)
-            if entry["bucket"] == name and ap is not None and entry["images"] is not None
+            (entry.images, ap)
+            for entry, ap in zip(classes, result.class_ap, strict=True)
+            if entry.bucket == name and ap is not None and entry.images is not None
         ]
         if not points:
             continue
         images, aps = np.asarray(points, dtype=float).T
-        colour = colours.get(name, NO_BUCKET)
+        colour = NO_BUCKET if name is None else colours[name]
         mean = aps.mean()
         label = f"{name or 'no bucket'}: {len(points)} classes, mean {mean:.1f}"
         marker = "o" if name is None else _MARKERS[places[name]]
@@ -94,7 +95,7 @@ def plot_class_ap(evaluation: dict[str, Any], task: str, file: str | os.PathLike
     axes.set_ylim(-2, 102)
     axes.set_xlabel("training images of the class")
     axes.set_ylabel(f"{'box' if task == 'bbox' else 'mask'} AP")
-    axes.set_title(f"{evaluation['dataset']}: AP per class")
+    axes.set_title(f"{evaluation.dataset}: AP per class")
     axes.legend(frameon=False, loc="upper left")
     figure.savefig(file, dpi=150)
 

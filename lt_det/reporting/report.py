@@ -12,10 +12,11 @@ from urllib.parse import quote
 from rich.console import Console
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import Evaluation, read_evaluations
 from lt_det.io.atomic import whole_file, write_whole
 from lt_det.reporting.html import render_page
 from lt_det.reporting.plots import plot_class_ap
-from lt_det.reporting.records import read_evaluations
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
 from lt_det.reporting.svg import standalone
 from lt_det.reporting.tables import TextTable
@@ -50,11 +51,11 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
         ) from error
 
 
-def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, console: Console) -> Path:
+def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console) -> Path:
     sections, parts = [], ["# Report"]
     for folder, evaluation in evaluations.items():
-        parts.append(f"## {evaluation['dataset']}")
-        for task in evaluation["tasks"]:
+        parts.append(f"## {evaluation.dataset}")
+        for task in evaluation.tasks:
             section = evaluation_section(evaluation, task, f"{folder}_{task}", root / "inference" / folder)
             sections.append(section)
             for table in _tables(evaluation, task):
@@ -77,7 +78,7 @@ def _write(evaluations: dict[str, dict[str, Any]], root: Path, report: Path, con
     return path
 
 
-def _tables(evaluation: dict[str, Any], task: str) -> list[TextTable]:
+def _tables(evaluation: Evaluation, task: Task) -> list[TextTable]:
     tables = [bucket_table(evaluation, task), extremes_table(evaluation, task), error_table(evaluation, task)]
     return [table for table in tables if table is not None]
 
@@ -93,12 +94,9 @@ def _figures(section: Section) -> Iterator[tuple[str, str, str]]:
         yield f"{section.key}_calibration.svg", "Precision against score", section.calibration
 
 
-def _without_resamples(evaluation: dict[str, Any]) -> dict[str, Any]:
-    tasks = {
-        name: {
-            **task,
-            "resamples": task["resamples"] and {key: task["resamples"][key] for key in ("seed", "images")},
-        }
-        for name, task in evaluation["tasks"].items()
-    }
-    return {**evaluation, "tasks": tasks}
+def _without_resamples(evaluation: Evaluation) -> dict[str, Any]:
+    content = evaluation.to_dict()
+    for task in content["tasks"].values():
+        if task["resamples"]:
+            del task["resamples"]["values"]
+    return content

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from lt_det.reporting.records import bucket_names, bucket_places
+from lt_det.evaluation.schema import Evaluation
+from lt_det.reporting.bucket_styles import bucket_places
 from lt_det.reporting.svg import Key, Scale, frame, legend, marker, shorten, svg, tag, ticks
 from lt_det.reporting.tables import percent, signed
 
@@ -14,12 +14,12 @@ _MANY = 300  # classes, of which each gets a smaller mark
 
 
 def class_scatter(
-    evaluation: dict[str, Any], values: Sequence[float | None], y_title: str, chart_id: str, about_zero: bool = False
+    evaluation: Evaluation, values: Sequence[float | None], y_title: str, chart_id: str, about_zero: bool = False
 ) -> str | None:
     """A value of each class against its training images (log axis), with a marker for its bucket.
 
     Args:
-        evaluation: content of an ``evaluation.json``.
+        evaluation: see `lt_det.evaluation.schema`.
         values: (K,) AP, or differences of AP; None: the class is not drawn.
         y_title: of the axis, and of the value in the label.
         chart_id: unique on the page.
@@ -29,16 +29,16 @@ def class_scatter(
         Markup, or None if no class has both a value and a count.
     """
     known = [
-        (entry["images"], value, entry)
-        for entry, value in zip(evaluation["classes"], values, strict=True)
-        if value is not None and entry["images"] is not None
+        (entry.images, value, entry)
+        for entry, value in zip(evaluation.classes, values, strict=True)
+        if value is not None and entry.images is not None
     ]
     if not known:
         return None
-    names = bucket_names(evaluation)
+    names = evaluation.buckets.names
     places = bucket_places(names)
     keys = [Key(shorten(name), places[name]) for name in names]
-    keys += [Key("no bucket")] * any(entry["bucket"] is None for *_, entry in known)
+    keys += [Key("no bucket")] * any(entry.bucket is None for *_, entry in known)
     head, top = legend(keys, 56, _WIDTH, marker)
     top += 6
     most = max(images for images, *_ in known)
@@ -59,8 +59,8 @@ def class_scatter(
     small = " scale(.7)" if len(known) > _MANY else ""
     for images, value, entry in sorted(known, key=lambda point: (point[0], point[1])):
         number = signed(value) if about_zero else percent(value)
-        label = f"{entry['name']}: {y_title} {number}, {images} training images, {entry['bucket'] or 'no bucket'}"
-        key = Key("", places.get(entry["bucket"]))
+        label = f"{entry.name}: {y_title} {number}, {images} training images, {entry.bucket or 'no bucket'}"
+        key = Key("", places.get(entry.bucket or ""))
         parts.append(
             tag(
                 "path",
@@ -75,10 +75,10 @@ def class_scatter(
     return svg("".join(parts), _WIDTH, top + _HEIGHT + 44, title, chart_id, "chart scatter", role="group")
 
 
-def _edges(evaluation: dict[str, Any], x: Scale, y: Scale) -> list[str]:
+def _edges(evaluation: Evaluation, x: Scale, y: Scale) -> list[str]:
     """Lines between the buckets, where they go by images."""
-    buckets = evaluation["buckets"]
-    if buckets["by"] != "images" or not buckets["edges"]:
+    buckets = evaluation.buckets
+    if buckets.by != "images" or not buckets.edges:
         return []
-    inside = [edge + 0.5 for edge in buckets["edges"] if edge and x.domain[0] < edge + 0.5 < x.domain[1]]
+    inside = [edge + 0.5 for edge in buckets.edges if edge and x.domain[0] < edge + 0.5 < x.domain[1]]
     return [tag("path", d=f"M{x(edge)} {y.span[0]}V{y.span[1]}", class_="guide") for edge in inside]

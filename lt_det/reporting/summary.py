@@ -7,42 +7,29 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from lt_det.reporting.records import ALL, TASK_NAMES, bucket_names, group_metric
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.result import summary_table
+from lt_det.evaluation.schema import ALL, TASK_NAMES, Evaluation
 from lt_det.reporting.tables import TextTable, percent
 
 _SHOWN = 8  # best and worst classes
 
 
-def bucket_table(evaluation: dict[str, Any], task: str) -> TextTable:
-    """AP, AP50, AP75 and each bucket's AP with 95 % intervals, AR, and the number of classes behind each."""
-    result, names = evaluation["tasks"][task], bucket_names(evaluation)
-    metrics, intervals = result["metrics"], result.get("intervals")
-    shown = ["AP", "AP50", "AP75", *map(group_metric, names)]
-    rows = [["AP", *(percent(metrics[name]) for name in shown)]]
-    if intervals:
-        found = [intervals.get(name) for name in shown]
-        rows.append(["95 % from", *("" if ends is None else percent(ends[0]) for ends in found)])
-        rows.append(["to", *("" if ends is None else percent(ends[1]) for ends in found)])
-    recalls = [group_metric(group, "AR") for group in (ALL, *names)]
-    if any(name in metrics for name in recalls):
-        first, *others = (percent(metrics.get(name)) for name in recalls)
-        rows.append(["AR", first, "", "", *others])
-    evaluated = sum(ap is not None for ap in result["class_ap"])
-    rows.append(["classes", *map(str, [evaluated] * 3 + [result["bucket_sizes"][name] for name in names])])
-    title = f"{TASK_NAMES[task]}, {evaluation['dataset']} ({evaluation['protocol']} protocol)"
-    return TextTable(title, ["", *shown], rows)
+def bucket_table(evaluation: Evaluation, task: Task) -> TextTable:
+    """See `summary_table`."""
+    return TextTable(*summary_table(evaluation, task))
 
 
-def extremes_table(evaluation: dict[str, Any], task: str) -> TextTable:
+def extremes_table(evaluation: Evaluation, task: Task) -> TextTable:
     """The classes found best and worst."""
     scored = [
         (ap, entry)
-        for entry, ap in zip(evaluation["classes"], evaluation["tasks"][task]["class_ap"], strict=True)
+        for entry, ap in zip(evaluation.classes, evaluation.tasks[task].class_ap, strict=True)
         if ap is not None
     ]
     scored.sort(key=lambda pair: -pair[0])
     rows = [
-        [entry["name"], percent(ap), "?" if entry["images"] is None else str(entry["images"]), entry["bucket"] or "-"]
+        [entry.name, percent(ap), "?" if entry.images is None else str(entry.images), entry.bucket or "-"]
         for ap, entry in scored
     ]
     if len(rows) > 2 * _SHOWN:
@@ -51,45 +38,42 @@ def extremes_table(evaluation: dict[str, Any], task: str) -> TextTable:
     return TextTable(title, ["class", "AP", "training images", "bucket"], rows)
 
 
-def error_table(evaluation: dict[str, Any], task: str) -> TextTable | None:
+def error_table(evaluation: Evaluation, task: Task) -> TextTable | None:
     """AP50 points lost to each kind of error, over all classes and in each bucket; None where it was not counted."""
-    errors = evaluation["tasks"][task]["errors"]
+    errors = evaluation.tasks[task].errors
     if not errors:
         return None
-    groups = [ALL, *bucket_names(evaluation)]
-    rows = [
-        [kind, *(percent(errors["loss"][group][kind] if errors["loss"][group] else None) for group in groups)]
-        for kind in errors["types"]
-    ]
+    groups = [ALL, *evaluation.buckets.names]
+    rows = [[kind, *(percent((errors.loss[group] or {}).get(kind)) for group in groups)] for kind in errors.types]
     return TextTable(f"{TASK_NAMES[task]}: AP50 points lost to each kind of error", ["", *groups], rows)
 
 
-def class_columns(evaluation: dict[str, Any], task: str) -> dict[str, list[Any]]:
+def class_columns(evaluation: Evaluation, task: Task) -> dict[str, list[Any]]:
     """What is known of each class: a head and K values each; a column of which nothing is known is left out."""
-    result, classes = evaluation["tasks"][task], evaluation["classes"]
-    columns = {
-        "class": [entry["name"] for entry in classes],
-        "id": [entry["id"] for entry in classes],
-        "bucket": [entry["bucket"] for entry in classes],
-        "training images": [entry["images"] for entry in classes],
-        "objects": [entry["objects"] for entry in classes],
-        "AP": result["class_ap"],
-        "AR": result["class_ar"] or [],
+    result, classes = evaluation.tasks[task], evaluation.classes
+    columns: dict[str, list[Any]] = {
+        "class": [entry.name for entry in classes],
+        "id": [entry.id for entry in classes],
+        "bucket": [entry.bucket for entry in classes],
+        "training images": [entry.images for entry in classes],
+        "objects": [entry.objects for entry in classes],
+        "AP": result.class_ap,
+        "AR": result.class_ar or [],
     }
-    if errors := result["errors"]:
-        columns |= {f"lost to {kind}": errors["class_loss"][kind] for kind in errors["types"]}
+    if errors := result.errors:
+        columns |= {f"lost to {kind}": errors.class_loss[kind] for kind in errors.types}
     known = {head: values for head, values in columns.items() if any(value is not None for value in values)}
     return {"class": columns["class"], **known}
 
 
-def per_class_csv(evaluations: Iterable[dict[str, Any]]) -> str:
+def per_class_csv(evaluations: Iterable[Evaluation]) -> str:
     """One row for each set, task and class; unrounded; empty where nothing is known."""
     rows: list[dict[str, Any]] = []
     for evaluation in evaluations:
-        for task in evaluation["tasks"]:
+        for task in evaluation.tasks:
             columns = class_columns(evaluation, task)
             for values in zip(*columns.values(), strict=True):
-                rows.append({"set": evaluation["dataset"], "task": task, **dict(zip(columns, values, strict=True))})
+                rows.append({"set": evaluation.dataset, "task": task, **dict(zip(columns, values, strict=True))})
     heads = list(dict.fromkeys(head for row in rows for head in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [head.replace(" ", "_") for head in heads], lineterminator="\n")

@@ -9,6 +9,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from lt_det.evaluation.result import percent
 from lt_det.statistics.buckets import FrequencyBuckets, metric_name
 from lt_det.statistics.class_stats import ClassStats
 
@@ -42,11 +43,6 @@ class TextTable:
 def _in_markdown(cell: str) -> str:
     """A class name may hold what Markdown takes for its own."""
     return " ".join(cell.split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def percent(value: float | None) -> str:
-    """An AP with one decimal, or n/a."""
-    return "n/a" if value is None else f"{value:.1f}"
 
 
 def signed(value: float | None) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.schema import TASK_NAMES, ErrorAnalysis, Evaluation, group_metric
 from lt_det.reporting.charts import bucket_chart, calibration_chart, error_chart, precision_recall_charts
 from lt_det.reporting.examples import Examples, class_examples
-from lt_det.reporting.records import TASK_NAMES, bucket_index, bucket_names, group_metric
 from lt_det.reporting.scatter import class_scatter
 from lt_det.reporting.summary import class_columns
 from lt_det.reporting.tables import percent, signed
@@ -79,59 +80,59 @@ class Section:
     table: ClassTable
 
 
-def evaluation_section(evaluation: dict[str, Any], task: str, key: str, folder: Path) -> Section:
+def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Path) -> Section:
     """All of one task; `folder` is where the evaluation lies, `key` as in `Section`."""
-    result = evaluation["tasks"][task]
-    intervals = result["intervals"] or {}
-    first = ["AP", "AP50", "AP75", *map(group_metric, bucket_names(evaluation))]
+    result = evaluation.tasks[task]
+    intervals = result.intervals or {}
+    first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.buckets.names)]
     metrics = {
         name: Headline(name, percent(value), f"{ends[0]:.1f} to {ends[1]:.1f}" if (ends := intervals.get(name)) else "")
-        for name, value in result["metrics"].items()
+        for name, value in result.metrics.items()
     }
     return Section(
         key=key,
-        title=f"{evaluation['dataset']}: {TASK_NAMES[task].lower()}",
+        title=f"{evaluation.dataset}: {TASK_NAMES[task].lower()}",
         facts=evaluation_facts(evaluation),
-        meaning_of_ap=_OF_POOL[0] if evaluation["protocol"] == "pool" else _OF_CLASSES[0],
-        meaning_of_curves=_OF_POOL[1] if evaluation["protocol"] == "pool" else _OF_CLASSES[1],
+        meaning_of_ap=_OF_POOL[0] if evaluation.protocol == "pool" else _OF_CLASSES[0],
+        meaning_of_curves=_OF_POOL[1] if evaluation.protocol == "pool" else _OF_CLASSES[1],
         headlines=[metrics[name] for name in first],
         others=[headline for name, headline in metrics.items() if name not in first],
         has_intervals=any(intervals.values()),
         buckets=bucket_chart(evaluation, task, f"{key}-buckets"),
-        scatter=class_scatter(evaluation, result["class_ap"], "AP", f"{key}-classes"),
+        scatter=class_scatter(evaluation, result.class_ap, "AP", f"{key}-classes"),
         precision_recall=precision_recall_charts(evaluation, task, f"{key}-pr"),
         errors=error_chart(evaluation, task, f"{key}-errors"),
-        error_kinds=_error_kinds(result["errors"]),
+        error_kinds=_error_kinds(result.errors),
         calibration=calibration_chart(evaluation, task, f"{key}-calibration"),
-        calibration_iou=(result["calibration"] or {}).get("iou"),
+        calibration_iou=None if result.calibration is None else result.calibration.iou,
         examples=class_examples(evaluation, task, folder),
         table=class_table(evaluation, class_columns(evaluation, task)),
     )
 
 
-def evaluation_facts(evaluation: dict[str, Any]) -> list[str]:
+def evaluation_facts(evaluation: Evaluation) -> list[str]:
     """Under which rules the numbers came about."""
-    buckets = evaluation["buckets"]
-    facts = [f"{evaluation['protocol']} protocol"]
-    if evaluation["num_images"] is not None:
-        facts.append(f"{evaluation['num_images']} images")
-    facts.append(f"{len(evaluation['classes'])} classes")
-    if not any(entry["bucket"] for entry in evaluation["classes"]):
+    buckets = evaluation.buckets
+    facts = [f"{evaluation.protocol} protocol"]
+    if evaluation.num_images is not None:
+        facts.append(f"{evaluation.num_images} images")
+    facts.append(f"{len(evaluation.classes)} classes")
+    if not any(entry.bucket for entry in evaluation.classes):
         return [*facts, "no buckets known"]
-    unseen = [name for name in buckets["names"] if name == UNSEEN]
-    *lower, last = buckets["names"][len(unseen) :]
-    if buckets["edges"] and len(buckets["edges"]) == len(lower):
-        spans = [f"{name} up to {edge:g}" for name, edge in zip(lower, buckets["edges"], strict=True)]
-        facts.append(f"buckets by training {buckets['by']}: {', '.join([*unseen, *spans])}, {last} above")
+    unseen = [name for name in buckets.names if name == UNSEEN]
+    *lower, last = buckets.names[len(unseen) :]
+    if buckets.edges and len(buckets.edges) == len(lower):
+        spans = [f"{name} up to {edge:g}" for name, edge in zip(lower, buckets.edges, strict=True)]
+        facts.append(f"buckets by training {buckets.by}: {', '.join([*unseen, *spans])}, {last} above")
     else:
-        facts.append(f"buckets: {', '.join(buckets['names'])}")
+        facts.append(f"buckets: {', '.join(buckets.names)}")
     return facts
 
 
-def class_table(evaluation: dict[str, Any], columns: dict[str, list[Any]], gains: tuple[str, ...] = ()) -> ClassTable:
+def class_table(evaluation: Evaluation, columns: dict[str, list[Any]], gains: tuple[str, ...] = ()) -> ClassTable:
     """Rows in the order of the classes; of a metric one decimal, of a gain with its sign."""
     heads = list(columns)
-    indices = [bucket_index(evaluation, entry) for entry in evaluation["classes"]]
+    indices = [evaluation.bucket_index(entry) for entry in evaluation.classes]
     rows = []
     for index, values in zip(indices, zip(*columns.values(), strict=True), strict=True):
         rows.append(
@@ -140,8 +141,8 @@ def class_table(evaluation: dict[str, Any], columns: dict[str, list[Any]], gains
                 for head, value in zip(heads, values, strict=True)
             ]
         )
-    shown = {entry["bucket"] for entry in evaluation["classes"]}
-    return ClassTable(heads, _TEXT, rows, [name for name in bucket_names(evaluation) if name in shown])
+    shown = {entry.bucket for entry in evaluation.classes}
+    return ClassTable(heads, _TEXT, rows, [name for name in evaluation.buckets.names if name in shown])
 
 
 def _words(value: str | float | None, head: str, is_gain: bool) -> str:
@@ -152,11 +153,11 @@ def _words(value: str | float | None, head: str, is_gain: bool) -> str:
     return signed(value) if is_gain else percent(value)
 
 
-def _error_kinds(errors: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _error_kinds(errors: ErrorAnalysis | None) -> list[tuple[str, str]]:
     """What each kind of the error view means."""
     if not errors:
         return []
-    near, far = errors["iou"], errors["background_iou"]
+    near, far = errors.iou, errors.background_iou
     meanings = {
         "classification": f"right place (IoU of {near} or more with an object of another class), wrong class",
         "localization": f"right class, but too far off (IoU {far} to {near})",
@@ -165,4 +166,4 @@ def _error_kinds(errors: dict[str, Any] | None) -> list[tuple[str, str]]:
         "background": f"IoU of {far} or less with every object",
         "miss": "an object that is not found, and at which no classification or localization error points",
     }
-    return [(kind, meanings.get(kind, "")) for kind in errors["types"]]
+    return [(kind, meanings.get(kind, "")) for kind in errors.types]

@@ -1,6 +1,22 @@
-"""Class counts of a training set, and the frequency buckets that follow from them. Needs numpy only."""
+"""Class counts of a training set, and the frequency buckets that follow from them. Importing it needs NumPy only."""
 
-from lt_det.statistics.buckets import LVIS_EDGES, UNSEEN, FrequencyBuckets, metric_name
+from lt_det.statistics.buckets import (
+    LVIS_EDGES,
+    UNSEEN,
+    BucketOptions,
+    FrequencyBuckets,
+    metric_name,
+    resolve_buckets,
+)
 from lt_det.statistics.class_stats import ClassStats, CountBy
 
-__all__ = ["LVIS_EDGES", "UNSEEN", "ClassStats", "CountBy", "FrequencyBuckets", "metric_name"]
+__all__ = [
+    "LVIS_EDGES",
+    "UNSEEN",
+    "BucketOptions",
+    "ClassStats",
+    "CountBy",
+    "FrequencyBuckets",
+    "metric_name",
+    "resolve_buckets",
+]

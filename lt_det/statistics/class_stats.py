@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_whole
-from lt_det.io.coco_json import load_annotations
 
 CountBy = Literal["images", "instances"]
 
-# Images with at least one annotation in the training sets whose json Detectron2's metadata stands for.
+# Images with at least one annotation in the LVIS v1 training set, whose counts Detectron2's metadata hold.
 LVIS_V1_ANNOTATED_IMAGES = 99388
 
 _NAMES_SHOWN = 10
-_SAVED_HEAD = b'{"class_stats": 1'  # what `save` writes first
+_SAVED_HEAD = b'{"class_stats": 1'  # the first bytes that `save` writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +31,11 @@ class ClassStats:
 
     Attributes:
         names: K class names.
-        image_counts: (K,) int64, images that hold at least one instance of the class.
+        image_counts: (K,) int64, images with at least one instance of the class.
         instance_counts: (K,) int64, annotated instances, or None where only image counts are known.
         num_images: images with at least one annotation.
-        source: the file or data set the counts come from, for error messages.
-        fingerprint: state of the files that were counted, by which a cache knows that it is out of date.
+        source: the file or data set that the counts come from, for error messages.
+        fingerprint: identifies the state of the counted files, so that a cache can tell whether it is out of date.
     """
 
     names: tuple[str, ...]
@@ -49,7 +48,9 @@ class ClassStats:
     def __post_init__(self) -> None:
         for counts in (self.image_counts, self.instance_counts):
             if counts is not None and (counts.shape != (len(self.names),) or (counts < 0).any()):
-                raise LtDetError(f"{self.source}: needs one count of at least 0 for each of {len(self.names)} classes.")
+                raise LtDetError(
+                    f"{self.source} must have one count, 0 or more, for each of its {len(self.names)} classes."
+                )
 
     @property
     def num_classes(self) -> int:
@@ -57,7 +58,7 @@ class ClassStats:
 
     @classmethod
     def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
-        """Count loaded COCO- or LVIS-format annotations. Classes are ordered by category id; crowd regions count not.
+        """Count loaded COCO- or LVIS-format annotations. Classes are ordered by category id; crowd regions are ignored.
 
         Raises:
             LtDetError: an annotation names a category that is not listed.
@@ -88,11 +89,13 @@ class ClassStats:
 
     @classmethod
     def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
-        """Count a COCO- or LVIS-format file, or read counts that `save` wrote.
+        """Count a COCO- or LVIS-format file, or read counts written by `save`.
 
         Raises:
             LtDetError: see `load_annotations`.
         """
+        from lt_det.io.coco_json import load_annotations  # needs msgspec, which a loss with counts in memory does not
+
         saved = cls.read_saved(json_file)
         return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
 
@@ -108,7 +111,7 @@ class ClassStats:
             if other.names != first.names:
                 raise LtDetError(
                     f"The training sets {first.source} ({first.num_classes} classes) and {other.source} "
-                    f"({other.num_classes} classes) do not have the same classes; train on sets with one class list."
+                    f"({other.num_classes} classes) have different classes; train on sets with the same class list."
                 )
         if len(parts) == 1:
             return first
@@ -123,16 +126,16 @@ class ClassStats:
 
     @classmethod
     def read_saved(cls, json_file: str | os.PathLike[str]) -> ClassStats | None:
-        """Counts that `save` wrote, or None for any other file.
+        """Counts written by `save`, or None for any other file.
 
         Raises:
-            LtDetError: saved counts that are damaged.
+            LtDetError: the saved counts are corrupt.
         """
         path = Path(json_file)
         try:
             with path.open("rb") as file:
                 if file.read(len(_SAVED_HEAD)) != _SAVED_HEAD:
-                    return None  # annotations can be gigabytes: do not parse them to find that out
+                    return None  # annotation files can be gigabytes: do not parse one to find out
             content = json.loads(path.read_text())
             instances = content["instance_counts"]
             return cls(
@@ -144,12 +147,12 @@ class ClassStats:
                 fingerprint=str(content["fingerprint"]),
             )
         except OSError:
-            return None  # load_annotations says what is wrong with it
+            return None  # load_annotations reports what is wrong
         except (KeyError, TypeError, ValueError) as error:
-            raise LtDetError(f"The saved counts {path} are damaged ({error}); remove the file.") from error
+            raise LtDetError(f"The saved counts {path} are corrupt ({error}); remove the file.") from error
 
     def save(self, json_file: str | os.PathLike[str]) -> None:
-        """Write the counts as a small json that `from_json` reads; the file appears whole or not at all."""
+        """Write the counts atomically as a small json that `from_json` reads."""
         content = {
             "class_stats": 1,
             "source": self.source,
@@ -165,7 +168,7 @@ class ClassStats:
         """(K,) counts of images or of instances.
 
         Raises:
-            LtDetError: instance counts are asked for and not known.
+            LtDetError: instance counts are asked for but not known.
         """
         if by == "images":
             return self.image_counts
@@ -177,42 +180,42 @@ class ClassStats:
         return self.instance_counts
 
     def training_counts(self, by: CountBy) -> NDArray[np.int64]:
-        """`counts`, with classes that never occur counted once and named in a warning: losses divide by counts."""
+        """`counts`, but classes without samples count as one and are listed in a warning: losses divide by counts."""
         counts = self.counts(by)
         empty = np.flatnonzero(counts == 0)
         if len(empty):
             shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
             more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
-            share = f"{len(empty)} of {self.num_classes} classes"
-            warnings.warn(f"{share} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
+            fraction = f"{len(empty)} of {self.num_classes} classes"
+            warnings.warn(f"{fraction} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
         return np.maximum(counts, 1)
 
     def check_names(self, names: Sequence[str], where: str) -> None:
-        """Raise unless a set to judge on has the classes of training, in their order.
+        """Raise unless an evaluation set has the training classes in the same order.
 
         Args:
-            names: of its classes, by rising id.
-            where: they come from.
+            names: class names of the evaluation set, by ascending category id.
+            where: the file that they come from, for the error message.
 
         Raises:
-            LtDetError: another number of classes, or another name.
+            LtDetError: the number of classes or a name differs.
         """
         if len(names) != self.num_classes:
             raise LtDetError(
                 f"{where} has {len(names)} classes, but the training set {self.source} has {self.num_classes}; "
-                "judge on a set with the classes of training."
+                "evaluate on a set with the training classes."
             )
         for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
             if theirs != ours:
                 raise LtDetError(
                     f"Class {k} is '{theirs}' in {where} but '{ours}' in the training set {self.source}; "
-                    "judge on a set with the class list of training, in its order of ids."
+                    "evaluate on a set with the training class list, in the same order of ids."
                 )
 
     def check_num_classes(self, num_classes: int) -> None:
-        """Raise unless the counts are those of `num_classes` classes."""
+        """Raise unless there are `num_classes` classes."""
         if num_classes != self.num_classes:
             raise LtDetError(
                 f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
-                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the data set that belongs to it."
+                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the matching data set."
             )

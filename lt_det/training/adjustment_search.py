@@ -16,10 +16,9 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from lt_det.config import chosen_buckets
+from lt_det.config import bucket_options
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.evaluation.metrics.average_precision import objects_that_count
 from lt_det.evaluation.progress import Track
 from lt_det.io.atomic import check_folder
 from lt_det.modeling import LongTailPredictor
@@ -81,8 +80,8 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)
     stats = training_stats_of(cfg)
-    evaluator = LongTailEvaluator(data, stats=stats, buckets=chosen_buckets(cfg, stats), distributed=False)
-    if not objects_that_count(evaluator._truth, evaluator._protocol).any():
+    evaluator = LongTailEvaluator(data, stats=stats, buckets=bucket_options(cfg), distributed=False)
+    if not evaluator.context.num_objects.any():
         raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
     model = _trained_model(cfg)
     classifiers = _candidates(model, method, values, stats)

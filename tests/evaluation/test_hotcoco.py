@@ -1,4 +1,4 @@
-"""Our engine against a second oracle, hotcoco, which shares no code with `lvis` and `pycocotools`."""
+"""lt_det against a second oracle, hotcoco, which has no code in common with `lvis` and `pycocotools`."""
 
 import json
 
@@ -7,12 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import COCO, LVIS
 from lt_det.io.coco_json import load_annotations
-from tests.helpers.worlds import as_detections, noisy_detections, small_world
+from tests.helpers.worlds import noisy_detections, small_world, table_of
 
 hotcoco = pytest.importorskip("hotcoco")
 both_protocols = pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
@@ -40,20 +37,18 @@ def oracle(protocol, truth, detections, folder):
     return table if table.ndim == 4 else table[..., -1]
 
 
-def ours(protocol, truth, detections):
-    arrays = GroundTruth.from_json(truth)
-    found = as_detections(detections, arrays, "bbox")
-    return precision_table(arrays, match(arrays, found, "bbox", protocol), protocol)[0]
+def computed_table(protocol, truth, detections):
+    return table_of(truth, detections, "bbox", protocol)[0]
 
 
-def has_area(record):
-    return record["bbox"][2] * record["bbox"][3] > 0
+def has_area(entry):
+    return entry["bbox"][2] * entry["bbox"][3] > 0
 
 
 @both_protocols
 @given(seed=st.integers(0, 2**31))
 def test_small_worlds(protocol, seed, tmp_path_factory):
-    """Under LVIS's rules without what hotcoco takes otherwise than `lvis`: ignored objects, crowds, empty boxes."""
+    """Under LVIS's rules without what hotcoco treats differently from `lvis`: ignored objects, crowds, empty boxes."""
     truth, detections = small_world(seed)
     if protocol.federated:
         kept = [a for a in truth["annotations"] if has_area(a) and not a.get("ignore")]
@@ -61,13 +56,13 @@ def test_small_worlds(protocol, seed, tmp_path_factory):
         detections = [d for d in detections if has_area(d)]
     if detections:
         expected = oracle(protocol, truth, detections, tmp_path_factory.getbasetemp())
-        np.testing.assert_array_equal(ours(protocol, truth, detections), expected)
+        np.testing.assert_array_equal(computed_table(protocol, truth, detections), expected)
 
 
 @both_protocols
 def test_mini_lvis(protocol, mini, tmp_path):
     truth = load_annotations(mini.val_json)
     detections = noisy_detections(truth)
-    table = ours(protocol, truth, detections)
+    table = computed_table(protocol, truth, detections)
     assert 0.05 < table[table > -1].mean() < 0.95
     np.testing.assert_array_equal(table, oracle(protocol, truth, detections, tmp_path))

@@ -2,7 +2,10 @@
 
 import json
 
+import msgspec
 import numpy as np
+
+from lt_det.evaluation.schema import TaskEvaluation, parse_evaluation
 
 BUCKETS = ["rare", "common", "frequent"]
 METRICS = {"rare": "APr", "common": "APc", "frequent": "APf"}
@@ -98,6 +101,15 @@ def task_result(images, bucket, seed, better, draws):
         },
         "calibration": {"iou": 0.5, "edges": edges.tolist(), "groups": groups},
     }
+
+
+def typed(content):
+    """The evaluation that the reports read."""
+    return parse_evaluation(json.dumps(content))
+
+
+def typed_task(task):
+    return msgspec.convert(task, TaskEvaluation)
 
 
 def write_run(root, content, dataset="drawn_val"):

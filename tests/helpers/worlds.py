@@ -1,27 +1,32 @@
-"""Ground truth and detections made for the tests of the evaluation, and what a slow loop says of them."""
+"""Generated ground truth and detections for the tests of the evaluation, and a slow loop that classifies them."""
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import precision_table
+from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.protocols import Protocol
 from lt_det.statistics.buckets import FrequencyBuckets
+
+
+def context_of(data, protocol, *buckets):
+    return EvaluationContext(GroundTruth.from_json(data), protocol, *buckets)
 
 
 def as_detections(results, truth, task):
     return Detections.from_results(Results.from_list(results, [task]), truth, task)
 
 
-def run_lengths(polygons, size):
+def to_rle(polygons, size):
     return mask_utils.merge(mask_utils.frPyObjects(polygons, *size))
 
 
 def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
-    """Jittered copies of the truth, some missing, some of another class, and boxes at random."""
+    """Jittered copies of the ground truth, some missing, some with a wrong class, and random boxes."""
     rng = np.random.default_rng(seed)
     categories = [category["id"] for category in ground_truth["categories"]]
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
@@ -35,7 +40,7 @@ def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
         box = [x + jitter[0], y + jitter[1], max(w + jitter[2], 1), max(h + jitter[3], 1)]
         detections.append(
             {"image_id": annotation["image_id"], "category_id": category, "score": rng.random(), "bbox": box}
-            | {"segmentation": run_lengths(annotation["segmentation"], sizes[annotation["image_id"]])}
+            | {"segmentation": to_rle(annotation["segmentation"], sizes[annotation["image_id"]])}
         )
     for _ in range(extra):
         image = rng.choice(ground_truth["images"])
@@ -83,14 +88,13 @@ def small_world(seed, masks=False):
         "annotations": [],
     }
     for number in range(rng.integers(1, 15)):
-        outline = box()
-        x, y, w, h = outline
+        x, y, w, h = bounds = box()
         truth["annotations"].append(
             {
                 "id": number + 1,
                 "image_id": int(rng.choice(image_ids)),
                 "category_id": int(rng.choice(category_ids)),
-                "bbox": outline,
+                "bbox": bounds,
                 "area": w * h * (1 if rng.random() < 0.8 else 0.5),
                 "iscrowd": int(rng.random() < 0.2),
                 "ignore": int(rng.random() < 0.2),
@@ -99,28 +103,32 @@ def small_world(seed, masks=False):
         )
     detections = []
     for _ in range(rng.integers(1, 40)):
-        outline = (
+        bounds = (
             box() if rng.random() < 0.4 else list(truth["annotations"][rng.integers(len(truth["annotations"]))]["bbox"])
         )
         if rng.random() < 0.5:
-            outline[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
-        x, y, w, h = outline
+            bounds[int(rng.integers(4))] += float(rng.choice([-2, 2, 4]))
+        x, y, w, h = bounds
         detection = {
             "image_id": int(rng.choice(image_ids)),
             "category_id": int(rng.choice(category_ids)),
             "score": float(rng.integers(0, 6) / 5),
-            "bbox": outline,
+            "bbox": bounds,
         }
         if masks:
-            detection["segmentation"] = run_lengths([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
+            detection["segmentation"] = to_rle([[x, y, x + w, y, x + w, y + h, x, y + h]], (SIZE, SIZE))
         detections.append(detection)
     return truth, detections
 
 
 def table_of(truth, detections, task, protocol, **options):
-    arrays = GroundTruth.from_json(truth)
-    found = as_detections(detections, arrays, task)
-    return precision_table(arrays, match(arrays, found, task, protocol, **options), protocol)
+    context = context_of(truth, protocol)
+    found = as_detections(detections, context.ground_truth, task)
+    return table_of_matches(context, match(context, found, task, **options))
+
+
+def table_of_matches(context, matches):
+    return precision_table(context, apply_limits(matches, context.protocol))
 
 
 FIXED_4 = Protocol("fixed", federated=True, per_class=4)  # few, so that small worlds reach it
@@ -131,7 +139,7 @@ def two_buckets(num_classes):
 
 
 def slow_kinds(truth, detections, protocol, task):
-    """Detections that count, with what they are, and objects to find, with the errors that point at them."""
+    """Detections that count, with their kinds, and objects to find, with the errors that point at them."""
     category_ids = sorted(category["id"] for category in truth["categories"])
     dets = [{**d, "kind": None} for d in detections]
     kept = []
@@ -165,13 +173,13 @@ def _slow_image(image, dets, objects, protocol, task):
     present = {g["category_id"] for g in objects} | set(image["neg_category_ids"])
     shape = "bbox" if task == "bbox" else "segmentation"
 
-    def outline(thing):
+    def shape_of(thing):
         if task == "bbox" or isinstance(thing["segmentation"], dict):
             return thing[shape]
-        return run_lengths(thing["segmentation"], (image["height"], image["width"]))
+        return to_rle(thing["segmentation"], (image["height"], image["width"]))
 
     def iou(d, g, crowd=False):
-        return mask_utils.iou([outline(d)], [outline(g)], [crowd])[0, 0]
+        return mask_utils.iou([shape_of(d)], [shape_of(g)], [crowd])[0, 0]
 
     for d in sorted(dets, key=lambda d: -d["score"]):
         area = d["bbox"][2] * d["bbox"][3] if task == "bbox" else mask_utils.area(d["segmentation"])

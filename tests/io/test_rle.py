@@ -1,4 +1,4 @@
-"""Sums of compressed run lengths, against pycocotools' own."""
+"""Pixels covered by compressed RLE, against pycocotools."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lt_det.io.rle import covered_pixels
 
 @pytest.fixture(scope="module")
 def masks():
-    """Noise, which has short runs, rectangles, and masks that are empty or full."""
+    """Noise, which has short runs; rectangles; empty and full masks."""
     rng = np.random.default_rng(0)
     made = []
     for index in range(400):
@@ -31,7 +31,7 @@ def test_whole_masks(masks):
     assert covered_pixels([mask["counts"].decode() for mask in masks]).tolist() == sizes
 
 
-def test_cut_masks_and_their_neighbours(masks):
+def test_truncated_masks_and_their_neighbours(masks):
     cut = [mask["counts"][:-1] for mask in masks]
     mixed = [counts for mask, half in zip(masks, cut, strict=True) for counts in (half, mask["counts"])]
     covered = covered_pixels(mixed)
@@ -42,18 +42,18 @@ def test_cut_masks_and_their_neighbours(masks):
 
 @given(st.lists(st.integers(0, 2**29 - 1), min_size=1, max_size=9), st.integers(0, 60))
 def test_any_runs(runs, height):
-    """pycocotools compresses what it is given, whether it fills the mask or not; of longer runs it writes too far."""
+    """pycocotools compresses any runs, whether they fill the mask or not; longer runs would overflow its buffer."""
     counts = mask_utils.frPyObjects({"size": [height, 5], "counts": runs}, height, 5)["counts"]
     assert covered_pixels(["5", counts, b"", counts]).tolist() == [5, sum(runs), 0, sum(runs)]
 
 
 def test_a_large_mask():
-    """60,000 x 60,000 pixels without an object, as pycocotools encodes them."""
+    """An empty mask of 60,000 x 60,000 pixels, as pycocotools encodes it."""
     assert covered_pixels(["PPYWY[3"]).tolist() == [3_600_000_000]
 
 
 @pytest.mark.parametrize("counts", ["garbage!!", "~~~~", "é漢", "P", "PPPPPPPPPPPP0", "O", "5O"])
-def test_what_is_no_run_lengths(counts):
+def test_invalid_rle(counts):
     assert covered_pixels(["5", counts, "7"]).tolist() == [5, -1, 7]
 
 

@@ -12,7 +12,7 @@ from lt_det.errors import LtDetError
 from lt_det.reporting import write_comparison
 from lt_det.reporting.compare import run_names
 from lt_det.reporting.differences import metric_differences, unpaired_because
-from tests.helpers.evaluations import AWKWARD, evaluation, write_run
+from tests.helpers.evaluations import AWKWARD, evaluation, typed_task, write_run
 
 QUIET = Console(quiet=True)
 
@@ -24,7 +24,7 @@ def box(content):
 def test_paired_interval_is_that_of_the_single_differences():
     a, b = box(evaluation()), box(evaluation(seed=1, better=2.0))
     a["resamples"]["values"]["APr"][:30] = [None] * 30
-    found = {difference.metric: difference for difference in metric_differences(a, b)}
+    found = {difference.metric: difference for difference in metric_differences(typed_task(a), typed_task(b))}
     pairs = zip(a["resamples"]["values"]["APr"], b["resamples"]["values"]["APr"], strict=True)
     single = sorted(y - x for x, y in pairs if x is not None)
     measured = b["metrics"]["APr"] - a["metrics"]["APr"]
@@ -44,13 +44,13 @@ def test_reading(shift, reading):
     noise = np.random.default_rng(3).normal(shift, 0.2, 1000)
     b["resamples"]["values"]["AP"] = (np.array(a["resamples"]["values"]["AP"]) + noise).tolist()
     b["metrics"]["AP"] += shift
-    assert metric_differences(a, b)[0].reading.startswith(reading)
+    assert metric_differences(typed_task(a), typed_task(b))[0].reading.startswith(reading)
 
 
 def test_a_metric_that_few_draws_have_gets_no_interval():
     a, b = box(evaluation()), box(evaluation(seed=1))
     a["resamples"]["values"]["APr"][50:] = [None] * 950
-    found = {difference.metric: difference for difference in metric_differences(a, b)}
+    found = {difference.metric: difference for difference in metric_differences(typed_task(a), typed_task(b))}
     assert found["APr"].interval is None
     assert found["APr"].reading == "no interval"
     assert found["AP"].interval is not None
@@ -68,7 +68,7 @@ def test_a_metric_that_few_draws_have_gets_no_interval():
 def test_unpaired(run, tmp_path, change, why):
     content = evaluation(seed=1)
     change(box(content))
-    assert why in unpaired_because(box(evaluation()), box(content))
+    assert why in unpaired_because(typed_task(box(evaluation())), typed_task(box(content)))
     text = io.StringIO()
     page = write_comparison([run, write_run(tmp_path / "b", content)], tmp_path / "out", Console(file=text, width=120))
     assert why in text.getvalue()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lt_det.reporting import write_report
 from lt_det.reporting.examples import class_examples
-from tests.helpers.evaluations import AWKWARD, evaluation, write_run
+from tests.helpers.evaluations import AWKWARD, evaluation, typed, write_run
 
 RESULTS = "instances_predictions.json"
 
@@ -46,7 +46,7 @@ def judged(tmp_path):
 
 def test_best_and_worst_rare_classes(judged):
     _, folder, content, rare = judged
-    examples = class_examples(content, "bbox", folder)
+    examples = class_examples(typed(content), "bbox", folder)
     assert (examples.bucket, examples.missing) == ("rare", "")
     names = [entry["name"] for entry in content["classes"]]
     assert [example.name for example in examples.best] == [names[k] for k in rare[:-4:-1]]
@@ -79,7 +79,7 @@ def test_words_for_what_was_said(judged):
     for image in images[ids[three]]:
         detections.append({"image_id": image, "category_id": three, "bbox": there, "score": -0.5})
     file.write_text(json.dumps(detections))
-    captions = [example.caption for example in class_examples(content, "bbox", folder).worst]
+    captions = [example.caption for example in class_examples(typed(content), "bbox", folder).worst]
     assert any(c.endswith("not found, but at another place with 0.90") for c in captions)
     assert any(c.endswith("found with score 0.60") for c in captions)
     assert any(c.endswith("found with score -0.50") for c in captions)
@@ -107,7 +107,7 @@ def test_on_the_page(judged):
 def test_a_sentence_where_something_is_missing(judged, damage, sentence):
     _, folder, content, _ = judged
     damage(folder, content)
-    examples = class_examples(content, "bbox", folder)
+    examples = class_examples(typed(content), "bbox", folder)
     assert examples.missing.startswith("No example images: ")
     assert sentence in examples.missing
     assert not examples.best
@@ -117,4 +117,4 @@ def test_image_that_is_none(judged):
     _, folder, content, rare = judged
     with open(f"{content['image_root']}/{11 + rare[0]}.jpg", "w") as stream:
         stream.write("not an image")
-    assert "cannot identify image file" in class_examples(content, "bbox", folder).missing
+    assert "cannot identify image file" in class_examples(typed(content), "bbox", folder).missing

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.schema import read_evaluation
 from lt_det.reporting import write_report
 from lt_det.reporting.html import render_page
-from lt_det.reporting.records import read_evaluation
 from lt_det.reporting.svg import Key, Scale, hatch_id, ticks
 from lt_det.reporting.view_model import evaluation_section
 from tests.helpers.evaluations import AWKWARD, evaluation, write_run
@@ -58,7 +58,7 @@ def page_of(run):
     """The page alone, without the figures beside it."""
     folder = run / "inference" / "drawn_val"
     content = read_evaluation(folder / "evaluation.json")
-    sections = [evaluation_section(content, task, f"set_{task}", folder) for task in content["tasks"]]
+    sections = [evaluation_section(content, task, f"set_{task}", folder) for task in content.tasks]
     return render_page("report.html", name="a run", sections=sections)
 
 

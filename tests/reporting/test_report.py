@@ -14,6 +14,7 @@ from lt_det.reporting.plots import plot_class_ap, plot_class_counts
 from lt_det.reporting.tables import TextTable, class_count_tables
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
+from tests.helpers.evaluations import typed
 
 EVALUATION = {
     "dataset": "cups",
@@ -96,7 +97,7 @@ def test_foreign_file(output, content):
 def test_plots(tmp_path):
     stats = ClassStats(tuple("abcd"), np.array([0, 5, 50, 5000]), None, 5000, "test")
     plot_class_counts(stats, FrequencyBuckets.from_edges(stats), tmp_path / "counts.png", "test")
-    plot_class_ap(EVALUATION, "bbox", tmp_path / "ap.png")
+    plot_class_ap(typed(EVALUATION), "bbox", tmp_path / "ap.png")
     assert not_blank(tmp_path / "counts.png")
     assert not_blank(tmp_path / "ap.png")
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.errors import LtDetError
-from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from tests.helpers import REPOSITORY
 
 DATA = {
     "categories": [{"id": 30, "name": "cup"}, {"id": 2, "name": "fork"}, {"id": 7, "name": "unicorn"}],
@@ -49,7 +52,7 @@ def test_save_and_read_back(tmp_path):
 
 def test_damaged_saved_counts(tmp_path):
     (tmp_path / "a.json").write_text('{"class_stats": 1}')
-    with pytest.raises(LtDetError, match=r"saved counts .*a\.json are damaged"):
+    with pytest.raises(LtDetError, match=r"saved counts .*a\.json"):
         ClassStats.from_json(tmp_path / "a.json")
 
 
@@ -60,7 +63,7 @@ def test_from_json(tmp_path):
 
 def test_unknown_category():
     data = {**DATA, "annotations": [{"id": 9, "image_id": 0, "category_id": 5}]}
-    with pytest.raises(LtDetError, match="here: annotation 9 has category 5, which is not in 'categories'"):
+    with pytest.raises(LtDetError, match="annotation 9 has category 5"):
         ClassStats.from_annotations(data, "here")
 
 
@@ -70,12 +73,12 @@ def test_merge():
     assert merged.image_counts.tolist() == [11, 2]
     assert merged.instance_counts.tolist() == [22, 4]
     assert merged.num_images == 1005
-    with pytest.raises(LtDetError, match=r"test \(2 classes\) and test \(3 classes\) do not have the same classes"):
+    with pytest.raises(LtDetError, match=r"test \(2 classes\).* test \(3 classes\)"):
         ClassStats.merge([one, stats_of([1, 2, 3])])
 
 
 def test_classes_without_samples_count_as_one():
-    with pytest.warns(UserWarning, match="1 of 3 classes have no images in here and count as one: unicorn"):
+    with pytest.warns(UserWarning, match=r"1 of 3 classes .*unicorn"):
         counts = ClassStats.from_annotations(DATA, "here").training_counts("images")
     assert counts.tolist() == [1, 1, 2]
 
@@ -83,13 +86,13 @@ def test_classes_without_samples_count_as_one():
 def test_number_of_classes():
     stats = ClassStats.from_annotations(DATA, "train.json")
     stats.check_num_classes(3)
-    with pytest.raises(LtDetError, match=r"NUM_CLASSES is 80, but train\.json has 3 classes; set MODEL\.ROI_HEADS"):
+    with pytest.raises(LtDetError, match=r"NUM_CLASSES is 80, but train\.json has 3 classes"):
         stats.check_num_classes(80)
 
 
 def test_missing_instance_counts():
     stats = ClassStats(("a",), np.array([3]), None, 3, "metadata")
-    with pytest.raises(LtDetError, match="metadata has image counts only"):
+    with pytest.raises(LtDetError, match=r"metadata .*instance"):
         stats.counts("instances")
 
 
@@ -119,50 +122,74 @@ def test_equal_groups(counts, data):
 
 
 @pytest.mark.parametrize("by", ["images", "instances"])
-def test_classes_never_seen_are_in_no_group(by):
+def test_classes_without_samples_are_in_no_group(by):
     buckets = FrequencyBuckets.equal_groups(stats_of([0, 7, 3, 0, 5]), 2, by)
     assert buckets.names == ("unseen", "group0", "group1")
     assert buckets.assignment.tolist() == [0, 2, 1, 0, 1]
     assert (
         buckets.assignment.tolist() == FrequencyBuckets.from_edges(stats_of([0, 7, 3, 0, 5]), [6]).assignment.tolist()
     )
-    with pytest.raises(
-        LtDetError, match=r"Cannot split the 3 classes with training .* in test into 4 groups; .* 1 to 3"
-    ):
+    with pytest.raises(LtDetError, match=r"3 classes .* 4 groups.* 1 to 3"):
         FrequencyBuckets.equal_groups(stats_of([0, 7, 3, 0, 5]), 4, by)
 
 
-def test_what_a_user_chooses(tmp_path):
+def test_buckets_that_a_user_asks_for(tmp_path):
     stats = stats_of([1, 60, 300])
-    assert FrequencyBuckets.chosen(stats).names == ("rare", "common", "frequent")
-    assert FrequencyBuckets.chosen(stats, edges=[50], names=["few", "many"]).assignment.tolist() == [0, 1, 1]
-    assert FrequencyBuckets.chosen(stats, by="instances").assignment.tolist() == [0, 2, 2]  # twice as many
-    assert FrequencyBuckets.chosen(stats, groups=3).names == ("group0", "group1", "group2")
+
+    def buckets(**options):
+        return resolve_buckets(BucketOptions(**options), stats)
+
+    assert buckets().names == ("rare", "common", "frequent")
+    assert buckets(edges=[50], names=["few", "many"]).assignment.tolist() == [0, 1, 1]
+    assert buckets(by="instances").assignment.tolist() == [0, 2, 2]  # twice as many
+    assert buckets(groups=3).names == ("group0", "group1", "group2")
     (tmp_path / "map.json").write_text('{"c0": "novel"}')
-    assert FrequencyBuckets.chosen(stats, map_file=tmp_path / "map.json").assignment.tolist() == [0, -1, -1]
+    assert buckets(bucket_map=tmp_path / "map.json").assignment.tolist() == [0, -1, -1]
+    assert buckets(bucket_map={"c0": "novel"}).assignment.tolist() == [0, -1, -1]
     (tmp_path / "map.json").write_text('{"c0": ')
-    with pytest.raises(LtDetError, match=r"The bucket map .*map\.json .* is not valid json"):
-        FrequencyBuckets.chosen(stats, map_file=tmp_path / "map.json")
+    with pytest.raises(LtDetError, match=r"bucket map .*map\.json"):
+        buckets(bucket_map=tmp_path / "map.json")
+
+
+def test_default_buckets():
+    """An LVIS file's own where every category has one, else LVIS's edges over the training counts."""
+    stats = stats_of([1, 60, 300])
+    lvis = [{"name": f"c{k}", "frequency": letter} for k, letter in enumerate("fcr")]
+    assert resolve_buckets(None, stats, lvis).assignment.tolist() == [2, 1, 0]
+    assert resolve_buckets(None, None, lvis).assignment.tolist() == [2, 1, 0]
+    lvis[1]["frequency"] = None
+    assert resolve_buckets(None, stats, lvis).assignment.tolist() == [0, 1, 2]
+    assert resolve_buckets(None, None, lvis).assignment.tolist() == [2, -1, 0]
+    assert resolve_buckets(None, stats).assignment.tolist() == [0, 1, 2]
+
+
+def test_buckets_without_training_counts():
+    categories = [{"name": "a"}, {"name": "b"}]
+    named = resolve_buckets(BucketOptions(bucket_map={"b": "novel", "a": "base"}), None, categories)
+    assert (named.names, named.assignment.tolist()) == (("novel", "base"), [1, 0])
+    for options in (BucketOptions(groups=2), BucketOptions(edges=[5])):
+        with pytest.raises(LtDetError, match="training set"):
+            resolve_buckets(options, None, categories)
 
 
 def test_explicit_map():
     buckets = FrequencyBuckets.from_map(stats_of([1, 2, 3]), {"c2": "base", "c0": "novel"})
     assert buckets.names == ("base", "novel")
     assert buckets.assignment.tolist() == [1, -1, 0]
-    with pytest.raises(LtDetError, match="names a class 'dog'"):
+    with pytest.raises(LtDetError, match="'dog'"):
         FrequencyBuckets.from_map(stats_of([1]), {"dog": "base"})
 
 
 def test_bad_buckets():
-    with pytest.raises(LtDetError, match=r"edges must be rising counts, but are \[100, 10\]"):
+    with pytest.raises(LtDetError, match=r"edges .*\[100, 10\]"):
         FrequencyBuckets.from_edges(stats_of([1]), edges=[100, 10])
-    with pytest.raises(LtDetError, match="2 bucket edges make 3 buckets, but 1 names"):
+    with pytest.raises(LtDetError, match=r"2 bucket edges .*3 buckets.* 1 names"):
         FrequencyBuckets.from_edges(stats_of([1]), names=["few"])
     with pytest.raises(LtDetError, match="names must differ"):
         FrequencyBuckets.from_edges(stats_of([1]), names=["x", "x", "y"])
-    with pytest.raises(LtDetError, match="A bucket map is an object"):
+    with pytest.raises(LtDetError, match="bucket map"):
         FrequencyBuckets.from_map(stats_of([1]), ["c0"])
-    with pytest.raises(LtDetError, match="Cannot split the 1 classes with training images in test into 2 groups"):
+    with pytest.raises(LtDetError, match=r"1 classes .* 2 groups"):
         FrequencyBuckets.equal_groups(stats_of([1]), 2)
 
 
@@ -175,3 +202,26 @@ def test_real_files(taco, lvis_sample):
     categories = sorted(json.loads(lvis_sample.read_text())["categories"], key=lambda c: c["id"])
     assert sample.image_counts.tolist() == [c["image_count"] for c in categories]
     assert sample.instance_counts.tolist() == [c["instance_count"] for c in categories]
+
+
+def test_import_needs_numpy_only():
+    """Losses import the statistics; reading files, which needs msgspec, is imported when a file is read."""
+    code = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"msgspec", "torch", "pycocotools", "fvcore", "detectron2", "matplotlib", "PIL"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+import types, pathlib
+package = types.ModuleType("lt_det")  # without what lt_det/__init__.py imports
+package.__path__ = [sys.argv[1]]
+sys.modules["lt_det"] = package
+import numpy as np
+from lt_det.statistics import ClassStats, FrequencyBuckets
+stats = ClassStats(("a", "b"), np.array([5, 500]), None, 500, "memory")
+print(FrequencyBuckets.from_edges(stats).sizes())
+"""
+    folder = str(REPOSITORY / "lt_det")
+    result = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, cwd="/")
+    assert result.stdout == "[1, 0, 1]\n", result.stderr

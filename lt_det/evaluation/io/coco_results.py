@@ -1,4 +1,4 @@
-"""COCO-style results as columns. A file is read in pieces: that of LVIS is a gigabyte, as objects ten times that."""
+"""COCO results as columns. A file is read in pieces: an LVIS results file has a gigabyte, its Python objects ten."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
 from lt_det.io.coco_json import read_json
 
-_PIECE = 1 << 24  # bytes
-_BETWEEN = re.compile(rb"\{\s*,\s*\}")  # two detections, read from the back
+_PIECE_SIZE = 1 << 24  # bytes
+_REVERSED_BOUNDARY = re.compile(rb"\{\s*,\s*\}")  # between two detections, in reversed text
 
-_SHAPES: dict[Task, tuple[str, Any]] = {
+_FIELDS: dict[Task, tuple[str, Any]] = {
     "bbox": ("bbox", tuple[float, float, float, float]),
     "segm": ("segmentation", Any),
 }
@@ -30,21 +30,21 @@ _SHAPES: dict[Task, tuple[str, Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """N detections as a results file has them.
+    """N detections of a results file, or of a list with the same fields.
 
     Attributes:
-        image_ids, category_ids: (N,) whole numbers, or objects where the file may have others.
+        image_ids, category_ids: (N,) integers, or objects if the file may have other ids.
         scores: (N,)
-        boxes: (N, 4) x, y, width, height in pixels, where they were asked for.
-        outlines: N run lengths or polygons, where they were asked for.
-        source: where they come from, for error messages.
+        boxes: (N, 4) x, y, width, height in pixels; None unless a task needs them.
+        segmentations: N RLEs or polygon lists; None unless a task needs them.
+        source: file or name of the list, for error messages.
     """
 
     image_ids: NDArray[Any]
     category_ids: NDArray[Any]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None
-    outlines: Sequence[Any] | None = None
+    segmentations: Sequence[Any] | None = None
     source: str | os.PathLike[str] = "results"
 
     def __len__(self) -> int:
@@ -55,22 +55,22 @@ class Results:
         """
         Args:
             results: a list of dictionaries with image_id, category_id, score, and bbox or segmentation or both.
-            tasks: "bbox" needs the boxes, "segm" the outlines.
-            source: where they come from, for error messages.
+            tasks: "bbox" needs the boxes, "segm" the segmentations.
+            source: file or name of the list, for error messages.
 
         Raises:
-            LtDetError: no list of detections, a missing field, or a score or box that is not finite numbers.
+            LtDetError: it is not a list of detections, a field is missing, or a score or box is not finite.
         """
         if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
             raise LtDetError(
-                f"{source} is no list of detections; write COCO results: image_id, category_id, score, bbox."
+                f"{source} is not a list of detections; write COCO results: image_id, category_id, score, bbox."
             )
-        needed = dict.fromkeys(("image_id", "category_id", "score"), "AP")
-        for key, what in (needed | {_SHAPES[task][0]: f"{task} AP" for task in tasks}).items():
-            lacking = sum(key not in result for result in results)
-            if lacking:
+        required = dict.fromkeys(("image_id", "category_id", "score"), "AP")
+        for key, metric in (required | {_FIELDS[task][0]: f"{task} AP" for task in tasks}).items():
+            missing = sum(key not in result for result in results)
+            if missing:
                 raise LtDetError(
-                    f"{lacking} of {len(results)} detections of {source} have no '{key}'; {what} needs it in each."
+                    f"{missing} of {len(results)} detections of {source} have no '{key}'; {metric} needs it in each."
                 )
         for result in results:
             score = result["score"]
@@ -90,34 +90,34 @@ class Results:
 
 
 def load_results(file: str | os.PathLike[str], tasks: Sequence[Task], track: Track = iter) -> Results:
-    """The detections of a file, with what the tasks need of each.
+    """Read a results file, with the fields that the tasks need.
 
     Args:
         file: a json list of detections, see `Results.from_list`.
-        tasks: "bbox" needs the boxes, "segm" the outlines.
-        track: shows the progress.
+        tasks: "bbox" needs the boxes, "segm" the segmentations.
+        track: wraps the loop over the pieces of the file, to show its progress.
 
     Raises:
-        LtDetError: missing, empty or truncated file; see also `Results.from_list`.
+        LtDetError: the file is missing, empty or truncated; see also `Results.from_list`.
     """
     try:
         if Path(file).is_file():  # a pipe cannot be read a second time
-            return _in_pieces(Path(file), tasks, track)
+            return _load_in_pieces(Path(file), tasks, track)
     except (OSError, OverflowError, UnicodeDecodeError, RecursionError, msgspec.DecodeError):
-        pass  # not the usual form: ids that are texts, or a mistake, which is told when it is read as a whole
+        pass  # unusual ids such as strings, or a mistake, which is reported when the file is read as a whole
     return Results.from_list(read_json(file, "results file"), tasks, file)
 
 
-def _in_pieces(path: Path, tasks: Sequence[Task], track: Track) -> Results:
+def _load_in_pieces(path: Path, tasks: Sequence[Task], track: Track) -> Results:
     """
     Raises:
-        msgspec.DecodeError: anything but a list of detections with whole ids and finite scores and boxes.
-        OverflowError: an id beyond 64 bits.
+        msgspec.DecodeError: the file is not a list of detections with integer ids and finite scores and boxes.
+        OverflowError: an id exceeds 64 bits.
     """
-    fields = [("image_id", int), ("category_id", int), ("score", float), *(_SHAPES[task] for task in tasks)]
+    fields = [("image_id", int), ("category_id", int), ("score", float), *(_FIELDS[task] for task in tasks)]
     decoder = msgspec.json.Decoder(list[msgspec.defstruct("Detection", fields, gc=False)])  # type: ignore[misc]
     parts: list[tuple[NDArray[Any], ...]] = []
-    outlines: list[Any] = []
+    segmentations: list[Any] = []
     for piece in _pieces(path, track):
         found: list[Any] = decoder.decode(piece)
         boxes = [d.bbox for d in found] if "bbox" in tasks else []
@@ -130,44 +130,44 @@ def _in_pieces(path: Path, tasks: Sequence[Task], track: Track) -> Results:
             )
         )
         if "segm" in tasks:
-            outlines += [d.segmentation for d in found]
+            segmentations += [d.segmentation for d in found]
     image_ids, category_ids, scores, all_boxes = map(np.concatenate, zip(*parts, strict=True))
     return Results(
         image_ids,
         category_ids,
         scores,
         all_boxes if "bbox" in tasks else None,
-        outlines if "segm" in tasks else None,
+        segmentations if "segm" in tasks else None,
         path,
     )
 
 
 def _pieces(path: Path, track: Track) -> Iterator[bytes]:
-    """A json list as several, cut between two of its objects.
+    """Yield a json list as several shorter ones, cut between two of its objects.
 
-    What is cut elsewhere, as inside of a text, is no json.
+    A cut that was inside a string instead makes a piece that is not valid json.
     """
-    left, opening = b"", b""
-    count = -(-path.stat().st_size // _PIECE)
+    rest, opening = b"", b""
+    count = -(-path.stat().st_size // _PIECE_SIZE)
     with path.open("rb") as stream:
         for _ in track(range(count)):
-            text = left + stream.read(_PIECE)
-            between = _BETWEEN.search(text[::-1])
-            if between is None:
-                left = text
+            text = rest + stream.read(_PIECE_SIZE)
+            boundary = _REVERSED_BOUNDARY.search(text[::-1])
+            if boundary is None:
+                rest = text
                 continue
-            yield opening + text[: len(text) - between.end() + 1] + b"]"
-            left, opening = text[len(text) - between.start() - 1 :], b"["
-    yield opening + left
+            yield opening + text[: len(text) - boundary.end() + 1] + b"]"
+            rest, opening = text[len(text) - boundary.start() - 1 :], b"["
+    yield opening + rest
 
 
 def _boxes(boxes: list[Any], source: str | os.PathLike[str]) -> NDArray[np.float64]:
     try:
         array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        fits = len(array) == len(boxes) and bool(np.isfinite(array).all())
+        valid = len(array) == len(boxes) and bool(np.isfinite(array).all())
     except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
+        valid = False
+    if not valid:
         raise LtDetError(
             f"{source} has a detection with a 'bbox' that is not four finite numbers; write x, y, width and height."
         )

@@ -1,4 +1,4 @@
-"""COCO results written image by image, so that they are never in memory as a whole."""
+"""Write COCO results image by image, so that they are never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from lt_det.io.atomic import whole_file
 
 
 class ResultFile:
-    """A json list of detections that several processes write, each its own part."""
+    """A json list of detections; each of several processes writes a part of it."""
 
     def __init__(self, file: Path, rank: int = 0) -> None:
         """
         Args:
-            file: of the whole list.
-            rank: of this process; a part that an earlier run left behind is removed.
+            file: path of the whole list.
+            rank: rank of this process; a part left over from an earlier evaluation is removed.
         """
         self._file, self._rank = file, rank
         self._part: TextIO | None = None
         self._name(rank).unlink(missing_ok=True)
 
     def write(self, detections: list[dict[str, Any]]) -> None:
-        """Add detections to this process's part.
+        """Append detections to this process's part.
 
         Raises:
-            LtDetError: the disk is full or not writable; `close` and `join`, too.
+            LtDetError: the disk is full or not writable; also raised by `close` and `join`.
         """
         if not detections:
             return
-        with self._full_disk_told():
+        with self._report_full_disk():
             if self._part is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._part = self._name(self._rank).open("a")
-            # A comma after each: the last one of all is taken off when the parts are joined.
+            # A comma after each detection: the very last one is removed when the parts are joined.
             self._part.write("".join(f"{json.dumps(detection)},\n" for detection in detections))
 
     def close(self) -> None:
-        """End this process's part; before the parts are joined."""
+        """Close this process's part; call it before the parts are joined."""
         part, self._part = self._part, None
         if part is not None:
-            with self._full_disk_told():
+            with self._report_full_disk():
                 part.close()
 
     def join(self, ranks: Iterable[int]) -> list[int]:
-        """Put the parts of these processes together; each is removed by its own process.
+        """Join the parts of these ranks; each process removes its own part.
 
         Returns:
-            the ranks of which a part was found.
+            Ranks whose part was found.
         """
         found = [rank for rank in ranks if self._name(rank).is_file()]
-        with self._full_disk_told():
+        with self._report_full_disk():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(self._file) as unfinished, unfinished.open("wb") as whole:
                 whole.write(b"[\n")
@@ -73,12 +73,12 @@ class ResultFile:
         self._name(self._rank).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _full_disk_told(self) -> Iterator[None]:
+    def _report_full_disk(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise LtDetError(
-                f"The detections cannot be written to {self._file} ({error.strerror}); make room there."
+                f"The detections cannot be written to {self._file} ({error.strerror}); free some space there."
             ) from error
 
     def _name(self, rank: int) -> Path:

@@ -1,4 +1,4 @@
-"""Intersection over union of pairs of boxes or masks, equal to pycocotools' to the last bit."""
+"""Intersection over union of boxes and of masks, equal to pycocotools' to the last bit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as mask_utils
 
-Floats = NDArray[np.float64]
+from lt_det.evaluation._arrays import Bools, Floats
 
 
-def box_iou(detected: Floats, true: Floats, crowd: NDArray[np.bool_]) -> Floats:
-    """(P, 4) and (P, 4) boxes x, y, width, height to (P,); of a crowd, the share of the detection that it covers."""
+def box_iou(detected: Floats, true: Floats, crowd: Bools) -> Floats:
+    """IoU of P pairs of boxes.
+
+    Args:
+        detected, true: (P, 4) as x, y, width, height.
+        crowd: (P,) where the object is a crowd, the fraction of the detection that it covers is returned instead.
+
+    Returns:
+        (P,)
+    """
     width = np.minimum(detected[:, 0] + detected[:, 2], true[:, 0] + true[:, 2]) - np.maximum(
         detected[:, 0], true[:, 0]
     )
@@ -28,17 +35,16 @@ def box_iou(detected: Floats, true: Floats, crowd: NDArray[np.bool_]) -> Floats:
         return np.where(overlap, intersection / union, 0.0)
 
 
-def run_lengths(outline: Any, height: int, width: int) -> Any:
-    """Polygons or uncompressed run lengths of an annotation to pycocotools' compressed run lengths."""
-    if isinstance(outline, list):
-        return mask_utils.merge(mask_utils.frPyObjects(outline, height, width))
-    if isinstance(outline["counts"], list):
-        return mask_utils.frPyObjects(outline, height, width)
-    return outline
+def to_rle(segmentation: Any, height: int, width: int) -> Any:
+    """Polygons or uncompressed RLE to compressed RLE; compressed RLE is returned as it is."""
+    if isinstance(segmentation, list):
+        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return mask_utils.frPyObjects(segmentation, height, width)
+    return segmentation
 
 
-def mask_iou(detected: Sequence[Any], true: Sequence[Any], crowd: NDArray[np.bool_]) -> Floats:
-    """D and G run lengths of one image to (D, G)."""
-    return np.asarray(mask_utils.iou(list(detected), list(true), crowd.astype(np.uint8).tolist())).reshape(
-        len(detected), len(true)
-    )
+def mask_iou(detected: Sequence[Any], true: Sequence[Any], crowd: Bools) -> Floats:
+    """IoU of every pair of D detected and G true masks of one image, all compressed RLE, as (D, G)."""
+    iou = mask_utils.iou(list(detected), list(true), crowd.astype(np.uint8).tolist())
+    return np.asarray(iou).reshape(len(detected), len(true))

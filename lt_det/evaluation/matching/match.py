@@ -1,155 +1,154 @@
-"""Match detections with ground truth, in one pass for every IoU threshold, area range and limit.
+"""Match detections with objects, in one pass for every IoU threshold, area range and limit.
 
-A detection takes the free object of its class that it overlaps most, in the order of scores. So a match never changes
-when detections of lower score are dropped, and one pass over all of them serves each limit on their number.
+By descending score, a detection takes the free object of its class that it overlaps most. Dropping detections of lower
+scores therefore never changes a match, and one pass over all detections serves every limit on their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_utils
 
-from lt_det.evaluation._arrays import falling, grouped, positions, run_bounds
-from lt_det.evaluation.matching.assignment import Bits, greedy
+from lt_det.evaluation._arrays import (
+    Bools,
+    Floats,
+    Ints,
+    descending_order,
+    group_bounds,
+    index_ranges,
+    rank_in_group,
+    stable_by_key,
+)
+from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.matching.assignment import Bits, Pairs, greedy_assignment
 from lt_det.evaluation.matching.detections import Detections
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.matching.iou import box_iou, mask_iou, run_lengths
+from lt_det.evaluation.matching.ground_truth import ClassLists, GroundTruth
+from lt_det.evaluation.matching.iou import box_iou, mask_iou, to_rle
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import IOU_THRESHOLDS, Protocol, Task, out_of_range
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-_AREAS_AT_ONCE = 255  # what pycocotools 2.0.11 takes under NumPy 2
-_LEAST_IOU = IOU_THRESHOLDS[0]
-POSSIBLE_PAIRS = 1 << 21  # matched together: some hundred megabytes
+_MAX_AREAS = 255  # masks per call of `mask_utils.area`: the limit of pycocotools 2.0.11 under NumPy 2
+_LOWEST_IOU = IOU_THRESHOLDS[0]
+POSSIBLE_PAIRS = 1 << 21  # pairs of a detection and an object matched at once: some hundred megabytes
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of N detections, sorted by image, and inside an image by class and falling score.
+    """Matches of N detections, sorted by image, and within an image by class and descending score.
 
-    Detections of classes of which LVIS says nothing in their image are left out.
+    Detections of classes about which an LVIS annotation says nothing in their image are left out.
 
     Attributes:
         images, classes: (N,) int32 indices.
         scores: (N,)
-        rank_in_image: (N,) int32 place among all detections of the image, 0 for the highest score.
-        rank_in_class: (N,) int32 place among those of its class in the image.
-        wrong_if_unmatched: (N, A) whether it is a mistake, where it matches nothing.
-        touching: (M,) int64 positions among the N of those that overlap any object enough.
-        matched: (M,) at which thresholds and areas it matches an object, one bit each (see `greedy.hits`).
-        neutral: (M,) at which of them the object does not count.
-        objects: (M,) int32 the object that it matches at IoU 0.5, of any area, as its index in the ground truth that
-            the protocol judges on (`judged_truth`); -1: none.
+        rank_in_image: (N,) int32 rank by score among all detections of the image; 0 is the highest score.
+        rank_in_class: (N,) int32 rank by score among those of its class in the image.
+        fp_if_unmatched: (N, A) whether the detection is a false positive if it matches nothing.
+        overlapping: (M,) int64 indices of the detections with an IoU of 0.5 or more with any object of their class.
+        matched: (M,) bits of the thresholds and areas at which each of them matches an object, see `matched_at`.
+        ignored: (M,) bits of those at which that object does not count.
+        objects: (M,) int32 the object matched at IoU 0.5 and any area, as its index in the objects that the protocol
+            knows (`EvaluationContext.objects`); -1 for none.
     """
 
     images: NDArray[np.int32]
     classes: NDArray[np.int32]
-    scores: NDArray[np.float64]
+    scores: Floats
     rank_in_image: NDArray[np.int32]
     rank_in_class: NDArray[np.int32]
-    wrong_if_unmatched: Bools
-    touching: Ints
+    fp_if_unmatched: Bools
+    overlapping: Ints
     matched: Bits
-    neutral: Bits
+    ignored: Bits
     objects: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def select(self, kept: Bools) -> Matches:
-        """Those of a (N,) mask."""
+        """The detections of a (N,) mask."""
         if kept.all():
             return self
-        place = np.cumsum(kept) - 1
-        still = kept[self.touching]
+        new_index = np.cumsum(kept) - 1
+        kept_overlapping = kept[self.overlapping]
         return Matches(
             self.images[kept],
             self.classes[kept],
             self.scores[kept],
             self.rank_in_image[kept],
             self.rank_in_class[kept],
-            self.wrong_if_unmatched[kept],
-            place[self.touching[still]],
-            self.matched[still],
-            self.neutral[still],
-            self.objects[still],
+            self.fp_if_unmatched[kept],
+            new_index[self.overlapping[kept_overlapping]],
+            self.matched[kept_overlapping],
+            self.ignored[kept_overlapping],
+            self.objects[kept_overlapping],
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Matches]) -> Matches:
-        """Join the matches of different images, in the order of the images."""
+        """Join the matches of different images, sorted by image."""
         offsets = np.cumsum([0, *(len(part) for part in parts)])
         joined = {
             field.name: np.concatenate([getattr(part, field.name) for part in parts])
             for field in fields(cls)
-            if field.name != "touching"
+            if field.name != "overlapping"
         }
-        touching = np.concatenate([part.touching + offset for part, offset in zip(parts, offsets, strict=False)])
+        overlapping = np.concatenate([part.overlapping + offset for part, offset in zip(parts, offsets, strict=False)])
         images = joined["images"]
         if (images[1:] >= images[:-1]).all():
-            return cls(touching=touching, **joined)
+            return cls(overlapping=overlapping, **joined)
         order = np.argsort(images, kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        touching = place[touching]
-        again = np.argsort(touching)
-        of_touching = {name: joined.pop(name)[again] for name in ("matched", "neutral", "objects")}
-        return cls(**{name: values[order] for name, values in joined.items()}, touching=touching[again], **of_touching)
+        new_index = np.empty_like(order)
+        new_index[order] = np.arange(len(order))
+        overlapping = new_index[overlapping]
+        overlapping_order = np.argsort(overlapping)
+        per_overlapping = {name: joined.pop(name)[overlapping_order] for name in ("matched", "ignored", "objects")}
+        per_detection = {name: values[order] for name, values in joined.items()}
+        return cls(overlapping=overlapping[overlapping_order], **per_detection, **per_overlapping)
 
 
 def match(
-    truth: GroundTruth,
+    context: EvaluationContext,
     detections: Detections,
     task: Task,
-    protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
     track: Track = iter,
 ) -> Matches:
     """
     Args:
-        truth: of all images.
-        detections: of any images; of each image all of them, and all of the set under a limit per class.
+        context: its protocol decides which classes of an image are evaluated, and limits the detections per class; the
+            matches serve all protocols that agree in both.
+        detections: all detections of some images; of all images if the protocol has a limit per class.
         task: overlap of boxes or of masks.
-        protocol: whether it is federated, and its limit per class; the matches serve all that agree in both.
         possible_pairs, track: see `by_images`.
     """
-    truth = judged_truth(truth, protocol)
-    parts = by_images(truth, detections, protocol, possible_pairs, track)
-    return Matches.concatenate([match_chunk(truth, part, task, protocol)[0] for part in parts])
-
-
-def judged_truth(truth: GroundTruth, protocol: Protocol) -> GroundTruth:
-    """The objects that a protocol knows."""
-    return truth.with_area if protocol.federated else truth
+    parts = by_images(context, detections, possible_pairs, track)
+    return Matches.concatenate([match_chunk(context, part, task)[0] for part in parts])
 
 
 def by_images(
-    truth: GroundTruth,
+    context: EvaluationContext,
     detections: Detections,
-    protocol: Protocol,
     possible_pairs: int = POSSIBLE_PAIRS,
     track: Track = iter,
 ) -> Iterator[Detections]:
-    """The detections of some images after the other, sorted by image; at least one part, if an empty one.
+    """Yield the detections of a few images at a time, sorted by image; at least one part, which may be empty.
 
     Args:
-        truth, detections: of all images.
-        protocol: its limit per class is applied: what lies beyond it need not be matched.
-        possible_pairs: of a detection and an object in a part, if it has more than one image. A detection costs about
-            as much as ten pairs.
+        context: the protocol's limit per class is applied: what exceeds it need not be matched.
+        detections: in any order.
+        possible_pairs: limit on the pairs of a detection and an object in a part with more than one image. A
+            detection costs about as much as ten pairs.
         track: wraps the loop, to show its progress.
     """
-    num_images = len(truth.image_ids)
-    order = grouped(within_set_limit(detections, protocol), detections.images, num_images)
+    num_images = context.num_images
+    order = stable_by_key(_within_class_limit(detections, context.protocol), detections.images, num_images)
     count = np.bincount(detections.images[order], minlength=num_images)
-    cost = np.cumsum(count * (np.diff(truth.start) + 10))
+    cost = np.cumsum(count * (np.diff(context.objects.start) + 10))
     last = np.flatnonzero(np.diff(cost // possible_pairs))
     bounds = np.concatenate([[0], np.cumsum(count)[last], [len(order)]])
     if not len(order):
@@ -159,120 +158,120 @@ def by_images(
             yield detections.select(order[bounds[i] : bounds[i + 1]])
 
 
-def within_set_limit(detections: Detections, protocol: Protocol) -> Ints:
-    """The detections that the limit per class leaves, in their order; of ties at the limit the first."""
+def _within_class_limit(detections: Detections, protocol: Protocol) -> Ints:
+    """Indices of the detections within the protocol's limit per class, ascending; the first of ties are kept."""
     num_classes = int(detections.classes.max(initial=-1)) + 1
     count = np.bincount(detections.classes, minlength=num_classes)
     everything = np.arange(len(detections))
     if protocol.per_class is None or (count <= protocol.per_class).all():
         return everything
-    order = grouped(falling(detections.scores), detections.classes, num_classes)
+    order = stable_by_key(descending_order(detections.scores), detections.classes, num_classes)
     rank = everything - np.repeat(np.cumsum(count) - count, count)
     return np.sort(order[rank < protocol.per_class])
 
 
-def match_chunk(truth: GroundTruth, detections: Detections, task: Task, protocol: Protocol) -> tuple[Matches, Ints]:
-    """As `match`, for the judged truth and detections sorted by image; also which detection each of the N is."""
+def match_chunk(context: EvaluationContext, detections: Detections, task: Task) -> tuple[Matches, Ints]:
+    """The matches of detections sorted by image, and the index among them of each of the N matches."""
+    truth, federated, num_classes = context.objects, context.protocol.federated, context.num_classes
     images, classes, scores = detections.images, detections.classes, detections.scores
     first, last = (int(images[0]), int(images[-1]) + 1) if len(images) else (0, 0)
     objects = slice(truth.start[first], truth.start[last])
-    of_object = np.repeat(np.arange(first, last), np.diff(truth.start[first : last + 1]))
-    cell = (images - first) * truth.num_classes + classes
-    object_cell = (of_object - first) * truth.num_classes + truth.classes[objects]
+    image_of_object = np.repeat(np.arange(first, last), np.diff(truth.start[first : last + 1]))
+    # One number for each combination of image and class.
+    image_class = (images - first) * num_classes + classes
+    object_image_class = (image_of_object - first) * num_classes + truth.classes[objects]
 
-    no_mistake = np.zeros(len(detections), dtype=np.bool_)
-    kept = ~no_mistake
-    if protocol.federated:
-        known = np.zeros((last - first) * truth.num_classes, dtype=np.bool_)
-        known[object_cell] = True
-        known[_cells(truth.negative, first, last, truth.num_classes)] = True
-        incomplete = np.zeros_like(known)
-        incomplete[_cells(truth.not_exhaustive, first, last, truth.num_classes)] = True
-        no_mistake, kept = incomplete[cell], known[cell]
+    never_fp = np.zeros(len(detections), dtype=np.bool_)
+    evaluated = ~never_fp
+    if federated:
+        known = np.zeros((last - first) * num_classes, dtype=np.bool_)
+        known[object_image_class] = True
+        known[_listed(truth.negative, first, last, num_classes)] = True
+        not_exhaustive = np.zeros_like(known)
+        not_exhaustive[_listed(truth.not_exhaustive, first, last, num_classes)] = True
+        never_fp, evaluated = not_exhaustive[image_class], known[image_class]
 
-    by_score = falling(scores)
-    by_image = grouped(by_score, images - first, last - first)
+    by_score = descending_order(scores)
+    by_image = stable_by_key(by_score, images - first, last - first)
     rank_in_image = np.empty(len(images), dtype=np.int32)
-    rank_in_image[by_image] = positions(images[by_image])
-    # By image, class and falling score. The other ones are never looked at again.
-    order = grouped(by_score[kept[by_score]], classes, truth.num_classes)
-    order = grouped(order, images - first, last - first)
-    detections, cell, no_mistake = detections.select(order), cell[order], no_mistake[order]
+    rank_in_image[by_image] = rank_in_group(images[by_image])
+    # From here on only evaluated detections, by image, class and descending score.
+    order = stable_by_key(by_score[evaluated[by_score]], classes, num_classes)
+    order = stable_by_key(order, images - first, last - first)
+    detections, image_class, never_fp = detections.select(order), image_class[order], never_fp[order]
     areas = _areas(detections, task)
-    if protocol.federated:  # lvis leaves those without an area out, after its limit per image
-        no_mistake |= ~((areas > 0) & (areas < np.inf))
-    objects_order = objects.start + np.argsort(object_cell, kind="stable")
-    object_cell = np.sort(object_cell, kind="stable")
+    if federated:  # lvis drops detections without an area, after its limit per image
+        never_fp |= ~((areas > 0) & (areas < np.inf))
+    object_order = objects.start + np.argsort(object_image_class, kind="stable")
+    object_image_class = np.sort(object_image_class, kind="stable")
 
-    pairs = _pairs(truth, detections, task, protocol.federated, cell, object_cell, objects_order)
-    touching, matched, neutral, found = greedy(truth, protocol.federated, objects, *pairs)
+    pairs = _overlapping_pairs(truth, detections, task, federated, image_class, object_image_class, object_order)
+    assignment = greedy_assignment(truth, federated, objects, pairs)
     matches = Matches(
         detections.images.astype(np.int32),
         detections.classes.astype(np.int32),
         detections.scores,
         rank_in_image[order],
-        positions(cell).astype(np.int32),
-        ~(out_of_range(areas) | no_mistake[:, None]),
-        touching,
-        matched,
-        neutral,
-        found,
+        rank_in_group(image_class).astype(np.int32),
+        ~(out_of_range(areas) | never_fp[:, None]),
+        assignment.detection,
+        assignment.matched,
+        assignment.ignored,
+        assignment.objects,
     )
     return matches, order
 
 
-def _pairs(
+def _overlapping_pairs(
     truth: GroundTruth,
     detections: Detections,
     task: Task,
     federated: bool,
-    cell: Ints,
-    object_cell: Ints,
-    objects_order: Ints,
-) -> tuple[Ints, Ints, NDArray[np.float64], Ints]:
-    """The pairs of one cell that overlap enough: detection, object, IoU, and place of the detection in its cell."""
-    low = np.searchsorted(object_cell, cell, side="left")
-    count = np.searchsorted(object_cell, cell, side="right") - low
-    detection = np.repeat(np.arange(len(cell)), count)
-    within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
-    target = objects_order[np.repeat(low, count) + within]
+    image_class: Ints,
+    object_image_class: Ints,
+    object_order: Ints,
+) -> Pairs:
+    """The pairs of a detection and an object of its image and class that overlap enough."""
+    low = np.searchsorted(object_image_class, image_class, side="left")
+    count = np.searchsorted(object_image_class, image_class, side="right") - low
+    detection = np.repeat(np.arange(len(image_class)), count)
+    target = object_order[index_ranges(low, count)]
     crowd = np.zeros(len(target), dtype=np.bool_) if federated else truth.crowd[target]
     if task == "bbox":
         iou = box_iou(detections.boxes[detection], truth.boxes[target], crowd)
     else:
-        iou = _mask_ious(truth, detections, detection, target, crowd, cell)
-    enough = iou >= _LEAST_IOU
-    return detection[enough], target[enough], iou[enough], cell[detection[enough]]
+        iou = _mask_ious(truth, detections, detection, target, crowd, image_class)
+    enough = iou >= _LOWEST_IOU
+    return Pairs(detection[enough], target[enough], iou[enough], image_class[detection[enough]])
 
 
 def _mask_ious(
-    truth: GroundTruth, detections: Detections, detection: Ints, target: Ints, crowd: Bools, cell: Ints
-) -> NDArray[np.float64]:
-    """IoU of each pair, cell by cell: the pairs of a cell are all its detections with all its objects."""
+    truth: GroundTruth, detections: Detections, detection: Ints, target: Ints, crowd: Bools, image_class: Ints
+) -> Floats:
+    """(P,) IoU of all pairs; those of one image and class are all its detections with all its objects."""
     assert detections.masks is not None
     result = np.empty(len(detection))
-    of_pair = cell[detection]
-    for start, stop in run_bounds(of_pair):
+    for start, stop in group_bounds(image_class[detection]):
         num_objects = np.count_nonzero(detection[start:stop] == detection[start])
         found, objects = detection[start:stop:num_objects], target[start : start + num_objects]
         height, width = truth.sizes[detections.images[found[0]]]
-        true = [run_lengths(truth.outlines[g], int(height), int(width)) for g in objects]
+        true = [to_rle(truth.segmentations[g], int(height), int(width)) for g in objects]
         masks = [detections.masks[d] for d in found]
         result[start:stop] = mask_iou(masks, true, crowd[start : start + num_objects]).ravel()
     return result
 
 
-def _cells(lists: Any, first: int, last: int, num_classes: int) -> Ints:
-    """The cells, image by class, that the lists of images first .. last - 1 name."""
+def _listed(lists: ClassLists, first: int, last: int, num_classes: int) -> Ints:
+    """The combinations of image and class in the lists of images first to last - 1."""
     counts = np.diff(lists.start[first : last + 1])
     values = lists.values[lists.start[first] : lists.start[last]]
     return np.repeat(np.arange(last - first), counts) * num_classes + values
 
 
-def _areas(detections: Detections, task: Task) -> NDArray[np.float64]:
+def _areas(detections: Detections, task: Task) -> Floats:
     if task == "segm":
         assert detections.masks is not None
         masks = list(detections.masks)
-        parts = [mask_utils.area(masks[i : i + _AREAS_AT_ONCE]) for i in range(0, len(masks), _AREAS_AT_ONCE)]
+        parts = [mask_utils.area(masks[i : i + _MAX_AREAS]) for i in range(0, len(masks), _MAX_AREAS)]
         return np.concatenate([np.zeros(0), *parts])
     return detections.boxes[:, 2] * detections.boxes[:, 3]

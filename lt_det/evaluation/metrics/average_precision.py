@@ -5,92 +5,90 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.evaluation._arrays import falling, grouped, run_starts
-from lt_det.evaluation.matching.assignment import hits
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.matching.match import Matches, judged_truth
-from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol, out_of_range
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from lt_det.evaluation._arrays import Bools, Floats, Ints, descending_order, group_starts, stable_by_key
+from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.matching.assignment import matched_at
+from lt_det.evaluation.matching.match import Matches
+from lt_det.evaluation.metrics.interpolation import precision_at_recalls, true_positives_needed
+from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol
 
 
-def precision_table(truth: GroundTruth, matches: Matches, protocol: Protocol) -> tuple[Floats, Floats]:
+def precision_table(context: EvaluationContext, matches: Matches) -> tuple[Floats, Floats]:
     """
     Args:
-        truth: of all images of the set, also those without a detection.
-        matches: of all detections.
-        protocol: its limits are applied here.
+        context: of all images of the set.
+        matches: of all detections within the protocol's limits, see `apply_limits`.
 
     Returns:
-        precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object that counts.
+        Interpolated precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object to
+        find.
     """
-    return curves(limited(matches, protocol), objects_that_count(truth, protocol))
+    return precision_recall(matches, context.num_objects)
 
 
-def curves(matches: Matches, objects: Ints) -> tuple[Floats, Floats]:
-    """`precision_table` of detections that all count, from the (K, A) numbers of objects to be found."""
-    num_classes = len(objects)
-    # Each curve in one piece of memory; the usual order of axes is a view of it.
+def precision_recall(matches: Matches, num_objects: Ints) -> tuple[Floats, Floats]:
+    """As `precision_table`, from the (K, A) numbers of objects to find."""
+    num_classes = len(num_objects)
+    # Each curve is contiguous in memory; the usual order of the axes is a view.
     precision = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS)), -1.0)
     recall = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS)), -1.0)
 
-    order, (at, by_place) = in_class_order(matches)
-    classes = matches.classes[matches.touching][by_place]
+    order, (position, overlapping) = in_class_order(matches)
+    classes = matches.classes[matches.overlapping][overlapping]
     class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
-    wrong_alone = matches.wrong_if_unmatched[matches.touching[by_place]]
-    wrong = matches.wrong_if_unmatched[order]
-    matched, neutral = matches.matched[by_place], matches.neutral[by_place]
+    own_fp = matches.fp_if_unmatched[matches.overlapping[overlapping]]
+    fp_if_unmatched = matches.fp_if_unmatched[order]
+    matched, ignored = matches.matched[overlapping], matches.ignored[overlapping]
 
     for area in range(len(AREA_RANGES)):
-        counted = objects[:, area] > 0
-        precision[counted, area] = 0.0
-        recall[counted, area] = 0.0
-        needed = hits_needed(objects[:, area])
-        unmatched = np.cumsum(wrong[:, area], dtype=np.int32)  # N of them: one area at a time
-        before = np.where(class_start > 0, unmatched[class_start - 1], 0) if len(unmatched) else class_start
-        wrong_so_far = unmatched[at] - before[classes]
+        has_objects = num_objects[:, area] > 0
+        precision[has_objects, area] = 0.0
+        recall[has_objects, area] = 0.0
+        needed = true_positives_needed(num_objects[:, area])
+        total_fp = np.cumsum(fp_if_unmatched[:, area], dtype=np.int32)  # N of them: one area at a time
+        fp_before_class = np.where(class_start > 0, total_fp[class_start - 1], 0) if len(total_fp) else class_start
+        fp_so_far = total_fp[position] - fp_before_class[classes]
         for threshold in range(len(IOU_THRESHOLDS)):
-            which, right = hits(matched, neutral, threshold, area)
-            of = classes[which]
-            # Of those that would be wrong alone, the ones that matched are not.
-            wrong_then = wrong_so_far[which] - _cumulative(wrong_alone[which, area], of)
-            right_then = _cumulative(right, of)
-            right &= counted[of]
-            if not right.any():
+            index, is_tp = matched_at(matched, ignored, threshold, area)
+            matched_class = classes[index]
+            # Detections that match here are not false positives, though they would be if they were unmatched.
+            fp = fp_so_far[index] - _running_count(own_fp[index, area], matched_class)
+            tp = _running_count(is_tp, matched_class)
+            is_tp &= has_objects[matched_class]
+            if not is_tp.any():
                 continue
-            of, true, false = of[right], right_then[right].astype(np.float64), wrong_then[right].astype(np.float64)
-            value = true / (false + true + np.spacing(1))
-            starts = run_starts(of)
-            found = of[starts]
-            precision[found, area, threshold] = at_recalls(value, starts, needed[found])
-            recall[found, area, threshold] = true[np.append(starts[1:], len(of)) - 1] / objects[found, area]
+            tp_class, tp, fp = matched_class[is_tp], tp[is_tp].astype(np.float64), fp[is_tp].astype(np.float64)
+            values = tp / (fp + tp + np.spacing(1))
+            starts = group_starts(tp_class)
+            found = tp_class[starts]
+            precision[found, area, threshold] = precision_at_recalls(values, starts, needed[found])
+            recall[found, area, threshold] = tp[np.append(starts[1:], len(tp_class)) - 1] / num_objects[found, area]
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 
 def in_class_order(matches: Matches) -> tuple[Ints, tuple[Ints, Ints]]:
-    """By class and falling score; ties in the order of images, and inside one in the order of the matches.
+    """Sort by class and descending score; ties keep the order of the matches, which is that of the images.
 
     Returns:
-        (N,) the detections in that order; and of those that touch an object, in that order too, (M,) the places in it
-        and (M,) the indices into `touching`.
+        (N,) indices of the detections in that order; and for the overlapping detections, in that order too, their (M,)
+        positions in it and their (M,) indices into `Matches.overlapping`.
     """
-    order = grouped(falling(matches.scores), matches.classes, int(matches.classes.max(initial=0)) + 1)
-    place_of = np.empty(len(order), dtype=np.int32)
-    place_of[order] = np.arange(len(order), dtype=np.int32)
-    place: Ints = place_of[matches.touching].astype(np.int64)
-    by_place = np.argsort(place)
-    return order, (place[by_place], by_place)
+    by_score = descending_order(matches.scores)
+    order = stable_by_key(by_score, matches.classes, int(matches.classes.max(initial=0)) + 1)
+    position_of = np.empty(len(order), dtype=np.int32)
+    position_of[order] = np.arange(len(order), dtype=np.int32)
+    position: Ints = position_of[matches.overlapping].astype(np.int64)
+    overlapping = np.argsort(position)
+    return order, (position[overlapping], overlapping)
 
 
-def limited(matches: Matches, protocol: Protocol) -> Matches:
-    """The detections that count under a protocol's limits on those of an image."""
+def apply_limits(matches: Matches, protocol: Protocol) -> Matches:
+    """The detections within the protocol's limits per image."""
     return matches.select(within_image_limits(matches, protocol))
 
 
 def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
-    """(N,) those that the limits on detections of an image leave."""
+    """(N,) whether each detection is within the protocol's limits per image."""
     kept = np.ones(len(matches), dtype=np.bool_)
     if protocol.per_image is not None:
         kept &= matches.rank_in_image < protocol.per_image
@@ -99,60 +97,10 @@ def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
     return kept
 
 
-def objects_that_count(truth: GroundTruth, protocol: Protocol) -> Ints:
-    """(K, A) objects per class and area range that a detector is asked for."""
-    truth = judged_truth(truth, protocol)
-    columns = [
-        np.bincount(truth.classes[column], minlength=truth.num_classes) for column in whether_to_find(truth, protocol).T
-    ]
-    return np.stack(columns, axis=1).astype(np.int64)
-
-
-def objects_to_find(truth: GroundTruth, protocol: Protocol) -> tuple[Ints, Ints]:
-    """Class and image of each object of any area that a detector is asked for."""
-    truth = judged_truth(truth, protocol)
-    asked = whether_to_find(truth, protocol)[:, 0]
-    images = np.repeat(np.arange(len(truth.image_ids)), np.diff(truth.start))
-    return truth.classes[asked], images[asked]
-
-
-def whether_to_find(truth: GroundTruth, protocol: Protocol) -> Bools:
-    """(G, A) whether a detector is asked for an object of the judged truth."""
-    flagged = truth.ignore if protocol.federated else truth.crowd
-    return ~(out_of_range(truth.areas) | flagged[:, None])
-
-
-def hits_needed(objects: Ints) -> Ints:
-    """(K,) numbers of objects to (K, R): how many must be found to reach each recall, by the division as floats."""
-    safe = np.maximum(objects, 1)[:, None]
-    needed = np.ceil(RECALL_THRESHOLDS * safe).astype(np.int64)
-    needed -= (needed - 1) / safe >= RECALL_THRESHOLDS
-    needed += needed / safe < RECALL_THRESHOLDS
-    return needed
-
-
-def at_recalls(values: Floats, starts: Ints, needed: Ints) -> Floats:
-    """(C, R) precision of C curves at each recall: the best of those there and beyond, 0 where it is not reached.
-
-    Args:
-        values: (n,) precision at each right detection, one curve after the other, by falling score.
-        starts: (C,) where the curves begin; each has a detection.
-        needed: (C, R) see `hits_needed`.
-    """
-    lengths = np.diff(np.append(starts, len(values)))
-    # The best of all curves in one go: by the ranks of the values, which can be moved apart without rounding.
-    order = np.argsort(values)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    apart = np.repeat(np.arange(len(starts))[::-1] * len(values), lengths)
-    best = np.maximum.accumulate((rank + apart)[::-1])[::-1] - apart
-    last = starts[:, None] + np.clip(needed, 1, lengths[:, None]) - 1
-    return np.where(needed <= lengths[:, None], values[order[best[last]]], 0.0)
-
-
-def _cumulative(flags: NDArray[np.bool_], groups: NDArray[np.int32]) -> Ints:
-    """Running number of True inside each run of equal groups."""
+def _running_count(flags: Bools, groups: NDArray[np.int32]) -> Ints:
+    """Running number of True within each group of equal neighbours."""
     total: Ints = np.cumsum(flags, dtype=np.int64)
-    starts = run_starts(groups)
+    starts = group_starts(groups)
     before = np.where(starts > 0, total[starts - 1], 0)
-    return total - np.repeat(before, np.diff(np.append(starts, len(groups))))
+    counts: Ints = total - np.repeat(before, np.diff(np.append(starts, len(groups))))
+    return counts

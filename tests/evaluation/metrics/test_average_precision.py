@@ -10,22 +10,18 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import precision_table as table_of
 from lt_det.evaluation.metrics.bucket_ap import summarize
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
-from lt_det.evaluation.summarize import judge
+from lt_det.evaluation.summarize import summarize_task
 from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from tests.helpers.worlds import as_detections, noisy_detections
+from tests.helpers.worlds import as_detections, context_of, noisy_detections, table_of
 
 
 def precision_table(protocol, ground_truth, results, task):
-    truth = GroundTruth.from_json(ground_truth)
-    matches = match(truth, as_detections(results, truth, task), task, PROTOCOLS[protocol])
-    return table_of(truth, matches, PROTOCOLS[protocol])
+    return table_of(ground_truth, results, task, PROTOCOLS[protocol])
 
 
 @pytest.fixture
@@ -68,9 +64,9 @@ def test_equals_pycocotools(taco):
     truth["annotations"] = list({a["id"]: a for a in truth["annotations"]}.values())  # COCO needs them unique
     detections = noisy_detections(truth)
     buckets = FrequencyBuckets.from_edges(ClassStats.from_json(taco))
-    ground_truth = GroundTruth.from_json(truth)
-    matches = match(ground_truth, as_detections(detections, ground_truth, "bbox"), "bbox", COCO)
-    result = judge(ground_truth, matches, COCO, buckets).summary
+    context = context_of(truth, COCO, buckets)
+    matches = match(context, as_detections(detections, context.ground_truth, "bbox"), "bbox")
+    result = summarize_task(context, matches).summary
     with contextlib.redirect_stdout(io.StringIO()):
         gt = CocoTruth()
         gt.dataset = truth
@@ -127,11 +123,11 @@ def test_json_without_optional_fields(mini_val, mini_buckets, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["lvis", "coco"])
-def test_masks_with_missing_outlines_and_null_fields(mini_val, mini_buckets, protocol):
+def test_masks_with_missing_segmentations_and_null_fields(mini_val, mini_buckets, protocol):
     detections = noisy_detections(mini_val, extra=0)
     untidy = json.loads(json.dumps(mini_val))
-    for annotation, outline in zip(untidy["annotations"], (None, [], [[1, 2, 3, 4]]), strict=False):
-        annotation["segmentation"] = outline
+    for annotation, segmentation in zip(untidy["annotations"], (None, [], [[1, 2, 3, 4]]), strict=False):
+        annotation["segmentation"] = segmentation
         annotation["area"] = None
         annotation["iscrowd"] = None
     del untidy["annotations"][3]["segmentation"]

@@ -1,4 +1,4 @@
-"""The error view against a slow loop from TIDE's paper, against `tidecv`, and against cases worked out by hand."""
+"""The error analysis against a slow loop from TIDE's paper, against `tidecv`, and against cases worked out by hand."""
 
 import importlib.util
 import sys
@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.metrics import average_precision, tide
+from lt_det.evaluation.metrics import interpolation, tide
 from lt_det.evaluation.metrics.bucket_ap import summarize
-from lt_det.evaluation.metrics.tide import ERROR_TYPES, Errors, error_view, find_errors
+from lt_det.evaluation.metrics.tide import ERROR_TYPES, Errors, analyze_errors, find_errors
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, Protocol
 from lt_det.io.coco_json import load_annotations
 from tests.helpers.worlds import (
@@ -27,11 +26,12 @@ from tests.helpers.worlds import (
     A,
     B,
     as_detections,
+    context_of,
     noisy_detections,
-    run_lengths,
     slow_kinds,
     small_world,
     table_of,
+    to_rle,
     two_buckets,
     world,
 )
@@ -43,13 +43,14 @@ every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: f"
 
 
 def errors_of(truth, detections, protocol, task="bbox", **options):
-    arrays = GroundTruth.from_json(truth)
-    return arrays, find_errors(arrays, as_detections(detections, arrays, task), task, protocol, **options)[1]
+    data = truth
+    context = context_of(data, protocol, two_buckets(len(data["categories"])))
+    found = as_detections(detections, context.ground_truth, task)
+    return context, find_errors(context, found, task, **options)[1]
 
 
 def view(truth, detections, protocol, task="bbox", **options):
-    arrays, errors = errors_of(truth, detections, protocol, task, **options)
-    return error_view(arrays, errors, protocol, two_buckets(arrays.num_classes))
+    return analyze_errors(*errors_of(truth, detections, protocol, task, **options))
 
 
 # ------------------------------------------------------------------------------------------------ the slow loop
@@ -58,24 +59,24 @@ def view(truth, detections, protocol, task="bbox", **options):
 def slow_view(truth, detections, protocol, task):
     """Counts and AP50 losses per class, detection by detection, from the paper's section 2.2 and 2.3."""
     category_ids = sorted(category["id"] for category in truth["categories"])
-    judged, wanted = slow_kinds(truth, detections, protocol, task)
+    counted, wanted = slow_kinds(truth, detections, protocol, task)
     for g in wanted:
-        # of the errors at an object that nobody found, the highest score; the lists are in the order of classes
-        g["mended"] = None if g["found"] or not g["errors"] else max(g["errors"], key=lambda d: d["score"])
+        # of the errors at an object that was not found, the one with the highest score; the lists are in class order
+        g["fixed"] = None if g["found"] or not g["errors"] else max(g["errors"], key=lambda d: d["score"])
         g["missed"] = not g["found"] and not g["errors"]
 
-    count = {name: [sum(d["kind"] == name and d["category_id"] == c for d in judged) for c in category_ids]
+    count = {name: [sum(d["kind"] == name and d["category_id"] == c for d in counted) for c in category_ids]
              for name in ERROR_TYPES}  # fmt: skip
     count["miss"] = [sum(g["missed"] for g in wanted if g["category_id"] == c) for c in category_ids]
     ap, loss = [], {name: [] for name in ERROR_TYPES}
     for c in category_ids:
-        mine = [d for d in judged if d["category_id"] == c]
+        mine = [d for d in counted if d["category_id"] == c]
         of_class = [g for g in wanted if g["category_id"] == c]
         before = slow_ap([(d["score"], d["kind"] == "right") for d in mine], len(of_class))
         ap.append(before)
         for name in ERROR_TYPES:
             points = [(d["score"], d["kind"] == "right") for d in mine if d["kind"] != name]
-            points += [(g["mended"]["score"], True) for g in of_class if g["mended"] and g["mended"]["kind"] == name]
+            points += [(g["fixed"]["score"], True) for g in of_class if g["fixed"] and g["fixed"]["kind"] == name]
             number = len(of_class) - (sum(g["missed"] for g in of_class) if name == "miss" else 0)
             after = 100.0 if of_class and not number else slow_ap(points, number)
             loss[name].append(None if before is None else after - before)
@@ -83,7 +84,7 @@ def slow_view(truth, detections, protocol, task):
 
 
 def slow_ap(points, num_objects):
-    """Percent, of (score, right) pairs."""
+    """AP50 in percent of a list of (score, is correct)."""
     if num_objects == 0:
         return None
     curve, right = [], 0
@@ -95,10 +96,10 @@ def slow_ap(points, num_objects):
 
 
 def assert_views_equal(mine, theirs):
-    assert mine["count"] == theirs["count"]
+    assert mine.count == theirs["count"]
     for name, losses in theirs["class_loss"].items():
-        assert mine["class_loss"][name] == [None if x is None else pytest.approx(x, abs=1e-9) for x in losses], name
-    assert mine["class_ap50"] == [None if x is None else pytest.approx(x, abs=1e-9) for x in theirs["class_ap50"]]
+        assert mine.class_loss[name] == [None if x is None else pytest.approx(x, abs=1e-9) for x in losses], name
+    assert mine.class_ap50 == [None if x is None else pytest.approx(x, abs=1e-9) for x in theirs["class_ap50"]]
 
 
 @every_protocol
@@ -128,54 +129,54 @@ def test_real_lvis_images(lvis_sample, protocol, task):
     detections = noisy_detections(truth, 0, extra=extra) + noisy_detections(truth, 1, extra=extra)
     computed = view(truth, detections, protocol, task)
     assert_views_equal(computed, slow_view(truth, detections, protocol, task))
-    assert min(sum(computed["count"][name]) for name in ("classification", "duplicate", "miss")) > 0
+    assert min(sum(computed.count[name]) for name in ("classification", "duplicate", "miss")) > 0
 
 
 def test_every_type_occurs_in_small_worlds():
     for protocol in (LVIS, COCO):
         views = [view(*small_world(seed), protocol) for seed in range(60)]
         for name in ERROR_TYPES:
-            assert sum(sum(v["count"][name]) for v in views) > 5, (protocol, name)
-            assert max(loss or 0 for v in views for loss in v["class_loss"][name]) > 1, (protocol, name)
+            assert sum(sum(v.count[name]) for v in views) > 5, (protocol, name)
+            assert max(loss or 0 for v in views for loss in v.class_loss[name]) > 1, (protocol, name)
 
 
-# ------------------------------------------------------------------------------------------ as part of our engine
+# ------------------------------------------------------------------------------------------ as part of the evaluation
 
 
 @every_protocol
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**31))
-def test_ap50_is_the_engines(protocol, seed):
-    """To the last bit: of each class, and the means that the losses are differences of."""
+def test_ap50_equals_the_precision_table(protocol, seed):
+    """To the last bit: AP50 of each class, and the means whose differences are the losses."""
     truth, detections = small_world(seed)
-    arrays, errors = errors_of(truth, detections, protocol)
+    context, errors = errors_of(truth, detections, protocol)
     table, recall = table_of(truth, detections, "bbox", protocol)
-    buckets = two_buckets(arrays.num_classes)
+    buckets = context.buckets
     engine = summarize(table, recall, buckets).metrics
     with mock.patch.object(tide, "_gain", lambda before, after, classes: tide._mean(before[:, classes])):
-        computed = error_view(arrays, errors, protocol, buckets)
-    for k, value in enumerate(computed["class_ap50"]):
+        computed = analyze_errors(context, errors)
+    for k, value in enumerate(computed.class_ap50):
         cells = table[0, :, k, 0]
         assert value == (float(np.mean(cells)) * 100 if cells[0] > -1 else None)
-    assert computed["loss"]["all"]["miss"] == (None if np.isnan(engine["AP50"]) else engine["AP50"])
+    assert computed.loss["all"]["miss"] == (None if np.isnan(engine["AP50"]) else engine["AP50"])
     for bucket, name in enumerate(buckets.names):
         cells = table[0][:, buckets.members(bucket), 0]
         known = cells[cells > -1]
-        assert computed["loss"][name]["miss"] == (float(np.mean(known)) * 100 if known.size else None)
+        assert computed.loss[name]["miss"] == (float(np.mean(known)) * 100 if known.size else None)
 
 
 @every_protocol
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), possible_pairs=st.integers(1, 3), pairs=st.integers(1, 9))
 def test_parts_are_the_whole(protocol, seed, possible_pairs, pairs):
-    """In chunks of images, in blocks of pairs, and gathered from processes that had every other image (which a limit on
-    the whole set cannot be)."""
+    """In chunks of images, in blocks of pairs, and gathered from two processes that each had every other image (not
+    possible with a limit on the whole set)."""
     truth, detections = small_world(seed)
-    arrays, whole = errors_of(truth, detections, protocol)
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", pairs):
+    context, whole = errors_of(truth, detections, protocol)
+    with mock.patch.object(tide, "_MAX_PAIRS", pairs):
         _, in_chunks = errors_of(truth, detections, protocol, possible_pairs=possible_pairs)
-    found = as_detections(detections, arrays, "bbox")
-    parts = [find_errors(arrays, found.select(found.images % 2 == rank), "bbox", protocol)[1] for rank in (1, 0)]
+    found = as_detections(detections, context.ground_truth, "bbox")
+    parts = [find_errors(context, found.select(found.images % 2 == rank), "bbox")[1] for rank in (1, 0)]
     for other in (in_chunks, *([] if protocol.per_class else [Errors.concatenate(parts)])):
         for name in ("images", "classes", "scores", "kinds", "objects"):
             np.testing.assert_array_equal(getattr(other, name), getattr(whole, name))
@@ -186,7 +187,7 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs, pairs):
 def test_masks_in_blocks(seed):
     truth, detections = small_world(seed, masks=True)
     whole = view(truth, detections, COCO, "segm")
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", 5):
+    with mock.patch.object(tide, "_MAX_PAIRS", 5):
         assert view(truth, detections, COCO, "segm") == whole
 
 
@@ -200,7 +201,7 @@ def test_pairs_are_bounded():
         held.append(len(result[0]))
         return result
 
-    with mock.patch.object(tide, "_PAIRS_AT_ONCE", 20), mock.patch.object(tide, "_overlaps", counted):
+    with mock.patch.object(tide, "_MAX_PAIRS", 20), mock.patch.object(tide, "_overlaps", counted):
         view(truth, detections, COCO)
     assert len(held) > 5
     assert 15 < max(held) <= 20  # no image has more than 20 objects
@@ -210,19 +211,19 @@ def test_losses_of_buckets_are_means_over_their_classes():
     computed = [view(*small_world(seed), COCO) for seed in range(20)]
     for v in computed:
         for name in ERROR_TYPES:
-            losses = v["class_loss"][name]
+            losses = v.class_loss[name]
             for group, of_group in (("all", losses), ("even", losses[::2]), ("odd", losses[1::2]), ("none", [])):
                 known = [loss for loss in of_group if loss is not None]
                 expected = pytest.approx(np.mean(known), abs=1e-9) if known else None
-                assert v["loss"][group][name] == expected
+                assert v.loss[group][name] == expected
 
 
 def test_no_detection_misses_everything():
     truth, _ = small_world(3)
     for protocol in PROTOCOLS:
         computed = view(truth, [], protocol)
-        assert computed["loss"]["all"] == dict.fromkeys(ERROR_TYPES, 0.0) | {"miss": 100.0}
-        assert sum(computed["count"]["miss"]) > 0
+        assert computed.loss["all"] == dict.fromkeys(ERROR_TYPES, 0.0) | {"miss": 100.0}
+        assert sum(computed.count["miss"]) > 0
 
 
 # ------------------------------------------------------------------------------------------------ cases by hand
@@ -234,18 +235,18 @@ FOUND_HALF = 100 * 51 / 101  # AP with recalls 0 to 0.5 reached, of 101
 @pytest.mark.parametrize(
     ("objects", "detections", "losses", "ap50"),
     [
-        # The only detection is right but for its class: mended, a and b are perfect; b had no object.
+        # The only detection has the wrong class: once it is fixed, a and b are perfect; b had no object.
         ([(A, OBJECT)], [(B, 0.9, OBJECT)], {"classification": (100, None)}, (0, None)),
-        # Class b has an object, found behind the wrong one: it gains the half that the wrong one cost.
+        # Class b has an object, found with a lower score than the error: it gains the half that the error cost.
         ([(A, OBJECT), (B, OTHER)], [(B, 0.9, CLOSE), (B, 0.8, OTHER)], {"classification": (100, 50)}, (0, 50)),
         ([(A, OBJECT)], [(A, 0.9, NEAR)], {"localization": (100, None)}, (0, None)),
         ([(A, OBJECT)], [(A, 0.9, NEAR), (A, 0.8, OBJECT)], {"localization": (50, None)}, (50, None)),
-        # Two point at one object: the better is mended, the worse left out.
+        # Two point at one object: the better one is fixed, the other removed.
         ([(A, OBJECT)], [(A, 0.9, NEAR), (A, 0.8, NEAR)], {"localization": (100, None)}, (0, None)),
-        # Two of two types: the better has the object, so that mending the other's type only leaves it out.
+        # Two of different types: the better one gets the object, so fixing the other type only removes the other.
         ([(A, OBJECT)], [(A, 0.9, NEAR), (B, 0.8, OBJECT)], {"localization": (100, None)}, (0, None)),
         ([(A, OBJECT)], [(A, 0.7, NEAR), (B, 0.8, OBJECT)], {"classification": (100, None)}, (0, None)),
-        # Neither class nor place: leaving it out helps the right one behind it.
+        # Neither class nor place is correct: removing it helps the correct one with a lower score.
         ([(A, OBJECT), (B, OTHER)], [(B, 0.9, NEAR), (B, 0.8, OTHER)], {"both": (0, 50), "miss": (100, 0)}, (0, 50)),
         (
             [(A, OBJECT), (A, OTHER)],
@@ -255,7 +256,7 @@ FOUND_HALF = 100 * 51 / 101  # AP with recalls 0 to 0.5 reached, of 101
         ),
         ([(A, OBJECT)], [(A, 0.9, FAR), (A, 0.8, OBJECT)], {"background": (50, None)}, (50, None)),
         ([(A, OBJECT), (A, OTHER)], [(A, 0.9, OBJECT)], {"miss": (100 - FOUND_HALF, None)}, (FOUND_HALF, None)),
-        # Found behind a wrong one, and half missed: the precision of the found one is that of the missed, too.
+        # Found with a lower score than an error, and half missed: the missed half has the same precision.
         (
             [(A, OBJECT), (A, OTHER)],
             [(A, 0.9, FAR), (A, 0.8, OBJECT)],
@@ -268,20 +269,20 @@ FOUND_HALF = 100 * 51 / 101  # AP with recalls 0 to 0.5 reached, of 101
 )  # fmt: skip
 def test_by_hand(protocol, objects, detections, losses, ap50):
     computed = view(*world(objects, detections), protocol)
-    assert computed["class_ap50"] == [None if x is None else pytest.approx(x) for x in ap50]
+    assert computed.class_ap50 == [None if x is None else pytest.approx(x) for x in ap50]
     for name in ERROR_TYPES:
         expected = losses.get(name, [None if x is None else 0 for x in ap50])
-        assert computed["class_loss"][name] == [None if x is None else pytest.approx(x) for x in expected], name
+        assert computed.class_loss[name] == [None if x is None else pytest.approx(x) for x in expected], name
 
 
 def kinds(objects, detections, protocol, **image):
     """The types with their numbers of errors in class a and class b."""
-    count = view(*world(objects, detections, **image), protocol)["count"]
+    count = view(*world(objects, detections, **image), protocol).count
     return {name: tuple(numbers) for name, numbers in count.items() if any(numbers)}
 
 
 def test_thresholds():
-    """0.5 is enough to be found and 0.1 to be near the own class, but no more than 0.1 of another is background."""
+    """An IoU of 0.5 is a match, one of 0.1 is near an object of the class, but 0.1 with another class is background."""
     half, tenth = [0.0, 0.0, 20.0, 10.0], [0.0, 0.0, 20.0, 2.0]
     for protocol in (LVIS, COCO):
         assert kinds([(A, OBJECT)], [(A, 0.9, half)], protocol) == {}
@@ -291,12 +292,12 @@ def test_thresholds():
         assert kinds([(A, OBJECT)], [(A, 0.9, OBJECT), (A, 0.8, half)], protocol) == {"duplicate": (1, 0)}
 
 
-def test_what_lvis_does_not_know_is_no_error():
+def test_what_lvis_does_not_know_is_not_an_error():
     objects, detections = [(A, OBJECT)], [(B, 0.9, OBJECT), (B, 0.8, FAR)]
     seen = {"classification": (0, 1), "background": (0, 1)}
     for protocol in (LVIS, FIXED):
         assert kinds(objects, detections, protocol) == seen
-        # Of class b the image says nothing; nobody points at the object then.
+        # The annotation says nothing about class b; then no error points at the object.
         assert kinds(objects, detections, protocol, neg_category_ids=[]) == {"miss": (1, 0)}
         assert kinds(objects, detections, protocol, not_exhaustive_category_ids=[B]) == {"miss": (1, 0)}
     for lists in ({"neg_category_ids": []}, {"not_exhaustive_category_ids": [B]}):
@@ -311,7 +312,7 @@ def test_a_crowd_of_coco_is_neither_found_nor_missed():
 
 
 def test_limits():
-    """What a protocol does not count neither is an error nor saves an object from being missed."""
+    """A detection beyond the protocol's limit is not an error and does not keep an object from being missed."""
     wrong = [(A, 1 - n / 1000, FAR) for n in range(400)]
     for protocol, limit in ((LVIS, 300), (COCO, 100), (FIXED, 400)):
         assert kinds([(A, OBJECT)], [*wrong, (A, 0.1, NEAR)], protocol) == (
@@ -326,8 +327,8 @@ def test_limits():
 def test_a_mask_of_another_size_than_its_image_overlaps_nothing():
     truth, _ = world([(A, OBJECT)], [])
     square = [[0.0, 0.0, 20.0, 0.0, 20.0, 20.0, 0.0, 20.0]]
-    detection = {"image_id": 1, "category_id": A, "score": 0.9, "segmentation": run_lengths(square, (SIZE, SIZE + 1))}
-    assert view(truth, [detection], COCO, "segm")["count"]["background"] == [1, 0]
+    detection = {"image_id": 1, "category_id": A, "score": 0.9, "segmentation": to_rle(square, (SIZE, SIZE + 1))}
+    assert view(truth, [detection], COCO, "segm").count["background"] == [1, 0]
 
 
 # ----------------------------------------------------------------------------------------------------- tidecv
@@ -335,7 +336,7 @@ def test_a_mask_of_another_size_than_its_image_overlaps_nothing():
 
 @pytest.fixture(scope="module")
 def tidecv():
-    """Its modules that judge; those that draw and download need packages that are nothing to us."""
+    """Its modules that evaluate; those that plot and download need more packages."""
     if importlib.util.find_spec("tidecv") is None:
         pytest.skip("tidecv is not installed")
     aside = {f"tidecv.{name}": SimpleNamespace(Plotter=lambda: None) for name in ("plotting", "datasets")}
@@ -346,23 +347,23 @@ def tidecv():
 
 
 def tide_view(tidecv, truth, detections, task):
-    """Counts and AP50 losses per class id as `tidecv` has them."""
+    """Counts and AP50 losses of `tidecv` per category id."""
     shape = "box" if task == "bbox" else "mask"
 
-    def outline(thing):
+    def shape_of(thing):
         if task == "bbox":
             return thing["bbox"]
         mask = thing["segmentation"]
-        return run_lengths(mask, sizes[thing["image_id"]]) if isinstance(mask, list) else mask
+        return to_rle(mask, sizes[thing["image_id"]]) if isinstance(mask, list) else mask
 
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     gt, found = tidecv.data.Data("gt", max_dets=10**6), tidecv.data.Data("found")
     for image in truth["images"]:
         gt.add_image(image["id"], str(image["id"]))
     for annotation in truth["annotations"]:
-        gt.add_ground_truth(annotation["image_id"], annotation["category_id"], **{shape: outline(annotation)})
+        gt.add_ground_truth(annotation["image_id"], annotation["category_id"], **{shape: shape_of(annotation)})
     for d in detections:
-        found.add_detection(d["image_id"], d["category_id"], d["score"], **{shape: outline(d)})
+        found.add_detection(d["image_id"], d["category_id"], d["score"], **{shape: shape_of(d)})
     mode = tidecv.quantify.TIDE.BOX if task == "bbox" else tidecv.quantify.TIDE.MASK
     run = tidecv.quantify.TIDE().evaluate(gt, found, mode=mode)
 
@@ -375,19 +376,19 @@ def tide_view(tidecv, truth, detections, task):
     before = [run.ap_data.objs[c].get_ap() for c in category_ids]
     loss = {}
     for kind in tidecv.quantify.TIDE._error_types:
-        mended = run.fix_errors(lambda error, kind=kind: isinstance(error, kind)).objs
-        after = [mended[c].get_ap() for c in category_ids]
+        fixed = run.fix_errors(lambda error, kind=kind: isinstance(error, kind)).objs
+        after = [fixed[c].get_ap() for c in category_ids]
         loss[of_type[kind.short_name]] = [high - low for high, low in zip(after, before, strict=True)]
     return {"count": count, "class_ap50": before, "class_loss": loss}
 
 
 def assert_equals_tidecv(tidecv, truth, detections, task):
-    """But for what `docs/errors.md` names: here there are no crowds and no ties, and every class has an object.
+    """Apart from the differences listed in `docs/errors.md`: no crowds, no ties, and every class has an object.
 
     Its recalls are x / 100, where `pycocotools` has linspace(0, 1, 101): 0.07, 0.14 and others differ by one bit, which
     decides whether 7 of 100 objects reach them.
     """
-    with mock.patch.object(average_precision, "RECALL_THRESHOLDS", np.arange(101) / 100):
+    with mock.patch.object(interpolation, "RECALL_THRESHOLDS", np.arange(101) / 100):
         mine = view(truth, detections, COCO, task)
     theirs = tide_view(tidecv, truth, detections, task)
     objects = np.bincount([a["category_id"] for a in truth["annotations"]])
@@ -424,31 +425,31 @@ def continuous_world(seed):
     return truth, detections
 
 
-def test_boxes_as_in_tidecv(tidecv):
+def test_boxes_equal_tidecv(tidecv):
     views = [assert_equals_tidecv(tidecv, *continuous_world(seed), "bbox") for seed in range(40)]
     for name in ERROR_TYPES:
-        assert sum(sum(v["count"][name]) for v in views) > 10, name
+        assert sum(sum(v.count[name]) for v in views) > 10, name
 
 
 @pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_mini_lvis_as_in_tidecv(tidecv, mini, task):
+def test_mini_lvis_equals_tidecv(tidecv, mini, task):
     truth = load_annotations(mini.val_json)
     detections = [d for seed in (0, 1) for d in noisy_detections(truth, seed, extra=300 if task == "bbox" else 0)]
     present = {a["category_id"] for a in truth["annotations"]}  # it counts a class without objects as AP 0
     truth["categories"] = [category for category in truth["categories"] if category["id"] in present]
     detections = [d for d in detections if d["category_id"] in present]
     computed = assert_equals_tidecv(tidecv, truth, detections, task)
-    assert sum(computed["count"]["duplicate"]) > 10
-    assert 1 < computed["loss"]["all"]["classification"] < 50
+    assert sum(computed.count["duplicate"]) > 10
+    assert 1 < computed.loss["all"]["classification"] < 50
 
 
-def test_where_tidecv_goes_another_way(tidecv):
-    """A box on a crowd is neither right nor wrong, so it points at nothing; `tidecv` mends it all the same."""
+def test_where_tidecv_differs(tidecv):
+    """A box on a crowd is ignored and points at nothing; `tidecv` fixes it all the same."""
     truth, detections = world([(A, OBJECT), (A, OBJECT, {"iscrowd": 1})], [(A, 0.9, NEAR)])
     truth["annotations"][1]["bbox"] = [0.0, 0.0, 60.0, 60.0]
     mine = view(truth, detections, COCO)
-    assert mine["count"]["localization"] == [0, 0]
-    assert mine["count"]["miss"] == [1, 0]
+    assert mine.count["localization"] == [0, 0]
+    assert mine.count["miss"] == [1, 0]
     gt, found = tidecv.data.Data("gt"), tidecv.data.Data("found")
     gt.add_ground_truth(1, A, OBJECT)
     gt.add_ignore_region(1, A, [0.0, 0.0, 60.0, 60.0])

@@ -1,0 +1,269 @@
+"""`evaluate`: AP by frequency bucket from files, COCO dictionaries or arrays; needs no model and no Detectron2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lt_det.errors import LtDetError
+from lt_det.evaluation.checks import (
+    check_segmentations,
+    warn_of_empty_images,
+    warn_of_missing_buckets,
+    warn_of_unusual_detections,
+)
+from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.federated import check_lists, has_lists
+from lt_det.evaluation.io.coco_results import Results, load_results
+from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
+from lt_det.evaluation.io.per_image import is_per_image, predictions_to_results, with_image_ids
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.match import Matches, match
+from lt_det.evaluation.metrics.bootstrap import check_draws
+from lt_det.evaluation.metrics.tide import Errors, find_errors
+from lt_det.evaluation.progress import Track
+from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS, Protocol, Task
+from lt_det.evaluation.result import EvaluationResult
+from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
+from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
+from lt_det.statistics.class_stats import ClassStats
+
+IN_MEMORY = "in_memory"  # name of a data set that has no file
+
+AnyBuckets = FrequencyBuckets | BucketOptions | Sequence[int] | Mapping[str, str] | None
+
+
+def evaluate(
+    ground_truth: Any,
+    detections: Any,
+    train: Any = None,
+    protocol: str | None = None,
+    buckets: AnyBuckets = None,
+    iou: str | Sequence[str] = "bbox",
+    draws: int = 0,
+    *,
+    classes: Mapping[int, str] | None = None,
+    dataset: str | None = None,
+    image_root: str | os.PathLike[str] | None = None,
+    track: Callable[[str], Track] = lambda step: iter,
+) -> EvaluationResult:
+    """AP by frequency bucket of detections in any form.
+
+    Labels are category ids in every form, without any shift.
+
+    Args:
+        ground_truth: path of a COCO- or LVIS-format json, its content, or a list with one dictionary per image
+            (``boxes`` as x1, y1, x2, y2, ``labels``, and ``masks`` for "segm"; see `lt_det.evaluation.io.per_image`).
+        detections: path of COCO results, a list of COCO results, or one dictionary per image (``boxes``, ``labels``,
+            ``scores``, and ``masks`` for "segm"): as a mapping from image id to dictionary, as a list whose
+            dictionaries have an ``image_id``, or as a list in the order of a ground truth that is a list, too.
+        train: the TRAINING set, whose counts make the buckets: path of its json or of saved counts, the json's content,
+            or `ClassStats`. None: the buckets are those that an LVIS-format ground truth names.
+        protocol: "lvis", "coco", "fixed" or "pool"; None for lvis if the ground truth has LVIS's lists, else coco.
+        buckets: `FrequencyBuckets`, `BucketOptions`, inclusive upper edges such as [10, 100], or a mapping from class
+            name to bucket name; None for the default of `resolve_buckets`.
+        iou: "bbox" for boxes, "segm" for masks, or both.
+        draws: number of bootstrap draws for 95 % intervals, such as 1000; 0 for none.
+        classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or the
+            labels that occur in ground truth and detections.
+        dataset: name of the set; None for that of the ground truth's file.
+        image_root: folder of the images, for the examples of `lt-det report`.
+        track: maps the name of a step to a wrapper of its loop, to show the progress.
+
+    Raises:
+        LtDetError: an input cannot be read, is inconsistent, or does not fit the others.
+    """
+    tasks = parse_tasks(iou)
+    chosen = parse_protocol(protocol)
+    check_draws(draws, "draws")
+    if draws and chosen is not None and chosen.pooled:
+        raise LtDetError("AP-Pool has no intervals; leave out the draws.")
+    stats, train_categories = read_training_set(train)
+    listed = categories_of_lists(ground_truth, classes, stats, train_categories)
+    for _ in track("Reading the ground truth")(range(1)):
+        annotations = read_ground_truth(ground_truth, tasks, listed)
+    results = read_detections(detections, annotations, tasks, track("Reading the results"))
+    if annotations.ordered_ids is not None:
+        add_categories(annotations, results, listed)
+    chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)
+    context = make_context(annotations, chosen, buckets, stats, tasks)
+    outcome: dict[Task, TaskResult] = {}
+    for task in tasks:
+        arrays = Detections.from_results(results, context.ground_truth, task)
+        warn_of_unusual_detections(arrays, context.ground_truth, task)
+        if task == tasks[0]:
+            warn_of_empty_images(arrays, context.ground_truth)
+        matches, errors = match_task(context, arrays, task, track(f"Matching {task}"))
+        resampling = track(f"Resampling {task} for the intervals")
+        outcome[task] = summarize_task(context, matches, errors=errors, draws=draws, track=resampling)
+    return make_result(
+        context,
+        outcome,
+        annotations,
+        stats,
+        dataset=dataset,
+        image_root=image_root,
+        results_file=detections if isinstance(detections, str | os.PathLike) else None,
+    )
+
+
+def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
+    """The tasks of an option.
+
+    Args:
+        iou: names of tasks, as a sequence or separated by commas.
+        key: name of the option, for the message.
+
+    Raises:
+        LtDetError: an unknown task, one given twice, or none.
+    """
+    names: list[Any] = iou.split(",") if isinstance(iou, str) else list(iou)
+    if not names or not set(names) <= {"bbox", "segm"} or len(set(names)) < len(names):
+        raise LtDetError(f"{key} is {iou}; write bbox, segm or bbox,segm.")
+    return names
+
+
+def parse_protocol(name: str | None) -> Protocol | None:
+    """
+    Raises:
+        LtDetError: there is no such protocol.
+    """
+    if name is not None and name not in PROTOCOLS:
+        raise LtDetError(f"protocol is {name!r}; write one of {', '.join(PROTOCOLS)}.")
+    return None if name is None else PROTOCOLS[name]
+
+
+def read_detections(detections: Any, annotations: Annotations, tasks: Sequence[Task], track: Track = iter) -> Results:
+    """Detections in any form of `evaluate` as columns.
+
+    Raises:
+        LtDetError: they cannot be read or assigned to images.
+    """
+    if isinstance(detections, str | os.PathLike):
+        return load_results(detections, tasks, track)
+    if isinstance(detections, Mapping) or is_per_image(detections):
+        predictions = with_image_ids(detections, annotations.ordered_ids)
+        return predictions_to_results(predictions, tasks, annotations.image_sizes)
+    return Results.from_list(detections, tasks, "detections")
+
+
+def categories_of_lists(
+    ground_truth: Any,
+    classes: Mapping[int, str] | None,
+    stats: ClassStats | None,
+    train_categories: Sequence[Mapping[str, Any]] | None,
+) -> list[dict[str, Any]] | None:
+    """The categories of a ground truth that is a list of images; None for the labels that occur.
+
+    Raises:
+        LtDetError: `classes` for a ground truth that has its own, or counts whose category ids are not known.
+    """
+    if isinstance(ground_truth, str | os.PathLike | Mapping | Annotations):
+        if classes is not None:
+            raise LtDetError("classes are those of the ground truth's file; leave classes out.")
+        return None
+    if classes is not None:
+        return [{"id": id_, "name": name} for id_, name in sorted(classes.items())]
+    if train_categories is not None:
+        return [dict(category) for category in train_categories]
+    if stats is not None:
+        raise LtDetError(
+            f"{stats.source} has class names but no category ids; pass classes, a mapping from category id to name."
+        )
+    return None
+
+
+def add_categories(annotations: Annotations, results: Results, listed: Sequence[Mapping[str, Any]] | None) -> None:
+    """Check the labels of detections against listed categories, or add those that only detections have.
+
+    Raises:
+        LtDetError: a label is not among the listed categories.
+    """
+    labels = set(results.category_ids.tolist())
+    if listed is not None:
+        check_labels(labels, listed, "detections")
+        return
+    categories = annotations.data["categories"]
+    new = labels - {category["id"] for category in categories}
+    categories += [{"id": label, "name": str(label)} for label in sorted(new)]
+
+
+def make_context(
+    annotations: Annotations,
+    protocol: Protocol,
+    buckets: AnyBuckets,
+    stats: ClassStats | None,
+    tasks: Sequence[Task],
+) -> EvaluationContext:
+    """Check that ground truth, protocol, tasks, buckets and training set fit together; warn of classes in no bucket.
+
+    Raises:
+        LtDetError: they do not.
+    """
+    if protocol.federated:
+        check_lists(annotations.name, annotations.data["images"], protocol, "evaluate it with the coco protocol")
+    if "segm" in tasks and annotations.data["annotations"]:
+        check_segmentations(annotations)
+    if stats is not None:
+        stats.check_names(annotations.class_names, annotations.name)
+    made = make_buckets(buckets, stats, annotations.categories)
+    if annotations.ordered_ids is None or buckets is not None or stats is not None:
+        warn_of_missing_buckets(made, buckets is not None, annotations.name)
+    return EvaluationContext(GroundTruth.from_json(annotations.data), protocol, made)
+
+
+def make_buckets(
+    buckets: AnyBuckets, stats: ClassStats | None, categories: Sequence[Mapping[str, Any]]
+) -> FrequencyBuckets:
+    """Buckets in any form of `evaluate`.
+
+    Raises:
+        LtDetError: they do not fit the classes or need a training set.
+    """
+    if isinstance(buckets, FrequencyBuckets):
+        if len(buckets.assignment) != len(categories):
+            raise LtDetError(
+                f"The buckets are of {len(buckets.assignment)} classes, but the ground truth has {len(categories)}."
+            )
+        return buckets
+    if isinstance(buckets, Mapping):
+        buckets = BucketOptions(bucket_map=buckets)
+    elif buckets is not None and not isinstance(buckets, BucketOptions):
+        buckets = BucketOptions(edges=list(buckets))
+    return resolve_buckets(buckets, stats, categories)
+
+
+def match_task(
+    context: EvaluationContext, detections: Detections, task: Task, track: Track = iter
+) -> tuple[Matches, Errors | None]:
+    """Matches and, unless the protocol is pooled, errors."""
+    if context.protocol.pooled:
+        return match(context, detections, task, track=track), None
+    return find_errors(context, detections, task, track=track)
+
+
+def make_result(
+    context: EvaluationContext,
+    outcome: Mapping[Task, TaskResult],
+    annotations: Annotations,
+    stats: ClassStats | None,
+    *,
+    dataset: str | None,
+    image_root: str | os.PathLike[str] | None,
+    results_file: str | os.PathLike[str] | None,
+) -> EvaluationResult:
+    """The result, with names and absolute paths."""
+    path = annotations.path
+    evaluation = build_evaluation(
+        context,
+        outcome,
+        dataset=dataset or (IN_MEMORY if path is None else path.stem),
+        class_names=annotations.class_names,
+        stats=stats,
+        ground_truth=None if path is None else os.path.abspath(path),
+        image_root=None if image_root is None else os.path.abspath(image_root),
+        detections=None if results_file is None else os.path.abspath(results_file),
+    )
+    return EvaluationResult(evaluation, context.buckets)

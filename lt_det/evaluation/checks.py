@@ -1,0 +1,108 @@
+"""Unusual ground truth and detections are counted and logged, and then evaluated as the official tools do."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from lt_det.errors import LtDetError
+from lt_det.evaluation.io.ground_truth_input import Annotations
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.protocols import Task
+from lt_det.statistics.buckets import FrequencyBuckets
+
+logger = logging.getLogger(__name__)
+
+_MIN_FRACTION_EMPTY = 0.1  # of the images with objects: a detector hardly leaves so many without a detection
+
+
+def check_segmentations(annotations: Annotations) -> None:
+    """Warn if some objects have no segmentation; mask AP against their boxes would be too low.
+
+    Raises:
+        LtDetError: no object has a segmentation.
+    """
+    objects = annotations.data["annotations"]
+    without = sum(not annotation.get("segmentation") for annotation in objects)
+    if without and without == len(objects):
+        raise LtDetError(f"{annotations.name} has no 'segmentation' to evaluate masks with; evaluate bbox only.")
+    if without:
+        logger.warning("%d of %d objects have no segmentation; their boxes are used instead.", without, len(objects))
+
+
+def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: str) -> None:
+    """Log how many classes are in no bucket.
+
+    Args:
+        buckets: of all classes.
+        asked_for: whether the user asked for these buckets.
+        name: of the ground truth.
+    """
+    total = len(buckets.assignment)
+    missing = int((buckets.assignment < 0).sum())
+    if missing and asked_for:
+        logger.warning("%d of %d classes of %s are in no bucket of the map.", missing, total, name)
+    elif missing == total:
+        logger.warning("%s has no frequency field; without the training set (--train-stats) every bucket is n/a.", name)
+    elif missing:
+        logger.warning(
+            "%d of %d classes of %s are in no bucket, because they have no frequency field; give the training set "
+            "(--train-stats).",
+            missing,
+            total,
+            name,
+        )
+
+
+def warn_of_unusual_detections(detections: Detections, truth: GroundTruth, task: Task) -> None:
+    """Log how many detections are empty, do not fit their image or occur twice."""
+    if task == "bbox":
+        empty = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())
+        if empty:
+            logger.warning("%d boxes have no width or no height; they match nothing.", empty)
+    elif detections.masks:
+        sizes = np.asarray([mask["size"] for mask in detections.masks])
+        other = int((sizes != truth.sizes[detections.images]).any(axis=1).sum())
+        if other:
+            logger.warning("%d masks do not have the size of their image; they match nothing.", other)
+    duplicates = num_duplicates(detections)
+    if duplicates:
+        shapes = "boxes" if task == "bbox" else "masks"
+        logger.warning("%d %s are duplicates of others, with the same image, class and score.", duplicates, shapes)
+
+
+def warn_of_empty_images(detections: Detections, truth: GroundTruth) -> None:
+    """Log if there are no detections, or none in many images: such images count as images where nothing is found."""
+    if not len(detections):
+        logger.warning("There are no detections: the AP of every class with objects is 0.")
+        return
+    with_objects = np.diff(truth.start) > 0
+    with_detections = np.zeros(len(with_objects), dtype=np.bool_)
+    with_detections[detections.images] = True
+    without, total = int((with_objects & ~with_detections).sum()), int(with_objects.sum())
+    if without and without >= _MIN_FRACTION_EMPTY * total:
+        logger.warning(
+            "%d of %d images with objects have no detection; are these the images that were predicted on?",
+            without,
+            total,
+        )
+
+
+def num_duplicates(detections: Detections) -> int:
+    """How many detections are equal to an earlier one. Sorts a hash, which is faster than sorting seven columns."""
+    columns = [detections.images, detections.classes, detections.scores, *detections.boxes.T]
+    if detections.masks is not None:
+        # A str and its bytes have the same hash; two different masks collide in one of 2**64 cases.
+        columns.append(np.asarray([hash(mask["counts"]) for mask in detections.masks], dtype=np.int64))
+    mixed = np.zeros(len(detections), dtype=np.uint64)
+    for column in columns:
+        mixed ^= (column.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+        mixed *= np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern in its bits
+        mixed ^= mixed >> np.uint64(32)
+    order = np.argsort(mixed)
+    before, after = order[:-1], order[1:]
+    same_hash = mixed[before] == mixed[after]
+    before, after = before[same_hash], after[same_hash]
+    return int(np.logical_and.reduce([column[before] == column[after] for column in columns]).sum())
