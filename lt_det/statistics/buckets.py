@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import read_json
 from lt_det.statistics.class_stats import ClassStats, CountBy
 
 LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
@@ -140,6 +139,8 @@ class FrequencyBuckets:
             LtDetError: choices that make no buckets, or a map that cannot be read.
         """
         if map_file is not None:
+            from lt_det.io.coco_json import read_json  # needs msgspec, which a loss does without
+
             return cls.from_map(stats, read_json(map_file, "bucket map"))
         if groups is not None:
             return cls.equal_groups(stats, groups, by)

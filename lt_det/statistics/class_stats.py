@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_whole
-from lt_det.io.coco_json import load_annotations
 
 CountBy = Literal["images", "instances"]
 
@@ -93,6 +92,8 @@ class ClassStats:
         Raises:
             LtDetError: see `load_annotations`.
         """
+        from lt_det.io.coco_json import load_annotations  # needs msgspec and pycocotools, which a loss does without
+
         saved = cls.read_saved(json_file)
         return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
 
