@@ -9,6 +9,7 @@ from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
 from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import Protocol
+from lt_det.io.coco_json import box_outline
 from lt_det.statistics.buckets import FrequencyBuckets
 
 
@@ -18,6 +19,12 @@ def as_detections(results, truth, task):
 
 def run_lengths(polygons, size):
     return mask_utils.merge(mask_utils.frPyObjects(polygons, *size))
+
+
+def polygons_of(annotation):
+    """Of a crowd region in run-length encoding, and of an object without a mask, those of the box."""
+    polygons = annotation.get("segmentation")
+    return polygons if isinstance(polygons, list) else [box_outline(annotation["bbox"])]
 
 
 def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
@@ -35,7 +42,7 @@ def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
         box = [x + jitter[0], y + jitter[1], max(w + jitter[2], 1), max(h + jitter[3], 1)]
         detections.append(
             {"image_id": annotation["image_id"], "category_id": category, "score": rng.random(), "bbox": box}
-            | {"segmentation": run_lengths(annotation["segmentation"], sizes[annotation["image_id"]])}
+            | {"segmentation": run_lengths(polygons_of(annotation), sizes[annotation["image_id"]])}
         )
     for _ in range(extra):
         image = rng.choice(ground_truth["images"])
