@@ -1,4 +1,4 @@
-"""Box predictor and ROI heads for Detectron2; importing this registers them."""
+"""Box predictor, ROI heads and a small backbone for Detectron2; importing this registers heads and backbone."""
 
 from lt_det.modeling.backbones.mini import MiniBackbone, build_mini_backbone
 from lt_det.modeling.loss_builder import build_loss_for_data
