@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
-from tests.helpers import SHARED_DATA
+from tests.helpers import REPOSITORY, SHARED_DATA, SLOW
 from tests.helpers.annotation_files import write_litter, write_lvis_sample
 from tests.helpers.models import annotations
 
@@ -25,6 +25,12 @@ settings.register_profile("new", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
 
 NUM_CLASSES = 12
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(REPOSITORY / "tests").as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

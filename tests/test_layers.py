@@ -3,7 +3,7 @@
 import ast
 import sys
 
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, SLOW
 
 PACKAGE = REPOSITORY / "lt_det"
 
@@ -135,3 +135,7 @@ def test_tests_mirror_the_package():
     for file in tests.rglob("*.py"):
         for name in imported(file):
             assert not name.startswith("tests.") or name.startswith("tests.helpers"), f"{file} imports {name}"
+
+
+def test_slow_tests_exist():
+    assert [name for name in SLOW if not (REPOSITORY / "tests" / name).exists()] == []

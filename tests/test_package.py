@@ -1,4 +1,4 @@
-"""What `import lt_det` and its parts load, what they do without, and what they say where something is missing."""
+"""What `import lt_det` and its parts load and need, and what they say where a package is missing or broken."""
 
 import ast
 import os
@@ -53,6 +53,7 @@ def test_the_package_loads_nothing_heavy():
     assert loaded("import lt_det", "torch", "detectron2", "numpy", "cv2", "pycocotools", "msgspec", "fvcore") == []
 
 
+@pytest.mark.slow
 def test_losses_need_torch_and_numpy_only():
     code = """
 import torch
@@ -63,6 +64,7 @@ print(loss(torch.zeros(1, 3), torch.tensor([1])).item())
     assert float(printed(ALL_BUT_TORCH_AND_NUMPY, code)) > 0
 
 
+@pytest.mark.slow
 def test_losses_load_torch_and_numpy_only():
     """Also where the other packages are installed, as they are here."""
     code = "import lt_det.losses, lt_det.layers"
@@ -112,6 +114,7 @@ def registered():
 """
 
 
+@pytest.mark.slow
 def test_add_lt_config_registers_heads_backbone_and_mini_lvis():
     """Under any name of the program: `lt-det` is nothing special."""
     code = f"""
@@ -130,6 +133,7 @@ print(set(lt_det.__all__) <= set(dir(lt_det)))
     assert printed([], code).splitlines() == ["0 False False", "3 True True lvis", "softmax True", "True"]
 
 
+@pytest.mark.slow
 def test_importing_modeling_registers_the_heads():
     """A LazyConfig imports it, and has no `add_lt_config`."""
     assert printed([], f"import lt_det.modeling\n{REGISTERED}\nprint(registered()[:2])") == "(3, True)"
@@ -173,6 +177,7 @@ def test_a_broken_detectron2_is_named(tmp_path, failure, reason):
     assert ADVICE in last
 
 
+@pytest.mark.slow
 def test_a_detectron2_that_lacks_a_name_is_named(tmp_path):
     """An older or newer one than lt_det knows."""
     (tmp_path / "detectron2" / "modeling").mkdir(parents=True)
@@ -184,6 +189,7 @@ def test_a_detectron2_that_lacks_a_name_is_named(tmp_path):
     assert ADVICE in last
 
 
+@pytest.mark.slow
 def test_a_mistake_in_lt_det_is_not_blamed_on_detectron2():
     code = """
 import traceback

@@ -72,7 +72,9 @@ def _package(module: str) -> Finding:
 
 
 def _opencv() -> Finding:
-    """Which distribution the module cv2 is from; several overwrite each other's files."""
+    """Which distributions of OpenCV are installed; several of them share, and so overwrite, the files of cv2."""
+    import cv2
+
     installed = {}
     for distribution in _OPENCV:
         with contextlib.suppress(PackageNotFoundError):
@@ -81,13 +83,15 @@ def _opencv() -> Finding:
         number if distribution == "opencv-python" else f"{number} ({distribution})"
         for distribution, number in installed.items()
     )
+    found = found or "installed without version"
+    if not hasattr(cv2, "imread"):  # an empty folder imports too
+        kept = next(iter(installed), "opencv-python")
+        advice = f"another OpenCV was uninstalled with them: pip install --force-reinstall --no-deps {kept}"
+        return Finding("opencv-python", f"{found}, but its files are gone", advice, fatal=True)
     advice = ""
     if len(set(installed.values())) > 1:
-        advice = (
-            f"the versions differ, and the one installed last has overwritten the other: pip uninstall "
-            f"{' '.join(installed)}, then install one of them"
-        )
-    return Finding("opencv-python", found or "installed without version", advice)
+        advice = f"the last one installed has overwritten the others: pip uninstall {' '.join(installed)}, install one"
+    return Finding("opencv-python", found, advice)
 
 
 def _torch_takes_arrays() -> bool:

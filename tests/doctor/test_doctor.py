@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 
+import cv2
 import pytest
 import torch
 
@@ -104,6 +105,14 @@ def test_two_opencvs_of_different_versions(installed):
     assert opencv().found == "5.0.0, 4.9.0 (opencv-python-headless)"
     assert "pip uninstall opencv-python opencv-python-headless" in opencv().advice
     assert not opencv().fatal
+
+
+def test_an_opencv_that_lost_its_files(installed, monkeypatch):
+    """To the uninstallation of another one: what is left is a folder, which Python imports as an empty module."""
+    monkeypatch.delattr(cv2, "imread")
+    installed(opencv_python_headless="4.9.0")
+    assert opencv().fatal
+    assert "pip install --force-reinstall --no-deps opencv-python-headless" in opencv().advice
 
 
 @pytest.mark.parametrize(("missing", "fatal"), [("lvis", False), ("pycocotools", True)])

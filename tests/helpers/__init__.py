@@ -13,6 +13,29 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"  # real annotation files; most clones do not have them
 
+# Files and folders below tests/ whose tests train or start processes; `make test-fast` leaves them out, as it does
+# single tests that are marked slow.
+SLOW = (
+    "data/test_worker_signals.py",
+    "inference/test_export.py",
+    "reporting/test_browser.py",
+    "test_configs.py",
+    "tools/test_demo.py",
+    "tools/test_export.py",
+    "tools/test_launch_scripts.py",
+    "tools/test_lazyconfig_train_net.py",
+    "training/launch",
+    "training/resume",
+    "training/test_accumulation.py",
+    "training/test_adjustment_search.py",
+    "training/test_cached_training.py",
+    "training/test_decoupled.py",
+    "training/test_diagnostics.py",
+    "training/test_preemption.py",
+    "training/test_tools.py",
+    "training/test_writers.py",
+)
+
 needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")
 
 
