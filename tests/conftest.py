@@ -17,7 +17,6 @@ from hypothesis import settings
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
 from tests.helpers import REPOSITORY, SHARED_DATA, SLOW
 from tests.helpers.annotation_files import write_litter, write_lvis_sample
-from tests.helpers.models import annotations
 
 # No deadline: machines are shared and noisy. The same examples each time, unless new ones are asked for.
 settings.register_profile("fixed", deadline=None, derandomize=True)
@@ -63,6 +62,8 @@ def mini(datasets_root: Path) -> MiniLvis:
 @pytest.fixture
 def stats_file(tmp_path: Path) -> str:
     """A training set of five classes with 1 to 81 images each."""
+    from tests.helpers.models import annotations  # loads Detectron2, which tests of the lower floors do without
+
     path = tmp_path / "train.json"
     path.write_text(json.dumps(annotations()))
     return str(path)

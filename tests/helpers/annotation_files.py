@@ -10,7 +10,7 @@ def write_litter(path):
 
     240 photographs of different sizes with ids from 0; 12 classes with 120 to 1 images and one that is never annotated;
     objects of several parts, of one pixel, without a mask and larger than a quarter of their image; a crowd region in
-    run-length encoding; two annotation ids that are used twice, and a box that leaves its image.
+    RLE; two annotation ids that are used twice, and a box that leaves its image.
     """
     rng = np.random.default_rng(0)
     sizes = [(640, 480), (480, 640), (1537, 2049), (4032, 3024)]

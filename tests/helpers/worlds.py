@@ -22,7 +22,7 @@ def run_lengths(polygons, size):
 
 
 def polygons_of(annotation):
-    """Of a crowd region in run-length encoding, and of an object without a mask, those of the box."""
+    """The polygons of an annotation; those of its box for a crowd region in RLE and for an object without a mask."""
     polygons = annotation.get("segmentation")
     return polygons if isinstance(polygons, list) else [box_outline(annotation["bbox"])]
 
