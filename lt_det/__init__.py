@@ -9,7 +9,6 @@ heads, the backbone of mini_lvis and mini_lvis itself are registered with Detect
 from __future__ import annotations
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from lt_det.errors import LtDetError
@@ -92,10 +91,7 @@ def _import_on_detectron2(module: str, wanted: str) -> Any:
             as it is.
     """
     try:
-        with warnings.catch_warnings():
-            # Detectron2 uses torch.jit.script, which new versions of torch deprecate; a user can do nothing about it.
-            warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-            importlib.import_module("detectron2.modeling")
+        importlib.import_module("lt_det.compat.quiet_import")
     except Exception as error:  # a broken installation can fail in any way: shared libraries, removed names
         raise _advice(wanted, error) from error
     try:
