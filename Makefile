@@ -9,6 +9,7 @@ WORKERS ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 OUTPUT  ?= output/mini_lvis_softmax
 
 .PHONY: help demo test test-fast test-pythons pytest lint clean
@@ -22,8 +23,8 @@ help:  ## show this list
 
 test: lint pytest  ## lint, types and all tests (WORKERS=2 processes)
 
-test-fast: $(READY)  ## the tests that take seconds: no trainings, no processes
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: $(READY)  ## the tests that neither train nor start processes: about three minutes
+	$(PYTEST) -m "not slow"
 
 test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its own (5.5 GB each)
 	@tested=; for python in $(PYTHONS); do \
@@ -33,7 +34,7 @@ test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its
 	done; test -n "$$tested"
 
 pytest: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
