@@ -36,10 +36,11 @@ test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its
 pytest: $(READY)
 	$(PYTEST)
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and words that this project does not use
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/check_words.py
 
 clean:  ## remove environments, outputs and caches
 	rm -rf $(VENV) .venv-* build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
