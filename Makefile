@@ -1,31 +1,54 @@
 # From a fresh clone: `make demo` trains and reports, `make test` checks everything. Both set up .venv once.
-# A demo that was interrupted goes on where it was; a finished one is judged again.
-PYTHON ?= python3.11
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-OUTPUT ?= output/mini_lvis_softmax
 
-.PHONY: demo test lint clean
+# The first of these that is Python 3.10 to 3.13 and can make a virtual environment. Name another: make PYTHON=...
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2> /dev/null \
+	&& echo $$python && break; done)
+PYTHONS ?= python3.10 python3.12 python3.13
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+OUTPUT  ?= output/mini_lvis_softmax
 
-demo: $(READY)
+.PHONY: help demo test test-fast test-pythons pytest lint clean
+
+demo: $(READY)  ## train a detector on a small generated data set and write its report; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
 	DETECTRON2_DATASETS=datasets $(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
 
-test: lint
-	$(BIN)/python -m pytest
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-lint: $(READY)
+test: lint pytest  ## lint, types and all tests (WORKERS=2 processes)
+
+test-fast: $(READY)  ## the tests that neither train nor start processes: about three minutes
+	$(PYTEST) -m "not slow"
+
+test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its own (5.5 GB each)
+	@tested=; for python in $(PYTHONS); do \
+		if $$python --version 2> /dev/null; then \
+			$(MAKE) VENV=.venv-$$(basename $$python) PYTHON=$$python pytest && tested=yes || exit 1; \
+		else echo "$$python: not on this machine, skipped"; fi; \
+	done; test -n "$$tested"
+
+pytest: $(READY)
+	$(PYTEST)
+
+lint: $(READY)  ## ruff, mypy, and words that this project does not use
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/check_words.py
 
-clean:
-	rm -rf $(VENV) build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove environments, outputs and caches
+	rm -rf $(VENV) .venv-* build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch and torchvision come from one constraints file in one call: a pair from two sources does not load.
 # setuptools stays pinned because Detectron2's model_zoo imports pkg_resources.
 $(READY): constraints.txt pyproject.toml tools/install_detectron2.py
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 with its venv module is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt setuptools wheel torch torchvision
 	$(BIN)/python tools/install_detectron2.py

@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and how a command tells it."""
+"""The exception for a user's mistake, and how a command reports it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 class LtDetError(Exception):
-    """A mistake in a config, a file or a call, told in one sentence: what is wrong, where, what to do.
+    """A mistake in a config, a file or a call, described in one sentence: what is wrong, where, and what to do.
 
     Commands print it without a traceback and exit with code 1.
     """
 
 
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
-    """Run a command: a user's mistake is one sentence on standard error and code 1.
+    """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
 
     Args:
-        command: returns its exit code, or None for 0.
-        traceback: raise a mistake instead of telling it.
+        command: function that returns its exit code, or None for 0.
+        traceback: whether to raise an `LtDetError` instead of printing it.
     """
     try:
         return command() or 0
@@ -35,5 +35,5 @@ def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:
-    """What the interruption says itself, else that of Ctrl-C."""
+    """The interrupt's own `exit_code` where it has one, otherwise that of Ctrl-C."""
     return getattr(interrupt, "exit_code", INTERRUPTED)

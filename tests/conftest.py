@@ -1,33 +1,48 @@
-"""What several tests share: one thread, one small generated data set, the real annotation files."""
+"""Fixtures of several folders: one thread, fixed seeds, a small generated data set, annotation files, a small disk."""
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, SHARED_DATA, SLOW
+from tests.helpers.annotation_files import write_litter, write_lvis_sample
 
-# Without a deadline: machines are shared and noisy. The same examples in every run, unless new ones are asked for.
+# No deadline: machines are shared and noisy. The same examples each time, unless new ones are asked for.
 settings.register_profile("fixed", deadline=None, derandomize=True)
 settings.register_profile("new", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
 
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 NUM_CLASSES = 12
 
-needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(REPOSITORY / "tests").as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # sums then have one order, and processes under test do not fight for cores
+    torch.set_num_threads(1)  # sums then have one order, and processes under test do not compete for cores
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Whatever a test draws at random is the same each time, alone and in any order."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +59,18 @@ def mini(datasets_root: Path) -> MiniLvis:
     )
 
 
+@pytest.fixture
+def stats_file(tmp_path: Path) -> str:
+    """A training set of five classes with 1 to 81 images each."""
+    from tests.helpers.models import annotations  # loads Detectron2, which tests of the lower floors do without
+
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(annotations()))
+    return str(path)
+
+
 def shared_file(name: str) -> Path:
-    """A real annotation file, or skip where the folder does not exist (a user's clone)."""
+    """A real annotation file, or skip where it does not exist."""
     path = SHARED_DATA / name
     if not path.is_file():
         pytest.skip(f"{path} is not on this machine")
@@ -53,8 +78,44 @@ def shared_file(name: str) -> Path:
 
 
 @pytest.fixture
+def taco() -> Path:
+    """TACO's annotations: litter in the wild, in COCO format, with the mistakes of real files."""
+    return shared_file("taco_annotations.json")
+
+
+@pytest.fixture
+def lvis_sample() -> Path:
+    """100 images of LVIS v0.5 val with their federated lists."""
+    return shared_file("lvis_val_100.json")
+
+
+@pytest.fixture
+def litter(tmp_path: Path) -> Path:
+    """Generated annotations with the traits of TACO's."""
+    return write_litter(tmp_path / "litter.json")
+
+
+@pytest.fixture
+def small_lvis(tmp_path: Path) -> Path:
+    """Generated annotations with the traits of the LVIS sample's."""
+    return write_lvis_sample(tmp_path / "small_lvis.json")
+
+
+@pytest.fixture(params=["taco", "litter"])
+def coco_file(request: pytest.FixtureRequest) -> Path:
+    """Real annotations in COCO format where they are there, and generated ones everywhere."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["lvis_sample", "small_lvis"])
+def lvis_file(request: pytest.FixtureRequest) -> Path:
+    """Real annotations in LVIS format where they are there, and generated ones everywhere."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk with 256 KiB of room, or skip where mounting one is not allowed."""
+    """A folder on a disk of 256 KiB, or skip where mounting one is not allowed."""
     folder = tmp_path / "small_disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
@@ -62,13 +123,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk is not allowed here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.fixture
-def taco() -> Path:
-    return shared_file("taco_annotations.json")
-
-
-@pytest.fixture
-def lvis_sample() -> Path:
-    return shared_file("lvis_val_100.json")

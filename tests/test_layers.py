@@ -1,12 +1,13 @@
-"""Each floor of the house imports only from floors below it; see CONTRIBUTING."""
+"""The layout of the package: each floor imports only from floors below it, see CONTRIBUTING; tests mirror it."""
 
 import ast
+import sys
 
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, SLOW
 
 PACKAGE = REPOSITORY / "lt_det"
 
-# From the top down. The Detectron2 evaluator lives with the evaluation and stands above the data it looks up.
+# From the top down. The Detectron2 evaluator is kept with the evaluation but is above `data`, which it looks up.
 FLOORS = (
     "cli",
     "doctor",
@@ -27,9 +28,19 @@ FLOORS = (
     "errors",
 )
 
+# Other packages that a floor may import, so that it works where the rest is not installed.
+PACKAGES_OF = {
+    "config": {"fvcore", "numpy"},
+    "losses": {"torch", "numpy"},
+    "layers": {"torch", "numpy"},
+    "statistics": {"numpy"},
+    "errors": set(),
+}
+WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")
+
 
 def modules():
-    """Dotted names without the leading ``lt_det.``, and files; the package's own ``__init__`` only hands names on."""
+    """Dotted names without the leading ``lt_det.``, and files. The package's own ``__init__`` imports lazily."""
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -42,24 +53,30 @@ def floor(name):
     return FLOORS.index(best)
 
 
-def imports(file):
-    """lt_det modules that a file imports, inside functions and for type checking too."""
-    names = {name for name, _ in modules()}
+def imported(file):
+    """Full names of everything that a file imports, inside functions and for type checking too."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} has a relative import"
-            found = [node.module or ""]
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in found:
-            if name.startswith("lt_det.") and (short := name.removeprefix("lt_det.")) in names:
-                yield short
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_module_stands_on_a_floor():
+def imports(file):
+    """lt_det modules that a file imports, without the leading ``lt_det.``."""
+    names = {name for name, _ in modules()}
+    shorts = (name.removeprefix("lt_det.") for name in imported(file) if name.startswith("lt_det."))
+    return [name for name in shorts if name in names]
+
+
+def packages(file):
+    """Packages of other projects that a file imports."""
+    return {name.partition(".")[0] for name in imported(file)} - sys.stdlib_module_names - {"lt_det"}
+
+
+def test_every_module_is_on_a_floor():
     unplaced = [name for name, _ in modules() if not any(name == f or name.startswith(f + ".") for f in FLOORS)]
     assert unplaced == []
 
@@ -71,10 +88,21 @@ def test_no_import_goes_up():
     assert upward == []
 
 
-def test_modules_do_not_import_each_other_in_a_loop():
+def test_lower_floors_import_few_packages():
+    wrong = []
+    for name, file in modules():
+        on = FLOORS[floor(name)]
+        if on in PACKAGES_OF:
+            wrong += [f"{name} -> {package}" for package in packages(file) - PACKAGES_OF[on]]
+        elif on in WITHOUT_DETECTRON2:
+            wrong += [f"{name} -> {package}" for package in packages(file) & {"torch", "torchvision", "detectron2"}]
+    assert wrong == []
+
+
+def test_no_import_is_circular():
     graph = {name: set(imports(file)) - {name} for name, file in modules()}
-    packages = {name for name in graph if (PACKAGE / name.replace(".", "/")).is_dir()}
-    graph = {name: {t for t in targets if t not in packages} for name, targets in graph.items() if name not in packages}
+    folders = {name for name in graph if (PACKAGE / name.replace(".", "/")).is_dir()}
+    graph = {name: targets - folders for name, targets in graph.items() if name not in folders}
     done: set[str] = set()
 
     def visit(name, path):
@@ -93,6 +121,21 @@ def test_folders_and_files_stay_small():
     for name, file in modules():
         assert len(file.read_text().splitlines()) < 400, name
         folders[str(file.parent)] = folders.get(str(file.parent), 0) + (file.name != "__init__.py")
-    # Losses may be many, because each file is one loss.
+    # There may be many losses, since each has a file of its own.
     crowded = {folder: number for folder, number in folders.items() if number > 14 and not folder.endswith("losses")}
     assert crowded == {}
+
+
+def test_tests_mirror_the_package():
+    """Every folder of tests is named after a folder of lt_det; the others test, or help to test, what is named here."""
+    others = {"helpers", "tools", "losses/fixtures"}
+    tests = REPOSITORY / "tests"
+    folders = {str(file.parent.relative_to(tests)) for file in tests.rglob("*.py")} - {"."}
+    assert {folder for folder in folders if not (PACKAGE / folder).is_dir()} <= others
+    for file in tests.rglob("*.py"):
+        for name in imported(file):
+            assert not name.startswith("tests.") or name.startswith("tests.helpers"), f"{file} imports {name}"
+
+
+def test_slow_tests_exist():
+    assert [name for name in SLOW if not (REPOSITORY / "tests" / name).exists()] == []

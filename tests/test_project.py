@@ -1,11 +1,13 @@
-"""A Detectron2 project outside this repository: installs lt_det, adds the README's lines, uses its own trainer."""
+"""A Detectron2 project outside this repository with a trainer of its own, and what the docs name and list."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from lt_det.losses import LOSSES
 from tests.helpers import REPOSITORY
@@ -22,9 +24,9 @@ train_json, val_json, images = sys.argv[1:]
 register_coco_instances("my_train", {}, train_json, images)
 register_coco_instances("my_val", {}, val_json, images)
 
-# --- the README's first block ---
+# --- the README's first block of Python ---
 README_SETUP
-# --- and its second ---
+# --- and its second one ---
 README_EVALUATOR
 
 class Trainer(DefaultTrainer):
@@ -71,11 +73,12 @@ def blocks(language, start="## Use it in your project"):
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_project_outside_the_repository(mini, tmp_path):
     site, project = tmp_path / "site", tmp_path / "project"
     project.mkdir()
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    # A copy, because setuptools leaves a build folder beside the sources it installs.
+    # Install a copy, because setuptools leaves a build folder beside the sources.
     copy = tmp_path / "lt_det_sources"
     files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for name in files.split("\n"):
@@ -87,7 +90,6 @@ def test_project_outside_the_repository(mini, tmp_path):
 
     setup, evaluator = blocks("python")
     (heads,) = blocks("yaml")
-    import yaml
 
     def merged(base, extra):
         return {**base, **{k: merged(base.get(k, {}), v) if isinstance(v, dict) else v for k, v in extra.items()}}
@@ -105,8 +107,6 @@ def test_project_outside_the_repository(mini, tmp_path):
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    import json
-
     said = json.loads(result.stdout.splitlines()[-1])
     assert said["where"].startswith(str(site))
     assert (said["head"], said["loss"]) == ("LongTailROIHeads", "EQL")
@@ -119,7 +119,7 @@ def test_project_outside_the_repository(mini, tmp_path):
 @pytest.mark.parametrize(
     "page", ["README.md", *(str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md"))]
 )
-def test_links_and_files_named_in_a_page_exist(page):
+def test_links_and_configs_of_a_page_exist(page):
     text = (REPOSITORY / page).read_text()
     folder = (REPOSITORY / page).parent
     for target in re.findall(r"\]\(([^)#]+)\)", text):
@@ -129,17 +129,17 @@ def test_links_and_files_named_in_a_page_exist(page):
         assert (REPOSITORY / config).is_file(), config
 
 
-def test_every_config_stands_in_the_docs():
+def test_every_config_is_in_the_docs():
     text = README + "".join(
         (REPOSITORY / "docs" / page).read_text() for page in ("losses.md", "calibration.md", "recipes.md")
     )
-    by_rule = {f"{data}_{name}.yaml" for data in ("lvis", "mini_lvis") for name in LOSSES}  # docs/losses.md says it
+    by_rule = {f"{data}_{name}.yaml" for data in ("lvis", "mini_lvis") for name in LOSSES}  # as docs/losses.md says
     for config in (REPOSITORY / "configs").glob("*.yaml"):
         assert config.name in by_rule or config.name in text, config.name
     assert all((REPOSITORY / "configs" / name).is_file() for name in by_rule)
 
 
-def test_every_loss_and_key_stands_in_the_docs():
+def test_every_loss_and_key_is_in_the_docs():
     table = (REPOSITORY / "docs" / "losses.md").read_text()
     for name, loss in LOSSES.items():
         assert f"| [{name}](losses/{name}.md) |" in table, name

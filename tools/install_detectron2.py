@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Install Detectron2 0.6 on a machine that reaches only PyPI.
 
-Detectron2 is not on PyPI. The PyPI wheel of LabGym 3.1.2 carries a Python-only copy of Detectron2 0.6 (Apache-2.0)
-under ``LabGym/detectron2``. This script downloads that wheel, checks its SHA-256, gives the package its own name back
-and installs it as an ordinary distribution (`pip list` shows it, `pip uninstall detectron2` removes it).
+Detectron2 is not on PyPI. The PyPI wheel of LabGym 3.1.2 contains a Python-only copy of Detectron2 0.6 (Apache-2.0)
+under ``LabGym/detectron2``. This script downloads that wheel, checks its SHA-256, restores the package's own name and
+installs it as an ordinary distribution (`pip list` shows it, `pip uninstall detectron2` removes it).
 
-An existing Detectron2 is left alone. For GPU clusters build Detectron2 from source instead:
+An existing Detectron2 is not touched. For GPU clusters build Detectron2 from source instead:
 https://detectron2.readthedocs.io/en/latest/tutorials/install.html
 """
 
@@ -53,7 +53,7 @@ Requires-Dist: packaging
 Requires-Dist: setuptools<81
 
 Detectron2 by Facebook AI Research, https://github.com/facebookresearch/detectron2, Apache-2.0.
-This distribution was made by lt_det's tools/install_detectron2.py. Its only change is the package name.
+This distribution was made by lt_det's tools/install_detectron2.py. Only the package name was changed.
 It has no compiled operators: rotated boxes, deformable convolution and the fast COCO evaluation are missing.
 """
 
@@ -61,18 +61,18 @@ WHEEL = "Wheel-Version: 1.0\nGenerator: lt_det\nRoot-Is-Purelib: true\nTag: py3-
 
 
 class InstallError(Exception):
-    """One sentence for the user."""
+    """Why nothing was installed, in one sentence."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--wheel", type=Path, help=f"a {SOURCE} wheel that is already here (default: download it)")
+    parser.add_argument("--wheel", type=Path, help=f"use this {SOURCE} wheel instead of downloading one")
     args = parser.parse_args()
 
     existing = importlib.util.find_spec("detectron2")
     if existing is not None:
         where = existing.origin or next(iter(existing.submodule_search_locations or ["?"]))
-        print(f"Detectron2 is already installed ({where}); it is used as it is and left alone.")
+        print(f"Detectron2 is already installed ({where}); it is left as it is.")
         return 0
     try:
         install(args.wheel)
@@ -80,14 +80,18 @@ def main() -> int:
         print(f"install_detectron2: {error}", file=sys.stderr)
         return 1
     print(
-        f"Installed detectron2 {VERSION}: the Python-only copy of Detectron2 0.6 out of the {SOURCE} wheel, because "
+        f"Installed detectron2 {VERSION}: the Python-only copy of Detectron2 0.6 from the {SOURCE} wheel, because "
         "Detectron2 itself is not on PyPI. Remove it with `pip uninstall detectron2`."
     )
     return 0
 
 
 def install(source: Path | None) -> None:
-    """Download (unless `source` is given), verify, repackage, and hand the result to pip in one step."""
+    """Download the wheel unless `source` is given, verify and repackage it, and install the result with pip.
+
+    Raises:
+        InstallError: the wheel is not there or not the expected one, or pip fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = source or download(Path(folder))
         verify(source)
@@ -101,35 +105,35 @@ def install(source: Path | None) -> None:
 
 
 def download(folder: Path) -> Path:
-    """The LabGym wheel, without its dependencies and whatever Python it asks for: only its files are wanted."""
+    """Download the LabGym wheel without its dependencies, whichever Python it asks for: only its files are used."""
     print(f"Downloading {SOURCE} (1.9 MB) for the copy of Detectron2 inside ...")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--ignore-requires-python", "--only-binary=:all:", "--dest", str(folder), SOURCE]
     result = subprocess.run(command, capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode != 0 or not wheels:
-        reason = (result.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
+        reason = (result.stderr.strip().splitlines() or ["pip downloaded no wheel"])[-1]
         raise InstallError(
-            f"could not download {SOURCE} ({reason}); check the network, or pass an existing file with --wheel. "
+            f"could not download {SOURCE} ({reason}); check the network, or pass a downloaded file with --wheel. "
             "Nothing was installed."
         )
     return wheels[0]
 
 
 def verify(wheel: Path) -> None:
-    """Raise unless the file is the one that was looked at when this script was written."""
+    """Raise unless the file is the wheel that this script was written for."""
     if not wheel.is_file():
         raise InstallError(f"{wheel} does not exist; nothing was installed.")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != SHA256:
         raise InstallError(
-            f"{wheel.name} has SHA-256 {digest}, expected {SHA256}; the file is damaged or not {SOURCE}, "
+            f"{wheel.name} has SHA-256 {digest}, expected {SHA256}; the file is corrupt or not {SOURCE}, "
             "so nothing was installed."
         )
 
 
 def repackage(source: Path, out: Path) -> Path:
-    """Write a detectron2 wheel from the verified LabGym wheel; file contents change only in the package name."""
+    """Write a detectron2 wheel from the verified LabGym wheel; in the files, only the package name changes."""
     out.mkdir()
     wheel = out / f"detectron2-{VERSION}-py3-none-any.whl"
     record: list[str] = []
@@ -148,8 +152,8 @@ def repackage(source: Path, out: Path) -> Path:
                 data = re.sub(rb"\bLabGym([./])detectron2\b", rb"detectron2", data)
             add("detectron2/" + name[len(PREFIX) :], data)
         if not record:
-            raise InstallError(f"{source.name} holds no {PREFIX}; nothing was installed.")
-        license_file = REPOSITORY / "LICENSE"  # lt_det is Apache-2.0 too: the same licence text
+            raise InstallError(f"{source.name} does not contain {PREFIX}; nothing was installed.")
+        license_file = REPOSITORY / "LICENSE"  # the same licence: lt_det is Apache-2.0 too
         if license_file.is_file():
             add(f"{DIST_INFO}/LICENSE", license_file.read_bytes())
         add(f"{DIST_INFO}/METADATA", METADATA.encode())

@@ -1,4 +1,4 @@
-"""`lt-det doctor`: what would go wrong in a training, before it does."""
+"""`lt-det doctor`: finds what would go wrong in a training before it is started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(config_file: str | None = None, opts: Sequence[str] = ()) -> Iterator[Finding]:
-    """Look at packages, devices and data sets, and with `config_file` and its overrides `opts` at a config."""
+    """Check packages, devices and data sets, and a config where one is given.
+
+    Args:
+        config_file: a yaml config; None: check the environment only.
+        opts: KEY VALUE overrides of the config.
+
+    Yields:
+        findings as soon as they are known. A config is left out where a package that it needs is missing or broken.
+    """
     broken = False
     for finding in examine_environment():
         broken = broken or finding.fatal

@@ -1,4 +1,4 @@
-"""`lt-det doctor --config`: whatever a training checks before its first iteration and its first evaluation."""
+"""`lt-det doctor --config`: all that a training checks before its first iteration and before its first evaluation."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.wandb_writer import WandbWriter
 from lt_det.training.world_size_scaling import scaled_to_processes
 
-_NOT_OURS = "if your own script registers it, doctor cannot look at it"
+_OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
 
 
 def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Finding]:
-    """Look at a config as a training of one process would, which refuses what is fatal here.
+    """Check a config as a training in one process does; the training refuses what is fatal here.
 
-    OUTPUT_DIR is left alone; large annotation files go into the cache, where a training finds them.
+    Nothing is written to OUTPUT_DIR. Large annotation files go into the cache, where the training finds them.
 
     Args:
-        config_file: yaml.
-        opts: KEY VALUE overrides.
+        config_file: a yaml config.
+        opts: KEY VALUE overrides of it.
+
+    Yields:
+        one finding per check, as soon as it is known.
     """
-    told: set[str] = set()
-    with _quiet():  # findings say it
+    reported: set[str] = set()
+    with _quiet():  # the findings say what the log would
         for finding in _findings(config_file, opts):
-            if not finding.fatal or finding.advice not in told:  # one mistake can stop several checks
+            if not finding.fatal or finding.advice not in reported:  # one mistake can make several checks fail
                 yield finding
-            told.add(finding.advice)
+            reported.add(finding.advice)
 
 
 def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
@@ -58,30 +61,30 @@ def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
         yield _checked(subject, check, cfg)
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
-        if finding.found:  # the config asks for it
+        if finding.found:  # empty: the config does not use it
             yield finding
     with tempfile.TemporaryDirectory() as folder:
-        cfg.OUTPUT_DIR = folder  # class counts are kept here from one check to the next
+        cfg.OUTPUT_DIR = folder  # the checks share the class counts that are saved there
         yield from _data(cfg)
 
 
 def _checked(subject: str, check: Callable[..., str], *arguments: Any) -> Finding:
-    """What `check` tells, or why it raises."""
+    """The finding of one check: what it returns, or why it raises."""
     try:
         return Finding(subject, check(*arguments))
     except LtDetError as error:
         return Finding(subject, "training refuses this", str(error), fatal=True)
-    except Exception as error:  # what Detectron2 does not check can fail in any way
+    except Exception as error:  # Detectron2 does not check everything, and then fails in any way
         reason = " ".join(str(error.args[0] if error.args else error).split())
         if isinstance(error, KeyError) and reason.endswith("registry!"):
-            return Finding(subject, reason, f"correct the name; {_NOT_OURS}")
+            return Finding(subject, reason, f"correct the name; {_OTHER_SCRIPT}")
         return Finding(subject, "training fails with this", f"{type(error).__name__}: {reason}", fatal=True)
 
 
 def _output_dir(cfg: Any) -> str:
     folder = Path(cfg.OUTPUT_DIR)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise LtDetError(f"OUTPUT_DIR {folder} cannot be written; choose another.")
     return str(folder)
 
@@ -101,9 +104,11 @@ def _batch(cfg: Any) -> str:
 def _weights(cfg: Any) -> str:
     weights, method = cfg.MODEL.WEIGHTS, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
     check_second_stage(method, weights, cfg.OUTPUT_DIR, resume=False)
-    if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
+    if (
+        weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file()
+    ):  # Detectron2 takes options after a ?
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
-    return weights or "none, all are drawn"
+    return weights or "none, initialised at random"
 
 
 def _reweighting(cfg: Any) -> str:
@@ -123,12 +128,12 @@ def _wandb(cfg: Any) -> str:
 
 
 def _data(cfg: Any) -> Iterator[Finding]:
-    """The data sets, and what is made of them."""
+    """Check the data sets, and what a training derives from them."""
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     unusable = {name for name in names if name not in DatasetCatalog}
     if unusable:
         unknown = ", ".join(name for name in names if name in unusable)
-        advice = f"list it in DATASETS.REGISTER; {_NOT_OURS}"
+        advice = f"list it in DATASETS.REGISTER; {_OTHER_SCRIPT}"
         yield Finding("data sets", f"{unknown}: not registered by this config", advice)
     for name in [name for name in names if name not in unusable]:
         for finding in _set(name):
@@ -140,7 +145,7 @@ def _data(cfg: Any) -> Iterator[Finding]:
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=class_stats, cache_dir=cfg.OUTPUT_DIR)
     except LtDetError as error:
-        if class_stats or can_train:  # else it is told already
+        if class_stats or can_train:  # otherwise a finding above says why
             yield Finding("classes", "cannot be counted", str(error), fatal=True)
     if stats is not None:
         yield _checked("classes", _classes, cfg, stats)
@@ -154,13 +159,13 @@ def _data(cfg: Any) -> Iterator[Finding]:
 
 
 def _set(name: str) -> Iterator[Finding]:
-    """Whether a registered set is there, and the mistakes in its annotation file."""
+    """Check that the files of a registered set exist, and look for mistakes in its annotation file."""
     metadata = MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     try:
         check_datasets([name])
         if not json_file:
-            yield Finding(name, "made by a function, has no annotation file")
+            yield Finding(name, "registered with a function, without an annotation file")
             return
         data = load_annotations(json_file)
         problems = list(find_problems(data, json_file, image_root))
@@ -170,10 +175,12 @@ def _set(name: str) -> Iterator[Finding]:
     fatal = [problem.message for problem in problems if problem.fatal]
     harmless = [problem.message for problem in problems if not problem.fatal]
     if fatal:
-        more = f"correct the file; `lt-det stats {json_file} --images {image_root}` names more"
-        yield Finding(name, f"mistakes that training fails on: {len(fatal)}, the first: {fatal[0]}", more, fatal=True)
+        advice = f"correct the file; `lt-det stats {json_file} --images {image_root}` lists more of them"
+        yield Finding(
+            name, f"mistakes that make training fail: {len(fatal)}, the first: {fatal[0]}", advice, fatal=True
+        )
     if harmless:
-        advice = "training leaves these out or repairs them; an evaluation takes them as the official tools do"
+        advice = "training leaves these out or repairs them; evaluation treats them as the official tools do"
         yield Finding(name, f"harmless mistakes: {len(harmless)}, the first: {harmless[0]}", advice)
     if not problems:
         yield Finding(name, f"{len(data['images'])} images, {len(data['annotations'])} annotations in {json_file}")
@@ -181,7 +188,7 @@ def _set(name: str) -> Iterator[Finding]:
 
 def _classes(cfg: Any, stats: ClassStats) -> str:
     stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    return f"{stats.num_classes} in {stats.source}, as NUM_CLASSES says"
+    return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 
 def _buckets(cfg: Any, stats: ClassStats) -> str:
@@ -191,7 +198,7 @@ def _buckets(cfg: Any, stats: ClassStats) -> str:
 
 def _network(cfg: Any, stats: ClassStats | None) -> str:
     cfg = cfg.clone()
-    cfg.MODEL.DEVICE = "cpu"  # the device has its own finding
+    cfg.MODEL.DEVICE = "cpu"  # the device has a check of its own
     model = LongTailTrainer.build_model(cfg)
     if stats is not None:
         require_statistics(model)
@@ -207,12 +214,14 @@ def _sampling(cfg: Any) -> str:
 
 def _evaluation(cfg: Any, name: str, stats: ClassStats | None) -> str:
     LongTailEvaluator(name, stats=stats, distributed=False, draws=cfg.TEST.RESAMPLES)
-    return f"{name} has the classes of training" if stats is not None else f"{name}; the training classes are not known"
+    return (
+        f"{name} has the classes of training" if stats is not None else f"{name}; the classes of training are not known"
+    )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No line in the log below an error."""
+    """Log errors only."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

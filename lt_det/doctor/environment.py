@@ -1,7 +1,8 @@
-"""Is everything here that training needs, and what to do where it is not."""
+"""Check that the packages, devices and data sets that training needs are there, and say what to do where not."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
@@ -14,40 +15,47 @@ from lt_det.doctor.finding import Finding
 
 DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
 
-
 _DISTRIBUTIONS = {  # module: distribution
     "torch": "torch",
     "torchvision": "torchvision",
     "cv2": "opencv-python",
     "pycocotools": "pycocotools",
+    "lvis": "lvis",
     "detectron2": "detectron2",
 }
+_OPENCV = (  # distributions that install the module cv2; any of them will do
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
 _ADVICE = {
     "torch": "install torch and torchvision together, see https://pytorch.org/get-started",
     "torchvision": "install it together with torch, in one pip call: a pair from two sources does not load",
-    "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, "
-    "or pip uninstall opencv-python and pip install opencv-python-headless",
-    "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py where only PyPI is reached",
+    "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, or pip uninstall opencv-python and "
+    "pip install --force-reinstall --no-deps opencv-python-headless",
+    "lvis": "pip install lvis: Detectron2 reads LVIS's annotation files with it",
+    "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py on a machine that reaches only PyPI",
 }
 
 
 def examine_environment() -> Iterator[Finding]:
-    """Look at packages, devices and data sets; ends at a package without which the others cannot be looked at."""
+    """Check packages, devices and data sets; after a fatal finding about a package only the other packages."""
     yield Finding("Python", platform.python_version())
     packages = [_package(module) for module in _DISTRIBUTIONS]
     yield from packages
     if any(finding.fatal for finding in packages):
-        return  # what follows needs them
+        return  # the other checks need them
     yield _cuda()
     yield _compiled_operators()
     yield from _datasets()
 
 
 def _package(module: str) -> Finding:
-    distribution = _DISTRIBUTIONS[module]
+    distribution, fatal = _DISTRIBUTIONS[module], module != "lvis"  # which other data sets do without
     advice = _ADVICE.get(module, f"pip install {distribution}")
     if find_spec(module) is None:
-        return Finding(distribution, "not installed", advice, fatal=True)
+        return Finding(distribution, "not installed", advice, fatal)
     try:
         importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
     except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
@@ -56,14 +64,38 @@ def _package(module: str) -> Finding:
             advice = "pip install 'setuptools<81': Detectron2's model_zoo needs its pkg_resources"
         elif "libGL" in reason or "libgthread" in reason:
             advice = _ADVICE["cv2"]
-        return Finding(distribution, f"does not import: {reason}", advice, fatal=True)
+        return Finding(distribution, f"does not import: {reason}", advice, fatal)
     if module == "torch" and not _torch_takes_arrays():
         found = f"{_version('torch')}, built for an older NumPy than {_version('numpy')}"
         return Finding(distribution, found, "pip install 'numpy<2', or a newer torch", fatal=True)
-    return Finding(distribution, _version(distribution))
+    return _opencv() if module == "cv2" else Finding(distribution, _version(distribution))
+
+
+def _opencv() -> Finding:
+    """Which distributions of OpenCV are installed; several of them share, and so overwrite, the files of cv2."""
+    import cv2
+
+    installed = {}
+    for distribution in _OPENCV:
+        with contextlib.suppress(PackageNotFoundError):
+            installed[distribution] = version(distribution)
+    found = ", ".join(
+        number if distribution == "opencv-python" else f"{number} ({distribution})"
+        for distribution, number in installed.items()
+    )
+    found = found or "installed without version"
+    if not hasattr(cv2, "imread"):  # an empty folder imports too
+        kept = next(iter(installed), "opencv-python")
+        advice = f"another OpenCV was uninstalled with them: pip install --force-reinstall --no-deps {kept}"
+        return Finding("opencv-python", f"{found}, but its files are gone", advice, fatal=True)
+    advice = ""
+    if len(set(installed.values())) > 1:
+        advice = f"the last one installed has overwritten the others: pip uninstall {' '.join(installed)}, install one"
+    return Finding("opencv-python", found, advice)
 
 
 def _torch_takes_arrays() -> bool:
+    """Whether torch was built for the NumPy that is installed."""
     import numpy as np
     import torch
 
@@ -78,7 +110,7 @@ def _version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return "installed without version"  # a source tree on the path
+        return "installed without version"  # a folder of sources on the path
 
 
 def _cuda() -> Finding:
@@ -88,7 +120,7 @@ def _cuda() -> Finding:
         names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
         return Finding("GPU", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}, CUDA {torch.version.cuda}")
     return Finding(
-        "GPU", "none seen by torch", "train with MODEL.DEVICE cpu, or install a torch with CUDA and a driver"
+        "GPU", "torch sees none", "train with MODEL.DEVICE cpu, or install a driver and a torch built for CUDA"
     )
 
 
@@ -99,15 +131,15 @@ def _compiled_operators() -> Finding:
         return Finding(
             "compiled ops",
             "missing (Python-only Detectron2)",
-            "fine for every config here; for rotated boxes or deformable convolution build Detectron2 from source: "
+            "enough for lt_det's configs; for rotated boxes or deformable convolution build Detectron2 from source: "
             + DETECTRON2_GUIDE,
         )
-    return Finding("compiled ops", "there")
+    return Finding("compiled ops", "found")
 
 
 def _datasets() -> Iterator[Finding]:
     root = os.environ.get("DETECTRON2_DATASETS")
-    where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS not set: ./datasets"
+    where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS is not set: ./datasets"
     checks: tuple[tuple[str, Callable[[Path], list[Path]]], ...] = (
         (
             "LVIS v1",
@@ -123,8 +155,8 @@ def _datasets() -> Iterator[Finding]:
     folder = Path(root or "datasets").expanduser()
     for name, files in checks:
         missing = [file for file in files(folder) if not file.exists()]
-        make = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see the README, Train on LVIS"
+        how = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see the README, Train on LVIS"
         if missing:
-            yield Finding(name, f"no {missing[0]} ({where})", f"only if you want it: {make}")
+            yield Finding(name, f"no {missing[0]} ({where})", f"only if you need it: {how}")
         else:
             yield Finding(name, f"found in {folder}")

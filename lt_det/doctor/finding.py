@@ -10,5 +10,5 @@ class Finding(NamedTuple):
 
     subject: str
     found: str
-    advice: str = ""  # what to do; empty: all is well
-    fatal: bool = False  # training cannot work
+    advice: str = ""  # what to do; empty: nothing is wrong
+    fatal: bool = False  # whether a training would fail

@@ -294,12 +294,10 @@ _Part = TypeVar("_Part", Matches, Errors)
 
 def _renumbered(part: _Part, images: Ints, classes: Ints, objects: Ints) -> _Part:
     """Matches or errors with the new index of each image, class and object."""
-    new_objects = np.where(part.objects >= 0, np.append(objects, -1)[part.objects], -1)
     return dataclasses.replace(
         part,
         images=images[part.images].astype(np.int32),
         classes=classes[part.classes].astype(np.int32),
-        objects=np.where(part.objects >= 0, objects[part.objects], -1).astype(np.int32)
-        if len(objects)
-        else part.objects,
+        # -1 is no object; the extra last entry keeps it, also where there are no objects at all
+        objects=np.append(objects, -1)[part.objects].astype(np.int32),
     )

@@ -1,5 +1,6 @@
-"""Box predictor and ROI heads for Detectron2; importing this registers them."""
+"""Box predictor, ROI heads and a small backbone for Detectron2; importing this registers heads and backbone."""
 
+import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.modeling.backbones.mini import MiniBackbone, build_mini_backbone
 from lt_det.modeling.loss_builder import build_loss_for_data
 from lt_det.modeling.predictor import LongTailPredictor

@@ -1,5 +1,6 @@
 """Training and its commands, on Detectron2's engine."""
 
+import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.training.checkpointer import LongTailCheckpointer
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only

@@ -11,8 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from lt_det.data import register_dataset, training_stats
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
-
-from ..modeling.conftest import annotations
+from tests.helpers.models import annotations
 
 
 @pytest.fixture

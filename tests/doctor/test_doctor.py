@@ -1,21 +1,25 @@
-"""lt-det doctor --config: what it says of configs that a training would refuse, and of those it cannot look at."""
+"""lt-det doctor: packages, and configs that a training would refuse or that cannot be checked."""
 
+import importlib.util
 import json
 import logging
+import sys
 
+import cv2
 import pytest
 import torch
 
 from lt_det.cli import main
 from lt_det.data.cache import record_cache
 from lt_det.doctor.config import examine_config
+from lt_det.doctor.environment import examine_environment
 from lt_det.io.coco_json import load_annotations
 from tests.helpers import REPOSITORY
 
 
 @pytest.fixture
 def config(mini, tmp_path):
-    """A config of mini_lvis's files under names of this test's own; its keys are overridden in the tests."""
+    """A config that registers mini_lvis's files under names of this test; tests override its keys."""
     name = tmp_path.name
     file = tmp_path / "config.yaml"
     file.write_text(f"""
@@ -35,7 +39,7 @@ OUTPUT_DIR: {tmp_path}/output
 
 @pytest.fixture
 def replaced(mini, tmp_path):
-    """A config that takes a copy of the training or the validation json, changed, in its place."""
+    """A function that makes the config use a changed copy of the training or the validation json."""
 
     def replace(config, part, change):
         original = mini.train_json if part == "train" else mini.val_json
@@ -56,7 +60,76 @@ def fatal(config, *opts):
     return [(finding.subject, finding.advice) for finding in examine(config, *opts) if finding.fatal]
 
 
-def test_all_is_well(config, caplog):
+# ------------------------------------------------------------------------------------------------ packages
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A function that installs metadata of distributions, and hides that of all others, whose modules stay loaded."""
+    for finding in examine_environment():  # imports every module that is checked
+        assert not finding.fatal
+
+    def install(**versions):
+        for name, version in versions.items():
+            folder = tmp_path / f"{name}-{version}.dist-info"
+            folder.mkdir()
+            distribution = name.replace("_", "-")
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+
+    return install
+
+
+def opencv():
+    (finding,) = [finding for finding in examine_environment() if finding.subject == "opencv-python"]
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("versions", "found"),
+    [
+        ({"opencv_python": "4.9.0"}, "4.9.0"),
+        ({"opencv_python_headless": "4.9.0"}, "4.9.0 (opencv-python-headless)"),
+        ({"opencv_contrib_python_headless": "4.9.0"}, "4.9.0 (opencv-contrib-python-headless)"),
+        ({"opencv_python": "4.9.0", "opencv_python_headless": "4.9.0"}, "4.9.0, 4.9.0 (opencv-python-headless)"),
+        ({}, "installed without version"),
+    ],
+)
+def test_every_opencv_will_do(installed, versions, found):
+    installed(**versions)
+    assert opencv() == ("opencv-python", found, "", False)
+
+
+def test_two_opencvs_of_different_versions(installed):
+    installed(opencv_python="5.0.0", opencv_python_headless="4.9.0")
+    assert opencv().found == "5.0.0, 4.9.0 (opencv-python-headless)"
+    assert "pip uninstall opencv-python opencv-python-headless" in opencv().advice
+    assert not opencv().fatal
+
+
+def test_an_opencv_that_lost_its_files(installed, monkeypatch):
+    """To the uninstallation of another one: what is left is a folder, which Python imports as an empty module."""
+    monkeypatch.delattr(cv2, "imread")
+    installed(opencv_python_headless="4.9.0")
+    assert opencv().fatal
+    assert "pip install --force-reinstall --no-deps opencv-python-headless" in opencv().advice
+
+
+@pytest.mark.parametrize(("missing", "fatal"), [("lvis", False), ("pycocotools", True)])
+def test_a_missing_package(monkeypatch, missing, fatal):
+    """Only LVIS's files need lvis."""
+    original = importlib.util.find_spec
+    monkeypatch.setattr("lt_det.doctor.environment.find_spec", lambda name: None if name == missing else original(name))
+    (finding,) = [finding for finding in examine_environment() if finding.subject == missing]
+    assert finding.fatal == fatal
+    assert finding.found == "not installed"
+    assert f"pip install {missing}" in finding.advice
+
+
+# -------------------------------------------------------------------------------------------------- configs
+
+
+def test_a_config_without_mistakes(config, caplog):
     with caplog.at_level(logging.INFO):
         findings = examine(config)
     assert not [finding for finding in findings if finding.advice]
@@ -71,12 +144,13 @@ def test_all_is_well(config, caplog):
 
 def test_sets_that_a_script_registers(config, mini, tmp_path):
     text = config.read_text()
-    unknown = text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("of_a_script",)')
+    unknown = text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("registered_elsewhere",)')
     config.write_text(unknown.replace(f'TEST: ("{tmp_path.name}_val",)', f'TEST: ("{tmp_path.name}_val", "another")'))
     findings = examine(config)
     (advised,) = [finding for finding in findings if finding.advice]
-    assert advised.found == "of_a_script, another: not registered by this config"
-    assert advised.advice == ("list it in DATASETS.REGISTER; if your own script registers it, doctor cannot look at it")
+    assert advised.found == "registered_elsewhere, another: not registered by this config"
+    assert "DATASETS.REGISTER" in advised.advice
+    assert "a script of your own" in advised.advice
     assert not advised.fatal
     subjects = [finding.subject for finding in findings]
     assert {"network", "evaluation", f"{tmp_path.name}_val"} <= set(subjects)
@@ -88,10 +162,12 @@ def test_sets_that_a_script_registers(config, mini, tmp_path):
 
 
 def test_a_network_that_a_script_registers(config):
-    (advised,) = [finding for finding in examine(config, "MODEL.BACKBONE.NAME", "of_a_script") if finding.advice]
+    (advised,) = [
+        finding for finding in examine(config, "MODEL.BACKBONE.NAME", "registered_elsewhere") if finding.advice
+    ]
     assert not advised.fatal
-    assert "'of_a_script'" in advised.found
-    assert "your own script" in advised.advice
+    assert "'registered_elsewhere'" in advised.found
+    assert "a script of your own" in advised.advice
 
 
 @pytest.mark.parametrize(
@@ -133,7 +209,7 @@ def test_one_mistake_is_one_fatal_finding(config, opts, subject, advice):
 
 
 @pytest.mark.parametrize("weights", ["detectron2://ImageNetPretrained/MSRA/R-50.pkl", "https://there.org/a.pth"])
-def test_weights_of_an_address_are_not_looked_for(config, weights):
+def test_weights_at_an_address_are_not_looked_for(config, weights):
     assert not fatal(config, "MODEL.WEIGHTS", weights)
 
 
@@ -177,7 +253,7 @@ def test_missing_images(config, replaced, part):
     replaced(config, part, lose)
     (finding,) = [finding for finding in examine(config) if finding.fatal]
     assert finding.subject.endswith(part)
-    assert finding.found.startswith("mistakes that training fails on: 2, the first: image ")
+    assert ": 2, the first: image " in finding.found
     assert "gone.jpg does not exist" in finding.found
     assert "lt-det stats" in finding.advice
 
@@ -200,19 +276,19 @@ def test_harmless_mistakes(config, replaced):
     assert "has no area" in finding.found
 
 
-def test_an_annotation_file_that_is_torn_or_missing(config, tmp_path, mini):
-    config.write_text(config.read_text().replace(str(mini.train_json), f"{tmp_path}/torn.json"))
+def test_an_annotation_file_that_is_truncated_or_missing(config, tmp_path, mini):
+    config.write_text(config.read_text().replace(str(mini.train_json), f"{tmp_path}/truncated.json"))
     ((subject, advice),) = fatal(config)
     assert subject.endswith("_train")
-    assert "torn.json of the data set" in advice
+    assert "truncated.json of the data set" in advice
     assert "does not exist" in advice
-    (tmp_path / "torn.json").write_text('{"images": [')
+    (tmp_path / "truncated.json").write_text('{"images": [')
     ((subject, advice),) = fatal(config)
     assert subject.endswith("_train")
     assert "not valid json" in advice
 
 
-def test_masks_of_a_set_without_outlines(config, replaced):
+def test_mask_training_on_a_set_without_masks(config, replaced):
     replaced(config, "train", lambda data: [annotation.pop("segmentation") for annotation in data["annotations"]])
     assert not fatal(config)
     ((subject, advice),) = fatal(config, "MODEL.MASK_ON", "True")
@@ -229,13 +305,13 @@ def test_training_images_without_annotations(config, replaced):
 
 
 def test_counts_of_lvis_without_its_files(config, tmp_path):
-    """Its counts are in Detectron2's metadata: that NUM_CLASSES does not fit is told with what is missing."""
+    """Its counts are in Detectron2's metadata: both the wrong NUM_CLASSES and the missing files are reported."""
     config.write_text(config.read_text().replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("lvis_v1_train",)'))
     assert {"classes", "lvis_v1_train"} <= {subject for subject, _ in fatal(config)}
 
 
 def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path):
-    """Once to look for mistakes, and once for the cache, where a training finds it."""
+    """Once to look for mistakes, and once to fill the cache, where a training finds it."""
     monkeypatch.setenv("LT_DET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(record_cache, "WORTH_CACHING", 0)
     read = []
@@ -248,7 +324,7 @@ def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path)
         "doctor.config",
         "data.cache.record_cache",
         "data.registration",
-        "statistics.class_stats",
+        "io.coco_json",  # where ClassStats takes it from
         "evaluation.evaluator",
     ):
         monkeypatch.setattr(f"lt_det.{module}.load_annotations", counting)

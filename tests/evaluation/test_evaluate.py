@@ -207,8 +207,8 @@ def test_results_of_a_part_of_the_images(mini, tmp_path, results, caplog):
     assert caplog.text.count("images with objects have no detection") == 1
 
 
-def test_counts_of_other_classes(mini, tmp_path, results, taco, capsys):
-    assert evaluate(mini, tmp_path, results, "--train-stats", taco) == 1
+def test_counts_of_other_classes(mini, tmp_path, results, litter, capsys):
+    assert evaluate(mini, tmp_path, results, "--train-stats", litter) == 1
     assert "has 12 classes, but the training set" in capsys.readouterr().err
 
 

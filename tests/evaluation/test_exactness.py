@@ -86,8 +86,8 @@ def test_parts_are_the_whole(protocol, seed, possible_pairs):
 @both_protocols
 @pytest.mark.parametrize("task", ["bbox", "segm"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_real_lvis_images(lvis_sample, protocol, task, seed):
-    truth = load_annotations(lvis_sample)
+def test_files_in_lvis_format(lvis_file, protocol, task, seed):
+    truth = load_annotations(lvis_file)
     detections = noisy_detections(truth, seed, extra=0 if task == "segm" else 4000)
     busiest = truth["images"][0]["id"]
     crowded = [d | {"image_id": busiest} for d in detections[:400]] if task == "bbox" else []
@@ -97,8 +97,8 @@ def test_real_lvis_images(lvis_sample, protocol, task, seed):
     assert_bitwise(table_of(truth, detections, task, protocol), oracle(protocol.name, truth, detections, task))
 
 
-def test_real_coco_images(taco):
-    truth = load_annotations(taco)
+def test_files_in_coco_format(coco_file):
+    truth = load_annotations(coco_file)
     truth["annotations"] = list({a["id"]: a for a in truth["annotations"]}.values())  # COCO needs them unique
     for number, annotation in enumerate(truth["annotations"]):
         annotation["iscrowd"] = int(number % 9 == 0)

@@ -1,4 +1,4 @@
-"""What several tests share: one place for paths, made-up data, small models and programs to start."""
+"""What several tests share: paths, generated data, small models, configs, and programs to start."""
 
 import importlib.util
 import json
@@ -11,19 +11,43 @@ import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"  # real annotation files; most clones do not have them
+
+# Files and folders below tests/ whose tests train or start processes; `make test-fast` leaves them out, as it does
+# single tests that are marked slow.
+SLOW = (
+    "data/test_worker_signals.py",
+    "inference/test_export.py",
+    "reporting/test_browser.py",
+    "test_configs.py",
+    "tools/test_demo.py",
+    "tools/test_export.py",
+    "tools/test_launch_scripts.py",
+    "tools/test_lazyconfig_train_net.py",
+    "training/launch",
+    "training/resume",
+    "training/test_accumulation.py",
+    "training/test_adjustment_search.py",
+    "training/test_cached_training.py",
+    "training/test_decoupled.py",
+    "training/test_diagnostics.py",
+    "training/test_preemption.py",
+    "training/test_tools.py",
+    "training/test_writers.py",
+)
 
 needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")
 
 
 def free_port():
+    """A port of this machine that no process listens on."""
     with socket.socket() as taken:
         taken.bind(("", 0))
         return taken.getsockname()[1]
 
 
 def first_images(json_file, number):
-    """The content of an annotation file that ends after so many images."""
+    """The content of an annotation file, cut to its first `number` images."""
     data = json.loads(json_file.read_text())
     data["images"] = data["images"][:number]
     kept = {image["id"] for image in data["images"]}
@@ -32,7 +56,7 @@ def first_images(json_file, number):
 
 
 def assert_same(found, expected):
-    """What checkpoints are made of, to the last bit."""
+    """Assert that two values of a checkpoint are equal to the last bit."""
     if isinstance(expected, dict):
         assert list(found) == list(expected)
         for key in expected:
@@ -47,6 +71,7 @@ def assert_same(found, expected):
 
 
 def load_tool(name: str) -> ModuleType:
+    """A script of `tools/` as a module."""
     spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -10,6 +10,7 @@ from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
 from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.protocols import Protocol
+from lt_det.io.coco_json import box_polygon
 from lt_det.statistics.buckets import FrequencyBuckets
 
 
@@ -23,6 +24,12 @@ def as_detections(results, truth, task):
 
 def to_rle(polygons, size):
     return mask_utils.merge(mask_utils.frPyObjects(polygons, *size))
+
+
+def polygons_of(annotation):
+    """The polygons of an annotation; those of its box for a crowd region in RLE and for an object without a mask."""
+    polygons = annotation.get("segmentation")
+    return polygons if isinstance(polygons, list) else [box_polygon(annotation["bbox"])]
 
 
 def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
@@ -40,7 +47,7 @@ def noisy_detections(ground_truth, seed=0, drop=0.3, extra=300):
         box = [x + jitter[0], y + jitter[1], max(w + jitter[2], 1), max(h + jitter[3], 1)]
         detections.append(
             {"image_id": annotation["image_id"], "category_id": category, "score": rng.random(), "bbox": box}
-            | {"segmentation": to_rle(annotation["segmentation"], sizes[annotation["image_id"]])}
+            | {"segmentation": to_rle(polygons_of(annotation), sizes[annotation["image_id"]])}
         )
     for _ in range(extra):
         image = rng.choice(ground_truth["images"])

@@ -112,7 +112,8 @@ def test_only_background_and_only_foreground(name, label):
 @pytest.mark.parametrize("counts", [[1], [0], [1_000_000], [0, 1, 1_000_000]])
 def test_one_class_and_counts_from_zero_to_a_million(name, counts):
     stats = ClassStats(tuple(map(str, counts)), np.array(counts), np.array(counts), max(sum(counts), 1), "test")
-    with warnings.catch_warnings(action="ignore"):  # of classes without images
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes without images
         loss = build_loss(name, stats)
     for progress in (0.0, 1.0):
         loss.progress = progress

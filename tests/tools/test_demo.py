@@ -19,14 +19,14 @@ from lt_det.inference.media import FilmReader, FilmWriter, read_picture
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers import REPOSITORY, load_tool
-from tests.tools.conftest import CONFIG
+from tests.helpers.configs import SEESAW
 
 OPTS = ["MODEL.ROI_HEADS.NUM_CLASSES", "12", "MODEL.DEVICE", "cpu"]
 demo = load_tool("demo")
 
 
 def run(weights, inputs, output, *more, opts=OPTS):
-    arguments = ["--config", CONFIG, "--weights", weights, "--input", *inputs, "--output", output, *more, *opts]
+    arguments = ["--config", SEESAW, "--weights", weights, "--input", *inputs, "--output", output, *more, *opts]
     demo.main(demo.parser().parse_args(list(map(str, arguments))))
     return json.loads((output / "detections.json").read_text())
 
@@ -75,7 +75,7 @@ def test_folder_of_pictures_and_a_film(weights, pictures, mini, tmp_path, capsys
 @pytest.mark.parametrize("channels", ["BGR", "RGB"])
 def test_detections_are_those_of_detectron2(channels, weights, pictures):
     cfg = load_trained_config(
-        CONFIG, str(weights), [*OPTS, "INPUT.FORMAT", channels, "INPUT.MIN_SIZE_TEST", "176"], 0.1
+        SEESAW, str(weights), [*OPTS, "INPUT.FORMAT", channels, "INPUT.MIN_SIZE_TEST", "176"], 0.1
     )
     file = min(pictures.glob("*.jpg"))
     found = TrainedDetector(cfg)(read_picture(file))
@@ -89,16 +89,16 @@ def test_detections_are_those_of_detectron2(channels, weights, pictures):
 def test_counts_beside_the_weights_make_the_buckets(weights, mini, tmp_path, caplog):
     """Also on a machine without the training set; without both there are names or numbers."""
     away = ["DATASETS.TRAIN", "('nowhere',)", "DATASETS.TEST", "()"]
-    names, buckets = classes_of(load_trained_config(CONFIG, str(weights), [*OPTS, *away]))
+    names, buckets = classes_of(load_trained_config(SEESAW, str(weights), [*OPTS, *away]))
     assert (names, buckets.names) == (ClassStats.from_json(mini.train_json).names, ("rare", "common", "frequent"))
     alone = shutil.copy(weights, tmp_path)
     with caplog.at_level(logging.WARNING):
-        names, buckets = classes_of(load_trained_config(CONFIG, alone, [*OPTS, *away]))
+        names, buckets = classes_of(load_trained_config(SEESAW, alone, [*OPTS, *away]))
     assert (names, buckets) == (tuple(map(str, range(12))), None)
     assert "Frequency buckets are not known" in caplog.text
     register_dataset("demo_val", mini.val_json, mini.image_root)
     away = ["DATASETS.TRAIN", "('nowhere',)", "DATASETS.TEST", "('demo_val',)"]
-    names, buckets = classes_of(load_trained_config(CONFIG, alone, [*OPTS, *away]))
+    names, buckets = classes_of(load_trained_config(SEESAW, alone, [*OPTS, *away]))
     assert (names, buckets) == (ClassStats.from_json(mini.train_json).names, None)
 
 
@@ -206,7 +206,7 @@ def test_terminated_film_can_be_played(weights, pictures, tmp_path):
         for _ in range(200):
             for frame in frames:
                 writer.write(frame)
-    arguments = ["--config", CONFIG, "--weights", weights, "--input", film, "--output", tmp_path / "out", *OPTS]
+    arguments = ["--config", SEESAW, "--weights", weights, "--input", film, "--output", tmp_path / "out", *OPTS]
     command = [sys.executable, str(REPOSITORY / "tools" / "demo.py"), *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

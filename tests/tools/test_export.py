@@ -8,14 +8,14 @@ import torch
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers import load_tool
-from tests.tools.conftest import CONFIG
+from tests.helpers.configs import SEESAW
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 export = load_tool("export")
 
 
 def run(weights, samples, output, threshold="0.2", form="torchscript"):
-    arguments = ["--config", CONFIG, "--weights", weights, "--sample-image", *samples, "--output", output]
+    arguments = ["--config", SEESAW, "--weights", weights, "--sample-image", *samples, "--output", output]
     arguments += ["--format", form, "--threshold", threshold, "MODEL.ROI_HEADS.NUM_CLASSES", "12"]
     export.main(export.parser().parse_args(list(map(str, arguments))))
 

@@ -1,4 +1,4 @@
-"""The installer's refusals, and its repackaging on a wheel made here. `make test` itself ran the real installation."""
+"""What the installer refuses, and how it repackages a wheel. The set-up of `make test` does the real installation."""
 
 import importlib.util
 import subprocess
@@ -25,7 +25,7 @@ def no_detectron2(script, monkeypatch):
 
 
 def labgym_wheel(path):
-    """A wheel with the layout of the real one; only its checksum differs."""
+    """A wheel with the layout of the real one, but another checksum."""
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("LabGym/__init__.py", "")
         wheel.writestr("LabGym/detectron2/__init__.py", "# Copyright (c) Facebook, Inc.\n__version__ = '0.6'\n")
@@ -34,27 +34,26 @@ def labgym_wheel(path):
     return path
 
 
-def test_existing_detectron2_is_left_alone():
+def test_an_existing_detectron2_is_not_touched():
     result = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True)
     assert result.returncode == 0
-    assert "is already installed" in result.stdout
-    assert "left alone" in result.stdout
+    assert "already installed" in result.stdout
 
 
-def test_wrong_checksum_installs_nothing(script, no_detectron2, monkeypatch, capsys, tmp_path):
+def test_a_wrong_checksum_installs_nothing(script, no_detectron2, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["install", "--wheel", str(labgym_wheel(tmp_path / "LabGym.whl"))])
     monkeypatch.setattr(script.subprocess, "run", lambda *a, **k: pytest.fail("pip was called"))
     assert script.main() == 1
     error = capsys.readouterr().err
     assert "LabGym.whl has SHA-256" in error
-    assert "so nothing was installed" in error
+    assert script.SHA256 in error
     assert len(error.strip().splitlines()) == 1
 
 
-def test_missing_wheel(script, no_detectron2, monkeypatch, capsys, tmp_path):
+def test_a_missing_wheel(script, no_detectron2, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["install", "--wheel", str(tmp_path / "gone.whl")])
     assert script.main() == 1
-    assert "gone.whl does not exist; nothing was installed" in capsys.readouterr().err
+    assert "gone.whl does not exist" in capsys.readouterr().err
 
 
 def test_no_network_is_one_sentence(script, no_detectron2, monkeypatch, capsys):
@@ -65,12 +64,12 @@ def test_no_network_is_one_sentence(script, no_detectron2, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["install"])
     assert script.main() == 1
     error = capsys.readouterr().err
-    assert "could not download LabGym==3.1.2" in error
-    assert "Nothing was installed." in error
+    assert "LabGym==3.1.2" in error
+    assert "--wheel" in error
     assert len(error.strip().splitlines()) == 1
 
 
-def test_repackaged_wheel_installs_and_uninstalls(script, tmp_path):
+def test_the_repackaged_wheel_installs(script, tmp_path):
     wheel = script.repackage(labgym_wheel(tmp_path / "LabGym.whl"), tmp_path / "out")
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]

@@ -1,6 +1,6 @@
-"""The contact sheet of `mini_lvis`: some of its pictures with their objects, and a chart of the class counts.
+"""The contact sheet of `mini_lvis`: some of its images with their objects, and a chart of the class counts.
 
-It is drawn with OpenCV, so pictures are height x width x 3 uint8 arrays in blue-green-red order.
+It is drawn with OpenCV, so images are height x width x 3 uint8 arrays in blue-green-red order.
 """
 
 import json
@@ -20,11 +20,11 @@ from lt_det.io.atomic import write_whole
 __all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
 
 FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
-# The colours of lt_det.reporting.plots (#D55E00, #E69F00, #0072B2), here blue-green-red.
+# The colours of lt_det.reporting.plots (#D55E00, #E69F00, #0072B2), here in blue-green-red order.
 BUCKET_COLOURS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
 
 _SHEET_IMAGES = 24
-# All sizes are in pixels; a tile is a picture enlarged to a square.
+# All sizes are in pixels; a tile is an image resized to a square.
 _TILE, _GAP, _MARGIN, _COLUMNS = 216, 10, 28, 6
 _PAPER, _INK, _FAINT = (255, 255, 255), (45, 40, 36), (150, 145, 140)
 _CHART_HEIGHT = 150
@@ -32,7 +32,7 @@ _CHART_HEIGHT = 150
 
 @dataclass(frozen=True)
 class _Tile:
-    """One picture of the contact sheet: a BGR image and its objects as (frequency, bbox xywh, polygons)."""
+    """One image of the contact sheet, in BGR order, and its objects as (frequency, bbox xywh, polygons)."""
 
     image: Image
     objects: list[tuple[str, list[float], list[Polygon]]]
@@ -43,10 +43,10 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
 
     Args:
         root: folder of a data set written by `write_mini_lvis`.
-        out_png: picture to write.
+        out_png: file to write.
 
     Raises:
-        LtDetError: if `root` holds no such data set or the picture cannot be written.
+        LtDetError: `root` holds no such data set, or the file cannot be written.
     """
     source = Path(root) / "mini_lvis_train.json"
     try:
@@ -55,17 +55,17 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
         by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
         for annotation in data["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
-        # A picture with an object deliberately left out would look like a mistake.
-        whole = {image["id"] for image in data["images"] if not image["not_exhaustive_category_ids"]}
+        # An object left without annotation on purpose would look like a mistake.
+        complete = {image["id"] for image in data["images"] if not image["not_exhaustive_category_ids"]}
         frequency_of = {number: category["frequency"] for number, category in categories.items()}
         file_names = {image["id"]: image["file_name"] for image in data["images"]}
         tiles = []
-        for number in _sheet_choice({k: by_image[k] for k in sorted(whole)}, frequency_of):
+        for number in _choose_images({k: by_image[k] for k in sorted(complete)}, frequency_of):
             objects = [(frequency_of[a["category_id"]], a["bbox"], a["segmentation"]) for a in by_image[number]]
-            picture = cv2.imdecode(np.fromfile(Path(root) / file_names[number], np.uint8), cv2.IMREAD_COLOR)
-            if picture is None:
+            image = cv2.imdecode(np.fromfile(Path(root) / file_names[number], np.uint8), cv2.IMREAD_COLOR)
+            if image is None:
                 raise ValueError(f"{file_names[number]} is not an image")
-            tiles.append(_Tile(picture.astype(np.uint8), objects))
+            tiles.append(_Tile(image.astype(np.uint8), objects))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LtDetError(f"{root} holds no complete mini_lvis data set to draw a contact sheet of.") from error
     ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
@@ -83,8 +83,8 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
 # --------------------------------------------------------------------------------------- what is shown
 
 
-def _sheet_choice(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict[int, str]) -> list[int]:
-    """Images for the contact sheet: a third with rare classes, a third with common ones, mixed."""
+def _choose_images(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict[int, str]) -> list[int]:
+    """Ids of the images to show: a third with rare classes, a third with common ones, shuffled."""
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(list(by_image)).tolist()
     chosen: list[int] = []
@@ -99,7 +99,7 @@ def _sheet_choice(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict[
 
 
 def _glyph(name: str) -> str:
-    """The glyph that a category of `mini_lvis` stands for, by its name: `upper_a` is A."""
+    """The glyph of a category of `mini_lvis`, from its name: `upper_a` is A."""
     kind, letter = name.split("_")
     return letter.upper() if kind == "upper" else letter
 
@@ -112,8 +112,14 @@ def _draw_sheet(
 ) -> Image:
     """Draw a grid of tiles over a bar chart of training images per class.
 
-    `labels` names each frequency letter in the legend; `bars` is (glyph, image count, frequency letter)
-    for each class, in the order drawn. Returns an h x w x 3 uint8 BGR image.
+    Args:
+        tiles: images with their objects.
+        title: heading.
+        labels: text of the legend by frequency letter.
+        bars: (glyph, image count, frequency letter) of each class, from left to right.
+
+    Returns:
+        (h, w, 3) uint8 image in BGR order.
     """
     rows = math.ceil(len(tiles) / _COLUMNS)
     width = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
@@ -131,7 +137,7 @@ def _draw_sheet(
     for index, tile in enumerate(tiles):
         row, column = divmod(index, _COLUMNS)
         top, left = grid_top + row * (_TILE + _GAP), _MARGIN + column * (_TILE + _GAP)
-        # Outlines on every other tile, so that the bare drawings can be seen too.
+        # Masks on every other tile, so that the plain images can be seen too.
         sheet[top : top + _TILE, left : left + _TILE] = _draw_tile(tile, filled=(row + column) % 2 == 1)
     _draw_chart(sheet, bars, chart_top)
     return sheet
@@ -139,9 +145,9 @@ def _draw_sheet(
 
 def _draw_tile(tile: _Tile, filled: bool) -> Image:
     zoom = _TILE / tile.image.shape[0]
-    picture = cv2.resize(tile.image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    image = cv2.resize(tile.image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     if filled:
-        tinted = picture.copy()
+        tinted = image.copy()
         rings = [
             (
                 frequency,
@@ -152,22 +158,22 @@ def _draw_tile(tile: _Tile, filled: bool) -> Image:
         for frequency, parts in rings:
             for ring in parts:
                 cv2.fillPoly(tinted, [ring], BUCKET_COLOURS[frequency], cv2.LINE_AA, 4)
-        picture = cv2.addWeighted(tinted, 0.7, picture, 0.3, 0).astype(np.uint8)
+        image = cv2.addWeighted(tinted, 0.7, image, 0.3, 0).astype(np.uint8)
         for _, parts in rings:
-            cv2.polylines(picture, parts, True, (255, 255, 255), 1, cv2.LINE_AA, 4)
+            cv2.polylines(image, parts, True, (255, 255, 255), 1, cv2.LINE_AA, 4)
     for frequency, bbox, _ in tile.objects:
         x, y, width, height = (round(value * zoom) for value in bbox)
         start, end = (
             (max(x - 2, 1), max(y - 2, 1)),
             (min(x + width + 1, _TILE - 2), min(y + height + 1, _TILE - 2)),
         )
-        cv2.rectangle(picture, start, end, (255, 255, 255), 4)
-        cv2.rectangle(picture, start, end, BUCKET_COLOURS[frequency], 2)
-    return picture
+        cv2.rectangle(image, start, end, (255, 255, 255), 4)
+        cv2.rectangle(image, start, end, BUCKET_COLOURS[frequency], 2)
+    return image
 
 
 def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) -> None:
-    """Bars on a log scale, with the glyph of each class below its bar."""
+    """Draw bars on a log scale, with the glyph of each class below its bar."""
     left, right = _MARGIN + 44, sheet.shape[1] - _MARGIN
     bottom = top + _CHART_HEIGHT
     decades = math.log10(max(count for _, count, _ in bars)) + 0.1

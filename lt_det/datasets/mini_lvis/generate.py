@@ -1,19 +1,19 @@
-"""`mini_lvis`: a small drawn, long-tailed instance-segmentation data set in LVIS v1 json format.
+"""`mini_lvis`: a small synthetic, long-tailed instance-segmentation data set in LVIS v1 json format.
 
 The classes are the 62 letters and digits. The k-th most frequent of K classes occurs in
 
     n_k = round(h * (3 / h) ** (k / (K - 1)))  with  h = num_train // 2
 
-training images, exactly: from half of the images at the head to 3 at the tail, which fills LVIS's rare
-(1-10 images), common (11-100) and frequent (more than 100) buckets. Validation images hold the classes
-more evenly, so that the AP of rare classes rests on more than one or two objects.
+training images, exactly: from half of the images for the most frequent class to 3 for the rarest, so that LVIS's rare
+(1-10 images), common (11-100) and frequent (more than 100) buckets all have classes. The validation set is more
+balanced, so that the AP of rare classes does not depend on one or two objects.
 
-As in LVIS, annotation is federated: an image lists only some of the classes known to be absent
-(`neg_category_ids`), and some images list a class of which not every object is annotated
-(`not_exhaustive_category_ids`); there, objects really were left out.
+As in LVIS, annotation is federated: an image lists only some of the classes that are absent (`neg_category_ids`), and
+some images list a class of which not every object is annotated (`not_exhaustive_category_ids`); their annotations lack
+objects that are in the image.
 
-Class order, training images and validation images are drawn from three independent random streams
-spawned from the seed, so no validation image is a copy of a training image.
+Class order, training images and validation images come from three independent random streams spawned from the seed, so
+no validation image is a copy of a training image.
 """
 
 import json
@@ -33,26 +33,26 @@ from lt_det.io.atomic import write_whole
 
 __all__ = ["MiniLvis", "write_mini_lvis"]
 
-_RECIPE = 1  # raised whenever the same parameters would give other data
+_RECIPE = 1  # increased whenever the same parameters give other data
 _MIN_IMAGE_SIZE = 64
 _TAIL_IMAGES = 3
 _RARE_MAX, _COMMON_MAX = 10, 100  # LVIS v1 bucket edges, in training images
-_VAL_FLOOR = 10  # validation images wanted for each class
-_VAL_EVENNESS = 0.25  # validation counts grow with this power of the training counts
+_MIN_VAL_IMAGES = 10  # of each class, where the validation set is large enough
+_VAL_POWER = 0.25  # validation counts are proportional to this power of the training counts
 _VAL_CLASSES_PER_IMAGE = 5
-_EXTRA_RATE = 0.12  # chance that a class present in an image is drawn once more
-_PARTIAL_RATE = 0.05  # share of images with a class that is not exhaustively annotated
-_NEGATIVES = 20  # absent classes listed for an image
+_EXTRA_RATE = 0.12  # probability that an image has two objects of a class
+_PARTIAL_RATE = 0.05  # fraction of images with a class that is not exhaustively annotated
+_NEGATIVES = 20  # absent classes that an image lists
 _JPEG_QUALITY = 95
 _MARKER = ".mini_lvis_unfinished.json"
 
 
 @dataclass(frozen=True)
 class MiniLvis:
-    """Where a written data set lies. `image_root` is the folder that holds `train/` and `val/`.
+    """Files of a written data set. `image_root` is the folder that contains `train/` and `val/`.
 
-    Detectron2 glues its image root and the split's folder together as text, so give its `load_lvis_json`
-    the root with a closing slash.
+    Detectron2's `load_lvis_json` concatenates the image root and the split's folder as text: give it the root with a
+    trailing slash.
     """
 
     train_json: Path
@@ -63,7 +63,7 @@ class MiniLvis:
 
 @dataclass(frozen=True)
 class _ImagePlan:
-    """What one image holds: class indices with repeats, and the class not exhaustively annotated."""
+    """The class indices of an image's objects, and the class that is not exhaustively annotated."""
 
     objects: list[int]
     partial: int | None
@@ -79,22 +79,22 @@ def write_mini_lvis(
     image_size: int = 144,
     progress: bool = True,
 ) -> MiniLvis:
-    """Write the data set to the folder `out`, or reuse it if it is there already with the same arguments.
+    """Write the data set to the folder `out`, or reuse the one there if it was written with the same arguments.
 
-    The same arguments give the same bytes, as long as the same OpenCV and NumPy draw them.
+    The same arguments give the same bytes with the same versions of OpenCV and NumPy.
 
     Args:
-        out: folder to make; it gets two json files, the images and a contact sheet.
-        num_train: training images; from 202 on (400 with 12 classes or more surely work).
-        num_val: validation images; at least a sixth of the number of classes.
+        out: folder to create, for two json files, the images and a contact sheet.
+        num_train: training images, at least 202; 400 are enough with 12 or more classes.
+        num_val: validation images, at least a sixth of the number of classes.
         num_classes: classes, 3 to 62.
-        seed: any whole number from 0 on.
-        image_size: width and height of the images in pixels, at least 64; glyphs grow with it.
-        progress: show a progress bar with the time left on standard error.
+        seed: any integer of at least 0.
+        image_size: width and height of the images in pixels, at least 64; glyphs scale with it.
+        progress: whether to show a progress bar on standard error.
 
     Raises:
-        LtDetError: if the arguments give no long tail with all three buckets, if `out` holds other files
-            or a data set made with other arguments, or if it cannot be written.
+        LtDetError: the arguments leave one of the three buckets empty, `out` contains other files or a data set written
+            with other arguments, or it cannot be written.
     """
     counts = _train_counts(num_train, num_classes)
     _check_sizes(counts, num_train, num_val, num_classes, seed, image_size)
@@ -107,36 +107,36 @@ def write_mini_lvis(
         "image_size": image_size,
     }
     out = Path(out)
-    made = MiniLvis(out / "mini_lvis_train.json", out / "mini_lvis_val.json", out, out / "contact_sheet.png")
+    paths = MiniLvis(out / "mini_lvis_train.json", out / "mini_lvis_val.json", out, out / "contact_sheet.png")
     try:
-        if _is_complete(made, parameters):
-            return made
+        if _is_complete(paths, parameters):
+            return paths
         out.mkdir(parents=True, exist_ok=True)
         _write_json(out / _MARKER, {"info": _info(parameters)})
-        _write_all(made, counts, parameters, progress)
-        write_contact_sheet(out, made.contact_sheet)
+        _write_all(paths, counts, parameters, progress)
+        write_contact_sheet(out, paths.contact_sheet)
         (out / _MARKER).unlink()
     except OSError as error:
         raise LtDetError(f"mini_lvis cannot be written to {out}: {error.strerror or error}.") from error
-    return made
+    return paths
 
 
 # ------------------------------------------------------------------------------------ sizes and counts
 
 
 def _train_counts(num_train: int, num_classes: int) -> list[int]:
-    """Training images of each class, the most frequent first."""
+    """Number of training images of each class, in descending order."""
     head = max(num_train // 2, 1)
     steps = max(num_classes - 1, 1)
     return [round(head * (_TAIL_IMAGES / head) ** (rank / steps)) for rank in range(num_classes)]
 
 
 def _val_counts(train_counts: Sequence[int], num_val: int) -> list[int]:
-    """Validation images of each class, in the order of `train_counts`."""
-    weights = np.asarray(train_counts, np.float64) ** _VAL_EVENNESS
+    """Number of validation images of each class, in the order of `train_counts`."""
+    weights = np.asarray(train_counts, np.float64) ** _VAL_POWER
     wanted = np.rint(_VAL_CLASSES_PER_IMAGE * num_val * weights / weights.sum())
-    # The floor gives way where so many classes would crowd so few images.
-    floor = max(1, min(_VAL_FLOOR, (_VAL_CLASSES_PER_IMAGE + 1) * num_val // len(train_counts)))
+    # A lower minimum where so many classes would overfill so few images.
+    floor = max(1, min(_MIN_VAL_IMAGES, (_VAL_CLASSES_PER_IMAGE + 1) * num_val // len(train_counts)))
     return [min(max(int(count), floor), num_val) for count in wanted]
 
 
@@ -167,18 +167,18 @@ def _check_sizes(
     if image_size < _MIN_IMAGE_SIZE:
         raise LtDetError(f"mini_lvis images are at least {_MIN_IMAGE_SIZE} pixels wide, not {image_size}.")
     if seed < 0:
-        raise LtDetError(f"the seed of mini_lvis is a whole number from 0 on, not {seed}.")
+        raise LtDetError(f"the seed of mini_lvis is an integer of at least 0, not {seed}.")
 
 
 # -------------------------------------------------------------------------------------- what goes where
 
 
 def _assign(rng: np.random.Generator, counts: Sequence[int], num_images: int) -> list[list[int]]:
-    """Spread the classes over the images: class k in exactly counts[k] of them, and none left empty."""
+    """Distribute the classes over the images: class k in exactly counts[k] of them, and no image without a class."""
     load = np.zeros(num_images)
     classes: list[list[int]] = [[] for _ in range(num_images)]
-    # Images start unequally full, and each class goes to the emptiest: full and bare images both occur,
-    # but none is crowded.
+    # Images start with different handicaps, and each class goes to the emptiest ones: the number of classes per image
+    # varies, but no image is overfilled.
     handicap = rng.uniform(0, sum(counts) / num_images, num_images)
     for index in rng.permutation(len(counts)).tolist():
         fullness = load + handicap + rng.uniform(0, 2, num_images)
@@ -193,7 +193,7 @@ def _assign(rng: np.random.Generator, counts: Sequence[int], num_images: int) ->
 
 
 def _plan(rng: np.random.Generator, counts: Sequence[int], num_images: int, frequent: set[int]) -> list[_ImagePlan]:
-    """Decide on the objects of each image; where a class is partial, it has at least two objects."""
+    """Choose the objects of each image; a class that is not exhaustively annotated has at least two in its image."""
     classes = _assign(rng, counts, num_images)
     eligible = [image for image, present in enumerate(classes) if frequent.intersection(present)]
     num_partial = min(len(eligible), max(1, round(_PARTIAL_RATE * num_images)))
@@ -211,7 +211,7 @@ def _plan(rng: np.random.Generator, counts: Sequence[int], num_images: int, freq
 
 
 def _annotated(rng: np.random.Generator, plan: _ImagePlan) -> list[int]:
-    """Positions in `plan.objects` that get an annotation; a partial class loses some but keeps one."""
+    """Positions in `plan.objects` of the objects to annotate: all but some, never all, of a partial class."""
     positions = [i for i, index in enumerate(plan.objects) if index == plan.partial]
     hidden: list[int] = []
     if positions:
@@ -222,10 +222,10 @@ def _annotated(rng: np.random.Generator, plan: _ImagePlan) -> list[int]:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def _write_all(made: MiniLvis, counts: Sequence[int], parameters: dict[str, int], progress: bool) -> None:
+def _write_all(paths: MiniLvis, counts: Sequence[int], parameters: dict[str, int], progress: bool) -> None:
     order_seed, train_seed, val_seed = np.random.SeedSequence(parameters["seed"]).spawn(3)
     num_classes = parameters["num_classes"]
-    # A class's place in the list must say nothing of its frequency.
+    # The index of a class must not reveal its frequency.
     order = np.random.default_rng(order_seed).permutation(num_classes).tolist()
     train_counts = [counts[rank] for rank in order]
     val_ranked = _val_counts(counts, parameters["num_val"])
@@ -239,12 +239,12 @@ def _write_all(made: MiniLvis, counts: Sequence[int], parameters: dict[str, int]
         for split, seed, split_counts in (("train", train_seed, train_counts), ("val", val_seed, val_counts)):
             rng = np.random.default_rng(seed)
             plans = _plan(rng, split_counts, parameters[f"num_{split}"], frequent)
-            (made.image_root / split).mkdir(exist_ok=True)
-            splits[split] = _write_split(rng, plans, glyphs, made.image_root, split, first_image, parameters, step)
+            (paths.image_root / split).mkdir(exist_ok=True)
+            splits[split] = _write_split(rng, plans, glyphs, paths.image_root, split, first_image, parameters, step)
             first_image += len(plans)
     categories = _categories(glyphs, train_counts, splits["train"][1])
-    # Only now the json files: without them a folder of images is not taken for a data set.
-    for path, split in ((made.val_json, "val"), (made.train_json, "train")):
+    # The json files come last: a folder of images without them does not count as a data set.
+    for path, split in ((paths.val_json, "val"), (paths.train_json, "train")):
         images, annotations = splits[split]
         licence = {"id": 1, "name": "drawn by mini_lvis, no rights reserved", "url": ""}
         content = {
@@ -267,18 +267,18 @@ def _write_split(
     parameters: dict[str, int],
     step: Callable[[], None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Draw the images of one split, `step` after each, and return its LVIS `images` and `annotations`."""
+    """Write the images of one split, call `step` after each, and return LVIS's `images` and `annotations`."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     size = parameters["image_size"]
     for image_id, plan in enumerate(plans, first_image):
-        picture, outlines = draw_scene(rng, [glyphs[index] for index in plan.objects], size)
+        image, segmentations = draw_scene(rng, [glyphs[index] for index in plan.objects], size)
         file_name = f"{split}/{image_id:012d}.jpg"
-        encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         (root / file_name).write_bytes(encoded.tobytes())
         for position in _annotated(rng, plan):
             annotations.append(
-                _annotation(len(annotations) + 1, image_id, plan.objects[position] + 1, outlines[position])
+                _annotation(len(annotations) + 1, image_id, plan.objects[position] + 1, segmentations[position])
             )
         absent = sorted(set(range(len(glyphs))).difference(plan.objects))
         negatives = sorted(rng.permutation(absent)[:_NEGATIVES].tolist())
@@ -300,24 +300,24 @@ def _write_split(
     return images, annotations
 
 
-def _annotation(number: int, image_id: int, category_id: int, outlines: list[list[float]]) -> dict[str, Any]:
-    points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in outlines])
+def _annotation(number: int, image_id: int, category_id: int, polygons: list[list[float]]) -> dict[str, Any]:
+    points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])
     low, high = points.min(axis=0), points.max(axis=0)
     return {
         "id": number,
         "image_id": image_id,
         "category_id": category_id,
         "bbox": np.round(np.concatenate([low, high - low]), 2).tolist(),
-        # Outer outlines do not overlap, so the area of their union is the sum.
-        "area": round(sum(map(polygon_area, outlines)), 2),
-        "segmentation": outlines,
+        # Outer contours do not overlap, so the area of their union is the sum.
+        "area": round(sum(map(polygon_area, polygons)), 2),
+        "segmentation": polygons,
     }
 
 
 def _categories(
     glyphs: str, image_counts: Sequence[int], train_annotations: Iterable[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """LVIS categories with training counts, which both json files carry."""
+    """LVIS categories with the training counts, for both json files."""
     instances = [0] * len(glyphs)
     for annotation in train_annotations:
         instances[annotation["category_id"] - 1] += 1
@@ -348,7 +348,7 @@ def _info(parameters: dict[str, int]) -> dict[str, Any]:
         "year": 0,
         "contributor": "lt_det",
         "url": "",
-        "date_created": "",  # a date would make equal data sets differ
+        "date_created": "",  # with a date, equal data sets would differ
         "drawn_with": f"OpenCV {cv2.__version__}",  # its built-in fonts differ between versions 4 and 5
         "mini_lvis": parameters,
     }
@@ -361,26 +361,30 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def _is_complete(made: MiniLvis, parameters: dict[str, int]) -> bool:
-    """Whether the data set is there in full; raises LtDetError if the folder holds anything else."""
-    marker = made.image_root / _MARKER
-    present = [path for path in (marker, made.train_json, made.val_json) if path.exists()]
+def _is_complete(paths: MiniLvis, parameters: dict[str, int]) -> bool:
+    """Whether the folder contains the whole data set.
+
+    Raises:
+        LtDetError: it contains something else.
+    """
+    marker = paths.image_root / _MARKER
+    present = [path for path in (marker, paths.train_json, paths.val_json) if path.exists()]
     for path in present:
         found = _read_parameters(path)
         if found is None:
-            raise LtDetError(f"{path} is no file of mini_lvis: choose another folder or remove it.")
+            raise LtDetError(f"{path} is not a file of mini_lvis: choose another folder or remove it.")
         if found != parameters:
             names = sorted(name for name in parameters if found.get(name) != parameters[name])
             differing = ", ".join(f"{name} {found.get(name)}, not {parameters[name]}" for name in names)
             raise LtDetError(
-                f"{made.image_root} holds a mini_lvis made with other settings ({differing}):"
+                f"{paths.image_root} contains a mini_lvis with other settings ({differing}):"
                 " choose another folder or remove this one."
             )
-    num_images = {split: _num_images(made.image_root / split) for split in ("train", "val")}
+    num_images = {split: _num_images(paths.image_root / split) for split in ("train", "val")}
     if not present and any(num_images.values()):
-        raise LtDetError(f"{made.image_root} already holds other images: choose another folder.")
+        raise LtDetError(f"{paths.image_root} already contains other images: choose another folder.")
     full = all(num_images[split] >= parameters[f"num_{split}"] for split in num_images)
-    return full and present == [made.train_json, made.val_json] and made.contact_sheet.exists()
+    return full and present == [paths.train_json, paths.val_json] and paths.contact_sheet.exists()
 
 
 def _read_parameters(path: Path) -> dict[str, Any] | None:

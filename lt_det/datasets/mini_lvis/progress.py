@@ -1,4 +1,4 @@
-"""What writing a generated data set takes: one OpenCV thread, a progress bar."""
+"""One OpenCV thread and a progress bar, for generating a data set."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: for small pictures, waking others costs more than they give."""
+    """Keep OpenCV to one thread: for small images, starting more costs more than they save."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -21,7 +21,13 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(text: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left, and give the function that counts one step; it does nothing if not `shown`."""
+    """Show a progress bar with the time left, and yield the function that advances it by one step.
+
+    Args:
+        text: label of the bar.
+        total: number of steps.
+        shown: False: show nothing; the function does nothing then.
+    """
     if not shown:
         yield lambda: None
         return
@@ -32,7 +38,7 @@ def progress_bar(text: str, total: int, *, shown: bool) -> Iterator[Callable[[],
         TextColumn("time left"),
         TimeRemainingColumn(),
     )
-    # Standard error, so that a command's own output can still be piped.
+    # On standard error, so that the output of the command can still be piped.
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)

@@ -1,4 +1,4 @@
-"""A backbone of a third of a million weights that learns from scratch on a CPU; mini_lvis's configs use it."""
+"""A backbone with 0.3 million parameters that can be trained from scratch on a CPU; mini_lvis's configs use it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
-# Batch normalisation learns its statistics: the frozen kind, Detectron2's default, diverges from random weights.
+# Batch normalisation that updates its statistics: with frozen ones, Detectron2's default, random weights diverge.
 _NORM = "BN"
-_STEM = 24  # channels; other than the first stage's, because Detectron2's block has a strided shortcut only then
+_STEM = (
+    24  # channels; not those of the first stage, because Detectron2's block strides its shortcut only if they differ
+)
 _STAGES = (32, 64, 128)  # channels; strides 4, 8, 16
 _OUT_CHANNELS = 64
 
 
 class MiniBackbone(Backbone):
-    """Stem, three residual stages, and their top-down sum on one map of stride 8, called "p3"."""
+    """A stem and three residual stages, whose outputs are summed into one map of stride 8, called "p3"."""
 
     def __init__(self, in_channels: int = 3) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class MiniBackbone(Backbone):
         c2_xavier_fill(self.output)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) images, H and W multiples of 16, to {"p3": (N, 64, H / 8, W / 8)}."""
+        """Images (N, 3, H, W), with H and W multiples of 16, to {"p3": (N, 64, H / 8, W / 8)}."""
         x = self.stem(x)
         levels = []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
@@ -67,5 +69,5 @@ class MiniBackbone(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_mini_backbone(cfg: Any, input_shape: ShapeSpec) -> MiniBackbone:
-    """For ``MODEL.BACKBONE.NAME``."""
+    """Build a `MiniBackbone` for ``MODEL.BACKBONE.NAME``."""
     return MiniBackbone(input_shape.channels)

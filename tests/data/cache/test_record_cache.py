@@ -101,14 +101,16 @@ def assert_same(records, expected):
 @pytest.mark.parametrize(
     ("by", "source"),
     [
-        *(("lt_det", source) for source in ("odd", "taco", "lvis_sample", "mini")),
-        *(("detectron2", source) for source in ("odd", "lvis_sample", "mini")),  # it refuses TACO's ids used twice
+        *(("lt_det", source) for source in ("odd", "taco", "litter", "lvis_sample", "small_lvis", "mini")),
+        *(
+            ("detectron2", source) for source in ("odd", "lvis_sample", "small_lvis", "mini")
+        ),  # it refuses TACO's ids used twice
     ],
 )
 def test_records_are_those_of_the_loader(cache, names, tmp_path, request, source, by):
     found = request.getfixturevalue(source)
     json_file = found.train_json if source == "mini" else found
-    name = f"{'lvis_v1' if source == 'lvis_sample' else 'coco'}_{source}_{by}"
+    name = f"{'lvis_v1' if 'lvis_' in f'{source}_' else 'coco'}_{source}_{by}"
     names.append(name)
     if by == "detectron2":
         by_detectron2(name, json_file)

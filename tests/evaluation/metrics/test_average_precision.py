@@ -56,14 +56,14 @@ def test_equals_lvis_api(mini, mini_val, mini_buckets, task, tmp_path):
         assert value == (expected[name] if expected[name] >= 0 else pytest.approx(math.nan, nan_ok=True)), name
 
 
-def test_equals_pycocotools(taco):
+def test_equals_pycocotools(coco_file):
     from pycocotools.coco import COCO as CocoTruth
     from pycocotools.cocoeval import COCOeval
 
-    truth = load_annotations(taco)
+    truth = load_annotations(coco_file)
     truth["annotations"] = list({a["id"]: a for a in truth["annotations"]}.values())  # COCO needs them unique
     detections = noisy_detections(truth)
-    buckets = FrequencyBuckets.from_edges(ClassStats.from_json(taco))
+    buckets = FrequencyBuckets.from_edges(ClassStats.from_json(coco_file))
     context = context_of(truth, COCO, buckets)
     matches = match(context, as_detections(detections, context.ground_truth, "bbox"), "bbox")
     result = summarize_task(context, matches).summary

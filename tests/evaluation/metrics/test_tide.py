@@ -120,8 +120,8 @@ def test_masks_of_small_worlds(protocol, seed):
 
 @pytest.mark.parametrize("protocol", [LVIS, COCO], ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_real_lvis_images(lvis_sample, protocol, task):
-    truth = load_annotations(lvis_sample)
+def test_files_in_lvis_format(lvis_file, protocol, task):
+    truth = load_annotations(lvis_file)
     truth["images"] = truth["images"][:25]
     known = {image["id"] for image in truth["images"]}
     truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in known]

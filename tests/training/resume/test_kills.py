@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from lt_det.training import argument_parser, run
-from tests.helpers import free_port, logged_training
-from tests.training.resume.test_resume import OVERRIDES, assert_same
+from tests.helpers import assert_same, free_port, logged_training
+from tests.helpers.configs import RANDOM_TRAINING
 
 PERIOD = 2
 SCHEDULE = ["SOLVER.MAX_ITER", "16", "SOLVER.CHECKPOINT_PERIOD", str(PERIOD), "SOLVER.STEPS", "(12,)"]
@@ -33,7 +33,7 @@ def take_part(config, output, world):
     output.mkdir(exist_ok=True)
     sys.stdout = sys.stderr = said = (output / "said.txt").open("a")
     os.dup2(said.fileno(), 2)  # torch's own messages
-    words = ["--config", config, "--resume", "OUTPUT_DIR", output, *OVERRIDES, *SCHEDULE]
+    words = ["--config", config, "--resume", "OUTPUT_DIR", output, *RANDOM_TRAINING, *SCHEDULE]
     sys.exit(run(logged_training.main, argument_parser().parse_args(list(map(str, words)))))
 
 
@@ -100,7 +100,7 @@ def test_killed_until_it_is_finished(sixty_config, tmp_path, size, kills):
     undisturbed, output = tmp_path / "undisturbed", tmp_path / "killed"
     assert end(start(sixty_config, undisturbed, size))
     expected = torch.load(undisturbed / "model_final.pth", weights_only=False)
-    draw, hit, trainings, half_written, began = random.Random(), collections.Counter(), 0, 0, time.monotonic()
+    draw, hit, trainings, half_written, began = random.Random(0), collections.Counter(), 0, 0, time.monotonic()
     while hit.total() < kills:
         trainings += 1
         shutil.rmtree(output, ignore_errors=True)

@@ -21,20 +21,13 @@ from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.random_numbers import seed_generators
 from tests.helpers import assert_same, needs_float16
+from tests.helpers.configs import RANDOM_TRAINING
 from tests.helpers.gloo import in_processes
-
-# Anchors, RoIs and classes are drawn in the training process; flips and sizes in one that loads, if there is one.
-OVERRIDES = ["INPUT.RANDOM_FLIP", "horizontal", "INPUT.MIN_SIZE_TRAIN", "(32,40,48)"]
-OVERRIDES += ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "choice", "DATALOADER.ASPECT_RATIO_GROUPING", "True"]
-OVERRIDES += ["MODEL.RPN.BATCH_SIZE_PER_IMAGE", "16", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16"]
-OVERRIDES += ["MODEL.LONG_TAIL.LOSS.NAME", "federated", "MODEL.LONG_TAIL.LOSS.FEDERATED.NUM_SAMPLED", "4"]
-OVERRIDES += ["MODEL.ROI_BOX_HEAD.FC_DIM", "32", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.STEPS", "(4,)"]
-OVERRIDES += ["SOLVER.MAX_ITER", "5", "SOLVER.CHECKPOINT_PERIOD", "3", "SOLVER.WARMUP_ITERS", "2"]
 
 
 def train(config, output, *overrides, resume=False):
     torch.set_num_threads(1)
-    trainer = LongTailTrainer(load_config(str(config), [*OVERRIDES, "OUTPUT_DIR", str(output), *overrides]))
+    trainer = LongTailTrainer(load_config(str(config), [*RANDOM_TRAINING, "OUTPUT_DIR", str(output), *overrides]))
     trainer.resume_or_load(resume=resume)
     trainer.train()
 
