@@ -299,7 +299,5 @@ def _renumbered(part: _Part, images: Ints, classes: Ints, objects: Ints) -> _Par
         part,
         images=images[part.images].astype(np.int32),
         classes=classes[part.classes].astype(np.int32),
-        objects=np.where(part.objects >= 0, objects[part.objects], -1).astype(np.int32)
-        if len(objects)
-        else part.objects,
+        objects=new_objects.astype(np.int32),
     )
