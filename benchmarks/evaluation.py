@@ -91,7 +91,7 @@ def generate(counts, num_images, seed=0):
 
 
 def measured(work, *arguments):
-    """What `work` returns, in a process of its own."""
+    """The result of `work`, run in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(work, arguments)
@@ -124,7 +124,7 @@ def resampling(counts, num_images):
 
 
 def masks(counts, num_images):
-    """Seconds for masks, and those of them inside pycocotools. Each mask is the ellipse in its box."""
+    """Seconds for masks, and the part inside pycocotools. Each mask is the ellipse in its box."""
     data, detections = generate(counts, num_images)
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 
@@ -158,7 +158,7 @@ def masks(counts, num_images):
 
 
 def with_hotcoco(counts, num_images):
-    """Seconds of hotcoco to match and to average, on one thread; its results are made before."""
+    """Seconds of hotcoco to match and to average on one thread, without loading its results."""
     import hotcoco
 
     data, detections = generate(counts, num_images)
@@ -183,7 +183,7 @@ def with_hotcoco(counts, num_images):
 
 
 def sorting(counts, num_images):
-    """Seconds to sort all scores within their classes, which AP-Fixed cannot do without."""
+    """Seconds to sort all scores within their classes, which AP-Fixed requires."""
     _, detections = generate(counts, num_images)
     start = time.process_time()
     np.lexsort((-detections.scores, detections.classes))
@@ -198,7 +198,7 @@ def reference(counts, num_images):
     from lvis import LVIS as LvisTruth
     from lvis import LVISEval, LVISResults
 
-    np.float = float  # lvis 0.5.3 asks for it, NumPy has dropped it
+    np.float = float  # lvis 0.5.3 uses it, NumPy removed it
 
     class Loaded(LvisTruth):
         def _load_json(self, path):

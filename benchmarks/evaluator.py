@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time and memory inside Detectron2: from `Instances` to the dictionary of results, ours against its LVISEvaluator.
+"""Time and memory inside Detectron2: from `Instances` to the results, against its LVISEvaluator.
 
 python benchmarks/evaluator.py                  # 2000 images of 300 detections, 1203 classes
 python benchmarks/evaluator.py --images 500 1000 2000
@@ -21,7 +21,7 @@ from rich.table import Table
 
 
 def instances(detections, num_images):
-    """What a model gives for each image."""
+    """What a model returns for each image."""
     from detectron2.structures import Boxes, Instances
 
     bounds = np.searchsorted(detections.images, np.arange(num_images + 1))
@@ -36,8 +36,8 @@ def instances(detections, num_images):
         yield {"image_id": image + 1}, {"instances": found}
 
 
-def judge(name, counts, num_images):
-    """CPU seconds, memory before and at the peak in MB, and AP. The interpreter, torch and the data are in both."""
+def evaluate(name, counts, num_images):
+    """CPU seconds, memory before and at the peak in MB (both include torch and the data), and AP."""
     from detectron2.data import MetadataCatalog
     from detectron2.evaluation import LVISEvaluator
 
@@ -58,7 +58,7 @@ def judge(name, counts, num_images):
             if name == "ours":
                 evaluator = LongTailEvaluator("benchmark", distributed=False)
             else:
-                np.float = float  # lvis 0.5.3 asks for it, NumPy has dropped it
+                np.float = float  # lvis 0.5.3 uses it, NumPy removed it
                 evaluator = LVISEvaluator("benchmark", tasks=("bbox",), distributed=False, output_dir=folder)
                 evaluator.reset()
             for image, output in instances(detections, num_images):
@@ -86,8 +86,8 @@ def main():
     ):
         table.add_column(column, justify="left" if not column else "right")
     for num_images in args.images:
-        ours = measured(judge, "ours", counts, num_images)
-        theirs = measured(judge, "LVISEvaluator", counts, num_images)
+        ours = measured(evaluate, "ours", counts, num_images)
+        theirs = measured(evaluate, "LVISEvaluator", counts, num_images)
         for name, (seconds, before, peak, ap) in (("ours", ours), ("LVISEvaluator", theirs)):
             ratios = ["", ""]
             if name == "LVISEvaluator":

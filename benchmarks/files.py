@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Time and memory of judging files: `lt-det evaluate` against `lvis` and `hotcoco`, from the command to the metrics.
+"""Time and memory of evaluating files: `lt-det evaluate` against `lvis` and `hotcoco`, from the command to the metrics.
 
-Each is a process of its own on the same generated files, with the class counts of LVIS v1; its start is in it.
+Each runs in its own process on the same generated files, with the class counts of LVIS v1; its start is included.
 
 python benchmarks/files.py                     # 500 and 2000 images, and 19809 without lvis
 python benchmarks/files.py --images 200 --large 500
@@ -20,7 +20,7 @@ from evaluation import class_counts, generate
 from rich.console import Console
 from rich.table import Table
 
-# What the kernel tells a parent of its child's peak begins with the parent's own.
+# The peak that the kernel reports to a parent starts at the parent's own, so the child reads it.
 PEAK = """
 import atexit
 atexit.register(lambda: print(*[line for line in open("/proc/self/status") if line.startswith("VmHWM")]))
@@ -35,7 +35,7 @@ sys.exit(main())
     "lvis": """
 import sys
 import numpy
-numpy.float = float  # lvis 0.5.3 asks for it, NumPy has dropped it
+numpy.float = float  # lvis 0.5.3 uses it, NumPy removed it
 from lvis import LVISEval
 evaluation = LVISEval(sys.argv[1], sys.argv[2], "bbox")
 evaluation.run()

@@ -261,7 +261,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
 def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_file: Path) -> GroundTruth:
     """Ground truth with the classes in this order.
 
-    Data loaded by Detectron2 have not been checked yet, so a mistake may show up only here.
+    Detectron2's own loader ignores some mistakes, which then show up here.
     """
     try:
         return GroundTruth.from_json(data, [category["id"] for category in categories])

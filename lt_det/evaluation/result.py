@@ -69,7 +69,9 @@ class EvaluationResult:
     def intervals(self) -> dict[Task, dict[str, tuple[float, float] | None]]:
         """95 % intervals of the resampled metrics by task and name; empty without draws."""
         return {
-            task: {name: ends and (ends[0], ends[1]) for name, ends in (result.intervals or {}).items()}
+            task: {
+                name: None if ends is None else (ends[0], ends[1]) for name, ends in (result.intervals or {}).items()
+            }
             for task, result in self.evaluation.tasks.items()
         }
 

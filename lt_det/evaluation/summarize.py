@@ -139,9 +139,9 @@ def build_evaluation(
         dataset: name of the set.
         class_names: K names, in class order.
         stats: counts of the training set, None if they are not known.
-        ground_truth: path of the annotation file, None if there is none.
+        ground_truth: path of the annotation file, None without one.
         image_root: folder of the images, None if it is not known.
-        detections: path of the COCO results, absolute or relative to the evaluation's folder; None if there is none.
+        detections: path of the COCO results, absolute or relative to the evaluation's folder; None without one.
     """
     buckets, images = context.buckets, fingerprint(context)
     ids, num_objects = context.ground_truth.category_ids.tolist(), context.num_objects[:, 0].tolist()

@@ -35,7 +35,7 @@ class ClassStats:
         instance_counts: (K,) int64, annotated instances, or None where only image counts are known.
         num_images: images with at least one annotation.
         source: the file or data set that the counts come from, for error messages.
-        fingerprint: identifies the state of the counted files, so that a cache can tell whether it is out of date.
+        fingerprint: identifies the state of the counted files, so that a cache notices when it is out of date.
     """
 
     names: tuple[str, ...]

