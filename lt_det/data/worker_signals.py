@@ -1,4 +1,4 @@
-"""DataLoader workers and the signals that stop a training run."""
+"""How the workers of a data loader react to the signals that end a training."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-_POLL = 1.0  # seconds between two checks whether the parent is alive
+_POLL = 1.0  # seconds between two checks of the parent
 
 
 def end_only_with_parent(loader: DataLoader[Any]) -> None:
-    """Make a loader's workers ignore Ctrl-C, SIGUSR1 and SIGTERM unless they come from the training process.
+    """Keep a loader's workers alive until the training has saved its checkpoint, whatever signal they get before.
 
-    Ctrl-C in a terminal and SLURM signal all processes of a run, including the workers, without which training cannot
-    finish its iteration and save. Workers end when the training process stops them or has died. Does nothing on macOS.
+    Ctrl-C in a terminal and SLURM signal all processes of a training, workers included, and without workers the
+    training cannot finish its iteration. A worker ends when its parent terminates it or is gone.
     """
-    if hasattr(signal, "sigtimedwait"):
-        loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+    if hasattr(signal, "sigtimedwait"):  # not on macOS
+        loader.worker_init_fn = functools.partial(_start, loader.worker_init_fn)
 
 
-def _init_worker(user_init: Callable[[int], None] | None, worker: int) -> None:
-    if user_init is not None:
-        user_init(worker)
+def _start(initialise: Callable[[int], None] | None, worker: int) -> None:
+    if initialise is not None:
+        initialise(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # torch and Python end workers by SIGTERM, too: if it were ignored, the end of training would wait for them.
+    # torch and Python terminate workers with SIGTERM, too; if it were ignored, the end of a training would hang.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_exit_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-def _exit_with(parent: Any) -> None:
-    """Exit once the parent sends SIGTERM or is dead.
+def _end_with(parent: Any) -> None:
+    """End when the parent sends SIGTERM or is gone.
 
-    Two checks for its death, because neither always works. The parent pid changes, unless the parent died before this
-    thread started, or the pid is that of a "forkserver". The parent's end of a pipe closes, unless another worker has
-    inherited it.
+    Neither check is enough alone. The parent's process id changes when the parent is killed, but not if that happened
+    before the first check, or if it is that of a "forkserver"; and `parent.is_alive` sees a closed pipe, which another
+    worker may hold open.
     """
-    parent_pid = os.getppid()
-    while os.getppid() == parent_pid and parent.is_alive():
+    parent_id = os.getppid()
+    while os.getppid() == parent_id and parent.is_alive():
         received = signal.sigtimedwait({signal.SIGTERM}, _POLL)
         if received is not None and received.si_pid == parent.pid:
             break

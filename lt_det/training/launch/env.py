@@ -38,8 +38,8 @@ class ProcessInfo:
 def process_from_environment(environment: Mapping[str, str]) -> ProcessInfo | None:
     """The process that torchrun or srun describes; None if neither has started this one.
 
-    Of SLURM only a step with several tasks counts: an allocation alone (salloc, the shell of an sbatch file, ``srun
-    --pty``) has not started the processes of a training run. torchrun inside srun takes precedence.
+    A SLURM allocation alone (salloc, the shell of an sbatch file, ``srun --pty``) starts no training processes; only a
+    step with several tasks does. torchrun inside srun takes precedence.
 
     Raises:
         LtDetError: variables are missing or malformed, or ranks are not numbered machine by machine.
