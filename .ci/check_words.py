@@ -52,7 +52,7 @@ _PATTERNS = [(re.compile(rf"\b(?:{banned})\b"), instead) for banned, instead in 
 _KEPT = re.compile("|".join(KEPT))
 
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".html", ".js", ".css", ".sbatch", ".cfg", ""}
-SKIPPED = ("LICENSE", ".ci/check_words.py", "CHANGELOG.md", "tests/losses/fixtures/")
+SKIPPED = ("CONTRIBUTING.md", "LICENSE", ".ci/check_words.py", "CHANGELOG.md", "tests/losses/fixtures/")
 
 
 def as_words(text: str) -> str:

@@ -82,7 +82,7 @@ def test_reporting_needs_no_torch():
 
 
 def test_evaluation_of_files_needs_no_torch():
-    printed(["torch", "detectron2", "cv2", "lvis"], "import lt_det.evaluation.evaluate, lt_det.evaluation.reference")
+    printed(["torch", "detectron2", "cv2", "lvis"], "import lt_det.evaluation.api, lt_det.evaluation.reference")
 
 
 def test_the_command_loads_detectron2_only_where_it_is_needed(tmp_path):
