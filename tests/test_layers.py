@@ -18,6 +18,7 @@ FLOORS = (
     "data",
     "datasets",
     "evaluation",
+    "trainer_keys",
     "config",
     "losses",
     "layers",

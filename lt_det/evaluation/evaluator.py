@@ -21,6 +21,7 @@ from detectron2.utils.logger import log_every_n_seconds, log_first_n
 from lt_det.config import asks_for_buckets, chosen_buckets
 from lt_det.data.cache.record_cache import follows_json
 from lt_det.data.class_counts import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
 from lt_det.evaluation.federated import check_lists
@@ -35,7 +36,7 @@ from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task
 from lt_det.evaluation.schema import evaluation_record, write_record
 from lt_det.evaluation.summarize import TaskResult, judge
-from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.io.coco_json import check_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -85,7 +86,7 @@ class LongTailEvaluator(DatasetEvaluator):
         json_file = annotation_file(dataset_name)
         if json_file is None:
             raise LtDetError(f"'{dataset_name}' has no annotation json to judge on; register it with register_dataset.")
-        data = load_annotations(json_file)
+        data = annotations_of(dataset_name)
         categories = _in_class_order(data["categories"], dataset_name)
         self._protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if self._protocol.federated:
@@ -245,7 +246,7 @@ class LongTailEvaluator(DatasetEvaluator):
             self.buckets,
             self._stats,
             results,
-            ground_truth=os.path.abspath(self._json_file),
+            ground_truth=os.path.abspath(self._json_file) if reads_coco_json(self._dataset_name) else None,
             image_root=None if self._image_root is None else os.path.abspath(self._image_root),
             detections=DETECTIONS_NAME,
         )

@@ -34,7 +34,7 @@ def evaluation_record(
     stats: ClassStats | None,
     results: Mapping[Task, TaskResult],
     *,
-    ground_truth: str,
+    ground_truth: str | None,
     image_root: str | None,
     detections: str | None,
 ) -> dict[str, Any]:

@@ -79,6 +79,20 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(json_file)
     data = read_json(path, "annotation file")
+    check_structure(data, path)
+    return data
+
+
+def check_structure(data: Any, path: Path) -> None:
+    """Raise unless `data` has COCO's three lists, and their records the keys that are needed.
+
+    Args:
+        data: annotations, in whatever format they were read.
+        path: where they come from, for error messages.
+
+    Raises:
+        LtDetError: see `load_annotations`.
+    """
     if not isinstance(data, dict):
         raise LtDetError(f"{path} holds a {type(data).__name__}, not an object with images, annotations, categories.")
     for section, keys in _REQUIRED.items():
@@ -94,7 +108,6 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         if not data[section]:
             raise LtDetError(f"{path} lists no {section}; nothing can be trained or counted from it.")
     _check_types(data, path)
-    return data
 
 
 def _check_types(data: dict[str, Any], path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from detectron2.modeling import build_model
 
 from lt_det.cli import main
-from lt_det.training import LongTailCheckpointer, LongTailTrainer, adjustment_search, load_config
-from lt_det.training.adjustment_search import Grid
+from lt_det.inference import adjustment_search
+from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config
+from lt_det.inference.adjustment_search import Grid
 from tests.helpers import REPOSITORY, first_images
 
 CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"

@@ -25,9 +25,9 @@ from lt_det.io.atomic import check_folder
 from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.training.checkpointer import judging_checkpointer
+from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.launch.single_process import hush
-from lt_det.training.setup import check_datasets, prepare_device, training_stats_of
+from lt_det.training.preflight import check_datasets, prepare_device, training_stats_of
 from lt_det.training.trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def _trained_model(cfg: Any) -> nn.Module:
             "The model has no box head of lt_det to calibrate; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
-    judging_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
     model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
     return model.eval()
 
@@ -193,7 +193,7 @@ def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
         ],
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-        judging_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+        evaluation_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
             Path(aside, "config.yaml").write_text(written.dump())
             Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")
