@@ -189,12 +189,18 @@ def _write_cache(cache: Path, stats: ClassStats) -> None:
         saved = ClassStats.read_saved(cache)
     except LtDetError:
         saved = None
-    if saved is not None and saved.fingerprint == stats.fingerprint:
+    if saved is not None and saved.fingerprint == stats.fingerprint and _same_counts(saved, stats):
         return
     try:
         stats.save(cache)
     except OSError as error:
         logger.warning("Class counts are not cached: cannot write %s: %s", cache, error.strerror)
+
+
+def _same_counts(one: ClassStats, other: ClassStats) -> bool:
+    return np.array_equal(one.image_counts, other.image_counts) and np.array_equal(
+        one.instance_counts, other.instance_counts
+    )
 
 
 def _count(name: str, json_file: Path | None) -> ClassStats:
