@@ -198,8 +198,10 @@ def _write_cache(cache: Path, stats: ClassStats) -> None:
 
 
 def _same_counts(one: ClassStats, other: ClassStats) -> bool:
-    return np.array_equal(one.image_counts, other.image_counts) and np.array_equal(
-        one.instance_counts, other.instance_counts
+    pairs = ((one.image_counts, other.image_counts), (one.instance_counts, other.instance_counts))
+    return all(
+        first is second or (first is not None and second is not None and np.array_equal(first, second))
+        for first, second in pairs
     )
 
 

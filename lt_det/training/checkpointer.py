@@ -26,7 +26,7 @@ _DECOUPLED_KEY = "long_tail_second_stage"
 DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died
 _UNFINISHED = ".unfinished-"  # prefix of a file that is being written
 
-# Checkpoints once named losses by their class.
+# Losses by the class names that checkpoints of earlier versions have.
 _CLASS_NAMES = {
     "SoftmaxCrossEntropy": "softmax",
     "CDT": "cdt",
@@ -49,19 +49,17 @@ _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle
 def _box_heads(model: nn.Module) -> list[str]:
     """The loss and classifier of each of lt_det's box predictors, as text."""
     heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
-    return [f"{_loss_name(type(head.loss).__name__)} on {type(head.cls_score).__name__}" for head in heads]
-
-
-def _loss_name(class_name: str) -> str:
-    """The name that configs use for a loss; of a class that is not registered, its own name."""
-    names = _CLASS_NAMES | {loss.__name__: name for name, loss in LOSSES.items()}
-    return names.get(class_name, class_name)
+    names = {loss: name for name, loss in LOSSES.items()}
+    return [
+        f"{names.get(type(head.loss), type(head.loss).__name__)} on {type(head.cls_score).__name__}" for head in heads
+    ]
 
 
 def _saved_box_heads(checkpoint: dict[str, Any]) -> list[str]:
-    """What `_box_heads` said when the checkpoint was saved; empty for a checkpoint of another program."""
+    """`_box_heads` of the model that was saved; empty for a checkpoint of another program."""
+    names = {loss.__name__: name for name, loss in LOSSES.items()} | _CLASS_NAMES
     heads = [head.partition(" on ") for head in checkpoint.get(BOX_HEAD_KEY, [])]
-    return [f"{_loss_name(loss)}{on}{classifier}" for loss, on, classifier in heads]
+    return [f"{names.get(loss, loss)}{on}{classifier}" for loss, on, classifier in heads]
 
 
 def last_checkpoint(checkpointer: Checkpointer) -> str:
@@ -236,7 +234,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         return self.load(found)
 
     def _newest_intact(self) -> str:
-        """The last checkpoint if it is intact, else the newest that is; empty where there is none."""
+        """The last checkpoint if it is intact, else the newest intact one; empty without any."""
         if not self.has_checkpoint():
             return ""
         last = self.get_checkpoint_file()

@@ -110,7 +110,6 @@ class LongTailTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """All hooks. The assembly here replaces the step trainer and checkpointer that Detectron2 has just built."""
         step = self._trainer
-        _check_loss_is_used(self.cfg, step.model)
         self._assembly = Assembly(
             _options(self.cfg), step.model, step.data_loader, step.optimizer, hooks_run_in=weakref.proxy(self)
         )
@@ -220,6 +219,7 @@ def _equipped_class(trainer: type[DefaultTrainer]) -> type[LongTailTrainer]:
     class Equipped(trainer, LongTailTrainer):
         @classmethod
         def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
+            _check_loss_is_used(cfg, model)  # here, because the model may come from a `build_model` of its own
             train_classifier_only(model, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
             return super().build_optimizer(cfg, model)
 

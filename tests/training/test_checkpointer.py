@@ -18,7 +18,9 @@ from torch import nn
 
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailCheckpointer
+from lt_det.training.checkpointer import evaluation_checkpointer
 from tests.helpers.gloo import in_processes
+from tests.helpers.models import seeded_model, small_config
 
 
 def save_slowly(folder, moment, saving):
@@ -32,9 +34,10 @@ def save_slowly(folder, moment, saving):
         time.sleep(60)
 
     def save_half(data, file):
-        whole = io.BytesIO()
-        save(data, whole)
-        file.write(whole.getvalue()[: whole.tell() // 2])
+        buffer = io.BytesIO()
+        save(data, buffer)
+        content = buffer.getvalue()
+        file.write(content[: len(content) // 2])
         file.flush()
         stop()
 
@@ -256,3 +259,18 @@ def test_what_is_not_finite_is_not_saved(tmp_path, bad):
     with pytest.raises(LtDetError, match=rf"the first of them {bad}, have become .*model_0000009\.pth is not saved"):
         checkpointer.save("model_0000009", iteration=9)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]
+
+
+def test_checkpoints_name_the_loss_as_configs_do(tmp_path):
+    """Those of earlier versions have the name of its class."""
+    model = seeded_model(small_config(loss="seesaw"))
+    LongTailCheckpointer(model, str(tmp_path)).save("model_final")
+    path = tmp_path / "model_final.pth"
+    contents = torch.load(path)
+    assert contents["long_tail_box_heads"] == ["seesaw on CosineClassifier"]
+    evaluation_checkpointer(model).load(str(path))
+    torch.save({**contents, "long_tail_box_heads": ["Seesaw on CosineClassifier"]}, path)
+    evaluation_checkpointer(model).load(str(path))
+    torch.save({**contents, "long_tail_box_heads": ["EQL on CosineClassifier"]}, path)
+    with pytest.raises(LtDetError, match="trained with eql on CosineClassifier, but the config says seesaw"):
+        evaluation_checkpointer(model).load(str(path))

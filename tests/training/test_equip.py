@@ -317,6 +317,8 @@ class TestClass:
         cfg = config("MODEL.LONG_TAIL.LOSS.NAME", "eql", "MODEL.ROI_HEADS.NAME", "StandardROIHeads")
         with pytest.raises(LtDetError, match=r"LOSS.NAME is eql"):
             equip(Plain)(cfg)
+        with pytest.raises(LtDetError, match=r"LOSS.NAME is eql"):
+            equip(cfg, build_model=build_model)
 
     def test_another_evaluator(self, config, caplog):
         @equip
