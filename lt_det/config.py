@@ -27,8 +27,8 @@ def add_lt_config(cfg: Any) -> None:
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
 
-    # Train the classifier alone, on the network of a finished training that MODEL.WEIGHTS names: "crt" (classifier
-    # re-training) or "lws" (learnable weight scaling). Empty: train everything.
+    # Decoupled training: train the classifier alone, on the network of a finished training that MODEL.WEIGHTS names, by
+    # "crt" (classifier re-training) or "lws" (learnable weight scaling). Empty: train everything.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
 
@@ -52,29 +52,30 @@ def add_lt_config(cfg: Any) -> None:
 
     cfg.register_deprecated_key("MODEL.LONG_TAIL.LOSS.LOGIT_ADJUSTMENT.POST_HOC")  # in configs that trainings wrote
 
-    # `lt-det calibrate`: a trained classifier, calibrated without training.
+    # `lt-det calibrate`: post-hoc adjustment of a trained classifier.
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
     cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment
-    cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # of tau or gamma; 0 is tried too
-    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # registered set that chooses the value; empty: DATASETS.TEST's first
+    cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # tau or gamma; 0 is always tried, too
+    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # data set to choose the value on; empty: the first of DATASETS.TEST
 
-    # Forward and backward passes per step of the optimiser, which share the images of IMS_PER_BATCH.
+    # Forward and backward passes per optimizer step; IMS_PER_BATCH is the number of images of all of them.
     cfg.SOLVER.ACCUMULATE = 1
 
-    # Of the mixed precision that SOLVER.AMP.ENABLED switches on: float16, or bfloat16 (GPUs from Ampere on).
+    # Precision where SOLVER.AMP.ENABLED is True: float16, or bfloat16 (GPUs from Ampere on).
     cfg.SOLVER.AMP.PRECISION = "float16"
 
-    # Where SAMPLER_TRAIN takes over from the plain TrainingSampler (deferred re-sampling): "first_lr_step", a share of
-    # the training (below 1), or an iteration; None: it is used all along.
+    # Deferred re-sampling: when SAMPLER_TRAIN takes over from the plain TrainingSampler. "first_lr_step", a fraction of
+    # the training (below 1), or an iteration; None: it is used from the beginning.
     cfg.DATALOADER.SAMPLER_START = None
 
-    # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}.
+    # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
+    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format).
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
-    # Project of Weights & Biases that the log also goes to (pip install 'lt-det[wandb]'); empty: none.
+    # Weights & Biases project that the log also goes to (pip install 'lt-det[wandb]'); empty: none.
     cfg.WANDB_PROJECT = ""
 
-    # Draws of the bootstrap over images, for the report's 95 % intervals; 0: none.
+    # Bootstrap draws of the images, for the report's 95 % intervals; 0: no intervals.
     cfg.TEST.RESAMPLES = 1000
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS
@@ -88,29 +89,29 @@ def add_lt_config(cfg: Any) -> None:
 
 
 def chosen_classifier(cfg: Any) -> str:
-    """What MODEL.LONG_TAIL.CLASSIFIER says; in learnable weight scaling "scaled".
+    """MODEL.LONG_TAIL.CLASSIFIER, or "scaled" for learnable weight scaling.
 
     Raises:
-        LtDetError: unknown SECOND_STAGE.METHOD, or weights scaled that belong to a cosine classifier.
+        LtDetError: unknown SECOND_STAGE.METHOD, or learnable weight scaling of a cosine classifier.
     """
     node = cfg.MODEL.LONG_TAIL
-    if checked_second_stage(node.SECOND_STAGE.METHOD) != "lws":
+    if checked_decoupled_method(node.SECOND_STAGE.METHOD) != "lws":
         return str(node.CLASSIFIER)
     default = loss_class(node.LOSS.NAME).default_classifier
     if (default if node.CLASSIFIER == "auto" else node.CLASSIFIER) == "cosine":
         raise LtDetError(
-            "SECOND_STAGE.METHOD lws learns the lengths of the classes' weight vectors, which play no part in a cosine "
+            "SECOND_STAGE.METHOD lws learns the lengths of the weight vectors, which do not matter in a cosine "
             f"classifier (MODEL.LONG_TAIL.CLASSIFIER {node.CLASSIFIER}, loss {node.LOSS.NAME}); use crt, or set "
-            "CLASSIFIER to linear where the first stage's was."
+            "CLASSIFIER to linear if the trained detector has a linear one."
         )
     return "scaled"
 
 
-def checked_second_stage(method: str) -> str:
-    """`method`, if there is such a second stage; empty for none.
+def checked_decoupled_method(method: str) -> str:
+    """`method`, if it is a method of decoupled training or empty.
 
     Raises:
-        LtDetError: there is not.
+        LtDetError: there is no such method.
     """
     if method not in ("", "crt", "lws"):
         raise LtDetError(
@@ -132,26 +133,25 @@ def reweighting_start(cfg: Any) -> float | None:
             f"MODEL.LONG_TAIL.REWEIGHTING has WEIGHTS {node.WEIGHTS} and POWER {node.POWER}, but its START is None, "
             "which switches it off; set START to 0 for weights from the beginning, or to first_lr_step."
         )
-    return _share_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
+    return _fraction_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
 
 
 def resampling_start(cfg: Any) -> float | None:
-    """Share of the training at which DATALOADER.SAMPLER_TRAIN takes over from the plain sampler; None: it is used all
-    along.
+    """Fraction of the training at which DATALOADER.SAMPLER_TRAIN takes over from the plain sampler; None: at once.
 
     Raises:
-        LtDetError: SAMPLER_START is no such point of the training, or there is nothing to take over.
+        LtDetError: SAMPLER_START is no point in the training, or SAMPLER_TRAIN is the plain sampler.
     """
-    start = _share_of_training(cfg, "DATALOADER.SAMPLER_START", cfg.DATALOADER.SAMPLER_START)
+    start = _fraction_of_training(cfg, "DATALOADER.SAMPLER_START", cfg.DATALOADER.SAMPLER_START)
     if start is not None and cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         raise LtDetError(
-            "DATALOADER.SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain TrainingSampler; choose "
+            "DATALOADER.SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, which is the plain TrainingSampler; choose "
             "RepeatFactorTrainingSampler or ClassAwareTrainingSampler, or leave SAMPLER_START out."
         )
     return start
 
 
-def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
+def _fraction_of_training(cfg: Any, key: str, start: Any) -> float | None:
     max_iter = cfg.SOLVER.MAX_ITER
     if start is None:
         return None
@@ -160,7 +160,7 @@ def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
             raise LtDetError(
                 f"{key} is first_lr_step, but the learning rate has no step before the end: SOLVER.LR_SCHEDULER_NAME "
                 f"is {cfg.SOLVER.LR_SCHEDULER_NAME}, STEPS {tuple(cfg.SOLVER.STEPS)}, MAX_ITER {max_iter}; write a "
-                "share of the training."
+                "fraction of the training."
             )
         return float(min(cfg.SOLVER.STEPS) / max_iter)
     try:
@@ -169,18 +169,18 @@ def _share_of_training(cfg: Any, key: str, start: Any) -> float | None:
         point = -1.0
     if not 0 <= point < max_iter:
         raise LtDetError(
-            f"{key} is {start}; write first_lr_step, a share of the training below 1, or an iteration before "
+            f"{key} is {start}; write first_lr_step, a fraction of the training below 1, or an iteration before "
             f"SOLVER.MAX_ITER ({max_iter})."
         )
     return point if point < 1 else point / max_iter
 
 
 def check_training_keys(cfg: Any) -> None:
-    """Raise for starts and buckets that fit no training, before the training set is counted.
+    """Check starts and buckets before the training set is counted.
 
     Raises:
-        LtDetError: as `reweighting_start`, `resampling_start`, and `buckets_of_config` where the class names do not
-            matter.
+        LtDetError: see `reweighting_start`, `resampling_start`, and `buckets_of_config` as far as the class names do
+            not matter.
     """
     reweighting_start(cfg)
     resampling_start(cfg)
@@ -219,7 +219,16 @@ def loss_hyperparameters(cfg: Any) -> dict[str, Any]:
     """Hyper-parameters of the chosen loss as keyword arguments for its constructor.
 
     Raises:
-        LtDetError: MODEL.LONG_TAIL.LOSS.NAME is no loss.
+        LtDetError: MODEL.LONG_TAIL.LOSS.NAME is unknown.
     """
     node = cfg.MODEL.LONG_TAIL.LOSS
     return {key: node[node.NAME.upper()][key.upper()] for key in loss_class(node.NAME).hyperparameters()}
+
+
+def unused_loss(cfg: Any) -> str:
+    """The sentence for a config whose loss no head would use."""
+    return (
+        f"MODEL.LONG_TAIL.LOSS.NAME is {cfg.MODEL.LONG_TAIL.LOSS.NAME}, but the network (MODEL.ROI_HEADS.NAME "
+        f"{cfg.MODEL.ROI_HEADS.NAME}) has no box head of lt_det and would train with another loss; set "
+        "MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or LongTailRes5ROIHeads."
+    )

@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 
 from lt_det.modeling import LongTailPredictor
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.training import load_config, load_lazy_config
+from lt_det.training import load_config, load_lazy_config, mark_applied
 from tests.helpers.models import synthetic_batch
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -39,6 +39,7 @@ def counts(tmp_path):
 
 def take_a_step(model, optimizer, num_classes, masks):
     model.train()
+    mark_applied(model, "MODEL.LONG_TAIL.SECOND_STAGE.METHOD")  # decoupled training has tests of its own
     with EventStorage():
         losses = model(synthetic_batch(num_classes, size=128, masks=masks))
     total = sum(losses.values())

@@ -19,6 +19,7 @@ FLOORS = (
     "data",
     "datasets",
     "evaluation",
+    "trainer_keys",
     "config",
     "losses",
     "layers",

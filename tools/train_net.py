@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or judge a yaml config.
+"""Train or evaluate a yaml config.
 
 tools/train_net.py --config configs/lvis_eql.yaml --num-gpus 8
 tools/train_net.py --config configs/lvis_eql.yaml --eval-only MODEL.WEIGHTS model_final.pth

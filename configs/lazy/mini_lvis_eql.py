@@ -11,6 +11,7 @@ from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, StandardROIHeads
 
 from lt_det.modeling import LongTailPredictor, MiniBackbone, build_loss_for_data
+from lt_det.trainer_keys import TrainerKeys
 
 from .common.data import loaders, resize
 from .common.solver import multi_step, optimizer
@@ -51,6 +52,7 @@ model = L(GeneralizedRCNN)(
             box2box_transform=L(Box2BoxTransform)(weights=(10.0, 10.0, 5.0, 5.0)),
             loss=L(build_loss_for_data)(name="eql", num_classes="${...num_classes}", datasets=["mini_lvis_train"]),
             max_iter="${train.max_iter}",
+            trainer_keys=L(TrainerKeys.from_lazy)(train="${train}"),
             cls_agnostic_bbox_reg=True,
             test_score_thresh=1e-4,
             test_topk_per_image=300,

@@ -16,9 +16,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
+    from lt_det.inference.adjustment_search import calibrate
     from lt_det.reporting.tables import calibration_table, percent
     from lt_det.training import load_config
-    from lt_det.training.adjustment_search import calibrate
 
     cfg = load_config(args.config, args.opts)
     grid = calibrate(cfg, progress_bar("Judging each value"))

@@ -1,11 +1,12 @@
-"""Find the class counts of registered training sets."""
+"""Find the class counts of registered training sets; within a process each state of a data set is counted once."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
 from lt_det.data.cache.record_cache import cached_records, follows_json
+from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import LVIS_V1_ANNOTATED_IMAGES, ClassStats
 
@@ -22,56 +24,53 @@ logger = logging.getLogger(__name__)
 CACHE_NAME = "class_stats.json"
 _NOT_HERE = "not here"
 
+# Counts by names, files and state of the files. Loss, loader, evaluator and trainer all look them up.
+_memo: dict[tuple[str, ...], ClassStats] = {}
+
 
 def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir: str = "") -> ClassStats:
     """Counts of the classes of one or several training sets.
 
-    Looked for in this order: the file `class_stats`; the cache, as long as the annotation files it was made from are
-    unchanged or not on this machine; the annotation files; Detectron2's metadata for LVIS v1 (image counts only). Of a
-    set that a user's own function makes, what that returns is counted, whatever json its metadata name.
+    Taken from the first of these that has them: the file `class_stats`; what this process has counted before; the
+    cache, as long as the annotation files it was made from are unchanged or not on this machine; the annotation files;
+    Detectron2's metadata for LVIS v1 (image counts only). For a data set that a user's own function makes, what that
+    function returns is counted, whatever json its metadata name.
 
     Args:
         datasets: registered names.
-        class_stats: annotation json or saved counts; wins over `datasets`.
-        cache_dir: folder of ``class_stats.json``, written if it exists and can be; empty: no cache.
+        class_stats: annotation json or saved counts; used instead of `datasets`.
+        cache_dir: folder of ``class_stats.json``, which is written if the folder exists and can be written to; empty:
+            no cache.
 
     Raises:
-        LtDetError: nothing found, with the places that were tried.
+        LtDetError: no counts found; the message lists the places that were tried.
     """
     if class_stats:
-        return ClassStats.from_json(class_stats)
+        return _stats_of_file(class_stats)
     if not datasets:
         raise LtDetError("No training set is given; set DATASETS.TRAIN or MODEL.LONG_TAIL.CLASS_STATS.")
     json_files = [annotation_file(name) if follows_json(name) else None for name in datasets]
-    names = ", ".join(datasets)
-    states = [
-        f"{file.stat().st_size} bytes {file.stat().st_mtime_ns}" if file and file.is_file() else _NOT_HERE
-        for file in json_files
-    ]
-    cache = Path(cache_dir) / CACHE_NAME
-    use_cache = bool(cache_dir) and None not in json_files  # a set made by a function may change unseen
-    if use_cache and cache.is_file():
-        try:
-            cached = ClassStats.from_json(cache)
-        except LtDetError as error:
-            logger.warning("%s Counting anew.", error)
-        else:
-            counted, _, state = cached.fingerprint.partition(": ")
-            pairs = itertools.zip_longest(states, state.split(", "))
-            if counted == names and all(now in (then, _NOT_HERE) for now, then in pairs):
-                return cached
-    merged = ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
-    stats = dataclasses.replace(merged, fingerprint=f"{names}: {', '.join(states)}")
-    if use_cache and Path(cache_dir).is_dir():
-        try:
-            stats.save(cache)
-        except OSError as error:
-            logger.warning("Class counts are not cached: cannot write %s: %s", cache, error.strerror)
+    if None in json_files:  # a data set made by a function may change unnoticed
+        return ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
+    state = _State.of(datasets)
+    cache = Path(cache_dir) / CACHE_NAME if cache_dir else None
+    stats = _memo.get(state.key) if state.complete else None
+    if stats is None and cache is not None:
+        stats = _read_cache(cache, state)
+    if stats is None:
+        stats = _memo.get(state.key)
+    if stats is None:
+        merged = ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
+        stats = dataclasses.replace(merged, fingerprint=state.fingerprint)
+    if state.complete:
+        _memo[state.key] = stats
+    if cache is not None:
+        _write_cache(cache, stats)
     return stats
 
 
 def training_stats_or_none(datasets: Sequence[str], *, class_stats: str = "", cache_dir: str = "") -> ClassStats | None:
-    """As `training_stats`, for judging on a machine without the training set: None, and a warning that says why."""
+    """As `training_stats`, but None and a warning where there are no counts: evaluation works without them."""
     try:
         return training_stats(datasets, class_stats=class_stats, cache_dir=cache_dir)
     except LtDetError as error:
@@ -79,10 +78,131 @@ def training_stats_or_none(datasets: Sequence[str], *, class_stats: str = "", ca
         return None
 
 
+def remember_counts(datasets: Sequence[str], output_dir: str) -> None:
+    """Look up the counts of a training with its OUTPUT_DIR once, so that later look-ups find them without it.
+
+    On a machine without the annotation files that is the only way to ``OUTPUT_DIR/class_stats.json`` for the losses and
+    evaluators of a LazyConfig, which know no OUTPUT_DIR. Where there are no counts nothing happens: whoever needs them
+    says so.
+
+    Args:
+        datasets: names of the training sets.
+        output_dir: see `training_stats`.
+    """
+    try:
+        stats = training_stats(datasets, cache_dir=output_dir)
+    except LtDetError:
+        return
+    if all(follows_json(name) and annotation_file(name) for name in datasets):
+        _memo[_State.of(datasets).key] = stats
+
+
 def annotation_file(name: str) -> Path | None:
-    """The json behind a registered data set, on disk or not; None for a set registered without one."""
+    """The annotation file behind a registered data set, on disk or not; None for one registered without."""
     json_file = MetadataCatalog.get(name).get("json_file") if name in DatasetCatalog else None
     return Path(json_file) if json_file else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """Annotation files of data sets, and what they look like from outside.
+
+    Attributes:
+        names: of the data sets.
+        files: their annotation files.
+        states: size and time of change of each file, or that it is not here.
+        reusable: for each file, whether counts that another process saved hold while its state is the same. The reader
+            of an annotation format of the user's own may have changed since.
+    """
+
+    names: tuple[str, ...]
+    files: tuple[str, ...]
+    states: tuple[str, ...]
+    reusable: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, datasets: Sequence[str]) -> _State:
+        files = [annotation_file(name) for name in datasets]
+        states = tuple(_state_of_path(file) if file else _NOT_HERE for file in files)
+        return cls(tuple(datasets), tuple(map(str, files)), states, tuple(map(reads_coco_json, datasets)))
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (*self.names, *self.files, *self.states)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all the files are on this machine."""
+        return _NOT_HERE not in self.states
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{', '.join(self.names)}: {', '.join(self.states)}"
+
+    def matches(self, fingerprint: str) -> bool:
+        """Whether saved counts are those of these files, as far as the files are on this machine."""
+        counted, _, state = fingerprint.partition(": ")
+        now_and_then = itertools.zip_longest(self.states, state.split(", "), self.reusable)
+        return counted == ", ".join(self.names) and all(
+            now == _NOT_HERE or (now == then and reusable) for now, then, reusable in now_and_then
+        )
+
+
+def _state_of_path(path: Path) -> str:
+    """Size and time of change of a file; of a folder, those of all files in it."""
+    if path.is_dir():
+        files = [file.stat() for file in _files_in(path)]
+        newest = max((file.st_mtime_ns for file in files), default=0)
+        return f"{len(files)} files {sum(file.st_size for file in files)} bytes {newest}"
+    return f"{path.stat().st_size} bytes {path.stat().st_mtime_ns}" if path.is_file() else _NOT_HERE
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        yield from (Path(root, name) for name in names)
+
+
+def _stats_of_file(class_stats: str) -> ClassStats:
+    """Counts that MODEL.LONG_TAIL.CLASS_STATS names."""
+    key = (class_stats, _state_of_path(Path(class_stats)))
+    if key not in _memo:
+        _memo[key] = ClassStats.from_json(class_stats)
+    return _memo[key]
+
+
+def _read_cache(cache: Path, state: _State) -> ClassStats | None:
+    if not cache.is_file():
+        return None
+    try:
+        cached = ClassStats.from_json(cache)
+    except LtDetError as error:
+        logger.warning("%s The classes are counted again.", error)
+        return None
+    return cached if state.matches(cached.fingerprint) else None
+
+
+def _write_cache(cache: Path, stats: ClassStats) -> None:
+    """Save the counts unless the file has them already."""
+    if not cache.parent.is_dir():
+        return
+    try:
+        saved = ClassStats.read_saved(cache)
+    except LtDetError:
+        saved = None
+    if saved is not None and saved.fingerprint == stats.fingerprint and _same_counts(saved, stats):
+        return
+    try:
+        stats.save(cache)
+    except OSError as error:
+        logger.warning("Class counts are not cached: cannot write %s: %s", cache, error.strerror)
+
+
+def _same_counts(one: ClassStats, other: ClassStats) -> bool:
+    pairs = ((one.image_counts, other.image_counts), (one.instance_counts, other.instance_counts))
+    return all(
+        first is second or (first is not None and second is not None and np.array_equal(first, second))
+        for first, second in pairs
+    )
 
 
 def _count(name: str, json_file: Path | None) -> ClassStats:
@@ -91,7 +211,9 @@ def _count(name: str, json_file: Path | None) -> ClassStats:
     if not follows_json(name):
         return _from_function(name)
     metadata = MetadataCatalog.get(name)
-    if json_file is not None and json_file.is_file():
+    if json_file is not None and json_file.exists():
+        if not reads_coco_json(name):
+            return ClassStats.from_annotations(annotations_of(name), f"{name} ({json_file})")
         cached = cached_records(name)
         stats = ClassStats.from_json(json_file) if cached is None else cached.stats
         return dataclasses.replace(stats, source=f"{name} ({json_file})")
@@ -121,7 +243,7 @@ def _from_function(name: str) -> ClassStats:
         records = DatasetCatalog.get(name)
     except Exception as error:  # a user's program can fail in any way
         raise LtDetError(
-            f"The function that makes the data set '{name}' fails ({type(error).__name__}: {error}); mend it, or set "
+            f"The function that makes the data set '{name}' fails ({type(error).__name__}: {error}); fix it, or set "
             "MODEL.LONG_TAIL.CLASS_STATS to saved counts."
         ) from error
     names = MetadataCatalog.get(name).get("thing_classes")

@@ -11,15 +11,15 @@ from lt_det.errors import LtDetError
 
 
 class UnreadableImage(LtDetError):
-    """An image that is missing, truncated, no image at all, or of another size than its annotation says."""
+    """An image that is missing, truncated, not an image, or of another size than its annotations say."""
 
     def __init__(self, message: str) -> None:
-        # From a process that loads data torch passes an error on as text, at the end of the traceback there.
+        # torch passes an error of a data loader worker on as text: the traceback of the worker, which ends in it.
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
 class NameUnreadable:
-    """A Detectron2 mapper that says which file it could not read: Pillow's errors mostly do not."""
+    """A Detectron2 mapper whose errors name the file that cannot be read; most of Pillow's errors do not."""
 
     def __init__(self, mapper: Callable[[dict[str, Any]], Any]) -> None:
         self.mapper = mapper
@@ -32,9 +32,9 @@ class NameUnreadable:
         try:
             return self.mapper(record)
         except (OSError, EOFError, SyntaxError, SizeMismatchError) as error:  # what Pillow and Detectron2 raise
-            # Pillow ends a sentence on a full stop or not, and some of its errors go on in a second line.
+            # Some of Pillow's messages end with a full stop, and some have a second line.
             reason = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
             raise UnreadableImage(
-                f"The image {record.get('file_name')} cannot be read ({reason}); fetch or repair it, or take it out of "
-                "the annotation file."
+                f"The image {record.get('file_name')} cannot be read ({reason}); download it again, or remove it "
+                "from the annotation file."
             ) from error

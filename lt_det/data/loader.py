@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from detectron2.data import build_detection_train_loader
@@ -11,49 +11,101 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
-from lt_det.config import buckets_of_config, resampling_start
+from lt_det.compat.detectron2 import image_source, unmapped
+from lt_det.config import resampling_start, unused_loss
 from lt_det.data.cache.records import Records, load_records
-from lt_det.data.class_counts import training_stats
 from lt_det.data.image_errors import NameUnreadable
-from lt_det.data.sampling.bucket_fractions import class_aware_sampler, log_instances
-from lt_det.data.sampling.repeat_factors import repeat_factor_sampler
+from lt_det.data.registration import uses_stock_heads
+from lt_det.data.sampling.bucket_fractions import log_instances
+from lt_det.data.sampling.builtin import training_buckets
+from lt_det.data.sampling.registry import SAMPLERS
 from lt_det.data.sampling.samplers import DeferredSampler, ShapeSampler
 from lt_det.errors import LtDetError
-from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.trainer_keys import TrainerKeys
 
 logger = logging.getLogger(__name__)
 
+Mapper = Callable[[dict[str, Any]], Any]
 
-def build_train_loader(cfg: Any) -> Any:
-    """Detectron2's loader, with class-aware and deferred re-sampling, of batches for one forward pass.
+
+def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_trainer: bool = False) -> Any:
+    """Detectron2's training loader with lt_det's samplers, of batches for one forward pass.
+
+    Args:
+        cfg: with lt_det's keys.
+        mapper: of a record to the model's input; None: Detectron2's DatasetMapper.
+        in_equipped_trainer: the trainer applies all of lt_det's keys. Else the loader refuses to be iterated where the
+            config has a key that neither it nor Detectron2's heads apply.
 
     Raises:
-        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is none, or masks of a set that has no outlines.
+        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is invalid, or masks are to be learned from a data set
+            without segmentations.
     """
     start = resampling_start(cfg)
-    build = _SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
+    build = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
     if build is None:
-        arguments = _detectron2_arguments(cfg)
-        if type(arguments["dataset"]) in (list, Records):  # and no data set that would read the images
-            log_instances(arguments["dataset"], _buckets(cfg))
+        arguments = _detectron2_arguments(cfg, mapper)
+        if type(arguments["dataset"]) in (list, Records):  # any other data set would read the images
+            log_instances(arguments["dataset"], training_buckets(cfg))
     else:
-        # A sampler is given so that Detectron2 makes none.
-        arguments = build_detection_train_loader.from_config(cfg, dataset=_records(cfg), sampler="ours")
-        arguments["sampler"] = build(cfg, arguments["dataset"], cfg.SEED if cfg.SEED >= 0 else None)
-    if cfg.MODEL.MASK_ON and not _has_outlines(arguments["dataset"]):
+        # Any sampler, so that Detectron2 makes none.
+        arguments = build_detection_train_loader.from_config(cfg, mapper, dataset=_records(cfg), sampler="lt_det's")
+        arguments["sampler"] = build(cfg, arguments["dataset"], _seed(cfg))
+    if cfg.MODEL.MASK_ON and not _has_segmentations(arguments["dataset"]):
         raise LtDetError(
-            f"MODEL.MASK_ON is True, but no annotation of {', '.join(cfg.DATASETS.TRAIN)} has an outline to learn "
-            "masks from ('segmentation'); set MODEL.MASK_ON to False, or train on a set with outlines."
+            f"MODEL.MASK_ON is True, but no annotation of {', '.join(cfg.DATASETS.TRAIN)} has a segmentation to learn "
+            "masks from; set MODEL.MASK_ON to False, or train on a data set with segmentations."
         )
     if start is not None:
-        iteration = round(start * cfg.SOLVER.MAX_ITER)
-        images = iteration * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        logger.info("%s takes over from the plain sampler at iteration %d.", cfg.DATALOADER.SAMPLER_TRAIN, iteration)
-        plain = TrainingSampler(len(arguments["dataset"]))
-        arguments["sampler"] = DeferredSampler(plain, arguments["sampler"], images)
+        arguments["sampler"] = _deferred(cfg, start, len(arguments["dataset"]), arguments["sampler"])
     arguments["mapper"] = NameUnreadable(arguments["mapper"])
     arguments["total_batch_size"] = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
-    return build_resumable_loader(**arguments)
+    loader = build_resumable_loader(**arguments)
+    return loader if in_equipped_trainer or not uses_stock_heads(cfg) else _CheckedLoader(loader, cfg)
+
+
+def one_pass_config(cfg: Any) -> Any:
+    """The config from which a user's own function builds a loader that `resample` then completes.
+
+    It asks for the images of one forward pass (SOLVER.ACCUMULATE), and for Detectron2's plain sampler in place of one
+    that Detectron2 does not know.
+    """
+    one_pass = cfg.clone()
+    one_pass.defrost()
+    one_pass.SOLVER.IMS_PER_BATCH = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
+    one_pass.SOLVER.ACCUMULATE = 1
+    one_pass.DATALOADER.SAMPLER_START = None
+    if _is_unknown_to_detectron2(cfg.DATALOADER.SAMPLER_TRAIN):
+        one_pass.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"
+    return one_pass
+
+
+def resample(loader: Any, cfg: Any) -> Any:
+    """Give a training loader of Detectron2, not yet iterated, the sampler that the config asks for.
+
+    Args:
+        loader: built from `one_pass_config` of `cfg`.
+        cfg: with lt_det's keys.
+
+    Raises:
+        LtDetError: the loader has no sampler that could be replaced, or the function that built it chose another one.
+    """
+    name, start = cfg.DATALOADER.SAMPLER_TRAIN, resampling_start(cfg)
+    if start is None and not _is_unknown_to_detectron2(name):
+        return loader
+    source = image_source(loader)
+    if source is None or (_is_unknown_to_detectron2(name) and type(source.sampler) is not TrainingSampler):
+        found = "no sampler" if source is None else type(source.sampler).__name__
+        raise LtDetError(
+            f"DATALOADER.SAMPLER_TRAIN is {name} (SAMPLER_START {cfg.DATALOADER.SAMPLER_START}), but the "
+            f"trainer's build_train_loader makes a loader with {found}; build it with Detectron2's "
+            "build_detection_train_loader(cfg, mapper=...), or leave the keys out."
+        )
+    if _is_unknown_to_detectron2(name):
+        source.sampler = SAMPLERS[name](cfg, unmapped(source.dataset), _seed(cfg))
+    if start is not None:
+        source.sampler = _deferred(cfg, start, len(source.dataset), source.sampler)
+    return loader
 
 
 def build_resumable_loader(
@@ -64,8 +116,11 @@ def build_resumable_loader(
     aspect_ratio_grouping: bool = True,
     **options: Any,
 ) -> Any:
-    """Detectron2's `build_detection_train_loader` with the same arguments, whose stream of images can be resumed
-    exactly also with aspect ratio grouping (`ShapeSampler`), where the data set knows the shapes."""
+    """Detectron2's `build_detection_train_loader`, with a stream of images that can be resumed exactly.
+
+    It takes the same arguments. The difference is aspect ratio grouping: `ShapeSampler` does it where the image sizes
+    are known without reading the images.
+    """
     is_wide = _wide(dataset) if aspect_ratio_grouping else None
     if is_wide is not None:
         sampler = TrainingSampler(len(dataset)) if sampler is None else sampler
@@ -80,6 +135,41 @@ def build_resumable_loader(
     )
 
 
+class _CheckedLoader:
+    """A loader for Detectron2's own heads, in which lt_det has no other place to look at the config."""
+
+    def __init__(self, loader: Any, cfg: Any) -> None:
+        self.dataset = loader  # the name that other wrappers of loaders use
+        self.trainer_keys = TrainerKeys.from_config(cfg)
+        self._unused_loss = "" if cfg.MODEL.LONG_TAIL.LOSS.NAME == "softmax" else unused_loss(cfg)
+
+    def __iter__(self) -> Iterator[Any]:
+        """
+        Raises:
+            LtDetError: a key that would do nothing.
+        """
+        if self._unused_loss:
+            raise LtDetError(self._unused_loss)
+        self.trainer_keys.check()
+        return iter(self.dataset)
+
+
+def _deferred(cfg: Any, start: float, images: int, then: Sampler[int]) -> DeferredSampler:
+    """The plain sampler up to `start`, a fraction of the training, and `then` afterwards."""
+    iteration = round(start * cfg.SOLVER.MAX_ITER)
+    switch_after = iteration * cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    logger.info("%s takes over from the plain sampler at iteration %d.", cfg.DATALOADER.SAMPLER_TRAIN, iteration)
+    return DeferredSampler(TrainingSampler(images), then, switch_after)
+
+
+def _seed(cfg: Any) -> int | None:
+    return cfg.SEED if cfg.SEED >= 0 else None
+
+
+def _is_unknown_to_detectron2(name: str) -> bool:
+    return name in SAMPLERS and name != "RepeatFactorTrainingSampler"
+
+
 def _wide(dataset: Any) -> Sequence[bool] | None:
     """Whether each image is wider than high; None where the data set does not say."""
     if isinstance(dataset, Records):
@@ -89,7 +179,7 @@ def _wide(dataset: Any) -> Sequence[bool] | None:
     return None
 
 
-def _has_outlines(dataset: Any) -> bool:
+def _has_segmentations(dataset: Any) -> bool:
     """Whether any annotation has one; True for a data set that would have to read its images to say it."""
     if type(dataset) not in (list, Records):
         return True
@@ -99,7 +189,7 @@ def _has_outlines(dataset: Any) -> bool:
 
 def _records(cfg: Any) -> Records | list[dict[str, Any]] | None:
     if cfg.MODEL.LOAD_PROPOSALS:
-        return None  # which Detectron2 writes into the records that it loads
+        return None  # Detectron2 adds the proposals to the records that it loads itself
     return load_records(
         cfg.DATASETS.TRAIN,
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
@@ -107,35 +197,13 @@ def _records(cfg: Any) -> Records | list[dict[str, Any]] | None:
     )
 
 
-def _detectron2_arguments(cfg: Any) -> dict[str, Any]:
+def _detectron2_arguments(cfg: Any, mapper: Mapper | None) -> dict[str, Any]:
     try:
-        return dict(build_detection_train_loader.from_config(cfg, dataset=_records(cfg)))
+        return dict(build_detection_train_loader.from_config(cfg, mapper, dataset=_records(cfg)))
     except ValueError as error:
         if "Unknown training sampler" not in str(error):
             raise
         raise LtDetError(
             f"There is no sampler '{cfg.DATALOADER.SAMPLER_TRAIN}' (DATALOADER.SAMPLER_TRAIN); write TrainingSampler, "
-            f"{' or '.join(_SAMPLERS)}."
+            f"{' or '.join(SAMPLERS)}, or register yours with lt_det.data.register_sampler."
         ) from None
-
-
-def _buckets(cfg: Any) -> FrequencyBuckets:
-    stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
-    return buckets_of_config(cfg, stats)
-
-
-def _repeat_factor(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
-    return repeat_factor_sampler(
-        dataset,
-        cfg.DATALOADER.REPEAT_THRESHOLD,
-        _buckets(cfg),
-        sqrt=cfg.DATALOADER.get("REPEAT_SQRT", True),  # a key of Detectron2's main branch
-        seed=seed,
-    )
-
-
-def _class_aware(cfg: Any, dataset: list[dict[str, Any]], seed: int | None) -> Sampler[int]:
-    return class_aware_sampler(dataset, _buckets(cfg), seed=seed)
-
-
-_SAMPLERS = {"RepeatFactorTrainingSampler": _repeat_factor, "ClassAwareTrainingSampler": _class_aware}

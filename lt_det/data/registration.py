@@ -1,4 +1,4 @@
-"""Register LVIS- and COCO-format data sets under any name."""
+"""Register data sets under any name, in LVIS, COCO or any other registered annotation format."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_utils
 
+from lt_det.config import unused_loss
+from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
+from lt_det.data.formats.registry import COCO, format_reader
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import box_polygon, check_annotations, image_file_name, load_annotations, usable_segmentation
+from lt_det.io.coco_json import box_polygon, check_annotations, image_file_name, usable_segmentation
 
 logger = logging.getLogger(__name__)
 
 Format = Literal["lvis", "coco"]
 
-# Under DETECTRON2_DATASETS beside Detectron2's own sets; `lt-det mini-lvis` writes it.
+# Under DETECTRON2_DATASETS, beside Detectron2's own data sets; `lt-det mini-lvis` writes it.
 BUILTIN = {name: ("mini_lvis", f"mini_lvis/{name}.json") for name in ("mini_lvis_train", "mini_lvis_val")}
 
 
@@ -29,28 +33,32 @@ def register_dataset(
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str],
     format: Format | None = None,
+    annotation_format: str = COCO,
 ) -> None:
-    """Make an annotation file known to Detectron2 as `name`. The file is read when the set is first used.
+    """Make annotations known to Detectron2 as `name`. They are read when the data set is first used.
 
     Category ids need not be contiguous; classes are ordered by id. Federated lists (``neg_category_ids``,
     ``not_exhaustive_category_ids``) are used where there are any.
 
     Args:
         name: any name; registering the same files twice under it is allowed.
-        json_file: COCO- or LVIS-format annotations.
-        image_root: folder that the image names in the json are relative to.
-        format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the json has federated lists; of a json
-            that is not there yet this is found out when the set is judged.
+        json_file: COCO- or LVIS-format json, or whatever file or folder `annotation_format` reads.
+        image_root: folder that the images' ``file_name`` are relative to.
+        format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the annotations have federated lists;
+            if the file does not exist yet, that is decided when the data set is evaluated.
+        annotation_format: how to read the annotations, see `register_format`.
 
     Raises:
-        LtDetError: the name belongs to another data set, or the format is unknown.
+        LtDetError: the name belongs to another data set, or a format is unknown.
     """
     if format not in (None, "lvis", "coco"):
         raise LtDetError(f"Data set '{name}': FORMAT is '{format}'; write lvis, coco, or leave it out.")
+    format_reader(annotation_format)
     json_path, image_path = _expand(json_file), _expand(image_root)
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
-        if (metadata.get("json_file"), metadata.get("image_root")) == (json_path, image_path):
+        registered = (metadata.get("json_file"), metadata.get("image_root"), metadata.get("annotation_format", COCO))
+        if registered == (json_path, image_path, annotation_format):
             known = metadata.get("evaluator_type")
             if format is None or format == known:
                 return
@@ -58,38 +66,65 @@ def register_dataset(
         raise LtDetError(
             f"A data set '{name}' is registered already with {metadata.get('json_file')}; choose another name."
         )
-    DatasetCatalog.register(name, lambda: load_dataset(json_path, image_path, name))
-    MetadataCatalog.get(name).set(json_file=json_path, image_root=image_path)
-    if format or Path(json_path).is_file():
-        MetadataCatalog.get(name).set(evaluator_type=format or _detect_format(Path(json_path)))
+    DatasetCatalog.register(name, lambda: load_dataset(json_path, image_path, name, annotation_format))
+    metadata = MetadataCatalog.get(name)
+    metadata.set(json_file=json_path, image_root=image_path, annotation_format=annotation_format)
+    if format or (annotation_format == COCO and Path(json_path).is_file()):
+        metadata.set(evaluator_type=format or _evaluation_format_of_json(Path(json_path)))
 
 
 def evaluation_format(name: str) -> Format:
-    """How to evaluate a registered set that has a json: as it was registered, else by what the json has."""
+    """How to evaluate a registered data set with annotations: as it was registered, else by its federated lists.
+
+    Raises:
+        LtDetError: see `read_annotations`.
+    """
     metadata = MetadataCatalog.get(name)
-    return metadata.get("evaluator_type") or _detect_format(Path(metadata.json_file))
+    if known := metadata.get("evaluator_type"):
+        return known
+    if reads_coco_json(name):
+        return _evaluation_format_of_json(Path(metadata.json_file))
+    federated = any(isinstance(image.get("neg_category_ids"), list) for image in annotations_of(name)["images"])
+    return "lvis" if federated else "coco"
+
+
+_ENTRY_KEYS = {"JSON", "IMAGES"}
+_OPTIONAL_KEYS = {"FORMAT", "ANNOTATION_FORMAT"}
 
 
 def register_from_config(cfg: Any) -> None:
-    """Register what ``DATASETS.REGISTER`` lists: ``name: {JSON: path, IMAGES: folder[, FORMAT: lvis|coco]}``.
+    """Register what ``DATASETS.REGISTER`` lists: ``name: {JSON: path, IMAGES: folder}``.
+
+    Optional keys of an entry are FORMAT (how to evaluate: lvis or coco) and ANNOTATION_FORMAT (how to read JSON). A
+    warning says so if the config chooses a loss that none of its heads uses.
 
     Raises:
-        LtDetError: an entry without JSON or IMAGES, or with another key.
+        LtDetError: an entry without JSON or IMAGES, or with another key; see also `register_dataset`.
     """
     for name, entry in cfg.DATASETS.REGISTER.items():
         keys = {key for key, value in entry.items() if value} if isinstance(entry, dict) else set()
-        if not {"JSON", "IMAGES"} <= keys <= {"JSON", "IMAGES", "FORMAT"}:
+        if not _ENTRY_KEYS <= keys <= _ENTRY_KEYS | _OPTIONAL_KEYS:
             raise LtDetError(
-                f"DATASETS.REGISTER.{name} needs the keys JSON and IMAGES (and may have FORMAT), but has "
-                f"{sorted(keys) or entry}."
+                f"DATASETS.REGISTER.{name} needs the keys JSON and IMAGES (and may have FORMAT and ANNOTATION_FORMAT), "
+                f"but has {sorted(keys) or entry}."
             )
-        register_dataset(name, entry["JSON"], entry["IMAGES"], entry.get("FORMAT"))
+        register_dataset(
+            name, entry["JSON"], entry["IMAGES"], entry.get("FORMAT"), entry.get("ANNOTATION_FORMAT") or COCO
+        )
+    if cfg.MODEL.LONG_TAIL.LOSS.NAME != "softmax" and uses_stock_heads(cfg):
+        logger.warning(unused_loss(cfg))
+
+
+def uses_stock_heads(cfg: Any) -> bool:
+    """Whether MODEL.ROI_HEADS.NAME names heads of Detectron2, in which nothing of lt_det is used."""
+    name = cfg.MODEL.ROI_HEADS.NAME
+    return name in ROI_HEADS_REGISTRY and ROI_HEADS_REGISTRY.get(name).__module__.startswith("detectron2.")
 
 
 def register_builtin() -> None:
-    """Register lt_det's generated set under DETECTRON2_DATASETS, as Detectron2 does with LVIS and COCO.
+    """Register mini_lvis under DETECTRON2_DATASETS, as Detectron2 does with LVIS and COCO.
 
-    A set of the user's under such a name stays.
+    A data set that is registered under such a name already is left alone.
     """
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
     for name, (image_root, json_file) in BUILTIN.items():
@@ -97,17 +132,19 @@ def register_builtin() -> None:
             register_dataset(name, root / json_file, root / image_root, "lvis")
 
 
-def load_dataset(json_file: str, image_root: str, name: str | None = None) -> list[dict[str, Any]]:
+def load_dataset(
+    json_file: str, image_root: str, name: str | None = None, annotation_format: str = COCO
+) -> list[dict[str, Any]]:
     """Read and check annotations and return them as Detectron2 dictionaries, sorted by image id.
 
     Args:
-        json_file, image_root: see `register_dataset`.
-        name: the registered name whose metadata gets the class names and the id mapping.
+        json_file, image_root, annotation_format: see `register_dataset`.
+        name: the registered name whose metadata get the class names and the id mapping.
 
     Raises:
-        LtDetError: see `load_annotations` and `check_annotations`.
+        LtDetError: see `read_annotations` and `check_annotations`.
     """
-    data = load_annotations(json_file)
+    data = read_annotations(json_file, annotation_format)
     check_annotations(data, json_file, image_root)
     return records_of(data, json_file, image_root, name)
 
@@ -122,9 +159,9 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
             thing_dataset_id_to_contiguous_id=contiguous,
         )
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
-    outlined = any(annotation.get("segmentation") for annotation in data["annotations"])
+    has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
     for annotation in data["annotations"]:
-        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous, outlined))
+        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous, has_masks))
     records = []
     for image in sorted(data["images"], key=lambda image: image["id"]):
         record = {
@@ -142,9 +179,12 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
     return records
 
 
-def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], outlined: bool) -> dict[str, Any]:
-    """One instance for Detectron2. In a set with outlines, an instance without a usable one gets its box as outline:
-    Detectron2's mask training takes all instances of an image or none."""
+def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], has_masks: bool) -> dict[str, Any]:
+    """One instance for Detectron2.
+
+    In a data set with masks, an instance without a usable segmentation gets its box as polygon: Detectron2's mask
+    training takes all instances of an image or none.
+    """
     result = {
         "bbox": annotation["bbox"],
         "bbox_mode": BoxMode.XYWH_ABS,
@@ -153,13 +193,13 @@ def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], out
     }
     segmentation = usable_segmentation(annotation)
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        segmentation = mask_utils.frPyObjects(segmentation, *segmentation["size"])  # the mapper wants it compressed
+        segmentation = mask_utils.frPyObjects(segmentation, *segmentation["size"])  # the mapper expects compressed RLE
     if segmentation is not None:
         result["segmentation"] = segmentation
-    elif outlined:
+    elif has_masks:
         result["segmentation"] = [box_polygon(annotation["bbox"])]
     if annotation.get("keypoints"):
-        # COCO counts pixels as integers, Detectron2 puts coordinates at pixel corners: half a pixel apart.
+        # COCO's coordinates are pixel indices, Detectron2's are measured from pixel corners: half a pixel apart.
         keypoints = annotation["keypoints"]
         result["keypoints"] = [v if i % 3 == 2 else v + 0.5 for i, v in enumerate(keypoints)]
     return result
@@ -169,9 +209,11 @@ def _expand(path: str | os.PathLike[str]) -> str:
     return os.path.expanduser(os.path.expandvars(os.fspath(path)))
 
 
-def _detect_format(json_file: Path) -> Format:
-    """Look for the federated lists (null is none) without parsing: an LVIS json takes seconds to parse and milliseconds
-    to search."""
+def _evaluation_format_of_json(json_file: Path) -> Format:
+    """Search for federated lists without parsing: an LVIS json takes seconds to parse and milliseconds to search.
+
+    (A key whose value is null is no list.)
+    """
     if json_file.stat().st_size == 0:
         return "coco"
     with json_file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -14,15 +14,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.config import buckets_of_config, resampling_start, reweighting_start
 from lt_det.data.class_counts import training_stats
+from lt_det.data.formats import annotations_of
 from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.io.coco_json import find_problems, load_annotations
+from lt_det.io.coco_json import find_problems
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
-from lt_det.training.decoupled import check_second_stage
-from lt_det.training.setup import check_batch, check_datasets, load_config, prepare_device
+from lt_det.training.config_loading import load_config
+from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.preflight import check_batch, check_datasets, prepare_device
 from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.wandb_writer import WandbWriter
 from lt_det.training.world_size_scaling import scaled_to_processes
@@ -103,10 +105,8 @@ def _batch(cfg: Any) -> str:
 
 def _weights(cfg: Any) -> str:
     weights, method = cfg.MODEL.WEIGHTS, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
-    check_second_stage(method, weights, cfg.OUTPUT_DIR, resume=False)
-    if (
-        weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file()
-    ):  # Detectron2 takes options after a ?
+    check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
+    if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
     return weights or "none, initialised at random"
 
@@ -167,7 +167,7 @@ def _set(name: str) -> Iterator[Finding]:
         if not json_file:
             yield Finding(name, "registered with a function, without an annotation file")
             return
-        data = load_annotations(json_file)
+        data = annotations_of(name)
         problems = list(find_problems(data, json_file, image_root))
     except LtDetError as error:
         yield Finding(name, "cannot be used", str(error), fatal=True)

@@ -21,6 +21,7 @@ from detectron2.utils.logger import log_every_n_seconds, log_first_n
 from lt_det.config import bucket_options
 from lt_det.data.cache.record_cache import follows_json
 from lt_det.data.class_counts import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
 from lt_det.evaluation.context import EvaluationContext
@@ -35,7 +36,7 @@ from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task
 from lt_det.evaluation.schema import write_evaluation
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
-from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.io.coco_json import check_annotations
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -88,7 +89,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             raise LtDetError(
                 f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
             )
-        data = load_annotations(json_file)
+        data = annotations_of(dataset_name)
         categories = _in_class_order(data["categories"], dataset_name)
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
@@ -251,7 +252,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             dataset=self._dataset_name,
             class_names=self._names,
             stats=self._stats,
-            ground_truth=os.path.abspath(self._json_file),
+            ground_truth=os.path.abspath(self._json_file) if reads_coco_json(self._dataset_name) else None,
             image_root=None if self._image_root is None else os.path.abspath(self._image_root),
             detections=DETECTIONS_NAME,
         )

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from lt_det.config import buckets_of_config
 from lt_det.data.class_counts import CACHE_NAME, annotation_file, training_stats
+from lt_det.data.formats import annotations_of
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import load_annotations
 from lt_det.reporting.drawing import Found
 from lt_det.statistics.buckets import FrequencyBuckets
-from lt_det.training.checkpointer import judging_checkpointer
-from lt_det.training.setup import check_device, load_config
+from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.config_loading import load_config
+from lt_det.training.preflight import check_device
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +93,8 @@ def _names_of(dataset: str) -> tuple[str, ...]:
         return ()
     names = MetadataCatalog.get(dataset).get("thing_classes")
     json_file = annotation_file(dataset)
-    if names is None and json_file is not None and json_file.is_file():
-        categories = load_annotations(json_file)["categories"]
+    if names is None and json_file is not None and json_file.exists():
+        categories = annotations_of(dataset)["categories"]
         names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     return tuple(map(str, names or ()))
 
@@ -107,10 +108,10 @@ class TrainedDetector:
             cfg: MODEL.WEIGHTS are loaded.
 
         Raises:
-            LtDetError: see `judging_checkpointer`; also weights of another model.
+            LtDetError: see `evaluation_checkpointer`; also weights of another model.
         """
         self.model = build_model(cfg).eval()
-        judging_checkpointer(self.model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+        evaluation_checkpointer(self.model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
         size = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([size, size], cfg.INPUT.MAX_SIZE_TEST)
         self._format = cfg.INPUT.FORMAT

@@ -18,6 +18,7 @@ from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import ClassificationLoss, ClassReweighting, registered_name
 from lt_det.modeling.loss_builder import build_loss_for_data
 from lt_det.modeling.training_accuracy import TrainingAccuracy
+from lt_det.trainer_keys import TrainerKeys
 
 Predictions = tuple[Tensor, ...]
 
@@ -61,6 +62,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         classifier: str = "auto",
         cosine_scale: float | None = None,
         max_iter: int | None = None,
+        trainer_keys: TrainerKeys | None = None,
         **kwargs: Any,
     ) -> None:
         """
@@ -71,6 +73,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             cosine_scale: s of the cosine classifier; None: `CosineClassifier`'s default, or 1 where the loss scales
                 the cosines itself.
             max_iter: length of the training in iterations; a loss with phases refuses to train without it.
+            trainer_keys: keys of the config that a trainer has to apply; training is refused where it does not.
             kwargs: arguments of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
         Raises:
@@ -112,6 +115,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         self.loss = loss
         self.accuracy = TrainingAccuracy(num_classes)
         self.max_iter = max_iter
+        self.trainer_keys = trainer_keys or TrainerKeys({})
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -121,6 +125,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         arguments["max_iter"] = cfg.SOLVER.MAX_ITER
         arguments["classifier"] = chosen_classifier(cfg)
         arguments["cosine_scale"] = cfg.MODEL.LONG_TAIL.COSINE_SCALE
+        arguments["trainer_keys"] = TrainerKeys.from_config(cfg)
         arguments["loss"] = build_loss_for_data(
             cfg.MODEL.LONG_TAIL.LOSS.NAME,
             cfg.MODEL.ROI_HEADS.NUM_CLASSES,
@@ -145,7 +150,12 @@ class LongTailPredictor(FastRCNNOutputLayers):
         return (logits, deltas, x) if self.training and self.loss.uses_features else (logits, deltas)
 
     def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
-        """As the stock method, with ``loss_cls`` from `self.loss`."""
+        """As the stock method, with ``loss_cls`` from `self.loss`.
+
+        Raises:
+            LtDetError: a config key that this trainer would ignore.
+        """
+        self.trainer_keys.check()
         logits, deltas = predictions[:2]
         features = predictions[2] if self.loss.uses_features else None
         if len(proposals):

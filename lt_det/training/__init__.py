@@ -1,28 +1,34 @@
-"""Training and its commands, on Detectron2's engine."""
+"""Training: trainers for yaml configs, LazyConfigs and users' own code, and what they are made of."""
 
 import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.data.image_errors import NameUnreadable
+from lt_det.trainer_keys import mark_applied
 from lt_det.training.checkpointer import LongTailCheckpointer
+from lt_det.training.config_loading import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.hooks import build_log_hooks
 from lt_det.training.launch.cli import argument_parser, run
 from lt_det.training.launch.timeouts import evaluation_timeout
-from lt_det.training.setup import load_config, load_lazy_config, setup, setup_lazy
-from lt_det.training.trainer import LongTailTrainer
+from lt_det.training.lazy_trainer import LazyTrainer, evaluate_lazy
+from lt_det.training.trainer import LongTailTrainer, equip
 from lt_det.training.writers import ConsoleWriter
 
 __all__ = [
     "ConsoleWriter",
+    "LazyTrainer",
     "LongTailCheckpointer",
     "LongTailTrainer",
     "NameUnreadable",
     "argument_parser",
     "build_checkpointer",
     "build_log_hooks",
+    "equip",
+    "evaluate_lazy",
     "evaluation_timeout",
     "load_config",
     "load_lazy_config",
+    "mark_applied",
     "run",
     "setup",
     "setup_lazy",

@@ -1,4 +1,4 @@
-"""Gradient accumulation: several forward and backward passes per step of the optimiser."""
+"""Trainers of single steps: gradient accumulation and mixed precision."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from lt_det.compat.detectron2 import next_batch, write_losses
+from lt_det.compat.torch import grad_scaler
 from lt_det.errors import LtDetError
+from lt_det.trainer_keys import ACCUMULATE, PRECISION, TrainerKeys, mark_applied
 
 Losses = dict[str, Tensor]
 
 
 class AccumulatingTrainer(SimpleTrainer):
-    """Detectron2's SimpleTrainer, but an iteration takes several batches and one step with their mean gradient.
+    """Detectron2's SimpleTrainer, with several batches per iteration and one step with their mean gradient.
 
-    With several processes only the last pass sends gradients (Li et al. 2020, section 3.2.4,
-    https://arxiv.org/abs/2006.15704). The losses that are logged are means over the passes.
+    With several processes only the last pass exchanges gradients (Li et al. 2020, section 3.2.4,
+    https://arxiv.org/abs/2006.15704). The logged losses are means over the passes.
     """
+
+    applies: tuple[str, ...] = (ACCUMULATE,)  # config keys
 
     def __init__(self, model: Any, data_loader: Any, optimizer: Any, passes: int, **options: Any) -> None:
         """
@@ -33,20 +38,21 @@ class AccumulatingTrainer(SimpleTrainer):
         self.passes = passes
 
     def run_step(self) -> None:
+        _mark_applied(self)
         means: Losses = {}
         data_time = 0.0
         self.optimizer.zero_grad()
         for done in range(1, self.passes + 1):
             start = time.perf_counter()
-            batch = next(self._data_loader_iter)
+            batch = next_batch(self)
             data_time += time.perf_counter() - start
-            with contextlib.nullcontext() if done == self.passes else _unsent_gradients(self.model):
+            with contextlib.nullcontext() if done == self.passes else _without_exchange(self.model):
                 losses = self._forward(batch)
                 self._backward(torch.stack(list(losses.values())).sum() / self.passes)
             for name, value in losses.items():
                 means[name] = means.get(name, 0) + value.detach() / self.passes
         self.after_backward()
-        self._write_metrics(means, data_time)
+        write_losses(self, means, data_time)
         self._update()
 
     def _forward(self, batch: Any) -> Losses:
@@ -61,7 +67,13 @@ class AccumulatingTrainer(SimpleTrainer):
 
 
 class MixedPrecisionTrainer(AMPTrainer):
-    """Detectron2's, which also goes on from a training in another precision; that has no scale of the loss."""
+    """Detectron2's AMPTrainer, which can also resume a training in another precision, without a loss scale."""
+
+    applies: tuple[str, ...] = (PRECISION,)
+
+    def run_step(self) -> None:
+        _mark_applied(self)
+        super().run_step()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         scale = state.get("grad_scaler") or self.grad_scaler.state_dict()
@@ -71,8 +83,10 @@ class MixedPrecisionTrainer(AMPTrainer):
 class AccumulatingAMPTrainer(AccumulatingTrainer, MixedPrecisionTrainer):
     """As AccumulatingTrainer, in mixed precision: float16 with a scaled loss, or bfloat16.
 
-    A gradient that overflows in any of the passes drops the step, and the scale is changed once a step.
+    If the gradient of any pass overflows, the step is skipped; the scale is updated once per step.
     """
+
+    applies = (ACCUMULATE, PRECISION)
 
     def _forward(self, batch: Any) -> Losses:
         with torch.autocast(next(self.model.parameters()).device.type, dtype=self.precision):
@@ -87,10 +101,13 @@ class AccumulatingAMPTrainer(AccumulatingTrainer, MixedPrecisionTrainer):
 
 
 def amp_precision(enabled: bool, name: str) -> torch.dtype | None:
-    """The precision of SOLVER.AMP; None where it is off.
+    """The precision of mixed-precision training; None where it is off.
+
+    Args:
+        enabled, name: SOLVER.AMP.ENABLED and SOLVER.AMP.PRECISION.
 
     Raises:
-        LtDetError: neither float16 nor bfloat16.
+        LtDetError: the name is neither float16 nor bfloat16.
     """
     known = {"float16": torch.float16, "bfloat16": torch.bfloat16}
     if name not in known:
@@ -103,28 +120,32 @@ def amp_precision(enabled: bool, name: str) -> torch.dtype | None:
 def build_step_trainer(
     model: Any, data_loader: Any, optimizer: Any, precision: torch.dtype | None, passes: int
 ) -> SimpleTrainer:
-    """Detectron2's own trainer of single steps for one pass, else ours.
+    """The trainer of single steps that goes with precision and passes.
 
     Args:
         model, data_loader, optimizer: see Detectron2.
-        precision: of mixed-precision training, see `amp_precision`. Only float16 needs a scaled loss.
-        passes: per step of the optimiser.
+        precision: see `amp_precision`. Only float16 needs a scaled loss.
+        passes: forward and backward passes per optimizer step.
     """
     if precision is None:
         if passes == 1:
             return SimpleTrainer(model, data_loader, optimizer)
         return AccumulatingTrainer(model, data_loader, optimizer, passes)
-    scaler = _scaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
+    scaler = grad_scaler(next(model.parameters()).device.type, enabled=precision is torch.float16)
     if passes == 1:
         return MixedPrecisionTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=precision)
     return AccumulatingAMPTrainer(model, data_loader, optimizer, passes, grad_scaler=scaler, precision=precision)
 
 
-def _scaler(device: str, enabled: bool) -> Any:
-    if hasattr(torch.amp, "GradScaler"):
-        return torch.amp.GradScaler(device, enabled=enabled)
-    return torch.cuda.amp.GradScaler(enabled=enabled)  # before torch 2.3
+def _mark_applied(trainer: Any) -> None:
+    """In the first step, and not in the constructor: a user's own `run_step` may apply nothing."""
+    if getattr(trainer, "_has_marked", False):
+        return
+    trainer._has_marked = True
+    mark_applied(trainer.model, *trainer.applies)
+    if isinstance(pending := getattr(trainer.data_loader, "trainer_keys", None), TrainerKeys):
+        pending.applied(*trainer.applies)
 
 
-def _unsent_gradients(model: Any) -> contextlib.AbstractContextManager[None]:
+def _without_exchange(model: Any) -> contextlib.AbstractContextManager[None]:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()

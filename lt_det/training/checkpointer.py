@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer, safe against being killed, and plain about what it cannot read or write."""
+"""Detectron2's checkpointer, safe against kills, with one sentence for a file that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from lt_det.modeling import LongTailPredictor
 logger = logging.getLogger(__name__)
 
 BOX_HEAD_KEY = "long_tail_box_heads"
-_SECOND_STAGE_KEY = "long_tail_second_stage"
-DEAD_WORKER = "DataLoader worker (pid"  # how torch begins to tell of a loading process that died
-_UNFINISHED = ".unfinished-"  # before the name of a file that is being written
+_DECOUPLED_KEY = "long_tail_second_stage"
+DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died
+_UNFINISHED = ".unfinished-"  # prefix of a file that is being written
+
 _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
 
 
 def _box_heads(model: nn.Module) -> list[str]:
-    """The loss and classifier of each box predictor of ours, as text."""
+    """The loss and classifier of each of lt_det's box predictors, as text."""
     heads = [module for module in model.modules() if isinstance(module, LongTailPredictor)]
     return [f"{registered_name(head.loss)} on {type(head.cls_score).__name__}" for head in heads]
 
 
 def last_checkpoint(checkpointer: Checkpointer) -> str:
-    """Where a failed training can go on, as the end of a sentence."""
+    """From which checkpoint a failed training can be resumed, as the end of a sentence."""
     path = checkpointer.get_checkpoint_file()
     return f"the last good checkpoint is {path}, for --resume" if path else "no checkpoint has been saved yet"
 
 
 def _contents(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds, if it is whole; torch maps the tensors without reading them."""
+    """The content of a checkpoint, or None if it is corrupt; torch maps the tensors without reading them."""
     try:
         contents = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path))
     except _UNREADABLE:
@@ -49,11 +50,11 @@ def _contents(path: Path) -> dict[str, Any] | None:
     return contents if isinstance(contents, dict) else None
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether all of a checkpoint is as it was written: torch compares no check sums, and takes holes for zeros."""
+def _is_intact(path: Path) -> bool:
+    """Whether a checkpoint is as it was written: torch compares no checksums, and reads missing blocks as zeros."""
     if _contents(path) is None:
         return False
-    if not zipfile.is_zipfile(path):  # as torch wrote before 1.6
+    if not zipfile.is_zipfile(path):  # written by torch before 1.6
         return True
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,28 +63,30 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def second_stage_of(path: Path) -> str | None:
-    """The method of the second stage that wrote a checkpoint; empty for any other training, None for a torn file."""
+def decoupled_method_of(path: Path) -> str | None:
+    """The method of the decoupled training that saved a checkpoint; empty for any other training, None if corrupt."""
     contents = _contents(path)
-    return None if contents is None else str(contents.get(_SECOND_STAGE_KEY, ""))
+    return None if contents is None else str(contents.get(_DECOUPLED_KEY, ""))
 
 
-def tell_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> None:
-    """Log that a resumed training has no iteration left; it would end without a word. One that was killed before it
-    could write model_final.pth gets it now."""
+def warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> None:
+    """Log that a resumed training has no iteration left; otherwise it would end silently.
+
+    If it was killed before model_final.pth was written, that is written now.
+    """
     if done < max_iter:
         return
     logger.warning(
         f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {done} iterations done of "
-        f"{max_iter}. To train longer raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to train something else "
-        "from its weights name them in MODEL.WEIGHTS (train.init_checkpoint), with a new OUTPUT_DIR."
+        f"{max_iter}. To train longer, raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to start another training "
+        "from its weights, set MODEL.WEIGHTS (train.init_checkpoint) to them and OUTPUT_DIR to a new folder."
     )
     if not checkpointer.get_checkpoint_file().endswith("model_final.pth"):
         checkpointer.save("model_final", iteration=done - 1)
 
 
 def _first_cause(error: BaseException) -> str:
-    """What the system said: torch's writer, closed over a full disk, complains of its own position."""
+    """The operating system's message: on a full disk torch's own error is about the position of its writer."""
     while not isinstance(error, OSError) and error.__context__ is not None:
         error = error.__context__
     return (isinstance(error, OSError) and error.strerror) or str(error).strip().split("\n")[0]
@@ -92,31 +95,32 @@ def _first_cause(error: BaseException) -> str:
 class LongTailCheckpointer(DetectionCheckpointer):
     """Reads and writes checkpoints, and says in one sentence why one cannot be used.
 
-    A file is written aside, synchronised with the disk and only then given its name: whenever the process is killed,
-    model_*.pth are whole, and last_checkpoint names one of them. (Addresses such as s3://... are written in place.)
+    A file is written under another name, synchronized with the disk and then renamed: whenever the process is killed,
+    model_*.pth are complete, and last_checkpoint names one of them. (Addresses such as s3://... are written in place.)
 
-    Detectron2 skips weights of another shape with a line in the log. For fine-tuning that is wanted; for a model that
-    is to be judged or trained on it means random classifiers, so there `exact` makes it an error.
+    Detectron2 skips weights of another shape with a line in the log. That is right for fine-tuning; a model to evaluate
+    or to resume would have random classifiers, so `exact` makes it an error.
 
     Attributes:
-        judges: it loads a model to judge or use it, and not to train it, see `judging_checkpointer`.
-        second_stage: the method of the second stage that it saves, which no other training goes on from, or judges.
+        exact: refuse weights that are not those of the same network and loss.
+        for_evaluation: the model is loaded to evaluate or use it, not to train it, see `evaluation_checkpointer`.
+        decoupled: the method of decoupled training, which checkpoints record; only the same method resumes them.
     """
 
     exact = False
-    judges = False
-    second_stage = ""
+    for_evaluation = False
+    decoupled = ""
 
     def save(self, name: str, **extra: Any) -> None:
-        """Also keeps which loss, classifier and second stage the weights belong to.
+        """Also saves which loss, classifier and decoupled training the weights belong to.
 
         Raises:
-            LtDetError: weights that are infinite or NaN, which are not written; a disk that is full or not writable.
+            LtDetError: weights that are infinite or NaN, which are not saved; a disk that is full or not writable.
         """
         if not self.save_dir or not self.save_to_disk:
             return
         self._refuse_bad_weights(name)
-        extra = {BOX_HEAD_KEY: _box_heads(self.model), _SECOND_STAGE_KEY: self.second_stage, **extra}
+        extra = {BOX_HEAD_KEY: _box_heads(self.model), _DECOUPLED_KEY: self.decoupled, **extra}
         if "://" in self.save_dir:
             super().save(name, **extra)
             return
@@ -125,15 +129,15 @@ class LongTailCheckpointer(DetectionCheckpointer):
             super().save(f"{_UNFINISHED}{name}", **extra)
         except (OSError, RuntimeError) as error:
             self._remove_unfinished()
-            if str(error).startswith(DEAD_WORKER):  # torch raises this wherever the process is
+            if str(error).startswith(DEAD_WORKER):  # torch raises this at any place in the program
                 raise
             raise LtDetError(
-                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); make room "
-                f"on the disk; {last_checkpoint(self)}."
+                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); free "
+                f"space on the disk; {last_checkpoint(self)}."
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Called by `save` when the file is written."""
+        """Called by `save` after the file is written."""
         if not last_filename_basename.startswith(_UNFINISHED):
             super().tag_last_checkpoint(last_filename_basename)
             return
@@ -143,7 +147,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         self._finish("last_checkpoint")
 
     def _finish(self, name: str) -> None:
-        """Give a file that is written its name, once its content is on the disk."""
+        """Synchronize a file with the disk, then give it its name."""
         unfinished = Path(self.save_dir) / f"{_UNFINISHED}{name}"
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
@@ -163,57 +167,60 @@ class LongTailCheckpointer(DetectionCheckpointer):
             )
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As Detectron2's; a last checkpoint that is torn or missing is replaced by the newest whole one.
+        """As Detectron2's; if the last checkpoint is corrupt or missing, the newest intact one is used.
 
-        A training that starts where another's checkpoints are says so in the log.
+        A training that starts in a folder with another training's checkpoints logs a warning.
 
         Raises:
-            LtDetError: there is none, or not the same for all processes.
+            LtDetError: no checkpoint is intact, or the processes see different ones.
         """
-        if not resume and self.save_to_disk and not (self.judges or self.second_stage) and self.has_checkpoint():
+        starts = not resume and not self.for_evaluation and not self.decoupled
+        if starts and self.save_to_disk and self.has_checkpoint():
             logger.warning(
                 f"OUTPUT_DIR {self.save_dir} holds another training, whose last checkpoint is "
-                f"{Path(self.get_checkpoint_file()).name}: this one starts anew, writes its checkpoints over those and "
-                "its log behind that in metrics.json. To go on with that one stop and give --resume; to keep it apart "
-                "use another OUTPUT_DIR."
+                f"{Path(self.get_checkpoint_file()).name}: this training starts at iteration 0, overwrites those "
+                "checkpoints and appends to metrics.json. To resume that training instead, stop and give --resume; to "
+                "keep it, use another OUTPUT_DIR."
             )
         if not resume or "://" in self.save_dir:
             return dict(super().resume_or_load(path, resume=resume))
         here = self.has_checkpoint()
-        found = self._newest_readable() if comm.is_main_process() else ""
+        found = self._newest_intact() if comm.is_main_process() else ""
         there, found = comm.all_gather((here, found))[0]  # one choice for all
         if here != there or (found and not Path(found).is_file()):
             raise LtDetError(
-                f"Process {comm.get_rank()} does not see the checkpoints that process 0 sees in OUTPUT_DIR "
-                f"{self.save_dir}, or sees others; --resume needs a folder that all machines share."
+                f"Process {comm.get_rank()} does not see the same checkpoints as process 0 in OUTPUT_DIR "
+                f"{self.save_dir}; --resume needs a folder that all machines share."
             )
         if not here:
             return dict(super().resume_or_load(path, resume=False))
         last = self.get_checkpoint_file()
         if not found:
             raise LtDetError(
-                f"The last checkpoint {last} is missing or torn, and no other model_*.pth there is whole; put one "
-                f"there, or delete {self.save_dir}/last_checkpoint to start anew."
+                f"The last checkpoint {last} is missing or corrupt, and no other model_*.pth there is intact; put one "
+                f"there, or delete {self.save_dir}/last_checkpoint to start from scratch."
             )
         if found != last:
-            logger.warning(f"The last checkpoint {last} is missing or torn; going on from {found}, the newest whole.")
+            logger.warning(
+                f"The last checkpoint {last} is missing or corrupt; resuming from {found}, the newest intact one."
+            )
         return self.load(found)
 
-    def _newest_readable(self) -> str:
-        """The last checkpoint if it is whole, else the newest that is; empty where there is none."""
+    def _newest_intact(self) -> str:
+        """The last checkpoint if it is intact, else the newest intact one; empty without any."""
         if not self.has_checkpoint():
             return ""
         last = self.get_checkpoint_file()
-        if _is_whole(Path(last)):
+        if _is_intact(Path(last)):
             return last
         others = sorted(Path(self.save_dir).glob("model_*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return next((str(path) for path in others if _is_whole(path)), "")
+        return next((str(path) for path in others if _is_intact(path)), "")
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
         if self.exact and not path:
             raise LtDetError(
-                "No weights are given, and a random network is not worth judging; set MODEL.WEIGHTS (LazyConfig: "
+                "No weights are given, and there is no use in a random network; set MODEL.WEIGHTS (LazyConfig: "
                 "train.init_checkpoint), or use --resume with the OUTPUT_DIR of a training."
             )
         try:
@@ -222,24 +229,24 @@ class LongTailCheckpointer(DetectionCheckpointer):
             raise
         except _UNREADABLE as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            if isinstance(error, pickle.UnpicklingError):  # where torch would advise to run whatever the file says
-                reason = "it is no checkpoint"
+            if isinstance(error, pickle.UnpicklingError):  # torch's message advises to run whatever code the file has
+                reason = "it is not a checkpoint"
             raise LtDetError(
                 f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
                 "checkpoint."
             ) from error
 
     def _load_model(self, checkpoint: Any) -> Any:
-        stage = checkpoint.get(_SECOND_STAGE_KEY)
-        if self.exact and not self.judges and stage and not self.second_stage:
+        method = checkpoint.get(_DECOUPLED_KEY)
+        if self.exact and not self.for_evaluation and method and not self.decoupled:
             raise LtDetError(
-                f"The checkpoint {self._path} was written by a second stage ({stage}), which this config does not "
-                f"train; use its config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
+                f"The checkpoint {self._path} was saved by decoupled training ({method}), which this config does not "
+                f"do; use its config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {method}), or another OUTPUT_DIR."
             )
-        if self.judges and self.second_stage and not stage:
+        if self.for_evaluation and self.decoupled and not method:
             raise LtDetError(
-                f"The checkpoint {self._path} is a first stage, but the config trains a second one "
-                f"(MODEL.LONG_TAIL.SECOND_STAGE.METHOD {self.second_stage}); give the weights of that, the "
+                f"The checkpoint {self._path} is from before the decoupled training of this config "
+                f"(MODEL.LONG_TAIL.SECOND_STAGE.METHOD {self.decoupled}); give the weights that it trained, the "
                 "model_final.pth in its OUTPUT_DIR."
             )
         heads = [head.partition(" on ") for head in checkpoint.get(BOX_HEAD_KEY) or []]
@@ -248,7 +255,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if self.exact and trained and trained != built:
             raise LtDetError(
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
-                f"{', '.join(sorted(set(built))) or 'none of our losses'}; use the config it was trained with."
+                f"{', '.join(sorted(set(built))) or 'no loss of lt_det'}; use the config it was trained with."
             )
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
@@ -271,15 +278,15 @@ class LongTailCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
-def judging_checkpointer(model: nn.Module, save_dir: str = "", second_stage: str = "") -> LongTailCheckpointer:
-    """For a model that is to be judged or used: weights that are not just its own are refused.
+def evaluation_checkpointer(model: nn.Module, save_dir: str = "", decoupled: str = "") -> LongTailCheckpointer:
+    """For a model to evaluate or to use: weights of another network or loss are refused.
 
     Args:
         model: without its weights.
         save_dir: OUTPUT_DIR, for its last checkpoint.
-        second_stage: the config's.
+        decoupled: SECOND_STAGE.METHOD of the config.
     """
     checkpointer = LongTailCheckpointer(model, save_dir)
-    checkpointer.exact = checkpointer.judges = True
-    checkpointer.second_stage = second_stage
+    checkpointer.exact = checkpointer.for_evaluation = True
+    checkpointer.decoupled = decoupled
     return checkpointer

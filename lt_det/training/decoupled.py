@@ -1,7 +1,7 @@
-"""Two-stage training: a classifier alone, on the network of a finished training.
+"""Decoupled training: the classifier alone is trained, on the network of a finished training.
 
-Kang et al. 2020, https://arxiv.org/abs/1910.09217: classifier re-training (cRT, "crt") draws the classifier anew,
-learnable weight scaling (LWS, "lws") keeps it and learns one scale per class. Everything else stays as it is, box
+Kang et al. 2020, https://arxiv.org/abs/1910.09217: classifier re-training (cRT, "crt") initializes the classifier
+again, learnable weight scaling (LWS, "lws") keeps it and learns one scale per class. Everything else is frozen, box
 regression too, as in the EQLv2 authors' detectors (https://github.com/tztztztztz/eqlv2, configs/decouple).
 """
 
@@ -14,26 +14,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lt_det.config import checked_second_stage
+from lt_det.compat.torch import keep_in_evaluation_mode
+from lt_det.config import checked_decoupled_method
 from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
 from lt_det.losses import possible_num_logits
 from lt_det.modeling import LongTailPredictor
-from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, second_stage_of
+from lt_det.trainer_keys import DECOUPLED, mark_applied
+from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
 
 logger = logging.getLogger(__name__)
 
 
 def train_classifier_only(model: nn.Module, method: str) -> None:
-    """Freeze all but the classifiers, or with "lws" their scales. Call it before the optimiser and DDP are made.
+    """Freeze all but the classifiers, or with "lws" all but their scales. Call it before optimizer and DDP are built.
 
     Frozen parameters get no gradient, norm layers and dropout stay in evaluation mode, and the model returns only the
-    losses that train something. An empty method changes nothing.
+    losses that train something. An empty method changes nothing; a second call changes nothing more.
+
+    Args:
+        model: with lt_det's box predictors in it.
+        method: "crt", "lws" or empty.
 
     Raises:
-        LtDetError: unknown method, a model without our predictors, or "lws" without a scaled classifier.
+        LtDetError: unknown method, a model without lt_det's predictors, or "lws" without a scaled classifier.
     """
-    if not checked_second_stage(method):
+    if not checked_decoupled_method(method) or getattr(model, "decoupled_method", "") == method:
         return
     model.requires_grad_(False)
     for _, predictor in _predictors(model):
@@ -42,72 +48,74 @@ def train_classifier_only(model: nn.Module, method: str) -> None:
         elif isinstance(predictor.cls_score, ScaledLinear):
             predictor.cls_score.scale.requires_grad_(True)
         else:
-            raise LtDetError('The second stage lws learns scales; give LongTailPredictor classifier="scaled".')
+            raise LtDetError('SECOND_STAGE.METHOD lws learns scales; give LongTailPredictor classifier="scaled".')
     for layer in model.modules():
         if hasattr(layer, "running_mean") or "Drop" in type(layer).__name__:  # dropout, stochastic depth
-            _keep_in_evaluation(layer)
+            keep_in_evaluation_mode(layer)
     model.register_forward_hook(_losses_that_train)
+    model.decoupled_method = method  # type: ignore[assignment]
+    mark_applied(model, DECOUPLED)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info(f"Second stage ({method}): {trained:,} weights are trained, all else stays as it is.")
+    logger.info(f"Decoupled training ({method}): {trained:,} weights are trained, everything else is frozen.")
 
 
-def check_second_stage(method: str, weights: str, output_dir: str, resume: bool) -> None:
-    """Raise unless a second stage can start from `weights`, or with `resume` go on, in `output_dir`.
+def check_decoupled_training(method: str, weights: str, output_dir: str, resume: bool) -> None:
+    """Raise unless decoupled training can start from `weights`, or with `resume` be resumed, in `output_dir`.
 
     Args:
-        method: of the second stage; empty for none, whose folder must not hold a second stage's checkpoints.
-        weights: MODEL.WEIGHTS, the checkpoint of the finished first stage.
-        output_dir: a new folder, or that of the same second stage.
-        resume: whether to go on where the folder holds a checkpoint.
+        method: "crt", "lws" or empty; if empty, the folder must not hold checkpoints of decoupled training.
+        weights: MODEL.WEIGHTS, the checkpoint of the finished training.
+        output_dir: a new folder, or that of the same decoupled training.
+        resume: whether to resume if the folder holds a checkpoint.
 
     Raises:
-        LtDetError: unknown method, weights that are not there, or a folder with the checkpoints of another training.
+        LtDetError: unknown method, weights that do not exist, or a folder with the checkpoints of another training.
     """
     folder = Path(output_dir)
-    goes_on = resume and (folder / "last_checkpoint").is_file()
-    stages = {path: second_stage_of(path) for path in sorted(folder.glob("*.pth"))}
-    if not checked_second_stage(method):
-        stage = next(filter(None, stages.values()), None)
-        if stage:
+    resumes = resume and (folder / "last_checkpoint").is_file()
+    methods = {path: decoupled_method_of(path) for path in sorted(folder.glob("*.pth"))}
+    if not checked_decoupled_method(method):
+        found = next(filter(None, methods.values()), None)
+        if found:
             raise LtDetError(
-                f"OUTPUT_DIR {output_dir} holds a second stage ({stage}), which this config does not train; use its "
-                f"config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {stage}), or another OUTPUT_DIR."
+                f"OUTPUT_DIR {output_dir} holds a decoupled training ({found}), which this config does not do; use its "
+                f"config (MODEL.LONG_TAIL.SECOND_STAGE.METHOD {found}), or another OUTPUT_DIR."
             )
         return
-    others = [path for path, stage in stages.items() if stage not in (method, None)]
+    others = [path for path, found in methods.items() if found not in (method, None)]
     if others:
         raise LtDetError(
-            f"OUTPUT_DIR {output_dir} holds {others[0].name} of another training, but the second stage ({method}) "
+            f"OUTPUT_DIR {output_dir} holds {others[0].name} of another training, but decoupled training ({method}) "
             "counts its iterations from 0, with --resume or without; set OUTPUT_DIR to a new folder and MODEL.WEIGHTS "
-            "to the checkpoint of the finished first stage."
+            "to the checkpoint of the finished training."
         )
-    if not goes_on and "://" not in weights and not Path(weights).is_file():
+    if not resumes and "://" not in weights and not Path(weights).is_file():
         raise LtDetError(
-            f"The second stage ({method}) needs the network of a finished training; set MODEL.WEIGHTS (LazyConfig: "
-            f"train.init_checkpoint), now '{weights}', to the model_final.pth of the first stage."
+            f"Decoupled training ({method}) needs the network of a finished training; set MODEL.WEIGHTS (LazyConfig: "
+            f"train.init_checkpoint), now '{weights}', to its model_final.pth."
         )
 
 
-class SecondStageCheckpointer(LongTailCheckpointer):
-    """Starts a second stage from a finished training's weights, and goes on only from its own checkpoints."""
+class DecoupledCheckpointer(LongTailCheckpointer):
+    """Starts decoupled training from a finished training's weights, and resumes only its own checkpoints."""
 
     def __init__(self, model: nn.Module, save_dir: str, method: str, **checkpointables: Any) -> None:
         super().__init__(model, save_dir, **checkpointables)
-        self.second_stage = method
+        self.decoupled = method
         self._starts = False
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """
         Raises:
-            LtDetError: as `check_second_stage`; weights that are no finished training of this network, or a model in
-                which more than the classifier is trained.
+            LtDetError: see `check_decoupled_training`; also weights that are not those of a finished training of this
+                network, or a model in which more than the classifier is trained.
         """
-        check_second_stage(self.second_stage, path, self.save_dir, resume)
+        check_decoupled_training(self.decoupled, path, self.save_dir, resume)
         trained = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
-        if not all(name.startswith(self._anew()) for name in trained):
+        if not all(name.startswith(self._initialized()) for name in trained):
             raise LtDetError(
-                "In a second stage the classifier alone is trained; call lt_det.training.train_classifier_only(model, "
-                f"'{self.second_stage}') before the optimiser is made."
+                "Decoupled training trains the classifier alone; call lt_det.training.train_classifier_only(model, "
+                f"'{self.decoupled}') before the optimizer is built."
             )
         self.exact = True
         self._starts = not (resume and self.has_checkpoint())
@@ -115,27 +123,28 @@ class SecondStageCheckpointer(LongTailCheckpointer):
 
     def _load_model(self, checkpoint: Any) -> Any:
         if self._starts:
-            self._draw_anew(checkpoint)
+            self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:
             raise LtDetError(
-                f"The checkpoint {self._path} has no {missing[0]}, which the second stage would leave as it was drawn; "
-                "use the network of the first stage."
+                f"The checkpoint {self._path} has no {missing[0]}, which decoupled training would leave at its random "
+                "initialization; use the network that was trained."
             )
         return incompatible
 
-    def _draw_anew(self, checkpoint: Any) -> None:
-        """In what was loaded, put what the model has drawn in place of what does not come from the first stage.
+    def _keep_initialized(self, checkpoint: Any) -> None:
+        """In what was loaded, replace what is not taken from the finished training by the model's initial values.
 
-        That is the loss's state, and the classifier or its scales. The loss may then be another than the first stage's.
+        That is the loss's state, and the classifier or its scales. The loss may then be another than before.
         """
         heads = " ".join(checkpoint.pop(BOX_HEAD_KEY, []))
-        if self.second_stage == "lws" and "Cosine" in heads:
+        if self.decoupled == "lws" and "Cosine" in heads:
             raise LtDetError(
-                f"The checkpoint {self._path} has a cosine classifier, whose weights have no length to scale; use crt."
+                f"The checkpoint {self._path} has a cosine classifier, where the lengths of the weights do not matter; "
+                "use crt."
             )
-        weights, drawn = checkpoint["model"], self.model.state_dict()
+        weights, initial = checkpoint["model"], self.model.state_dict()
         for name, predictor in _predictors(self.model):
             classifier = weights.get(f"{name}.cls_score.weight")
             if classifier is None:
@@ -145,46 +154,43 @@ class SecondStageCheckpointer(LongTailCheckpointer):
                 )
             if len(classifier) not in possible_num_logits(predictor.num_classes):
                 raise LtDetError(
-                    f"The classifier in {self._path} has {len(classifier)} rows, which are not those of "
-                    f"{predictor.num_classes} classes and background; a second stage needs the first one's NUM_CLASSES."
+                    f"The classifier in {self._path} has {len(classifier)} rows, which do not fit "
+                    f"{predictor.num_classes} classes and background; set NUM_CLASSES to that of the finished training."
                 )
-        anew = {key: value for key, value in drawn.items() if key.startswith(self._anew())}
-        if self.second_stage == "lws":  # a first stage that was lws itself has learned scales
-            anew |= {key: weights[key] for key in anew.keys() & weights.keys() if key.endswith(".scale")}
-        for key in [key for key in weights if key.startswith(self._anew())]:
+        kept = {key: value for key, value in initial.items() if key.startswith(self._initialized())}
+        if self.decoupled == "lws":  # the finished training may be lws itself, and has learned scales then
+            kept |= {key: weights[key] for key in kept.keys() & weights.keys() if key.endswith(".scale")}
+        for key in [key for key in weights if key.startswith(self._initialized())]:
             del weights[key]
-        weights.update(anew)
+        weights.update(kept)
 
-    def _anew(self) -> tuple[str, ...]:
-        """How the names begin of what does not come from the first stage."""
-        part = "scale" if self.second_stage == "lws" else ""
+    def _initialized(self) -> tuple[str, ...]:
+        """Prefixes of the names of weights that are not taken from the finished training."""
+        part = "scale" if self.decoupled == "lws" else ""
         names = [name for name, _ in _predictors(self.model)]
         return tuple(f"{name}.{start}" for name in names for start in ("loss.", f"cls_score.{part}"))
 
 
 def build_checkpointer(method: str, model: nn.Module, save_dir: str, **checkpointables: Any) -> LongTailCheckpointer:
-    """The checkpointer of a second stage, or with an empty method that of any training."""
+    """The checkpointer of decoupled training, or with an empty method that of any other training."""
     if not method:
         return LongTailCheckpointer(model, save_dir, **checkpointables)
-    return SecondStageCheckpointer(model, save_dir, method, **checkpointables)
+    return DecoupledCheckpointer(model, save_dir, method, **checkpointables)
 
 
 def _predictors(model: nn.Module) -> list[tuple[str, LongTailPredictor]]:
-    """The box predictors of ours and their names in the model, one per stage of a cascade."""
+    """lt_det's box predictors and their names in the model, one per stage of a cascade."""
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, LongTailPredictor)]
     if not found:
-        raise LtDetError("A second stage needs one of our box heads; set MODEL.ROI_HEADS.NAME to LongTailROIHeads.")
+        raise LtDetError(
+            "Decoupled training needs a box head of lt_det; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
+            "LongTailCascadeROIHeads or LongTailRes5ROIHeads."
+        )
     return found
 
 
-def _keep_in_evaluation(layer: nn.Module) -> None:
-    """Also where the model is put into training mode, as Detectron2 does after each evaluation."""
-    layer.eval()
-    layer.train = lambda mode=True: layer  # type: ignore[method-assign]
-
-
 def _losses_that_train(model: nn.Module, args: Any, losses: Any) -> dict[str, Tensor] | None:
-    """A forward hook: those of frozen parts are constants, which would only blur the total."""
+    """A forward hook that drops the losses of frozen parts: constants that would only obscure the total."""
     if not (model.training and torch.is_grad_enabled()):
         return None
     return {name: loss for name, loss in losses.items() if loss.requires_grad}

@@ -1,4 +1,4 @@
-"""Hooks that put into the event storage what a long-tailed training is to be watched by."""
+"""Hooks that log what to watch in a long-tailed training."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from lt_det.statistics.buckets import FrequencyBuckets
 def build_log_hooks(
     model: nn.Module, images: int, buckets: FrequencyBuckets | None, period: int = 20
 ) -> list[HookBase]:
-    """All hooks of this file, for any of Detectron2's trainers: behind its IterationTimer, before its writers.
+    """All hooks of this file, for any trainer of Detectron2: after its IterationTimer, before its writers.
 
-    Every process takes them, at the same place between hooks that talk to the other processes (evaluation).
+    Register them in every process, at the same place relative to hooks in which processes communicate (evaluation).
 
     Args:
-        model: with our box predictors.
-        images: per iteration, of all processes.
-        buckets: of the training set; None in a process that only counts for the main process.
-        period: iterations between two looks, best that of the writers.
+        model: with lt_det's box predictors.
+        images: images per iteration, in all processes.
+        buckets: frequency buckets of the training classes; None in other processes than the main one.
+        period: iterations between log entries, best that of the writers.
     """
     return [LogSpeed(images, period), LogAccuracy(model, buckets, period), LogLossState(model, buckets, period)]
 
 
 class _Periodic(HookBase):
-    """Logs every `period` iterations, and after the last."""
+    """Logs every `period` iterations, and after the last one."""
 
     def __init__(self, period: int) -> None:
         self._period = period
@@ -50,17 +50,17 @@ class _Periodic(HookBase):
 
 
 class LogSpeed(_Periodic):
-    """Log ``images_per_second``, ``data_time_share`` and ``max_mem`` (MB, of this process), over the last period.
+    """Log ``images_per_second``, ``data_time_share`` and ``max_mem`` (MB, of this process) over the last period.
 
-    The time of an iteration is that of Detectron2's IterationTimer, without hooks (evaluation, checkpoints); its data
-    time is that of the slowest process. Memory is the GPU's, on the CPU what the process has occupied at most.
+    The time of an iteration comes from Detectron2's IterationTimer, without hooks (evaluation, checkpoints); the data
+    time is that of the slowest process. Memory is the peak of the GPU memory, on the CPU of the process's memory.
     """
 
     def __init__(self, images: int, period: int = 20) -> None:
         """
         Args:
-            images: per iteration, of all processes.
-            period: iterations between two looks.
+            images: images per iteration, in all processes.
+            period: iterations between log entries.
         """
         super().__init__(period)
         self._images = images
@@ -68,7 +68,7 @@ class LogSpeed(_Periodic):
     def log(self) -> None:
         self._put("max_mem", _peak_memory() / 2**20)
         storage, histories = self.trainer.storage, self.trainer.storage.histories()
-        if not {"time", "data_time"} <= histories.keys():  # in the first iterations, and where nothing is written
+        if not {"time", "data_time"} <= histories.keys():  # in the first iterations, and without writers
             return
         timed = min(storage.count_samples(name, self._period) for name in ("time", "data_time"))
         seconds = histories["time"].avg(timed)
@@ -77,18 +77,18 @@ class LogSpeed(_Periodic):
 
 
 class LogAccuracy(_Periodic):
-    """Log ``accuracy/rare`` and so on: of the RoIs on objects of the rare classes, the share that is classified right.
+    """Log ``accuracy/rare`` and so on: the fraction of RoIs on objects of rare classes that is classified correctly.
 
-    Over all processes and all iterations since the last look; a bucket without such a RoI is left out. A cascade has
-    ``stage0/accuracy/rare`` and so on.
+    It covers all processes and all iterations since the last log entry; a bucket without such a RoI is left out. A
+    cascade has ``stage0/accuracy/rare`` and so on.
     """
 
     def __init__(self, model: nn.Module, buckets: FrequencyBuckets | None, period: int = 20) -> None:
         """
         Args:
-            model: with any number of our box predictors in it.
-            buckets: of the training set; None in a process that only counts.
-            period: iterations between two looks.
+            model: with any number of lt_det's box predictors in it.
+            buckets: frequency buckets of the training classes; None in other processes than the main one.
+            period: iterations between log entries.
         """
         super().__init__(period)
         self._counters = [module.accuracy for module in model.modules() if isinstance(module, LongTailPredictor)]
@@ -104,12 +104,12 @@ class LogAccuracy(_Periodic):
             for bucket, name in enumerate(self._buckets.names):
                 members = self._buckets.members(bucket)
                 if rois[members].any():
-                    share = correct[members].sum() / rois[members].sum()
-                    self._put(f"{scope}accuracy/{name}", share.item())
+                    accuracy = correct[members].sum() / rois[members].sum()
+                    self._put(f"{scope}accuracy/{name}", accuracy.item())
 
 
 class LogLossState(_Periodic):
-    """Log what the losses know about the classes, as the mean of each bucket.
+    """Log the state of the losses, as the mean over the classes of each bucket.
 
     ``loss_state/gradient_ratio/rare`` is EQLv2's ratio of positive to negative gradient of the rare classes; a cascade
     has ``stage0/loss_state/...`` and so on.
@@ -119,8 +119,8 @@ class LogLossState(_Periodic):
         """
         Args:
             model: with any number of losses in it.
-            buckets: of the training set; None logs nothing.
-            period: iterations between two looks.
+            buckets: frequency buckets of the training classes; None: nothing is logged.
+            period: iterations between log entries.
         """
         super().__init__(period)
         self._losses = [module for module in model.modules() if isinstance(module, ClassificationLoss)]
@@ -144,7 +144,7 @@ class LogLossState(_Periodic):
 
 
 def _scopes(stages: int) -> list[str]:
-    """What Detectron2's cascade puts before the names of each stage's values."""
+    """The prefixes that Detectron2's cascade gives to the values of its stages."""
     return [f"stage{stage}/" for stage in range(stages)] if stages > 1 else [""] * stages
 
 

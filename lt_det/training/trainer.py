@@ -1,64 +1,52 @@
-"""Detectron2's DefaultTrainer with bucket evaluation, early checks and failures told in one sentence."""
+"""Detectron2's DefaultTrainer with all of lt_det's config keys, and the same for users' own trainers."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
-import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
-from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
-from detectron2.engine.hooks import EvalHook
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, hooks
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
+from fvcore.common.config import CfgNode
+from fvcore.nn.precise_bn import get_bn_modules
+from omegaconf import DictConfig
 from torch import nn
 
-from lt_det.config import buckets_of_config
+from lt_det.compat.detectron2 import ddp_on
+from lt_det.config import bucket_options, buckets_of_config, unused_loss
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
-from lt_det.data.loader import build_train_loader
+from lt_det.data.loader import build_train_loader, one_pass_config, resample
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.losses import ClassificationLoss
-from lt_det.training.accumulation import amp_precision, build_step_trainer
-from lt_det.training.checkpointer import judging_checkpointer, tell_if_finished
-from lt_det.training.decoupled import build_checkpointer, train_classifier_only
+from lt_det.trainer_keys import WANDB, mark_applied
+from lt_det.training.accumulation import amp_precision
+from lt_det.training.assembly import Assembly, TrainingOptions
+from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import watched
-from lt_det.training.hooks import build_log_hooks
 from lt_det.training.launch.timeouts import evaluation_timeout
-from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt, StoppableEvaluator
-from lt_det.training.resume.image_stream import ImageStream
-from lt_det.training.resume.metrics_log import rewind_metrics
-from lt_det.training.resume.rng import SeedPasses
-from lt_det.training.setup import check_scaled_batch, training_stats_of
+from lt_det.training.lazy_trainer import LazyTrainer
+from lt_det.training.preemption import StoppableEvaluator
+from lt_det.training.preflight import check_scaled_batch, training_stats_of
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 from lt_det.training.writers import build_writers
 
 logger = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def _ddp_of_device(device: str) -> Iterator[None]:
-    """Detectron2's trainer ties each copy of the model to a GPU, which torch refuses for a model on the CPU."""
-    original = defaults.create_ddp_model
-    if device == "cpu":
-        defaults.create_ddp_model = functools.partial(original, device_ids=None)
-    try:
-        yield
-    finally:
-        defaults.create_ddp_model = original
-
-
 class LongTailTrainer(DefaultTrainer):
-    """Train a config and judge it by frequency bucket."""
+    """Train a yaml config and evaluate it by frequency bucket."""
 
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
@@ -66,37 +54,33 @@ class LongTailTrainer(DefaultTrainer):
     def __init__(self, cfg: Any) -> None:
         """
         Raises:
-            LtDetError: a batch that cannot be shared, class counts that are missing or do not fit NUM_CLASSES, or a
-                data set with mistakes.
+            LtDetError: a batch that cannot be split, class counts that are missing or do not fit NUM_CLASSES, a
+                data set with mistakes, or an evaluator that would ignore TEST.BUCKETS.
         """
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
         if cfg is not written:
             logger.info(scaling_line(written, cfg))
         check_scaled_batch(written, cfg)
-        self._buckets = buckets_of_config(cfg, training_stats_of(cfg))
+        buckets_of_config(cfg, training_stats_of(cfg))
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
-                self.build_evaluator(cfg, name)
-        with _ddp_of_device(cfg.MODEL.DEVICE):
+                _check_evaluator(cfg, type(self).build_evaluator(cfg, name))
+        with ddp_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
-        step, passes = self._trainer, self.cfg.SOLVER.ACCUMULATE
-        precision = amp_precision(self.cfg.SOLVER.AMP.ENABLED, self.cfg.SOLVER.AMP.PRECISION)
-        self._trainer = build_step_trainer(step.model, step.data_loader, step.optimizer, precision, passes)
+        if not hasattr(self, "_assembly"):
+            raise LtDetError(
+                f"{type(self).__name__}.build_hooks does not call super().build_hooks(), so that lt_det's hooks are "
+                "missing; start from the list that it returns."
+            )
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss, but a network in which no head of ours would use it.
+            LtDetError: the config chooses a loss, but the network has no head of lt_det that would use it.
         """
         model: nn.Module = super().build_model(cfg)
-        loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is the stock heads' own
-        if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
-            raise LtDetError(
-                f"MODEL.LONG_TAIL.LOSS.NAME is {loss}, but the network has no box head of lt_det and would train with "
-                "another loss; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or "
-                "LongTailRes5ROIHeads."
-            )
+        _check_loss_is_used(cfg, model)
         return model
 
     @classmethod
@@ -106,7 +90,7 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
-        return build_train_loader(cfg)
+        return build_train_loader(cfg, in_equipped_trainer=True)
 
     @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
@@ -120,38 +104,46 @@ class LongTailTrainer(DefaultTrainer):
         return loader
 
     @classmethod
-    def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> LongTailEvaluator:
+    def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
         return LongTailEvaluator.from_config(cfg, dataset_name, output_folder)
 
-    def build_hooks(self) -> list[HookBase | None]:
-        # Detectron2 makes its checkpointer just before it asks for the hooks that keep it.
-        self._images = ImageStream(self._trainer.data_loader, self.cfg.SEED)
-        checkpointables = {**self.checkpointer.checkpointables, "image_stream": self._images}
-        method = self.cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
-        self.checkpointer = build_checkpointer(method, self._trainer.model, self.cfg.OUTPUT_DIR, **checkpointables)
-        hooks: list[HookBase | None] = [SeedPasses(self._trainer.model, self.cfg.SEED), *super().build_hooks()]
-        for place, hook in enumerate(hooks):
-            if isinstance(hook, EvalHook):
-                hooks[place] = EvalUnlessStopped(self.cfg.TEST.EVAL_PERIOD, hook._func)
-        # Before the writers, which are last and only in the main process; after the evaluation in all.
-        place = len(hooks) - comm.is_main_process()
-        hooks[place:place] = build_log_hooks(self._trainer.model, self.cfg.SOLVER.IMS_PER_BATCH, self._buckets)
-        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
-            hooks.append(StopOnInterrupt(self.checkpointer))
-        return hooks
+    def build_hooks(self) -> list[HookBase]:
+        """All hooks. The assembly here replaces the step trainer and checkpointer that Detectron2 has just built."""
+        step = self._trainer
+        self._assembly = Assembly(
+            _options(self.cfg), step.model, step.data_loader, step.optimizer, hooks_run_in=weakref.proxy(self)
+        )
+        self._trainer, self.checkpointer = self._assembly.step_trainer, self._assembly.checkpointer
+        return self._assembly.build_hooks(
+            lr_scheduler=hooks.LRScheduler(),
+            evaluate=self._evaluate,
+            build_writers=self.build_writers,
+            buckets=buckets_of_config(self.cfg, training_stats_of(self.cfg)),
+            before_checkpoint=self._precise_bn(),
+        )
+
+    def _evaluate(self) -> Any:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    def _precise_bn(self) -> list[HookBase]:
+        """As DefaultTrainer has it, on a loader of its own."""
+        if not (self.cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model)):
+            return []
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        loader = self.build_train_loader(cfg)
+        return [hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)]
 
     def build_writers(self) -> list[EventWriter]:
         project = self.cfg.WANDB_PROJECT
         config = yaml.safe_load(self.cfg.dump()) if project else {}
+        mark_applied(self.model, WANDB)
         return build_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.checkpointer, project, config)
 
     def resume_or_load(self, resume: bool = True) -> None:
-        self.checkpointer.exact = resume and self.checkpointer.has_checkpoint()
-        super().resume_or_load(resume=resume)
-        tell_if_finished(self.checkpointer, self.start_iter, self.max_iter)
-        self._images.skip(self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
-        if self.start_iter and comm.is_main_process():
-            rewind_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
+        self.start_iter = self._assembly.resume_or_load(self.cfg.MODEL.WEIGHTS, resume)
 
     def train(self) -> Any:
         with watched(self, self.checkpointer):
@@ -168,8 +160,107 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
-        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and judge it on DATASETS.TEST."""
+        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST."""
         model = cls.build_model(cfg)
-        checkpointer = judging_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
+        checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         return cls.test(cfg, model)
+
+
+def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
+    """Make a user's own trainer apply all of lt_det's config keys, as `LongTailTrainer` does.
+
+    From a class derived from DefaultTrainer it makes a class with the same name: what the class overrides stays, and
+    its training loader gets lt_det's samplers. It can be a decorator, too::
+
+        @equip
+        class Trainer(DefaultTrainer): ...
+
+    From a config (yaml with lt_det's keys, or LazyConfig) it makes a trainer, in place of the model, optimizer, loader,
+    hooks and SimpleTrainer that a script would build itself::
+
+        trainer = equip(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+
+    Args:
+        trainer: class or config.
+        methods: for a yaml config, functions in place of DefaultTrainer's class methods, with the same arguments:
+            ``build_model(cfg)``, ``build_optimizer(cfg, model)``, ``build_train_loader(cfg)``,
+            ``build_evaluator(cfg, dataset_name)``, ...
+
+    Returns:
+        A class, or a trainer with ``model``, ``register_hooks``, ``resume_or_load`` and ``train``.
+
+    Raises:
+        LtDetError: something else, such as a trainer that exists already; see also `LongTailTrainer` and `LazyTrainer`.
+    """
+    if isinstance(trainer, type) and issubclass(trainer, DefaultTrainer) and not methods:
+        return _equipped_class(trainer)
+    if isinstance(trainer, CfgNode) and "LONG_TAIL" in trainer.get("MODEL", {}):
+        overrides = {name: staticmethod(method) for name, method in methods.items()}
+        return _equipped_class(type("Trainer", (DefaultTrainer,), overrides))(trainer)
+    if isinstance(trainer, DictConfig) and {"train", "dataloader"} <= set(trainer) and not methods:
+        return LazyTrainer(trainer)
+    given = trainer.__name__ if isinstance(trainer, type) else type(trainer).__name__
+    raise LtDetError(
+        "equip takes a class derived from DefaultTrainer, a yaml config with lt_det's keys (lt_det.add_lt_config) or a "
+        f"LazyConfig, before a trainer is built, and methods only with a yaml config; it was given {given}"
+        f"{' and ' + ', '.join(methods) if methods else ''}."
+    )
+
+
+def _equipped_class(trainer: type[DefaultTrainer]) -> type[LongTailTrainer]:
+    """What `trainer` overrides is looked up first, then LongTailTrainer, then DefaultTrainer."""
+    if trainer is DefaultTrainer or issubclass(trainer, LongTailTrainer):
+        return LongTailTrainer if trainer is DefaultTrainer else trainer
+    builds_loader = next(kind for kind in trainer.__mro__ if "build_train_loader" in vars(kind)) is not DefaultTrainer
+
+    class Equipped(trainer, LongTailTrainer):
+        @classmethod
+        def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
+            _check_loss_is_used(cfg, model)  # here, because the model may come from a `build_model` of its own
+            train_classifier_only(model, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
+            return super().build_optimizer(cfg, model)
+
+        @classmethod
+        def build_train_loader(cls, cfg: Any) -> Any:
+            if builds_loader:
+                return resample(super().build_train_loader(one_pass_config(cfg)), cfg)
+            return super().build_train_loader(cfg)
+
+    Equipped.__name__, Equipped.__qualname__ = trainer.__name__, trainer.__qualname__
+    Equipped.__module__, Equipped.__doc__ = trainer.__module__, trainer.__doc__
+    return Equipped
+
+
+def _options(cfg: Any) -> TrainingOptions:
+    return TrainingOptions(
+        output_dir=cfg.OUTPUT_DIR,
+        max_iter=cfg.SOLVER.MAX_ITER,
+        images_per_step=cfg.SOLVER.IMS_PER_BATCH,
+        passes=cfg.SOLVER.ACCUMULATE,
+        precision=amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION),
+        decoupled=cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
+        seed=cfg.SEED,
+        eval_period=cfg.TEST.EVAL_PERIOD,
+        checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},
+    )
+
+
+def _check_loss_is_used(cfg: Any, model: nn.Module) -> None:
+    loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is also the loss of Detectron2's heads
+    if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
+        raise LtDetError(unused_loss(cfg))
+
+
+def _check_evaluator(cfg: Any, evaluator: DatasetEvaluator) -> None:
+    """A user's own trainer may evaluate as it likes, but not while the config asks for buckets."""
+    parts = evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else [evaluator]
+    if any(isinstance(part, LongTailEvaluator) for part in parts):
+        return
+    names = ", ".join(type(part).__name__ for part in parts)
+    advice = "return LongTailEvaluator.from_config(cfg, dataset_name) from build_evaluator, or do not override it"
+    if bucket_options(cfg) is not None:
+        raise LtDetError(f"TEST.BUCKETS is set, but build_evaluator returns {names}, which ignores it; {advice}.")
+    logger.warning("%s does not evaluate by frequency bucket; to do so, %s.", names, advice)

@@ -9,6 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.data import register_dataset, training_stats
+from lt_det.data.class_counts import remember_counts
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers.models import annotations
@@ -41,7 +42,7 @@ def test_cache_serves_where_the_json_is_gone_and_not_where_it_changed(name, tmp_
     assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
     train.unlink()
     assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 80]
-    with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist; put it there"):
+    with pytest.raises(LtDetError, match=r"train\.json of 'counted' does not exist"):
         training_stats([name])
 
 
@@ -51,8 +52,8 @@ def test_cache_of_another_set_is_not_used(name, tmp_path):
         training_stats(["not_there"], cache_dir=str(tmp_path))
 
 
-def test_damaged_cache_is_written_anew(name, tmp_path, caplog):
-    (tmp_path / "class_stats.json").write_text('{"class_stats": 1, "torn')
+def test_damaged_cache_is_written_again(name, tmp_path, caplog):
+    (tmp_path / "class_stats.json").write_text('{"class_stats": 1, "trunc')
     assert training_stats([name], cache_dir=str(tmp_path)).image_counts.tolist() == [1, 3, 9, 27, 81]
     assert "are damaged" in caplog.text
     assert ClassStats.from_json(tmp_path / "class_stats.json").num_classes == 5
@@ -85,7 +86,7 @@ def test_set_registered_as_a_function(tmp_path):
     MetadataCatalog.get("function_set").set(thing_classes=["a", "b"])
     try:
         stats = training_stats(["function_set"], cache_dir=str(tmp_path))
-        assert not list(tmp_path.iterdir())  # it may change unseen, so nothing is kept
+        assert not list(tmp_path.iterdir())  # it may change unnoticed, so nothing is cached
         assert stats.image_counts.tolist() == [2, 0]
         assert stats.instance_counts.tolist() == [3, 0]
         assert stats.num_images == 2
@@ -95,7 +96,7 @@ def test_set_registered_as_a_function(tmp_path):
 
 
 def test_nothing_given():
-    with pytest.raises(LtDetError, match=r"No training set is given; set DATASETS\.TRAIN"):
+    with pytest.raises(LtDetError, match=r"DATASETS\.TRAIN"):
         training_stats([])
 
 
@@ -129,7 +130,7 @@ def test_what_a_users_function_returns_counts_and_not_its_json(name, own_functio
 
 def test_function_that_fails(own_function):
     os.unlink(MetadataCatalog.get(own_function).json_file)
-    with pytest.raises(LtDetError, match=r"the data set 'own' fails \(FileNotFoundError: .*\); mend it, or set"):
+    with pytest.raises(LtDetError, match=r"'own' fails \(FileNotFoundError: .*\)"):
         training_stats([own_function])
 
 
@@ -149,3 +150,42 @@ def test_cache_of_two_sets_of_which_one_is_gone_and_the_other_changed(name, tmp_
     finally:
         DatasetCatalog.remove("other")
         MetadataCatalog.remove("other")
+
+
+def test_a_process_counts_each_state_once(name, tmp_path, monkeypatch):
+    """Whoever asks: with a folder or without; until the file changes."""
+    counted = []
+    original = ClassStats.from_annotations.__func__
+
+    def noted(cls, data, source):
+        counted.append(source)
+        return original(cls, data, source)
+
+    monkeypatch.setattr(ClassStats, "from_annotations", classmethod(noted))
+    first = training_stats([name])
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+        assert training_stats([name], cache_dir=str(folder)) is first
+        assert ClassStats.from_json(folder / "class_stats.json").image_counts.tolist() == [1, 3, 9, 27, 81]
+    assert training_stats([], class_stats=str(tmp_path / "train.json")).num_classes == 5
+    assert training_stats([], class_stats=str(tmp_path / "train.json")).num_classes == 5
+    assert len(counted) == 2  # as a data set, and as a file that is named
+    data = json.loads((tmp_path / "train.json").read_text())
+    data["annotations"].pop()
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    assert training_stats([name]).image_counts.tolist() == [1, 3, 9, 27, 80]
+    assert training_stats([name], cache_dir=str(folders[0])).image_counts.tolist() == [1, 3, 9, 27, 80]
+    assert ClassStats.from_json(folders[0] / "class_stats.json").image_counts.tolist() == [1, 3, 9, 27, 80]
+    assert len(counted) == 3
+
+
+def test_remembered_counts_of_a_set_that_is_not_here(name, tmp_path):
+    """As for the losses of a LazyConfig, which know no OUTPUT_DIR."""
+    training_stats([name], cache_dir=str(tmp_path))
+    (tmp_path / "train.json").unlink()
+    with pytest.raises(LtDetError, match="does not exist"):
+        training_stats([name])
+    remember_counts([name], str(tmp_path))
+    assert training_stats([name]).image_counts.tolist() == [1, 3, 9, 27, 81]
+    remember_counts(["not_there"], str(tmp_path))  # whoever needs them says so

@@ -28,7 +28,7 @@ def registered():
 
 @pytest.fixture
 def custom(tmp_path):
-    """A COCO-format set with ids that are neither contiguous nor sorted, a crowd, run lengths and keypoints."""
+    """A COCO-format set with ids that are neither contiguous nor sorted, a crowd region, RLE and keypoints."""
     cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60, 3), 127, np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.full((40, 60, 3), 127, np.uint8))
     mask = {"size": [40, 60], "counts": [100, 50, 2250]}
@@ -88,8 +88,8 @@ def test_another_format_under_the_same_name(custom, registered):
         register_dataset("formatted", custom / "set.json", custom, "lvis")
 
 
-def test_instance_without_outline_gets_its_box(custom):
-    """Detectron2's mapper takes outlines of all instances of an image, or stops with a KeyError."""
+def test_instance_without_segmentation_gets_its_box(custom):
+    """Detectron2's mapper needs segmentations of all instances of an image, or stops with a KeyError."""
     data = json.loads((custom / "set.json").read_text())
     data["annotations"][1] = {"id": 2, "image_id": 4, "category_id": 3, "bbox": [5, 6, 9, 8], "segmentation": [[1, 2]]}
     (custom / "set.json").write_text(json.dumps(data))

@@ -40,7 +40,7 @@ class CounterTrainer(LongTailTrainer):
         return Counter()
 
 
-def train(config, output, passes, count_sendings=False):
+def train(config, output, passes, count_exchanges=False):
     """Weights and the log of the last iteration into `output`."""
     output.mkdir(exist_ok=True)
     overrides = [
@@ -65,7 +65,7 @@ def train(config, output, passes, count_sendings=False):
         trainer.model.register_comm_hook(None, count)
     trainer.resume_or_load(resume=False)
     trainer.train()
-    if count_sendings:
+    if count_exchanges:
         assert len(sent) == ITERATIONS
 
 
@@ -99,7 +99,7 @@ def test_passes_together_are_one_step(sixty_config, one_pass, tmp_path, passes):
     assert_same(tmp_path, one_pass)
 
 
-def test_processes_send_gradients_once_a_step(sixty_config, one_pass, tmp_path):
+def test_processes_exchange_gradients_once_per_step(sixty_config, one_pass, tmp_path):
     in_processes(2, tmp_path, train, sixty_config, tmp_path, 3, True)
     assert_same(tmp_path, one_pass)
 
@@ -107,11 +107,11 @@ def test_processes_send_gradients_once_a_step(sixty_config, one_pass, tmp_path):
 @pytest.mark.parametrize(
     ("passes", "said"),
     [
-        (4, "A batch of 6 images .* by 1 processes in 4 passes each .*; make it a multiple of 4"),
-        (0, "SOLVER.ACCUMULATE .* is 0; give the passes of a step, 1 or more"),
+        (4, "A batch of 6 images .* 1 processes in 4 passes each .*; make it a multiple of 4"),
+        (0, "SOLVER.ACCUMULATE .* is 0"),
     ],
 )
-def test_batches_that_cannot_be_shared(sixty_config, tmp_path, passes, said):
+def test_batches_that_cannot_be_split(sixty_config, tmp_path, passes, said):
     with pytest.raises(LtDetError, match=said):
         train(sixty_config, tmp_path, passes)
 

@@ -48,7 +48,7 @@ def test_same_weights(sixty_config, tmp_path, cache):
         assert torch.equal(weights, plain[name]), name
 
 
-def test_images_to_judge_come_from_the_cache(sixty_config, tmp_path, cache):
+def test_images_for_evaluation_come_from_the_cache(sixty_config, tmp_path, cache):
     cache()
     cfg = load_config(str(sixty_config), ["OUTPUT_DIR", str(tmp_path)])
     loader = LongTailTrainer.build_test_loader(cfg, "streamed")

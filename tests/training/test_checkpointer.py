@@ -1,4 +1,4 @@
-"""Checkpoints when a process is killed, the disk is full, or a file is torn."""
+"""Checkpoints when a process is killed, the disk is full, or a file is corrupt."""
 
 import contextlib
 import io
@@ -18,11 +18,13 @@ from torch import nn
 
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailCheckpointer
+from lt_det.training.checkpointer import evaluation_checkpointer
 from tests.helpers.gloo import in_processes
+from tests.helpers.models import seeded_model, small_config
 
 
 def save_slowly(folder, moment, saving):
-    """Save twice; stop for good at one moment of the second time, and say so to the pipe."""
+    """Save twice; stop for good at one moment of the second time, and write to the pipe."""
     checkpointer = LongTailCheckpointer(nn.Linear(100, 100), str(folder))
     checkpointer.save("model_0000004", iteration=4)
     save, replace = torch.save, os.replace
@@ -32,9 +34,10 @@ def save_slowly(folder, moment, saving):
         time.sleep(60)
 
     def save_half(data, file):
-        whole = io.BytesIO()
-        save(data, whole)
-        file.write(whole.getvalue()[: whole.tell() // 2])
+        buffer = io.BytesIO()
+        save(data, buffer)
+        content = buffer.getvalue()
+        file.write(content[: len(content) // 2])
         file.flush()
         stop()
 
@@ -105,10 +108,10 @@ def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(tmp_path):
         [sys.executable, "-W", "ignore", "-c", FILL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 1
-    assert result.stderr == (
-        f"error: The checkpoint {tmp_path}/model_0000009.pth cannot be written (File too large); make room on the "
-        f"disk; the last good checkpoint is {tmp_path}/model_0000004.pth, for --resume.\n"
-    )
+    assert result.stderr.startswith(f"error: The checkpoint {tmp_path}/model_0000009.pth")
+    assert result.stderr.count("\n") == 1
+    for part in ("(File too large)", f"{tmp_path}/model_0000004.pth", "--resume"):
+        assert part in result.stderr
     assert names(tmp_path) == ["last_checkpoint", "model_0000004.pth"]
     assert resumed(tmp_path, size=10) == 4
 
@@ -124,12 +127,12 @@ def three(tmp_path):
     return tmp_path
 
 
-def tear(path):
+def truncate(path):
     os.truncate(path, path.stat().st_size - 100)
 
 
 def make_hole(path):
-    """Of the right length, but a piece in the middle of the weights never came."""
+    """Of the right length, but a block in the middle of the weights is missing."""
     with path.open("rb+") as file:
         file.seek(20_000)
         assert any(file.read(4_000))
@@ -138,21 +141,21 @@ def make_hole(path):
 
 
 @pytest.mark.parametrize("folder", ["{}", "./{}", "{}/", "./a/../{}"])
-def test_the_last_checkpoint_is_used_if_whole(three, caplog, monkeypatch, folder):
+def test_the_last_checkpoint_is_used_if_intact(three, caplog, monkeypatch, folder):
     """However OUTPUT_DIR is written; Detectron2's default is ./output."""
     (three.parent / "a").mkdir(exist_ok=True)
     monkeypatch.chdir(three.parent)
     assert resumed(folder.format(three.name)) == 14
-    assert "torn" not in caplog.text
+    assert "corrupt" not in caplog.text
 
 
-@pytest.mark.parametrize("damage", [tear, make_hole, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_the_newest_whole_checkpoint_replaces_a_torn_one(three, caplog, damage):
+@pytest.mark.parametrize("damage", [truncate, make_hole, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_the_newest_intact_checkpoint_replaces_a_corrupt_one(three, caplog, damage):
     damage(three / "model_0000014.pth")
     assert resumed(three) == 9
-    said = f"{three}/model_0000014.pth is missing or torn; going on from {three}/model_0000009.pth"
-    assert said in caplog.text
-    tear(three / "model_0000009.pth")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.index(f"{three}/model_0000014.pth") < warning.index(f"{three}/model_0000009.pth")
+    truncate(three / "model_0000009.pth")
     assert resumed(three) == 4
 
 
@@ -162,25 +165,26 @@ def test_an_empty_last_checkpoint(three):
 
 
 def test_a_training_that_starts_where_another_ended_says_so(three, tmp_path, caplog):
-    for folder, judges in ((three, False), (three, True), (tmp_path / "new", False)):
+    for folder, evaluates in ((three, False), (three, True), (tmp_path / "new", False)):
         checkpointer = LongTailCheckpointer(nn.Linear(100, 100), str(folder))
-        checkpointer.judges = judges
+        checkpointer.for_evaluation = evaluates
         checkpointer.resume_or_load("", resume=False)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert f"OUTPUT_DIR {three} holds another training, whose last checkpoint is model_0000014.pth: this" in warning
-    assert "To go on with that one stop and give --resume" in warning
+    assert f"OUTPUT_DIR {three} holds another training" in warning
+    assert "model_0000014.pth" in warning
+    assert "--resume" in warning
 
 
-def test_no_whole_checkpoint(three):
+def test_no_intact_checkpoint(three):
     for path in three.glob("*.pth"):
-        tear(path)
-    with pytest.raises(LtDetError, match=r"model_0000014\.pth is missing or torn, and no other model_\*\.pth there is"):
+        truncate(path)
+    with pytest.raises(LtDetError, match=r"model_0000014\.pth .* no other model_\*\.pth"):
         resumed(three)
 
 
 @pytest.mark.parametrize("with_checkpoint", [0, 1])
 def test_a_folder_that_the_machines_do_not_share(tmp_path, with_checkpoint):
-    """Unnoticed, one process would go on where the other starts anew."""
+    """Unnoticed, one process would resume while the other starts from scratch."""
     in_processes(2, tmp_path, resume_in_own_folder, tmp_path, with_checkpoint)
 
 
@@ -190,7 +194,7 @@ def resume_in_own_folder(tmp_path, with_checkpoint):
     checkpointer = LongTailCheckpointer(nn.Linear(2, 2), str(folder), save_to_disk=True)
     if comm.get_rank() == with_checkpoint:
         checkpointer.save("model_0000004", iteration=4)
-    match = "Process 1 does not see the checkpoints that process 0 sees in OUTPUT_DIR .*machine1"
+    match = "Process 1 .* process 0 .*machine1"
     with pytest.raises(LtDetError, match=match) if comm.get_rank() else contextlib.nullcontext():
         checkpointer.resume_or_load("", resume=True)
 
@@ -204,7 +208,7 @@ def test_weights_that_are_not_finite_are_not_saved(three):
     assert not (three / "model_0000019.pth").exists()
 
 
-def test_a_loading_process_that_dies_while_saving_is_no_full_disk(three, monkeypatch):
+def test_a_worker_that_dies_while_saving_is_no_full_disk(three, monkeypatch):
     def killed(data, file):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
@@ -215,7 +219,7 @@ def test_a_loading_process_that_dies_while_saving_is_no_full_disk(three, monkeyp
 
 
 class Store(PathHandler):
-    """A store that is no disk: it knows only whole files."""
+    """A store that is no disk: it has complete files only."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -247,7 +251,7 @@ def test_what_is_no_folder_is_left_to_its_handler(tmp_path):
 
 @pytest.mark.parametrize("bad", ["weight", "running_var"])
 def test_what_is_not_finite_is_not_saved(tmp_path, bad):
-    """In training a norm layer does not look at its running statistics, so no loss tells of them."""
+    """In training a norm layer does not use its running statistics, so no loss shows them."""
     model = nn.BatchNorm2d(3)
     checkpointer = LongTailCheckpointer(model, str(tmp_path))
     checkpointer.save("model_0000004", iteration=4)
@@ -255,3 +259,18 @@ def test_what_is_not_finite_is_not_saved(tmp_path, bad):
     with pytest.raises(LtDetError, match=rf"the first of them {bad}, have become .*model_0000009\.pth is not saved"):
         checkpointer.save("model_0000009", iteration=9)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]
+
+
+def test_checkpoints_name_the_loss_as_configs_do(tmp_path):
+    """Those of earlier versions have the name of its class."""
+    model = seeded_model(small_config(loss="seesaw"))
+    LongTailCheckpointer(model, str(tmp_path)).save("model_final")
+    path = tmp_path / "model_final.pth"
+    contents = torch.load(path)
+    assert contents["long_tail_box_heads"] == ["seesaw on CosineClassifier"]
+    evaluation_checkpointer(model).load(str(path))
+    torch.save({**contents, "long_tail_box_heads": ["Seesaw on CosineClassifier"]}, path)
+    evaluation_checkpointer(model).load(str(path))
+    torch.save({**contents, "long_tail_box_heads": ["EQL on CosineClassifier"]}, path)
+    with pytest.raises(LtDetError, match="trained with eql on CosineClassifier, but the config says seesaw"):
+        evaluation_checkpointer(model).load(str(path))

@@ -58,7 +58,7 @@ def test_eqlv2s_gradient_ratio_by_bucket():
     loss = EQLv2(6)
     loss.positive_gradient.copy_(torch.tensor([1.0, 0.0, 4.0, 1.0, 9.0, 9.0]))
     loss.negative_gradient.copy_(torch.tensor([10.0, 0.0, 8.0, 1.0, 3.0, 9.0]))
-    assert logged_state(loss) == pytest.approx(  # the second rare class has not been seen
+    assert logged_state(loss) == pytest.approx(  # the second rare class was never seen
         {
             "loss_state/gradient_ratio/rare": 0.1,
             "loss_state/gradient_ratio/common": 0.75,

@@ -22,7 +22,7 @@ SMALL += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "3"]
 
 
 def run_script(code):
-    """A script of its own, because processes that are spawned import their main module."""
+    """In a script, because spawned processes import their main module."""
     with tempfile.TemporaryDirectory() as scratch:
         script = Path(scratch) / "script.py"
         script.write_text(code)
@@ -131,7 +131,7 @@ del twin
 
 
 def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
-    """They lack keys that are ours, and their test mapper takes the image format from the training mapper's node."""
+    """They lack lt_det's keys, and their test mapper takes the image format from the training mapper's node."""
     (tmp_path / "zoo.py").write_text(ON_DETECTRON2S_FILES)
     small = ["train.max_iter=2", "dataloader.train.total_batch_size=4", "dataloader.train.num_workers=0"]
     small += ["model.roi_heads.num_classes=12", f"train.output_dir={tmp_path}/out"]
@@ -142,20 +142,20 @@ def test_lazy_config_on_detectron2s_common_files(mini, datasets_root, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("MODEL.LONG_TAIL.REWEIGHTING.START", "5000", "REWEIGHTING.START is 5000; write first_lr_step"),
-        ("DATALOADER.SAMPLER_START", "0.5", "SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, but that is the plain"),
+        ("MODEL.LONG_TAIL.REWEIGHTING.START", "5000", "REWEIGHTING.START is 5000"),
+        ("DATALOADER.SAMPLER_START", "0.5", "SAMPLER_START defers DATALOADER.SAMPLER_TRAIN, .* TrainingSampler"),
         ("TEST.BUCKETS.BY", "boxes", "TEST.BUCKETS.BY is 'boxes'"),
-        ("TEST.BUCKETS.EDGES", "[100,10]", "Bucket edges must be rising counts"),
+        ("TEST.BUCKETS.EDGES", "[100,10]", "edges must be"),
         (
             "TEST.BUCKETS.EQUAL_GROUPS",
             "99",
-            r"Cannot split the \d+ classes .* into 99 groups; write a number from",
+            r"\d+ classes .* into 99 groups",
         ),
-        ("TEST.BUCKETS.MAP", "gone.json", "The bucket map gone.json does not exist; check the path"),
+        ("TEST.BUCKETS.MAP", "gone.json", "gone.json does not exist"),
         ("SOLVER.AMP.PRECISION", "half", "SOLVER.AMP.PRECISION .* is 'half'"),
     ],
 )
-def test_mistaken_key_is_told_before_anything_is_written(key, value, sentence, tmp_path):
+def test_invalid_key_is_reported_before_anything_is_written(key, value, sentence, tmp_path):
     config = str(REPOSITORY / "configs" / "mini_lvis_softmax.yaml")
     arguments = ["--config", config, key, value, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "out")]
     with pytest.raises(LtDetError, match=sentence):
@@ -171,7 +171,7 @@ def test_mistake_in_two_processes_is_one_sentence(mini, datasets_root, tmp_path)
     # Process 0 has two seconds to say it before the other does.
     assert len(re.findall(r"error(?: in process 1)?: A batch of 5 images", result.stderr)) == 1
     assert result.stderr.count("error") == 1
-    assert "cannot be shared equally by 2 processes" in result.stderr
+    assert "2 processes" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -269,7 +269,7 @@ class TestBadInput:
         register_builtin()
 
     def test_configs(self, fails, tmp_path):
-        assert "gone.yaml does not exist; the ones that are shipped" in fails(config=tmp_path / "gone.yaml")
+        assert "gone.yaml does not exist" in fails(config=tmp_path / "gone.yaml")
         (tmp_path / "a.yaml").write_text("MODEL: [")
         assert "a.yaml is not valid yaml" in fails(config=tmp_path / "a.yaml")
         (tmp_path / "b.yaml").write_text("MODEL: {TYPO: 1}")
@@ -320,14 +320,14 @@ DATASETS:
     def test_devices(self, fails):
         if torch.cuda.is_available():
             pytest.skip("this machine has a GPU")
-        assert "torch sees no GPU; train on the CPU with MODEL.DEVICE cpu" in fails("MODEL.DEVICE", "cuda")
+        assert "torch sees no GPU" in fails("MODEL.DEVICE", "cuda")
         assert "(AMP) needs a GPU" in fails("SOLVER.AMP.ENABLED", True)
 
     def test_evaluation_is_checked_before_training(self, fails, mini, tmp_path):
         counts = ["MODEL.LONG_TAIL.CLASS_STATS", saved_counts(tmp_path, 12)]
-        assert "Class 0 is " in fails(*SMALL, *counts)  # counts of other classes than those judged
+        assert "Class 0 is " in fails(*SMALL, *counts)  # counts of other classes than those of the test set
         assert "TEST.BUCKETS.BY is 'pixels'" in fails(*SMALL, "TEST.BUCKETS.BY", "pixels")
-        assert "edges must be rising counts" in fails(*SMALL, "TEST.BUCKETS.EDGES", "['a']")
+        assert "edges must be" in fails(*SMALL, "TEST.BUCKETS.EDGES", "['a']")
         assert not list(tmp_path.glob("out/*.pth"))
 
     def test_eval_only_without_weights(self, fails):
@@ -335,11 +335,11 @@ DATASETS:
         assert "No weights are given" in fails("--eval-only", "--resume", *SMALL)
 
     def test_names_of_heads_and_devices(self, fails):
-        assert "'LongTailRoiHeads', which is not registered; ours" in fails("MODEL.ROI_HEADS.NAME", "LongTailRoiHeads")
+        assert "'LongTailRoiHeads', which is not registered" in fails("MODEL.ROI_HEADS.NAME", "LongTailRoiHeads")
         assert "There is no device 'gpu'" in fails("MODEL.DEVICE", "gpu")
         assert "USE_FED_LOSS chooses a loss of the stock head" in fails("MODEL.ROI_BOX_HEAD.USE_FED_LOSS", True)
         threshold = "MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD"
-        assert "FREQUENCY_THRESHOLD is a share" in fails(*SMALL, threshold, "abc")
+        assert "FREQUENCY_THRESHOLD" in fails(*SMALL, threshold, "abc")
 
     def test_output_folder(self, fails, tmp_path):
         (tmp_path / "file").touch()
@@ -348,8 +348,8 @@ DATASETS:
     def test_weights(self, fails, tmp_path):
         missing = tmp_path / "gone.pth"
         assert f"The weights {missing} cannot be loaded" in fails(*SMALL, "MODEL.WEIGHTS", missing)
-        (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
-        assert "torn.pth cannot be loaded" in fails(*SMALL, "MODEL.WEIGHTS", tmp_path / "torn.pth")
+        (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut")
+        assert "cut.pth cannot be loaded" in fails(*SMALL, "MODEL.WEIGHTS", tmp_path / "cut.pth")
 
     def test_checkpoint_of_another_class_count(self, fails, trained, tmp_path):
         weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
@@ -362,9 +362,9 @@ DATASETS:
     def test_checkpoint_of_another_loss(self, fails, trained):
         weights = ["MODEL.WEIGHTS", trained[0] / "model_final.pth"]
         for loss, complaint in (
-            ("eqlv2", "was trained with EQL on Linear, but the config says EQLv2 on Linear"),
-            ("seesaw", "was trained with EQL on Linear, but the config says Seesaw on CosineClassifier"),
-            ("sigmoid", "was trained with EQL on Linear, but the config says SigmoidCrossEntropy on Linear"),
+            ("eqlv2", "was trained with eql on Linear, but the config says eqlv2 on Linear"),
+            ("seesaw", "was trained with eql on Linear, but the config says seesaw on CosineClassifier"),
+            ("sigmoid", "was trained with eql on Linear, but the config says sigmoid on Linear"),
         ):
             assert complaint in fails("--eval-only", *SMALL, "MODEL.LONG_TAIL.LOSS.NAME", loss, *weights)
 

@@ -16,6 +16,7 @@ from detectron2.modeling.proposal_generator import RPN, StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead, StandardROIHeads
 
 from lt_det.modeling import LongTailPredictor
+from lt_det.trainer_keys import TrainerKeys
 
 levels = ["p2", "p3", "p4", "p5"]
 
@@ -72,6 +73,7 @@ model = L(GeneralizedRCNN)(
             input_shape=ShapeSpec(channels=1024),
             box2box_transform=L(Box2BoxTransform)(weights=(10.0, 10.0, 5.0, 5.0)),
             max_iter="${train.max_iter}",
+            trainer_keys=L(TrainerKeys.from_lazy)(train="${train}"),
             test_score_thresh=0.05,
             test_topk_per_image=100,
         ),

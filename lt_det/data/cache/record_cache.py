@@ -1,7 +1,7 @@
-"""Large annotation files are read once for all processes of a machine and for later trainings.
+"""Large annotation files are parsed once for all processes of a machine and for later trainings.
 
-Detectron2 parses them in every process, and each keeps its own copy of the records. Here the first process reads and
-leaves the records in a cache folder; all map that file, so that it is in memory once, workers of data loaders included.
+Detectron2 parses them in every process, and each process keeps its own copy of the records. Here the first process
+writes the records to a cache folder, and all processes, data loader workers included, map that one file into memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import fcntl
 import gc
 import hashlib
-import importlib
 import logging
 import os
 import re
@@ -19,26 +18,27 @@ import shutil
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from lt_det.compat.detectron2 import parsed_already
 from lt_det.data import registration
 from lt_det.data.cache import record_file
 from lt_det.data.cache.record_file import RecordFile, write_record_file
+from lt_det.data.formats import reads_coco_json
 from lt_det.io.coco_json import check_annotations, load_annotations
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
 
-WORTH_CACHING = 32 * 2**20  # bytes of json; less is read in a second
-UNUSED_DAYS = 30  # after which a file is removed when another is written
+WORTH_CACHING = 32 * 2**20  # bytes of json; a smaller file is parsed in a second
+UNUSED_DAYS = 30  # a file unused for longer is removed when another one is written
 
-# Modules with loaders whose records follow from the json, the image folder and the name alone, the classes by rising
-# id, and who parses for them.
+# Modules whose dataset functions make the records from the json, the image folder and the name alone, with the classes
+# in ascending order of category id; and the module that parses the json for them.
 _LOADERS = {
     registration.__name__: "",
     "detectron2.data.datasets.lvis": "lvis.lvis",
@@ -48,7 +48,7 @@ _SET_BY_LOADERS = ("thing_classes", "thing_dataset_id_to_contiguous_id", "class_
 
 
 def cache_folder() -> Path:
-    """LT_DET_CACHE, or lt_det in the user's cache folder; of a user without a home, a folder for temporary files."""
+    """LT_DET_CACHE, or lt_det in the user's cache folder, or a temporary folder if the user has no home."""
     if chosen := os.environ.get("LT_DET_CACHE"):
         return Path(os.path.expanduser(chosen))
     home = os.path.expanduser("~")
@@ -58,18 +58,21 @@ def cache_folder() -> Path:
 
 
 def follows_json(name: str) -> bool:
-    """Whether a registered set is what its json says, the classes by rising id; of a user's own function who knows."""
+    """Whether the records of a registered data set follow from its annotation file, classes ordered by category id.
+
+    A user's own function may return anything.
+    """
     return name in DatasetCatalog and getattr(DatasetCatalog[name], "__module__", "") in _LOADERS
 
 
 def cached_records(name: str) -> RecordFile | None:
-    """The records of a registered set from the cache; they are put there first if need be.
+    """The records of a registered data set from the cache, which is filled first if necessary.
 
-    Its classes are in Detectron2's catalogue afterwards. That the images are on disk is not checked.
+    Afterwards its class names are in Detectron2's MetadataCatalog. Whether the images are on disk is not checked.
 
     Returns:
-        None for a set that is small or that another function than lt_det's and Detectron2's reads, and, with a
-        warning, where the cache folder cannot be used.
+        None for a data set that is small, that is not a COCO- or LVIS-format json read by lt_det or Detectron2, and,
+        with a warning, where the cache folder cannot be used.
 
     Raises:
         LtDetError: see `load_annotations` and `check_annotations`.
@@ -81,14 +84,14 @@ def cached_records(name: str) -> RecordFile | None:
         records = _opened(path)
         if records is None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _alone(path):
+            with _exclusive(path):
                 records = _opened(path)  # by now another process may have written it
                 if records is None:
-                    records = _read_into(path, name)
+                    records = _fill_cache(path, name)
     except OSError as error:
         logger.warning(
-            "Every process reads the annotations of '%s' for itself: %s cannot be used (%s). Make room there, or set "
-            "LT_DET_CACHE to a folder on a local disk.",
+            "Every process parses the annotations of '%s' itself, because %s cannot be used (%s). Free space there, "
+            "or set LT_DET_CACHE to a folder on a local disk.",
             name,
             path.parent,
             error.strerror,
@@ -100,8 +103,8 @@ def cached_records(name: str) -> RecordFile | None:
 
 
 def _path_in_cache(name: str) -> Path | None:
-    """Where the records of this state of the json, read by this state of the code, belong."""
-    if not follows_json(name):
+    """The cache file for the current content of the json and the current code that reads it; None if not cached."""
+    if not (follows_json(name) and reads_coco_json(name)):
         return None
     loader, metadata = DatasetCatalog[name].__module__, MetadataCatalog.get(name)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
@@ -124,32 +127,32 @@ def _opened(path: Path) -> RecordFile | None:
         return None
     except OSError:
         raise
-    except Exception as error:  # unpickling what is torn can raise anything
-        logger.warning("%s is damaged (%s) and is written anew.", path, error)
+    except Exception as error:  # unpickling a truncated file can raise anything
+        logger.warning("%s is damaged (%s) and is written again.", path, error)
         return None
-    with contextlib.suppress(OSError):  # a folder that others share and cannot write
+    with contextlib.suppress(OSError):  # a shared folder without permission to write
         os.utime(path)
     logger.info("%d images from %s, made %s from %s.", len(records), path, records.made, records.stats.source)
     return records
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; a process that is killed lets go."""
+def _exclusive(path: Path) -> Iterator[None]:
+    """One process at a time; the lock of a process that is killed is released."""
     with path.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.info("Another process reads the annotations for %s; waiting for it.", path.name)
+            logger.info("Another process is parsing the annotations for %s; waiting for it.", path.name)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _read_into(path: Path, name: str) -> RecordFile:
+def _fill_cache(path: Path, name: str) -> RecordFile:
     metadata = MetadataCatalog.get(name)
     json_file: str = metadata.json_file
     size = os.path.getsize(json_file)
-    if shutil.disk_usage(path.parent).free < 1.5 * size:  # said at once, and not by each process after reading
+    if shutil.disk_usage(path.parent).free < 1.5 * size:  # before parsing, which takes long
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     logger.info("Reading %s (%.2f GB) once for all processes and later trainings.", json_file, size / 1e9)
     start = time.monotonic()
@@ -165,27 +168,22 @@ def _read_into(path: Path, name: str) -> RecordFile:
         logger.info("Read in %.0f s; writing %s.", time.monotonic() - start, path)
         about = {key: metadata.get(key) for key in _SET_BY_LOADERS if metadata.get(key) is not None}
         write_record_file(path, records, stats, about)
-    for old in (file for kind in ("*.records", "*.lock", ".*.part") for file in path.parent.glob(kind)):
+    for unused in (file for kind in ("*.records", "*.lock", ".*.part") for file in path.parent.glob(kind)):
         with contextlib.suppress(OSError):  # another process, or another user's file
-            if time.time() - old.stat().st_mtime > UNUSED_DAYS * 86400:
-                old.unlink()
+            if time.time() - unused.stat().st_mtime > UNUSED_DAYS * 86400:
+                unused.unlink()
     return RecordFile(path)
 
 
 def _records_by_detectron2(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What Detectron2's loader makes of the json, which would otherwise be parsed a second time."""
-    parser: Any = importlib.import_module(_LOADERS[DatasetCatalog[name].__module__])
-    original = parser.json
-    parser.json = types.SimpleNamespace(load=lambda file: data)
-    try:
+    """What Detectron2's dataset function makes of the json, which it would otherwise parse a second time."""
+    with parsed_already(_LOADERS[DatasetCatalog[name].__module__], data):
         return list(DatasetCatalog.get(name))
-    finally:
-        parser.json = original
 
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Millions of lists and dictionaries without a cycle among them: looking for cycles takes half of the time."""
+    """Annotations are millions of objects without a cycle; the search for cycles would take half of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

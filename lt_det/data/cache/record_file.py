@@ -1,4 +1,4 @@
-"""One file of the records of a data set, which any number of processes map into memory."""
+"""A file with the records of a data set, which any number of processes can map into memory."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from numpy.typing import NDArray
 
 from lt_det.statistics.class_stats import ClassStats
 
-# The pickled records, one after the other; ids and names of the images; all else; its length in eight bytes; this.
+# Layout of the file: the pickled records, one after the other; ids and names of the images; everything else (`about`);
+# the length of that in eight bytes; this marker.
 _END = b"<lt_det records>"
 
 
 class RecordFile:
-    """The N images of a set as Detectron2 dictionaries, and what is asked about all of them as arrays.
+    """The N images of a data set as Detectron2 dictionaries, and per-image and per-annotation values as arrays.
 
     Attributes:
         path: of the file.
-        made: when.
+        made: when the file was written.
         stats: class counts of the json.
-        metadata: what the loader of the set told Detectron2's catalogue.
-        start: (N+1,) the A annotations of image i are ``start[i] : start[i+1]``.
+        metadata: what the dataset function put into Detectron2's MetadataCatalog.
+        start: (N+1,) the annotations of image i are ``start[i] : start[i+1]``, of A in total.
         classes: (A,) contiguous class of each annotation.
-        crowd: (A,) whether it is a crowd region.
-        keypoints: (N,) visible keypoints of the image.
-        wide: (N,) whether it is wider than high.
+        crowd: (A,) whether the annotation is a crowd region.
+        keypoints: (N,) number of visible keypoints in the image.
+        wide: (N,) whether the image is wider than high.
     """
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            OSError: no file there, or none that can be read.
-            ValueError: a file that is torn, or another one.
+            OSError: there is no such file, or it cannot be read.
+            ValueError: a truncated file, or one that `write_record_file` did not write.
         """
         self.path = path
         with path.open("rb") as file:
             self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         end = len(self._mapped) - len(_END)
         if self._mapped[end:] != _END:
-            raise ValueError("it has no end")
+            raise ValueError("its end is missing")
         length = int.from_bytes(self._mapped[end - 8 : end], "little")
         about = _unpickled(self._mapped[end - 8 - length : end - 8])
         place = np.frombuffer(about["place"], dtype=np.int64)
         if place[-1] + about["images"] != end - 8 - length:
-            raise ValueError("it has not the length that it should have")
+            raise ValueError("its length is wrong")
         stats = about["stats"]
         counts = {key: np.asarray(stats[key], dtype=np.int64) for key in ("image_counts", "instance_counts")}
         self.stats = ClassStats(**stats | counts)
@@ -75,23 +76,23 @@ class RecordFile:
         return record
 
     def images(self) -> list[tuple[Any, str]]:
-        """Id and file name of each."""
+        """Id and file name of each image."""
         start = int(self._place[-1])
         return list(_unpickled(self._mapped[start : start + self._images]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RecordFile, (self.path,)  # a process that gets it maps the file, too
+        return RecordFile, (self.path,)  # another process maps the file again
 
 
 def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassStats, metadata: dict[str, Any]) -> None:
     """Write a file that `RecordFile` reads; it appears whole or not at all.
 
     Args:
-        path: of the file; one process at a time may write it.
-        records: images as loaders of COCO- and LVIS-format json give them, boxes XYWH_ABS; the list is emptied on the
-            way, to free their memory.
-        stats: class counts of their json.
-        metadata: for Detectron2's catalogue.
+        path: of the file; only one process at a time may write it.
+        records: images as Detectron2's COCO and LVIS functions return them, boxes XYWH_ABS; the list is emptied in the
+            process, to free memory.
+        stats: class counts of the json.
+        metadata: for Detectron2's MetadataCatalog.
 
     Raises:
         OSError: the file cannot be written.
@@ -139,10 +140,10 @@ def _visible_keypoints(annotation: dict[str, Any]) -> int:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Makes numbers, texts, lists and dictionaries, and refuses all else: no file can make it run code."""
+    """Loads numbers, strings, lists and dictionaries only, so that no file can make it run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is nothing that lt_det writes")
+        raise pickle.UnpicklingError(f"{module}.{name} is not in files that lt_det writes")
 
 
 def _unpickled(content: bytes) -> Any:

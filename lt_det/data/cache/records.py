@@ -1,4 +1,4 @@
-"""The images that a loader goes through, without a copy of them in each process."""
+"""The records a data loader reads, without a copy in each process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 class Records(Dataset[dict[str, Any]]):
-    """Chosen images of one or several sets. Each is made when it is asked for, and is the caller's to change."""
+    """Selected images of one or several data sets. Each access returns a new dictionary that may be modified."""
 
     def __init__(self, files: Sequence[RecordFile], chosen: Sequence[NDArray[np.bool_]]) -> None:
         """
         Args:
-            files: of each set.
-            chosen: (N,) for each set, which of its images.
+            files: one for each data set.
+            chosen: for each data set an (N,) mask of the images to use.
         """
         self._files = files
         self._chosen = chosen
@@ -57,23 +57,23 @@ class Records(Dataset[dict[str, Any]]):
 def load_records(
     names: str | Sequence[str], filter_empty: bool = True, min_keypoints: int = 0
 ) -> Records | list[dict[str, Any]]:
-    """What Detectron2's `get_detection_dataset_dicts` gives, out of the cache where all the sets are in it.
+    """What Detectron2's `get_detection_dataset_dicts` returns, from the cache if all the data sets are in it.
 
-    Without its table of all classes in the log.
+    The table of all classes that Detectron2 logs is left out.
 
     Args:
-        names: registered sets.
-        filter_empty: leave out images without annotations, or with crowd regions alone.
+        names: registered data sets.
+        filter_empty: leave out images without annotations, or with crowd regions only.
         min_keypoints: leave out images with fewer visible keypoints.
 
     Raises:
-        LtDetError: mistakes in a set (see `load_dataset`), or no image is left.
+        LtDetError: mistakes in a data set (see `load_dataset`), or no image is left.
     """
     names = [names] if isinstance(names, str) else list(names)
     files = [cached_records(name) for name in names]
     cached = [file for file in files if file is not None]
     if len(cached) < len(files):
-        # The classes are compared here, because there that comes with a table of all classes in the log.
+        # Detectron2's own check of the class names would log a table of all classes.
         records = get_detection_dataset_dicts(
             names, filter_empty=filter_empty, min_keypoints=min_keypoints, check_consistency=False
         )
@@ -93,7 +93,7 @@ def load_records(
         mask &= file.keypoints >= min_keypoints
     left, total = sum(int(mask.sum()) for mask in chosen), sum(map(len, chosen))
     if left < total:
-        logger.info("%d of %d images have nothing to train on and are left out.", total - left, total)
+        logger.info("%d of %d images have no annotations to train on and are left out.", total - left, total)
     if not left:
         raise LtDetError(f"No image of {', '.join(names)} has annotations to train on; check the annotation file.")
     return Records(cached, chosen)

@@ -1,4 +1,4 @@
-"""Repeat-factor sampling (Gupta et al. 2019, appendix B.2 of https://arxiv.org/abs/1908.03195), and what it does."""
+"""Repeat-factor sampling (Gupta et al. 2019, appendix B.2, https://arxiv.org/abs/1908.03195), and its effect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lt_det.data.sampling.bucket_fractions import bucket_shares
+from lt_det.data.sampling.bucket_fractions import bucket_fractions
 from lt_det.data.sampling.samplers import RepeatFactorSampler, annotated_classes
 from lt_det.statistics.buckets import FrequencyBuckets
 
@@ -25,24 +25,24 @@ def repeat_factor_sampler(
     sqrt: bool = True,
     seed: int | None = None,
 ) -> RepeatFactorSampler:
-    """Detectron2's RepeatFactorTrainingSampler, and a log entry by bucket that says what it will draw.
+    """Detectron2's RepeatFactorTrainingSampler, and a log entry that says what it will draw from each bucket.
 
     Args:
-        dataset_dicts: images in Detectron2's form; those without annotations are drawn once an epoch.
-        threshold: share of images below which the images of a class are repeated.
-        buckets: of the classes.
-        sqrt: the factor of a class is sqrt(threshold / share), as published, and not threshold / share.
-        seed: the same in all processes; None: a random one that they share.
+        dataset_dicts: images in Detectron2's form; those without annotations are drawn once per epoch.
+        threshold: the images of a class in a smaller fraction of the images are repeated.
+        buckets: frequency buckets of the classes.
+        sqrt: whether the factor of a class with frequency f is sqrt(threshold / f), as published, or threshold / f.
+        seed: the same in all processes; None: a random seed that they share.
     """
     images, classes = annotated_classes(dataset_dicts)
     factors, below = repeat_factors(images, classes, len(dataset_dicts), len(buckets.assignment), threshold, sqrt)
-    touched, occurring = int(below.sum()), len(np.unique(classes))
+    repeated, occurring = int(below.sum()), len(np.unique(classes))
     logger.info(_summary(images, classes, factors, below, threshold, buckets))
-    if touched in (0, occurring):
-        which = f"none of the {occurring} classes lies" if not touched else f"all {occurring} classes lie"
+    if repeated in (0, occurring):
+        which = f"none of the {occurring} classes is" if not repeated else f"all {occurring} classes are"
         logger.warning(
-            "%s below DATALOADER.REPEAT_THRESHOLD %g, so that repeating images hardly favours any class; choose one "
-            "between the shares of images that seldom and frequent classes have.",
+            "%s below DATALOADER.REPEAT_THRESHOLD %g, so that repeating images hardly favors any class; choose a "
+            "threshold between the image frequencies of rare and frequent classes.",
             which.capitalize(),
             threshold,
         )
@@ -57,21 +57,23 @@ def repeat_factors(
     threshold: float,
     sqrt: bool = True,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """How often an epoch shows each image, r(I) = max over its classes of r(c) = max(1, sqrt(threshold / f(c))).
+    """How often each image is drawn per epoch, r(I) = max over its classes of r(c) = max(1, sqrt(threshold / f(c))).
 
     Args:
-        images, classes: (A,) of each annotation.
-        threshold: of f(c), the share of images that hold class c.
+        images, classes: (A,) image index and class of each annotation.
+        num_images, num_classes: sizes of the results.
+        threshold: t, for f(c), the fraction of the images that contain class c.
+        sqrt: see `repeat_factor_sampler`.
 
     Returns:
-        (num_images,) factors of at least 1, and (num_classes,) whether f(c) lies below the threshold and above 0.
+        (num_images,) factors of at least 1, and (num_classes,) whether f(c) is below the threshold and above 0.
     """
     pairs = np.unique(np.stack([classes, images]), axis=1)
     frequency = np.bincount(pairs[0], minlength=num_classes) / num_images
     ratio = np.divide(threshold, frequency, out=np.ones(num_classes), where=frequency > 0)
-    of_class = np.maximum(1.0, np.sqrt(ratio) if sqrt else ratio)
+    class_factors = np.maximum(1.0, np.sqrt(ratio) if sqrt else ratio)
     factors = np.ones(num_images)
-    np.maximum.at(factors, images, of_class[classes])
+    np.maximum.at(factors, images, class_factors[classes])
     return factors, (frequency > 0) & (frequency < threshold)
 
 
@@ -83,10 +85,10 @@ def _summary(
     threshold: float,
     buckets: FrequencyBuckets,
 ) -> str:
-    before, after = bucket_shares(buckets, classes), bucket_shares(buckets, classes, factors[images])
+    before, after = bucket_fractions(buckets, classes), bucket_fractions(buckets, classes, factors[images])
     lines = [
-        f"Repeat factors: {below.sum()} of {len(below)} classes lie below the threshold {threshold:g}; "
-        f"{(factors > 1).mean():.1%} of the images are repeated, an epoch is {factors.mean():.2f} times the data set."
+        f"Repeat factors: {below.sum()} of {len(below)} classes are below the threshold {threshold:g}; "
+        f"{(factors > 1).mean():.1%} of the images are repeated, an epoch has {factors.mean():.2f} times the images."
     ]
     for bucket, name in enumerate(buckets.names):
         members = buckets.members(bucket)

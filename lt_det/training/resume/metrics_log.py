@@ -1,4 +1,4 @@
-"""The log of a training that is resumed."""
+"""metrics.json of a resumed training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def rewind_metrics(output_dir: str, start: int) -> None:
-    """Take the lines of iterations that a killed training was ahead of its checkpoint out of metrics.json.
+    """Remove the lines that a killed training wrote after its last checkpoint.
 
-    They are written anew: each iteration has one line, also where the resumed run differs. A line that was half
-    written goes, too. In place, because Detectron2's writer has the file open, to append.
+    Those iterations are repeated and logged again, so that each iteration has one line. An incomplete last line is
+    removed, too. The file is changed in place, because Detectron2's writer has it open for appending.
 
     Args:
-        output_dir: of the training; an address such as s3://... is left as it is.
-        start: the first iteration that is to come.
+        output_dir: OUTPUT_DIR; at an address such as s3://... nothing is changed.
+        start: the first iteration of the resumed training.
     """
     path = Path(output_dir) / "metrics.json"
     if "://" in output_dir or not path.is_file():
@@ -28,7 +28,10 @@ def rewind_metrics(output_dir: str, start: int) -> None:
 
 
 def _is_past(line: bytes, start: int) -> bool:
-    """Of an iteration before, or the evaluation at the end of a training that is prolonged, which comes behind it."""
+    """Whether a line is of an earlier iteration, or of the evaluation at the end of a training that is prolonged.
+
+    That evaluation is logged under the number of the next iteration.
+    """
     try:
         values = json.loads(line)
         iteration = int(values["iteration"])

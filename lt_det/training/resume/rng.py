@@ -1,4 +1,4 @@
-"""A resumed training draws the random numbers that an undisturbed one draws."""
+"""A resumed training draws the same random numbers as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lt_det.training.resume.random_numbers import seed_generators, shared_seed
 
 
 class SeedPasses(HookBase):
-    """Seeds each forward pass in training by seed, process, iteration and pass: RoIs, anchors, classes, drop-out.
+    """Seeds each forward pass in training by seed, process, iteration and pass: RoIs, anchors, classes, dropout.
 
-    So there is no state of generators to keep, which a checkpoint would need from every process and which what happens
-    in between (evaluation, loading processes) would change. A checkpoint keeps the seed.
+    So no state of a generator has to be saved: a checkpoint would need it from every process, and evaluation and
+    workers would change it in between. Checkpoints store the seed.
     """
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         """
         Args:
             model: as the trainer calls it.
-            seed: of the config; negative: a random one that the processes share.
+            seed: SEED of the config; negative: a random one that the processes share.
         """
         self._model, self._seed = model, shared_seed(seed)
         self._passes = 0

@@ -1,4 +1,4 @@
-"""Records out of the cache: what they are, when they are made anew, and what happens when that fails."""
+"""Records from the cache: what they are, when they are written again, and what happens when that fails."""
 
 import json
 import multiprocessing
@@ -51,7 +51,7 @@ def names():
 
 @pytest.fixture
 def odd(tmp_path):
-    """Ids that are not contiguous; a crowd with and without company, run lengths, keypoints, an empty image."""
+    """Ids that are not contiguous; a crowd region alone and with objects, RLE, keypoints, an empty image."""
     mask = {"size": [40, 60], "counts": [100, 50, 2250]}
     cup = {"category_id": 70, "bbox": [1, 2, 10.25, 20], "segmentation": TRIANGLE, "iscrowd": 0}
     fork = {"category_id": 3, "bbox": [5, 5, 9.1, 9], "segmentation": mask, "iscrowd": 1}
@@ -151,20 +151,20 @@ def test_images_chosen_and_their_classes_are_detectron2s(cache, names, odd, filt
     assert ours.wide().tolist() == [image["width"] > image["height"] for image in theirs]
     assert min_keypoints or set(ours.wide().tolist()) == {True, False}
     stats = training_stats(names)
-    assert stats.instance_counts.tolist() == [0, 10]  # a crowd region counts not
+    assert stats.instance_counts.tolist() == [0, 10]  # a crowd region does not count
     factors = repeat_factor_sampler(ours, 0.9, FrequencyBuckets.from_edges(stats), seed=0)
     expected = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(theirs, 0.9)
     assert (factors._int_part + factors._frac_part).tolist() == expected.tolist()
 
 
-def test_loading_process_that_is_started_anew_maps_the_file(cache, registered):
+def test_spawned_worker_maps_the_file(cache, registered):
     records = load_records(registered)
     content = pickle.dumps(records)
     assert len(content) < 3000
     assert list(pickle.loads(content)) == list(records)
 
 
-def test_made_anew_when_the_json_changes(cache, registered, odd):
+def test_written_again_when_the_json_changes(cache, registered, odd):
     assert len(load_records(registered)) == 3
     text = odd.read_text()
     odd.write_text(text.replace('"id": 10,', '"id": 11,').replace('"image_id": 10', '"image_id": 11'))
@@ -190,7 +190,7 @@ def test_missing_image_is_named_though_the_records_are_there(cache, registered, 
         load_records(registered)
 
 
-def test_mistakes_are_told_as_without_a_cache(cache, registered, odd):
+def test_mistakes_are_reported_as_without_a_cache(cache, registered, odd):
     odd.write_text(odd.read_text()[:-20])
     with pytest.raises(LtDetError, match="is not valid json"):
         load_records(registered)
@@ -208,7 +208,7 @@ def foreign(content):
 
 
 @pytest.mark.parametrize("harm", [lambda c: c[:-9], lambda c: c[100:], lambda c: b"", lambda c: b"\0" * 900, foreign])
-def test_torn_or_foreign_file_is_written_anew(cache, registered, caplog, tmp_path, monkeypatch, harm):
+def test_truncated_or_foreign_file_is_written_again(cache, registered, caplog, tmp_path, monkeypatch, harm):
     monkeypatch.chdir(tmp_path)
     expected = list(load_records(registered))
     (file,) = cache.glob("*.records")
@@ -225,7 +225,7 @@ def read_plainly(name, caplog, why):
     records = load_records(name)
     assert isinstance(records, list)
     assert len(records) == 3
-    assert f"annotations of '{name}' for itself" in caplog.text
+    assert f"annotations of '{name}'" in caplog.text
     assert why in caplog.text
 
 

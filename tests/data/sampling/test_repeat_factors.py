@@ -37,25 +37,27 @@ def test_summary_by_bucket(caplog):
     """Class 0 in 16 images, class 1 in four, of which one holds three of its six instances; class 2 in none."""
     images = [{"annotations": [{"category_id": 0}]} for _ in range(16)]
     images += [{"annotations": [{"category_id": 1}] * n} for n in (3, 1, 1, 1)]
-    images += [{}] * 4  # 24 images: class 1 has a share of 1/6
+    images += [{}] * 4  # 24 images: class 1 occurs in 1/6 of them
     stats = ClassStats(("a", "b", "c"), np.array([16, 4, 0]), None, 20, "a test")
     with caplog.at_level(logging.INFO):
         repeat_factor_sampler(images, 4 / 6, FrequencyBuckets.from_edges(stats, [5], ["few", "many"]), seed=0)
     (record,) = caplog.records
-    assert record.getMessage() == (
-        "Repeat factors: 1 of 3 classes lie below the threshold 0.666667; 16.7% of the images are repeated, "
-        "an epoch is 1.17 times the data set.\n"
+    head, lines = record.getMessage().split("\n", 1)
+    for figure in ("1 of 3 classes", "threshold 0.666667", "16.7% of the images", "1.17 times"):
+        assert figure in head
+    assert lines == (
         "  unseen: 0 of 1 classes below, 0.00% of the instances before, 0.00% after\n"
         "  few: 1 of 1 classes below, 27.27% of the instances before, 42.86% after\n"
         "  many: 0 of 1 classes below, 72.73% of the instances before, 57.14% after"
     )
 
 
-@pytest.mark.parametrize(("threshold", "said"), [(1e-6, "None of the 12 classes lies"), (1.5, "All 12 classes lie")])
-def test_threshold_that_chooses_nothing(images, buckets, threshold, said, caplog):
+@pytest.mark.parametrize(("threshold", "said"), [(1e-6, "None of the 12 classes"), (1.5, "All 12 classes")])
+def test_threshold_that_separates_nothing(images, buckets, threshold, said, caplog):
     repeat_factor_sampler(images, threshold, buckets, seed=0)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning.startswith(f"{said} below DATALOADER.REPEAT_THRESHOLD {threshold:g}, so that")
+    assert warning.startswith(said)
+    assert f"DATALOADER.REPEAT_THRESHOLD {threshold:g}" in warning
 
 
 def test_images_without_annotations():

@@ -40,7 +40,7 @@ def images_of(*classes):
 
 
 def in_ranks(sampler, size, n):
-    """What `size` processes draw, put together again."""
+    """What `size` processes draw together."""
     parts = []
     for rank in range(size):
         sampler._rank, sampler._world_size = rank, size
@@ -48,7 +48,7 @@ def in_ranks(sampler, size, n):
     return [index for together in zip(*parts, strict=True) for index in together]
 
 
-def test_class_aware_draws_classes_alike():
+def test_class_aware_draws_classes_equally_often():
     # Class 0 in 60 images, class 3 in two (one of them twice), class 7 in one that also has class 0; 40 are empty.
     images = images_of(*[[0]] * 59, [0, 7], *[[]] * 40, [3], [3, 3])
     drawn = np.bincount(take(ClassAwareTrainingSampler(images, seed=1), 30_000), minlength=len(images)) / 30_000
@@ -70,8 +70,8 @@ def test_class_aware_summary_by_bucket(caplog):
     assert sampler.weights() == pytest.approx([1 / 18] * 17 + [1 / 18 + 1 / 2, 1 / 2, 0])
     class_aware, plain = [record.getMessage() for record in caplog.records]
     # Drawn in two draws: 1.5 times class 0 (17 / 18 + 1 / 18 + 1 / 2), 1 / 18 + 1 / 2 + 3 / 2 times class 1.
-    assert class_aware == (
-        "Class-aware sampling: 2 of 3 classes have images; each of them is drawn alike, then one of its images.\n"
+    assert class_aware.startswith("Class-aware sampling: 2 of 3 classes have images; ")
+    assert class_aware.split("\n", 1)[1] == (
         "  unseen: 0 of 1 classes drawn, 0.00% of the instances before, 0.00% after\n"
         "  few: 1 of 1 classes drawn, 18.18% of the instances before, 57.81% after\n"
         "  many: 1 of 1 classes drawn, 81.82% of the instances before, 42.19% after"
@@ -108,7 +108,7 @@ def test_repeat_factor_sampler_is_detectron2s():
     assert take(ours, 4000) == take(theirs, 4000)
 
 
-def test_switches_after_so_many_indices():
+def test_deferred_sampler_switches():
     sampler = DeferredSampler(itertools.repeat(1), itertools.repeat(2), 3)
     assert take(sampler, 5) == [1, 1, 1, 2, 2]
     numbered = NumberedSampler(sampler)
@@ -164,19 +164,19 @@ def test_start_zero_is_detectron2s_sampler(train):
     assert isinstance(deferred_sampler(loader), RepeatFactorTrainingSampler)
 
 
-@pytest.mark.parametrize(("start", "share"), [(None, None), (0, 0.0), ("first_lr_step", 0.6), (0.5, 0.5), (7, 0.7)])
-def test_start_by_config(train, start, share):
-    assert resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler")) == share
+@pytest.mark.parametrize(("start", "fraction"), [(None, None), (0, 0.0), ("first_lr_step", 0.6), (0.5, 0.5), (7, 0.7)])
+def test_start_by_config(train, start, fraction):
+    assert resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler")) == fraction
 
 
 def test_nothing_to_defer(train):
-    with pytest.raises(LtDetError, match="but that is the plain TrainingSampler"):
+    with pytest.raises(LtDetError, match=r"SAMPLER_START .* TrainingSampler"):
         resampling_start(config(train, SAMPLER_START=0.5))
 
 
 @pytest.mark.parametrize("start", ["never", -1, 10, 11, (5,)])
-def test_start_that_is_no_point_of_the_training(train, start):
-    with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .*; write first_lr_step, a share"):
+def test_start_outside_the_training(train, start):
+    with pytest.raises(LtDetError, match=r"DATALOADER.SAMPLER_START is .* first_lr_step"):
         resampling_start(config(train, SAMPLER_START=start, SAMPLER_TRAIN="RepeatFactorTrainingSampler"))
 
 
@@ -194,7 +194,7 @@ def test_class_aware_by_config(train):
 
 
 def test_unknown_sampler(train):
-    with pytest.raises(LtDetError, match=r"There is no sampler 'ClassAware' \(DATALOADER.SAMPLER_TRAIN\); write Train"):
+    with pytest.raises(LtDetError, match=r"'ClassAware' \(DATALOADER.SAMPLER_TRAIN\).* TrainingSampler"):
         LongTailTrainer.build_train_loader(config(train, SAMPLER_TRAIN="ClassAware"))
 
 

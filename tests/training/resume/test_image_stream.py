@@ -58,4 +58,4 @@ def test_loader_without_a_sampler(caplog):
     stream.skip(0)
     assert not caplog.records
     stream.skip(8)
-    assert "The images start anew" in caplog.text
+    assert "stream of images" in caplog.text

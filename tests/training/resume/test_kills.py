@@ -38,7 +38,7 @@ def take_part(config, output, world):
 
 
 def start(config, output, size):
-    """The processes of a training; forked, because starting them anew takes seconds."""
+    """The processes of a training; forked, because a new interpreter takes seconds to start."""
     port = str(free_port())
     processes = []
     for rank in range(size):

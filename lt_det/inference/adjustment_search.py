@@ -1,4 +1,4 @@
-"""Choose how strongly a trained classifier is calibrated, and write the calibrated checkpoint."""
+"""Choose the strength of a post-hoc adjustment on held-out data, and write the adjusted checkpoint."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lt_det.io.atomic import check_folder
 from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.training.checkpointer import judging_checkpointer
+from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.launch.single_process import silence_known_warnings
-from lt_det.training.setup import check_datasets, prepare_device, training_stats_of
+from lt_det.training.preflight import check_datasets, prepare_device, training_stats_of
 from lt_det.training.trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
@@ -34,18 +34,18 @@ logger = logging.getLogger(__name__)
 WEIGHTS_NAME = "model_calibrated"
 RECORD_NAME = "calibration.json"
 
-Classifiers = list[dict[str, Tensor]]  # the state of each stage's
+Classifiers = list[dict[str, Tensor]]  # state dicts, one per stage of a cascade
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What was tried.
+    """Metrics of all values that were tried.
 
     Attributes:
-        method: of `METHODS`.
-        data: the set that was judged on.
-        buckets: their names.
-        metrics: of boxes, in percent, by tau or gamma; the first is 0, the checkpoint as it is.
+        method: a key of `METHODS`.
+        data: the data set that was evaluated.
+        buckets: names of the frequency buckets.
+        metrics: box metrics in percent, by tau or gamma; the first value is 0, the unchanged checkpoint.
     """
 
     method: str
@@ -55,18 +55,18 @@ class Grid:
 
     @property
     def chosen(self) -> float:
-        """The value with the best AP; of equals the smallest."""
+        """The value with the best AP, the smallest if there are several."""
         return max(self.metrics, key=lambda value: (self.metrics[value]["AP"], -value))
 
 
 def calibrate(cfg: Any, track: Track = iter) -> Grid:
-    """Judge MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
+    """Evaluate MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
 
-    Written are the checkpoint, a config to judge it with and ``calibration.json``: together, when the grid is done.
+    The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the last value.
 
     Args:
-        cfg: whose data sets are registered.
-        track: wraps the loop over the images, to show its progress.
+        cfg: config; its data sets are registered.
+        track: wraps the loop over the images, to show progress.
 
     Raises:
         LtDetError: keys, weights, data or an OUTPUT_DIR that cannot be used.
@@ -74,7 +74,7 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     method, values = _method_and_values(cfg)
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
-        raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError("There is no data to evaluate; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     silence_known_warnings()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
@@ -82,16 +82,16 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     stats = training_stats_of(cfg)
     evaluator = LongTailEvaluator(data, stats=stats, buckets=bucket_options(cfg), distributed=False)
     if not evaluator.context.num_objects.any():
-        raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError(f"'{data}' has no annotations to evaluate with; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     model = _trained_model(cfg)
     classifiers = _candidates(model, method, values, stats)
     if data in cfg.DATASETS.TEST:
         logger.warning(
-            "%s is in DATASETS.TEST, and numbers on the images that a value was chosen on are too good; "
-            "MODEL.LONG_TAIL.CALIBRATION.DATA chooses on others.",
+            "%s is in DATASETS.TEST, and metrics on the images that a value was chosen on are too optimistic; set "
+            "MODEL.LONG_TAIL.CALIBRATION.DATA to another data set.",
             data,
         )
-    metrics = _judge(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
+    metrics = _evaluate(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
     grid = Grid(method, data, evaluator.buckets.names, metrics)
     _load(model, classifiers[grid.chosen])
     _write(cfg, model, grid)
@@ -99,7 +99,7 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
 
 
 def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
-    """What MODEL.LONG_TAIL.CALIBRATION asks for; 0, the checkpoint as it is, is always tried."""
+    """MODEL.LONG_TAIL.CALIBRATION, checked; 0, the unchanged checkpoint, is always added."""
     method, values = cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD, cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES
     if method not in METHODS:
         raise LtDetError(f"MODEL.LONG_TAIL.CALIBRATION.METHOD is '{method}'; write one of {', '.join(METHODS)}.")
@@ -115,20 +115,20 @@ def _check_folder(output_dir: str, weights: str) -> None:
     if (folder / "last_checkpoint").exists() or Path(weights).resolve().parent == folder.resolve():
         raise LtDetError(
             f"OUTPUT_DIR {output_dir} is the folder of a training or of the weights, and its config would be "
-            "overwritten; name a new folder."
+            "overwritten; choose a new folder."
         )
     check_folder(Path(output_dir), "OUTPUT_DIR")
 
 
 def _trained_model(cfg: Any) -> nn.Module:
-    """With MODEL.WEIGHTS, to predict boxes only: what is chosen by is box AP."""
+    """The model with MODEL.WEIGHTS, to predict boxes only: the value is chosen by box AP."""
     model = build_model(cfg)
     if not _predictors(model):
         raise LtDetError(
-            "The model has no box head of lt_det to calibrate; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
+            "The model has no box head of lt_det to adjust; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
-    judging_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
     model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
     return model.eval()
 
@@ -138,7 +138,7 @@ def _predictors(model: nn.Module) -> list[LongTailPredictor]:
 
 
 def _candidates(model: nn.Module, method: str, values: list[float], stats: ClassStats) -> dict[float, Classifiers]:
-    """The calibrated classifiers by value."""
+    """The adjusted classifiers by value."""
     by = METHODS[method]
     counts = None if by is None else torch.as_tensor(stats.training_counts(by))
     return {
@@ -153,18 +153,21 @@ def _load(model: nn.Module, classifiers: Classifiers) -> None:
 
 
 @torch.no_grad()
-def _judge(
+def _evaluate(
     model: Any, candidates: dict[float, Classifiers], loader: Any, evaluator: LongTailEvaluator, track: Track
 ) -> dict[float, dict[str, float]]:
-    """Metrics by value. The features and proposals of an image are computed once; the ROI heads run for each value, so
-    that every number is exactly the one that the written checkpoint gets."""
-    evaluators = {value: copy.copy(evaluator) for value in candidates}  # which share the ground truth
-    for of_value in evaluators.values():
-        of_value.reset()
+    """Metrics by value.
+
+    Features and proposals of an image are computed once; the ROI heads run for each value, so that the metrics are
+    exactly those of the written checkpoint.
+    """
+    evaluators = {value: copy.copy(evaluator) for value in candidates}  # they share the ground truth
+    for value_evaluator in evaluators.values():
+        value_evaluator.reset()
     for _, inputs in zip(track(range(len(loader))), loader, strict=True):
         images = model.preprocess_image(inputs)
         features = model.backbone(images.tensor)
-        if model.proposal_generator is None:  # they come with the data
+        if model.proposal_generator is None:  # they are in the data
             proposals = [image["proposals"].to(model.device) for image in inputs]
         else:
             proposals, _ = model.proposal_generator(images, features, None)
@@ -172,11 +175,11 @@ def _judge(
             _load(model, classifiers)
             instances, _ = model.roi_heads(images, features, proposals, None)
             evaluators[value].process(inputs, model._postprocess(instances, inputs, images.image_sizes))
-    return {value: (of_value.evaluate() or {})["bbox"] for value, of_value in evaluators.items()}
+    return {value: (one.evaluate() or {})["bbox"] for value, one in evaluators.items()}
 
 
 def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
-    """Everything aside first: no interruption leaves a checkpoint without its config."""
+    """In a temporary folder first, so that no interruption leaves a checkpoint without its config."""
     folder = Path(cfg.OUTPUT_DIR)
     written = cfg.clone()
     written.defrost()
@@ -192,11 +195,11 @@ def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
         ],
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-        judging_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+        evaluation_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
             Path(aside, "config.yaml").write_text(written.dump())
             Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")
         except OSError as error:
-            raise LtDetError(f"{folder} cannot be written ({error.strerror}); choose a folder with room.") from error
+            raise LtDetError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
         for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RECORD_NAME):
             os.replace(Path(aside, name), folder / name)

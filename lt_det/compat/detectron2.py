@@ -1,0 +1,99 @@
+"""Detectron2, seen in release 0.6 (2022) and on the main branch: what its documented interface does not promise."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from detectron2.data.common import MapDataset, ToIterableDataset
+from detectron2.engine import SimpleTrainer, defaults
+from torch import Tensor, nn
+
+
+def create_ddp_model(model: nn.Module, device: str, **options: Any) -> nn.Module:
+    """The model in DistributedDataParallel where there are several processes.
+
+    Detectron2's function gives each copy a GPU, which torch refuses for a model on the CPU.
+
+    Args:
+        model: not yet wrapped.
+        device: of the model, such as "cuda" or "cpu".
+        options: of DistributedDataParallel.
+    """
+    if device == "cpu":
+        options["device_ids"] = None
+    wrapped: nn.Module = _original_create_ddp_model(model, **options)
+    return wrapped
+
+
+_original_create_ddp_model = defaults.create_ddp_model
+
+
+@contextlib.contextmanager
+def ddp_on(device: str) -> Iterator[None]:
+    """Within, DefaultTrainer's constructor can wrap a model on the CPU, see `create_ddp_model`.
+
+    Patched, because the constructor calls a global function of its module.
+    """
+    original = defaults.create_ddp_model
+    defaults.create_ddp_model = functools.partial(create_ddp_model, device=device)
+    try:
+        yield
+    finally:
+        defaults.create_ddp_model = original
+
+
+@contextlib.contextmanager
+def parsed_already(parser: str, data: Any) -> Iterator[None]:
+    """Within, `parser` gets `data` from ``json.load`` whatever file it opens.
+
+    Patched, because Detectron2's dataset functions take a path only, and parsing a large json twice takes minutes.
+
+    Args:
+        parser: module that calls ``json.load``: "lvis.lvis" or "pycocotools.coco".
+        data: content of the file that it will open.
+    """
+    module: Any = importlib.import_module(parser)
+    original = module.json
+    module.json = types.SimpleNamespace(load=lambda file: data)
+    try:
+        yield
+    finally:
+        module.json = original
+
+
+def loader_layers(loader: Any) -> Iterator[Any]:
+    """A training loader and the data sets and loaders inside it, from the outside in.
+
+    Detectron2 wraps them into each other, in attributes named ``dataset`` or ``_dataset``.
+    """
+    while loader is not None:
+        yield loader
+        loader = getattr(loader, "dataset", getattr(loader, "_dataset", None))
+
+
+def image_source(loader: Any) -> ToIterableDataset | None:
+    """The layer of a training loader that holds a map-style data set and its sampler; None if there is no such layer.
+
+    Both attributes (``dataset``, ``sampler``) can be replaced until the loader is iterated.
+    """
+    return next((layer for layer in loader_layers(loader) if isinstance(layer, ToIterableDataset)), None)
+
+
+def unmapped(dataset: Any) -> Any:
+    """The records behind a data set whose mapper reads the images."""
+    return dataset._dataset if isinstance(dataset, MapDataset) else dataset
+
+
+def next_batch(trainer: SimpleTrainer) -> Any:
+    """The next batch of a trainer's loader, from the iterator that SimpleTrainer keeps."""
+    return next(trainer._data_loader_iter)
+
+
+def write_losses(trainer: SimpleTrainer, losses: dict[str, Tensor], data_time: float) -> None:
+    """Log the losses as SimpleTrainer does in its own step: means over the processes, the slowest one's data time."""
+    trainer._write_metrics(losses, data_time)

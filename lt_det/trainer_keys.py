@@ -1,0 +1,110 @@
+"""Config keys that only a trainer can apply, and the refusal to train where none of them does.
+
+A network, a loader or a sampler of lt_det can be used in anyone's trainer. Keys such as SOLVER.ACCUMULATE change the
+loop around them, and would silently do nothing there.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from lt_det.compat.torch import autocast_dtypes
+from lt_det.errors import LtDetError
+
+DECOUPLED = "MODEL.LONG_TAIL.SECOND_STAGE.METHOD"
+SAMPLER_START = "DATALOADER.SAMPLER_START"
+ACCUMULATE = "SOLVER.ACCUMULATE"
+PRECISION = "SOLVER.AMP.PRECISION"
+WANDB = "WANDB_PROJECT"
+
+# What applies a key as long as it exists in this process, for example a sampler that starts late.
+_appliers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+class TrainerKeys:
+    """The keys of one config that are still to be applied. Whoever applies one says so; training refuses the rest.
+
+    Training means the first pass in training mode: a model is built to predict and to evaluate, too.
+    """
+
+    def __init__(self, pending: Mapping[str, Any]) -> None:
+        """
+        Args:
+            pending: keys that are set, with their values.
+        """
+        self._pending = dict(pending)
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> TrainerKeys:
+        """The keys that a yaml config sets."""
+        pending = {
+            DECOUPLED: cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
+            SAMPLER_START: cfg.DATALOADER.SAMPLER_START,
+            ACCUMULATE: cfg.SOLVER.ACCUMULATE,
+            WANDB: cfg.WANDB_PROJECT,
+            PRECISION: cfg.SOLVER.AMP.PRECISION if cfg.SOLVER.AMP.ENABLED else "",
+        }
+        return cls._of_values(pending)
+
+    @classmethod
+    def from_lazy(cls, train: Mapping[str, Any]) -> TrainerKeys:
+        """The keys that the ``train`` node of a LazyConfig sets; those of lt_det may be missing."""
+        amp = train.get("amp", {})
+        pending = {
+            DECOUPLED: train.get("second_stage", ""),
+            ACCUMULATE: train.get("accumulate", 1),
+            WANDB: train.get("wandb_project", ""),
+            PRECISION: amp.get("precision", "") if amp.get("enabled") else "",
+        }
+        return cls._of_values(pending)
+
+    @classmethod
+    def _of_values(cls, values: Mapping[str, Any]) -> TrainerKeys:
+        """Without those that ask for nothing. Detectron2's own trainers compute in float16."""
+        neutral = {ACCUMULATE: 1, PRECISION: "float16"}
+        return cls({key: value for key, value in values.items() if value not in ("", None, neutral.get(key))})
+
+    def applied(self, *keys: str) -> None:
+        """Say that these keys, set or not, are taken care of."""
+        for key in keys:
+            self._pending.pop(key, None)
+
+    def check(self) -> None:
+        """Call in a training pass.
+
+        Raises:
+            LtDetError: a key that nothing in this training applies.
+        """
+        if not self._pending:
+            return
+        if torch.bfloat16 in autocast_dtypes():
+            self.applied(PRECISION)
+        self.applied(*_appliers.values())
+        if self._pending:
+            ignored = " and ".join(f"{key} is {value}" for key, value in self._pending.items())
+            raise LtDetError(
+                f"{ignored}, but this trainer would ignore that; train with lt_det.training.equip(YourTrainer), or "
+                "leave the key out."
+            )
+
+
+def mark_applied(model: nn.Module, *keys: str) -> None:
+    """Say that a trainer of its own applies these keys to `model`, which then no longer refuses to train.
+
+    Args:
+        model: with lt_det's box heads in it.
+        keys: config keys, for example "SOLVER.ACCUMULATE".
+    """
+    for module in model.modules():
+        if isinstance(pending := getattr(module, "trainer_keys", None), TrainerKeys):
+            pending.applied(*keys)
+
+
+def register_applier(applier: Any, key: str) -> None:
+    """Count `key` as applied in this process as long as `applier` exists."""
+    _appliers[applier] = key

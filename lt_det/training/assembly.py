@@ -1,0 +1,141 @@
+"""How a training is put together: step trainer, stream of images, checkpointer and hooks, from plain arguments.
+
+`LongTailTrainer` (yaml configs, users' own trainers) and `LazyTrainer` (LazyConfigs) both come from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase, TrainerBase, hooks
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from torch import nn
+
+from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.trainer_keys import WANDB, mark_applied
+from lt_det.training.accumulation import build_step_trainer
+from lt_det.training.checkpointer import warn_if_finished
+from lt_det.training.decoupled import build_checkpointer
+from lt_det.training.hooks import build_log_hooks
+from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
+from lt_det.training.resume.image_stream import ImageStream
+from lt_det.training.resume.metrics_log import rewind_metrics
+from lt_det.training.resume.rng import SeedPasses
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What is the same in a yaml config and in a LazyConfig.
+
+    Attributes:
+        output_dir: OUTPUT_DIR.
+        max_iter: iterations, each of them one optimizer step.
+        images_per_step: images per iteration, in all processes and passes together.
+        passes: forward and backward passes per iteration.
+        precision: of mixed-precision training; None: off.
+        decoupled: method of decoupled training; empty: everything is trained.
+        seed: negative: a random one.
+        eval_period: iterations between evaluations; 0: only at the end.
+        log_period: iterations between log entries.
+        checkpoints: arguments of Detectron2's PeriodicCheckpointer: ``period``, ``max_to_keep``.
+    """
+
+    output_dir: str
+    max_iter: int
+    images_per_step: int
+    passes: int = 1
+    precision: torch.dtype | None = None
+    decoupled: str = ""
+    seed: int = -1
+    eval_period: int = 0
+    log_period: int = 20
+    checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"period": 5000})
+
+
+class Assembly:
+    """One training.
+
+    Attributes:
+        step_trainer: takes the optimizer steps.
+        images: the stream of images, which a resumed training continues.
+        checkpointer: saves and loads all of it.
+    """
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        model: nn.Module,
+        data_loader: Any,
+        optimizer: torch.optim.Optimizer,
+        hooks_run_in: TrainerBase | None = None,
+    ) -> None:
+        """
+        Args:
+            options: see there.
+            model: frozen already where training is decoupled, and wrapped in DistributedDataParallel.
+            data_loader: batches for one forward pass, not yet iterated.
+            optimizer: of the parameters of `model` that are trained.
+            hooks_run_in: the trainer whose loop runs; None: the step trainer itself.
+        """
+        self.options = options
+        self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
+        self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
+        self.images = ImageStream(data_loader, options.seed)
+        self.checkpointer = build_checkpointer(
+            options.decoupled, model, options.output_dir, trainer=self._trainer, image_stream=self.images
+        )
+        self._model = model
+
+    def build_hooks(
+        self,
+        *,
+        lr_scheduler: HookBase,
+        evaluate: Callable[[], Any],
+        build_writers: Callable[[], list[EventWriter]],
+        buckets: FrequencyBuckets | None,
+        before_checkpoint: Sequence[HookBase] = (),
+    ) -> list[HookBase]:
+        """All hooks, in their order: those that change the model come before the checkpoint, the writers after all.
+
+        Args:
+            lr_scheduler: Detectron2's LRScheduler.
+            evaluate: returns the metrics on the main process.
+            build_writers: called in the main process only.
+            buckets: frequency buckets of the training classes; needed in the main process only.
+            before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
+        """
+        options, is_main = self.options, comm.is_main_process()
+        found: list[HookBase] = [SeedPasses(self._model, options.seed), hooks.IterationTimer(), lr_scheduler]
+        found += before_checkpoint
+        if is_main:
+            found.append(hooks.PeriodicCheckpointer(self.checkpointer, **options.checkpoints))
+        found.append(EvalUnlessStopped(options.eval_period, evaluate))
+        found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
+        if is_main:
+            found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
+        else:
+            mark_applied(self._model, WANDB)  # the main process writes
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
+            found.append(StopOnInterrupt(self.checkpointer))
+        return found
+
+    def resume_or_load(self, weights: str, resume: bool) -> int:
+        """Load `weights`, or with `resume` the last checkpoint if there is one; return the first iteration to train.
+
+        Raises:
+            LtDetError: see the checkpointer.
+        """
+        options = self.options
+        self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
+        self.checkpointer.resume_or_load(weights, resume=resume)
+        start = self._trainer.iter + 1 if resumes else 0
+        warn_if_finished(self.checkpointer, start, options.max_iter)
+        self.images.skip(start * options.images_per_step // comm.get_world_size())
+        if start and comm.is_main_process():
+            rewind_metrics(options.output_dir, start)
+        return start

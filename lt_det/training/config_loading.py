@@ -1,0 +1,168 @@
+"""From the command line to a checked config: yaml configs and LazyConfigs with their overrides."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode, LazyConfig, get_cfg
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lt_det.config import add_lt_config
+from lt_det.data import register_from_config
+from lt_det.errors import LtDetError
+from lt_det.training.preflight import check_config, check_heads, check_lazy_config
+
+_STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Load the yaml config of a training command, check it against machine and data, prepare OUTPUT_DIR and logs.
+
+    Args:
+        args: what `argument_parser` parsed.
+
+    Raises:
+        LtDetError: see `load_config` and `check_config`.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    check_config(cfg, training=not args.eval_only, resume=args.resume)
+    cfg.freeze()
+    _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
+    return cfg
+
+
+def setup_lazy(args: argparse.Namespace) -> Any:
+    """As `setup`, for a LazyConfig file with ``key=value`` overrides.
+
+    Raises:
+        LtDetError: see `load_lazy_config` and `check_lazy_config`.
+    """
+    cfg = load_lazy_config(args.config_file, args.opts)
+    check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
+    _set_up_logs(cfg, args, cfg.train.output_dir)
+    return cfg
+
+
+def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
+    default_setup(cfg, args)
+    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
+
+
+def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the data sets it lists.
+
+    Raises:
+        LtDetError: missing file, invalid yaml, unknown key, value of another type, unknown loss or ROI heads.
+    """
+    if not config_file:
+        raise LtDetError("No config is given; add --config FILE, for example --config configs/mini_lvis_softmax.yaml.")
+    if config_file.endswith(".py"):
+        raise LtDetError(f"{config_file} is a LazyConfig; train it with tools/lazyconfig_train_net.py.")
+    if not Path(config_file).is_file():
+        raise LtDetError(f"The config {config_file} does not exist; the shipped configs are in configs/.")
+    cfg = get_cfg()
+    add_lt_config(cfg)
+    try:
+        cfg.merge_from_file(config_file)
+    except FileNotFoundError as error:
+        raise LtDetError(f"{config_file}: its _BASE_ {error.filename} does not exist; correct the path.") from error
+    except RecursionError as error:
+        raise LtDetError(f"{config_file}: its _BASE_ leads back to itself; correct it.") from error
+    except yaml.YAMLError as error:
+        raise LtDetError(f"{config_file} is not valid yaml: {' '.join(str(error).split())}.") from error
+    except (KeyError, ValueError, TypeError, AssertionError, AttributeError) as error:
+        raise LtDetError(f"{config_file}: {_reason(error)}; correct the key or its value.") from error
+    if len(opts) % 2:
+        raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
+    try:
+        for key in sorted({*_STARTS} & {*opts[::2]}):
+            cfg.merge_from_list([key, None])  # otherwise an override must have the type of the file's value
+        cfg.merge_from_list(list(opts))
+    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+        raise LtDetError(f"Override on the command line: {_reason(error)}; correct the key or its value.") from error
+    check_heads(cfg)
+    register_from_config(cfg)
+    return cfg
+
+
+def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
+    """Read a LazyConfig file with ``key=value`` overrides.
+
+    Raises:
+        LtDetError: missing file, a yaml file, or an override that does not parse or names an unknown key.
+    """
+    if not config_file or not Path(config_file).is_file():
+        raise LtDetError(f"The config '{config_file}' does not exist; the shipped configs are in configs/lazy/.")
+    if not config_file.endswith(".py"):
+        raise LtDetError(f"{config_file} is not a LazyConfig (.py); train yaml configs with tools/train_net.py.")
+    try:
+        cfg = LazyConfig.load(config_file)
+    except Exception as error:  # a LazyConfig is a program, and can fail in any way
+        raise LtDetError(
+            f"{config_file} cannot be loaded ({type(error).__name__}: {_reason(error)}); correct it."
+        ) from error
+    missing = [node for node in ("model", "optimizer", "lr_multiplier", "dataloader", "train") if node not in cfg]
+    if missing:
+        raise LtDetError(f"{config_file} has no '{missing[0]}'; see configs/lazy/mini_lvis_eql.py for what is needed.")
+    return apply_lazy_overrides(cfg, opts)
+
+
+def apply_lazy_overrides(cfg: Any, words: Sequence[str]) -> Any:
+    """A LazyConfig with ``key=value`` for keys that it has, and ``+key=value`` for new ones.
+
+    Detectron2 alone would add a misspelled key without a word.
+
+    Raises:
+        LtDetError: an override that does not parse, or a key that is not in the config.
+    """
+    try:
+        for override in OverridesParser.create().parse_overrides(list(words)):
+            key = override.key_or_group
+            if override.is_delete():
+                raise LtDetError(
+                    f"Override on the command line: {override.input_line} would delete {key}, which Detectron2 cannot; "
+                    "change the config file."
+                )
+            if not (override.is_add() or override.is_force_add()):
+                _check_key(cfg, key)
+        return LazyConfig.apply_overrides(cfg, list(words))
+    except (HydraException, OmegaConfBaseException, KeyError) as error:
+        reason = _reason(error).split("\n")[0].rstrip(".")
+        raise LtDetError(f"Override on the command line: {reason}; write key=value.") from error
+
+
+def _check_key(cfg: Any, key: str) -> None:
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        path = ".".join(parts[:depth])
+        node = OmegaConf.select(cfg, path) if path else cfg
+        if isinstance(node, ListConfig):
+            names = [str(index) for index in range(len(node))]
+        elif isinstance(node, DictConfig):
+            names = [str(name) for name in node]
+        else:
+            raise LtDetError(f"Override on the command line: {path} is {node} and has no key {part}; correct {key}.")
+        if part in names:
+            continue
+        close = difflib.get_close_matches(part, names, n=1)
+        meant = f"did you mean {'.'.join([*parts[:depth], *close])}? If not," if close else "correct it, or"
+        raise LtDetError(
+            f"Override on the command line: the config has no {'.'.join(parts[: depth + 1])}; {meant} write +{key}=... "
+            "to add it."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """An exception's text without the quotes that KeyError adds."""
+    return str(error.args[0] if error.args else error).strip().rstrip(".")
