@@ -20,13 +20,14 @@ def test_keys_and_defaults_come_from_the_constructors(cfg):
     node = cfg.MODEL.LONG_TAIL.LOSS
     assert set(node) == {"NAME", *(name.upper() for name in LOSSES)}
     default = inspect.signature(EQL).parameters["prior_prob"].default
-    assert {"FREQUENCY_THRESHOLD": None, "PRIOR_PROB": default} == node.EQL
+    assert {"FREQUENCY_THRESHOLD": None, "EXEMPT_BACKGROUND": True, "PRIOR_PROB": default} == node.EQL
     assert node.SOFTMAX == {}
 
 
 def test_overrides_reach_the_loss(cfg):
     cfg.merge_from_list(["MODEL.LONG_TAIL.LOSS.NAME", "eql", "MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD", "0.002"])
-    assert loss_hyperparameters(cfg) == {"frequency_threshold": 0.002, "prior_prob": 0.001}
+    expected = {"frequency_threshold": 0.002, "exempt_background": True, "prior_prob": 0.001}
+    assert loss_hyperparameters(cfg) == expected
 
 
 def test_register_takes_any_name(cfg, tmp_path):

@@ -157,7 +157,7 @@ def test_a_set_of_its_own_is_judged_without_a_warning(run, weights, tmp_path, ca
         (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "The model has no box head of lt_det to calibrate; set"),
         (
             ["MODEL.LONG_TAIL.LOSS.NAME", "eql"],
-            "was trained with SoftmaxCrossEntropy on Linear, but the config says EQL",
+            "was trained with softmax on Linear, but the config says eql",
         ),
         (["MODEL.LONG_TAIL.CLASS_STATS", "gone.json"], "gone.json does not exist"),
     ],
