@@ -178,7 +178,7 @@ class ClassificationLoss(nn.Module):
         """Raise if the loss was built without the class counts it needs for training.
 
         Raises:
-            LtDetError: says which are missing and why.
+            LtDetError: names the missing counts and the reason.
         """
         if self._reason_not_to_train is not None:
             raise LtDetError(
