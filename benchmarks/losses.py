@@ -1,8 +1,10 @@
 #!/usr/bin/env python
 """Time and memory of every loss against Detectron2's stock parts, as ratios measured in one run.
 
+The sigmoid losses are measured twice: by their formula, and by the fast path of lt_det/losses/_fused_sigmoid.py.
+
 python benchmarks/losses.py                 # 4096 RoIs x 1203 classes, forward and backward
-python benchmarks/losses.py --device cuda
+python benchmarks/losses.py --device cuda   # the fast path too, which is off there
 """
 
 import argparse
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from lt_det.losses import LOSSES, build_loss
+from lt_det.losses import LOSSES, _fused_sigmoid, build_loss, plain_formulas
 from lt_det.statistics.class_stats import ClassStats
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own log
@@ -49,6 +51,16 @@ def peak_bytes(step, device):
     return peak
 
 
+def operations(value):
+    """Names of the operations that a value came from."""
+    names, functions = "", [value.grad_fn]
+    while functions:
+        function = functions.pop()
+        names += function.name()
+        functions += [parent for parent, _ in function.next_functions if parent is not None]
+    return names
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -78,13 +90,24 @@ def main():
     variants = {name: (name, {}) for name in LOSSES}
     variants |= {f"class_balanced ({base})": ("class_balanced", {"base": base}) for base in ("sigmoid", "focal")}
     variants["ib"] = ("ib", {"alpha": 1.0})
+    _fused_sigmoid._DEVICES.add(args.device)
     for name, (registered, hyperparameters) in variants.items():
         loss = build_loss(registered, stats, **hyperparameters).to(args.device)
         loss.progress = 1.0  # the last phase, where a loss has several
-        steps[name] = (
-            random_logits(loss.num_logits, cosines=loss.cosine_scale == 1),
-            lambda z, loss=loss: loss(z, labels, features),
-        )
+        z = random_logits(loss.num_logits, cosines=loss.scales_cosines)
+
+        def fast(z, loss=loss):
+            return loss(z, labels, features)
+
+        def plain(z, fast=fast):
+            with plain_formulas():
+                return fast(z)
+
+        if "FusedRows" in operations(fast(z)):
+            steps[f"{name}, formula"] = (z, plain)
+            steps[f"{name}, fast path"] = (z, fast)
+        else:
+            steps[name] = (z, plain)
 
     def step_of(z, forward):
         def step():
@@ -98,7 +121,7 @@ def main():
         step = step_of(z, forward)
         step()  # warm up
         memory[name] = peak_bytes(step, args.device) / (z.numel() * z.element_size())
-    for _ in range(args.repeats):  # in turns, so that what else the machine does falls on all of them
+    for _ in range(args.repeats):  # in turns, so that other load on the machine affects all of them
         for name, (z, forward) in steps.items():
             times[name].append(seconds(step_of(z, forward), args.device))
     median = {name: statistics.median(times[name]) for name in steps}

@@ -219,7 +219,7 @@ def loss_hyperparameters(cfg: Any) -> dict[str, Any]:
     """Hyper-parameters of the chosen loss as keyword arguments for its constructor.
 
     Raises:
-        LtDetError: MODEL.LONG_TAIL.LOSS.NAME is unknown.
+        LtDetError: MODEL.LONG_TAIL.LOSS.NAME is not a registered loss.
     """
     node = cfg.MODEL.LONG_TAIL.LOSS
     return {key: node[node.NAME.upper()][key.upper()] for key in loss_class(node.NAME).hyperparameters()}

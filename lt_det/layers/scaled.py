@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class ScaledLinear(nn.Linear):
     """z = f_k (w_k . h) + b_k, where f starts at 1: the classifier of learnable weight scaling (LWS).
 
-    Kang et al. 2020, https://arxiv.org/abs/1910.09217, section 4: the second stage learns f alone. The paper writes no
-    bias; it is not scaled here, as in the EQLv2 authors' detector (https://github.com/tztztztztz/eqlv2). The
+    Kang et al. 2020, https://arxiv.org/abs/1910.09217, section 4: decoupled training then learns f alone. The paper has
+    no bias; it is not scaled here, as in the EQLv2 authors' detector (https://github.com/tztztztztz/eqlv2). The
     paper's code for image classification scales it too.
 
     Args:

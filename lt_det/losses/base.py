@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from lt_det.errors import LtDetError
 from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
-from lt_det.statistics.class_stats import ClassStats
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
     "image_counts": lambda stats: stats.training_counts("images"),
@@ -176,7 +178,7 @@ class ClassificationLoss(nn.Module):
         """Raise if the loss was built without the class counts it needs for training.
 
         Raises:
-            LtDetError: says which are missing and why.
+            LtDetError: names the missing counts and the reason.
         """
         if self._reason_not_to_train is not None:
             raise LtDetError(

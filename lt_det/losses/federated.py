@@ -6,7 +6,7 @@ Detectron2, whose own version knows the frequencies of LVIS v1 only and sets no 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,9 @@ from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
-from lt_det.statistics.class_stats import ClassStats
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 
 def sample_classes(targets: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:

@@ -6,7 +6,7 @@ Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", sec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,9 @@ from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxFamily
-from lt_det.statistics.class_stats import ClassStats
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 PRIORS = ("uniform", "frequency")
 

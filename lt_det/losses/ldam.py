@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
+from lt_det.losses._rows import Reduction, at_least_float32, checked, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxFamily
@@ -54,11 +54,11 @@ def ldam_loss(
         (N,) for "none", else a scalar.
     """
     logits = checked(logits, targets)
-    y = one_hot(targets, logits)
-    z = logits - y * margins.to(logits.dtype)  # z_y - Delta_y at the target, z_j elsewhere
+    y = targets.unsqueeze(1)
+    z = logits.scatter_add(1, y, -margins.to(logits.dtype)[y])  # z_y - Delta_y at the target, z_j elsewhere
     if hinge:
-        z_y = z.gather(1, targets.unsqueeze(1)).squeeze(1)
-        largest_other = z.masked_fill(y.bool(), -torch.inf).amax(dim=1)
+        z_y = z.gather(1, y).squeeze(1)
+        largest_other = z.scatter(1, y, -torch.inf).amax(dim=1)
         return reduced(scale * (largest_other - z_y).clamp(min=0), reduction)
     return reduced(F.cross_entropy(scale * z, targets, reduction="none"), reduction)
 

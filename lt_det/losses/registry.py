@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.reweighting import ClassReweighting
-from lt_det.statistics.class_stats import ClassStats
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 LOSSES: dict[str, type[ClassificationLoss]] = {}
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.losses._rows import Reduction, checked, one_hot, reduced
+from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.eql import tail_classes
 from lt_det.losses.registry import register_loss
@@ -19,38 +19,38 @@ from lt_det.losses.softmax import SoftmaxFamily
 
 
 def sample_beta(rows: Tensor, is_tail: Tensor, gamma: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(N, C) beta E(r) T: 1 with probability gamma in each tail column of each of the `rows`, else 0.
+    """(N, C) bool, beta E(r) T: true with probability gamma in each tail column of each of the `rows`, else false.
 
     Args:
         rows: (N,) bool, E(r).
         is_tail: (C,) bool, T.
         gamma: probability of ignoring.
-        dtype: of the random numbers and of the result.
+        dtype: type of the random numbers.
     """
     row_index, tail = rows.nonzero().squeeze(1), is_tail.nonzero().squeeze(1)
     drawn = torch.rand(len(row_index), len(tail), dtype=dtype, device=rows.device) < gamma
-    beta = torch.zeros(len(rows), len(is_tail), dtype=dtype, device=rows.device)
-    return beta.index_put_((row_index.unsqueeze(1), tail), drawn.to(dtype))
+    beta = torch.zeros(len(rows), len(is_tail), dtype=torch.bool, device=rows.device)
+    return beta.index_copy_(0, row_index, beta.new_zeros(len(row_index), len(is_tail)).index_copy_(1, tail, drawn))
 
 
 def seql_loss(logits: Tensor, targets: Tensor, beta: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """L = -log(e^z_y / sum_k w_k e^z_k) with w_k = 1 - beta E(r) T_lambda(f_k) (1 - y_k).
 
-    w_k e^z_k = e^(z_k + log w_k), so it is a cross-entropy; the authors' exponentials overflow in float32.
+    w is 0 or 1 and w_k e^z_k = e^(z_k + log w_k), so it is a cross-entropy with logits of minus infinity where w is 0.
+    The authors' exponentials overflow in float32.
 
     Args:
         logits: (N, C) z.
         targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
-        beta: (N, C), the product beta E(r) T as 0 and 1; see `sample_beta`.
+        beta: (N, C) bool, the product beta E(r) T; see `sample_beta`.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
     """
     logits = checked(logits, targets)
-    y = one_hot(targets, logits)
-    w = 1 - beta.to(logits.dtype) * (1 - y)
-    return reduced(F.cross_entropy(logits + w.log(), targets, reduction="none"), reduction)
+    w_is_0 = beta.scatter(1, targets.unsqueeze(1), False)  # beta E(r) T (1 - y)
+    return reduced(F.cross_entropy(logits.masked_fill(w_is_0, -torch.inf), targets, reduction="none"), reduction)
 
 
 @register_loss("seql")

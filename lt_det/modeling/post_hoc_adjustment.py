@@ -1,7 +1,7 @@
-"""Calibration of a trained classifier: its weights changed for the long tail, without training.
+"""Post-hoc adjustment of a trained classifier for the long tail, without training.
 
-Each method ends in the weights and biases of the K foreground columns, so that what it makes is an ordinary classifier.
-At tau or gamma 0 it is the trained one, bit for bit. The background column stays as it was trained.
+Each method changes the weights or biases of the K foreground columns only, so that the result is an ordinary
+classifier. With tau or gamma 0 it is the trained one, bit for bit. The background column stays as it was trained.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.logit_adjustment import log_prior
 from lt_det.statistics.class_stats import CountBy
 
-# Each method with the counts of the training set that it needs.
+# Each method, and the counts of the training set it needs.
 METHODS: dict[str, CountBy | None] = {"tau_norm": None, "norcal": "images", "logit_adjustment": "instances"}
 
 
 def tau_normalized(weight: Tensor, tau: float) -> Tensor:
-    """w_k (m / ||w_k||)^tau, m the mean norm of the K rows.
+    """w_k (m / ||w_k||)^tau, where m is the mean norm of the K rows.
 
     Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4,
-    https://arxiv.org/abs/1910.09217, have no m: a factor that all classes share changes no classification. It changes a
-    detection, for background is not normalised; with m the classes stay on its scale.
+    https://arxiv.org/abs/1910.09217, have no m: a factor common to all classes does not change a classification. It
+    does change a detection, because background is not normalised; m keeps the classes on the scale of background.
 
     Args:
-        weight: (K, D) of the foreground classes; a row of zeros stays.
+        weight: (K, D), weights of the foreground classes; a row of zeros stays zero.
         tau: 1 gives all rows the same norm.
     """
     norms = weight.norm(dim=1, keepdim=True)
@@ -65,17 +65,17 @@ def calibrated(
     value: float,
     counts: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The state dict of a trained classifier, calibrated.
+    """The state dict of a trained classifier after post-hoc adjustment.
 
     Args:
-        classifier: of `loss.num_logits` columns, the first K of them foreground.
-        loss: that it was trained with.
-        method: of `METHODS`.
+        classifier: the classifier, with `loss.num_logits` columns of which the first K are foreground.
+        loss: the loss it was trained with.
+        method: a key of `METHODS`.
         value: tau or gamma.
-        counts: (K,) the method's counts, at least 1.
+        counts: (K,), the counts the method needs, at least 1.
 
     Raises:
-        LtDetError: a classifier that the method is not defined for.
+        LtDetError: the method is not defined for this classifier.
     """
     state = {name: tensor.detach().clone() for name, tensor in classifier.state_dict().items()}
     foreground = slice(loss.num_classes)
@@ -87,8 +87,8 @@ def calibrated(
             )
         if isinstance(classifier, ScaledLinear):
             raise LtDetError(
-                "tau_norm chooses a length for each class's weights, and so has lws, by training its scales; calibrate "
-                "the first stage, or choose norcal or logit_adjustment."
+                "tau_norm chooses a length for each class's weights, which lws has learned already as scales; adjust "
+                "the model that lws started from, or choose norcal or logit_adjustment."
             )
         state["weight"][foreground] = tau_normalized(state["weight"][foreground].double(), value)
         return state

@@ -150,7 +150,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         return (logits, deltas, x) if self.training and self.loss.uses_features else (logits, deltas)
 
     def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
-        """As the stock method, with ``loss_cls`` from `self.loss`.
+        """The stock method's losses, with ``loss_cls`` from `self.loss`.
 
         Raises:
             LtDetError: a config key that this trainer would ignore.
@@ -161,7 +161,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         if len(proposals):
             gt_classes = cat([p.gt_classes for p in proposals], dim=0)
             proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals], dim=0)
-            # An image without objects has no gt_boxes: all its proposals are background, which box regression skips.
+            # An image without objects has no gt_boxes; all its proposals are background, which box regression skips.
             gt_boxes = cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals], dim=0)
         else:
             gt_classes = torch.empty(0, dtype=torch.int64, device=logits.device)
@@ -183,5 +183,5 @@ class LongTailPredictor(FastRCNNOutputLayers):
 
     def predict_probs(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         """Per image (R_i, K+1) scores, background last."""
-        # In a trace `len` would make the number of proposals a constant, `__len__` leaves it a tensor.
+        # In a trace `len` would make the number of proposals a constant; `__len__` keeps it a tensor.
         return self.loss.scores(predictions[0]).split([p.__len__() for p in proposals], dim=0)

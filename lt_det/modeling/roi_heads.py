@@ -1,4 +1,4 @@
-"""Detectron2's three box heads with `LongTailPredictor` in place. Mask and keypoint branches are untouched."""
+"""Detectron2's three box heads with a `LongTailPredictor`. Mask and keypoint branches are unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LongTailROIHeads(StandardROIHeads):
 
 @ROI_HEADS_REGISTRY.register()
 class LongTailCascadeROIHeads(CascadeROIHeads):
-    """`CascadeROIHeads` with a long-tail loss, and one loss state, per stage."""
+    """`CascadeROIHeads` with a long-tail loss, and one loss state per stage."""
 
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -50,9 +50,9 @@ class LongTailRes5ROIHeads(Res5ROIHeads):
 
 
 def _replace(stock: FastRCNNOutputLayers, cfg: Any, input_shape: ShapeSpec) -> LongTailPredictor:
-    """Our predictor with the stock one's weights and box transform, at no cost in random numbers.
+    """A `LongTailPredictor` with the stock predictor's weights and box transform, without consuming random numbers.
 
-    A seed then gives the same start as in stock Detectron2, so that runs differ by their loss alone.
+    A seed then gives the same initial weights as in stock Detectron2, so that runs differ by their loss only.
     """
     with torch.random.fork_rng(devices=[]):
         predictor = LongTailPredictor(cfg, input_shape, box2box_transform=stock.box2box_transform)

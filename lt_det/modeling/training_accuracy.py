@@ -1,4 +1,4 @@
-"""How often a box head classifies right while it is trained."""
+"""Classification accuracy of a box head during training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class TrainingAccuracy(nn.Module):
-    """Counts RoIs and right answers by class, and logs the stock head's three curves of each step.
+    """Counts RoIs and correct classifications by class, and logs the stock head's three accuracy curves.
 
-    Those of the stock head would take a sigmoid loss's dead column for background, and wait for the GPU six times a
-    step; here it is once, and the counts are not looked at before they are taken.
+    The stock head's own code would take the unused column of a sigmoid loss for background, and it waits for the GPU
+    six times a step. This waits once, and never for the counts by class until they are taken.
 
     Attributes:
-        counts: (2, K+1) int64 since they were last taken, background last: RoIs of each class, and those of them that
-            were classified right; on the device of the RoIs. No buffer: checkpoints have no use for it, and
-            DistributedDataParallel would overwrite the other processes' with the first one's before each step.
+        counts: (2, K+1) int64 since the last `take`, background last: RoIs of each class, and how many of them were
+            classified correctly; on the device of the RoIs. It is not a buffer: checkpoints do not need it, and
+            DistributedDataParallel would overwrite it with the first process's counts before each step.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -25,11 +25,14 @@ class TrainingAccuracy(nn.Module):
         self.counts = torch.zeros(2, num_classes + 1, dtype=torch.int64)
 
     def update(self, predicted: Tensor, gt_classes: Tensor) -> None:
-        """
+        """Add one batch.
+
         Args:
             predicted, gt_classes: (N,) int64, K for background.
         """
-        self.counts = self.counts.to(gt_classes.device)  # before all else: it is summed over processes on a device
+        self.counts = self.counts.to(
+            gt_classes.device
+        )  # even without RoIs: the hook sums it over processes on that device
         if gt_classes.numel() == 0:
             return
         correct, foreground = predicted == gt_classes, gt_classes < self.num_classes
@@ -45,7 +48,7 @@ class TrainingAccuracy(nn.Module):
             storage.put_scalar("fast_rcnn/false_negative", num_missed / num_foreground)
 
     def take(self) -> Tensor:
-        """The counts, which begin anew."""
+        """Return the counts and start again from zero."""
         counts = self.counts.clone()
         self.counts.zero_()
         return counts

@@ -175,7 +175,7 @@ def test_a_network_that_a_script_registers(config):
     [
         (["MODEL.LONG_TAIL.REWEIGHTING.START", "half"], "re-weighting", "START is half; write first_lr_step"),
         (["MODEL.LONG_TAIL.REWEIGHTING.START", "800"], "re-weighting", "START is 800; write first_lr_step"),
-        (["MODEL.LONG_TAIL.REWEIGHTING.START", "0.5"], "network", "REWEIGHTING goes with"),  # not with EQL
+        (["MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS", "sqrt"], "re-weighting", "START is None"),
         (
             ["DATALOADER.SAMPLER_TRAIN", "ClassAwareTrainingSampler", "DATALOADER.SAMPLER_START", "900"],
             "re-sampling",

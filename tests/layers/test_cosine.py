@@ -11,7 +11,7 @@ def test_logits_are_scaled_cosines():
     torch.testing.assert_close(layer(features), 20.0 * expected)
 
 
-def test_length_of_weights_and_features_plays_no_part():
+def test_lengths_of_weights_and_features_have_no_effect():
     layer = CosineClassifier(5, 3)
     features = torch.randn(4, 5)
     before = layer(features)

@@ -17,7 +17,7 @@ def test_starts_as_the_linear_layer_of_its_weights(layer):
     assert set(layer.state_dict()) == {"weight", "bias", "scale"}
 
 
-def test_each_class_has_its_scale_and_the_bias_none(layer):
+def test_each_class_has_its_own_scale_and_the_bias_is_not_scaled(layer):
     features = torch.randn(4, 5)
     before = layer(features) - layer.bias
     with torch.no_grad():

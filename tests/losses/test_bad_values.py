@@ -1,4 +1,4 @@
-"""What a loss refuses, in one sentence that names the key."""
+"""Values that a loss refuses, in one sentence that names the key and the value."""
 
 import pytest
 import torch

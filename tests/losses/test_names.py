@@ -1,5 +1,9 @@
 """Names of losses: in code, in the registry, in checkpoints."""
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 
 import lt_det.losses
@@ -49,3 +53,18 @@ def test_numbers_of_columns():
 def test_everything_that_is_exported_exists():
     for name in lt_det.losses.__all__:
         assert hasattr(lt_det.losses, name)
+
+
+def test_losses_and_layers_import_torch_and_numpy_only():
+    """At run time; types may come from elsewhere."""
+    package = Path(lt_det.losses.__file__).parent.parent
+    found = set()
+    for file in [*package.glob("losses/*.py"), *package.glob("layers/*.py")]:
+        for node in ast.parse(file.read_text()).body:  # not what stands under `if TYPE_CHECKING`
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module)
+    inside = {name for name in found if name.startswith(("lt_det.losses", "lt_det.layers")) or name == "lt_det.errors"}
+    outside = {name.split(".")[0] for name in found - inside}
+    assert outside - sys.stdlib_module_names <= {"torch", "numpy"}

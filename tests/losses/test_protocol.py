@@ -1,4 +1,4 @@
-"""What every registered loss promises."""
+"""The contract that every registered loss keeps."""
 
 import warnings
 
@@ -51,7 +51,7 @@ def test_gradient_is_that_of_the_loss(name):
         loss.q = 0.0  # its compensation factor is held constant in the gradient, by definition
 
     def value(z):
-        torch.manual_seed(0)  # nor draw other classes
+        torch.manual_seed(0)  # and must sample the same classes
         return loss(z, labels, FEATURES[: len(z)])
 
     assert gradcheck(value, [logits])
@@ -168,7 +168,7 @@ def test_without_statistics_it_scores_and_refuses_to_train(name):
 
 @every_loss
 def test_minimum_is_at_the_labels(name):
-    """Gradient descent on the logits ends at the right classes."""
+    """Gradient descent on the logits ends at the labels."""
     loss, logits, labels = batch(name, n=20)
     optimizer = torch.optim.SGD([logits], lr=20.0)
     for _ in range(300):

@@ -34,7 +34,7 @@ def batches(num_logits, steps=3):
 
 
 def run(loss, steps, shares=None):
-    """Values and gradients of the logits, step by step; of a part of the RoIs of each step."""
+    """Values and gradients of the logits, step by step; for a part of each step's RoIs if `shares` is given."""
     result = []
     for (logits, labels, features), part in zip(steps, shares or [slice(None)] * len(steps), strict=True):
         logits = logits[part].clone().requires_grad_()
@@ -70,7 +70,7 @@ def test_state_moves_only_in_training_and_is_saved(name):
 
 
 @with_state
-def test_resumed_in_mid_training(name):
+def test_training_resumes_with_the_same_numbers(name):
     undisturbed, first, second = (build(name) for _ in range(3))
     steps = batches(undisturbed.num_logits, steps=4)
     expected = run(undisturbed, steps)[2:]
@@ -81,7 +81,7 @@ def test_resumed_in_mid_training(name):
         assert torch.equal(gradient, other_gradient)
 
 
-SHARES = {  # of the processes, in each step: as many for each; unlike; none here, and nothing but background there
+SHARES = {  # RoIs of each process in each step: equal; unequal; none in one process, only background in another
     2: [(6, 6), (9, 3), (12, 0)],
     3: [(4, 4, 4), (9, 2, 1), (6, 0, 6)],
 }
@@ -102,7 +102,7 @@ def work(size, folder):
 
 
 @pytest.mark.parametrize("size", SHARES)
-def test_processes_are_one_with_the_joined_batch(size, tmp_path):
+def test_several_processes_equal_one_with_the_joined_batch(size, tmp_path):
     in_processes(size, tmp_path, work, size, tmp_path)
     done = [torch.load(tmp_path / f"{rank}.pth") for rank in range(size)]
     for name in WITH_STATE:
@@ -121,7 +121,7 @@ def test_processes_are_one_with_the_joined_batch(size, tmp_path):
             torch.testing.assert_close(gradients, gradient)
 
 
-def test_seesaw_counts_on_where_float32_stands_still():
+def test_seesaw_counts_beyond_the_integers_of_float32():
     loss = build("seesaw")
     loss.seen.fill_(2**24)
     for _ in range(3):
@@ -129,7 +129,7 @@ def test_seesaw_counts_on_where_float32_stands_still():
     assert loss.seen.tolist() == [2**24, 2**24 + 3, *[2**24] * 3]
 
 
-def test_seesaw_goes_on_from_the_float32_counts_of_older_checkpoints():
+def test_seesaw_reads_the_float32_counts_of_older_checkpoints():
     loss, older = build("seesaw"), torch.tensor([0.0, 3.0, 70000.0, 2.0**24, 2.0**30])
     loss.load_state_dict({"seen": older})
     assert loss.seen.dtype == torch.int64
@@ -153,7 +153,7 @@ def test_ib_focal_of_easy_rois_has_a_gradient(gamma):
 
 
 def test_ib_measures_alpha_in_phase_one():
-    """The value of the loss stays where it was when phase 2 begins."""
+    """The value of the loss does not change when phase 2 begins."""
     loss = InfluenceBalanced(K, instance_counts=[1, 10, 20, 50, 100], start=0.5)
     loss.progress = 0.0
     features = torch.rand(N, 16, generator=torch.Generator().manual_seed(1))

@@ -45,7 +45,7 @@ def from_yaml(stats_file, name, **overrides):
     return LongTailPredictor(cfg, SHAPE), cfg
 
 
-def from_lazy(cfg, stats_file, name, classifier="auto", **arguments):
+def from_lazy(cfg, stats_file, name, classifier="auto", cosine_scale=None, **arguments):
     node = L(LongTailPredictor)(
         input_shape=SHAPE,
         box2box_transform=L(Box2BoxTransform)(weights=cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS),
@@ -53,6 +53,7 @@ def from_lazy(cfg, stats_file, name, classifier="auto", **arguments):
             name=name, num_classes=NUM_CLASSES, datasets=["unknown"], class_stats=stats_file, **arguments
         ),
         classifier=classifier,
+        cosine_scale=cosine_scale,
         max_iter=cfg.SOLVER.MAX_ITER,
         test_score_thresh=0.0,
     )

@@ -16,7 +16,7 @@ from tests.helpers.models import NUM_CLASSES, small_config
 
 
 class BoxHead(nn.Module):
-    """Losses of a predictor over a layer before it, for 40 RoIs on objects and off."""
+    """A layer and a predictor behind it, and their losses for 40 foreground and background RoIs."""
 
     def __init__(self, predictor):
         super().__init__()
@@ -64,8 +64,8 @@ def test_only_float16_scales_the_loss():
 
 
 @needs_float16
-def test_training_goes_on_in_another_precision():
-    """bfloat16 has no scale of the loss to go on with, float32 none at all."""
+def test_training_continues_in_another_precision():
+    """A checkpoint of bfloat16 or float32 has no loss scale to continue with."""
     model = nn.Linear(1, 1)
     arguments = (model, [], torch.optim.SGD(model.parameters(), lr=0.1))
     whole = build_step_trainer(*arguments, amp_precision(False, "float16"), 1).state_dict()

@@ -20,7 +20,7 @@ every_method = pytest.mark.parametrize("method", METHODS)
 
 
 def linear(columns=K + 1):
-    """With the first class's weights dead, and norms that differ as after training."""
+    """A classifier whose first class has zero weights, and whose other norms differ as after training."""
     torch.manual_seed(0)
     layer = nn.Linear(D, columns)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def linear(columns=K + 1):
 
 
 def apply(layer, loss, method, value, counts=COUNTS):
-    """The classifier calibrated, as a layer of its own."""
+    """A copy of the classifier after post-hoc adjustment."""
     state = calibrated(layer, loss, method, value, torch.tensor(counts))
     has_bias = layer.bias is not None
     other = (
@@ -52,7 +52,7 @@ def test_tau_norm_is_the_loop(tau):
     layer = linear()
     after = apply(layer, SoftmaxCrossEntropy(K), "tau_norm", tau)
     norms = [math.sqrt(sum(w * w for w in row)) for row in layer.weight.tolist()]
-    mean = sum([sum(norms[1:K]) / K, *norms[1:K]]) / K  # the dead row counts as an average one
+    mean = sum([sum(norms[1:K]) / K, *norms[1:K]]) / K  # the zero row counts as an average one
     for k in range(1, K):
         expected = layer.weight[k] * (mean / norms[k]) ** tau
         torch.testing.assert_close(after.weight[k], expected)
@@ -110,7 +110,7 @@ def test_zero_changes_no_bit_of_any_classifier(method, name):
 
 
 def odds(loss, scores):
-    """(N, K) odds of a class against what the loss sets it against."""
+    """(N, K) odds of a class against its alternative under the loss."""
     scores = scores.double()
     if isinstance(loss, Seesaw):
         return scores[:, :K] / scores[:, :1]  # the first class, whose count is 1
@@ -130,7 +130,7 @@ def odds(loss, scores):
     ],
 )
 def test_a_shift_divides_the_odds_under_every_loss(name, options):
-    """By N^gamma, whatever the loss makes of its logits; what it knows of background stays."""
+    """By N^gamma, however the loss turns logits into scores; background scores stay."""
     loss = built(name, **options)
     layer, features, gamma = linear(loss.num_logits), torch.randn(6, D), 0.5
     before = loss.scores(layer(features))
@@ -150,10 +150,10 @@ def test_cosine_classifiers_with_a_bias_are_shifted(method):
     assert torch.equal(after.bias[K:], layer.bias[K:])
 
 
-def test_what_a_method_is_not_defined_for_is_one_sentence():
+def test_an_undefined_method_is_refused():
     with pytest.raises(LtDetError, match="tau_norm is not defined for the cosine classifier of SeesawLoss"):
         calibrated(CosineClassifier(D, K + 2), Seesaw(K), "tau_norm", 1.0)
-    with pytest.raises(LtDetError, match="so has lws, by training its scales; calibrate the first stage"):
+    with pytest.raises(LtDetError, match=r"tau_norm .*lws .*choose norcal"):
         calibrated(ScaledLinear(D, K + 1), SoftmaxCrossEntropy(K), "tau_norm", 1.0)
     loss = LDAM(K, instance_counts=COUNTS)
     for method in ("norcal", "logit_adjustment"):
@@ -161,7 +161,7 @@ def test_what_a_method_is_not_defined_for_is_one_sentence():
             calibrated(CosineClassifier(D, K + 1, bias=False), loss, method, 1.0, torch.tensor(COUNTS))
 
 
-def test_calibration_copies():
+def test_the_classifier_is_copied():
     layer = linear()
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     for method in METHODS:

@@ -68,7 +68,7 @@ def test_every_loss_takes_a_step_in_every_head(head, loss, stats_file):
     assert predict(model)[0].scores.numel() > 0
 
 
-def test_mask_branch_is_untouched():
+def test_mask_branch_is_unchanged():
     ours = seeded_model(small_config("LongTailROIHeads", **{"MODEL.MASK_ON": True}))
     stock = seeded_model(small_config("StandardROIHeads", **{"MODEL.MASK_ON": True}))
     our_losses, _ = train_step(ours, masks=True)
@@ -83,7 +83,7 @@ def test_cascade_has_one_loss_state_per_stage(stats_file):
 
 
 def test_test_time_model_needs_no_data_set(stats_file):
-    """A checkpoint of a trained head predicts the same where the training set is not known."""
+    """A trained checkpoint gives the same predictions where the training set is unknown."""
     options = {"MODEL.LONG_TAIL.CLASS_STATS": stats_file}
     trained = seeded_model(small_config(loss="eql", **options))
     elsewhere = small_config(loss="eql", **{"DATASETS.TRAIN": ("unknown_here",), "MODEL.LONG_TAIL.CLASS_STATS": ""})
@@ -137,7 +137,7 @@ def test_cosine_classifier_by_config():
 
 
 def test_a_users_own_loss_gets_features_and_columns():
-    """Registered outside the package, with one more column than stock, and asking for the classifier's input."""
+    """Registered outside the package, with one more column than stock, and with the classifier's input."""
     seen = []
 
     @register_loss("test_only_wide")

@@ -374,7 +374,7 @@ DATASETS:
         assert "BETA must lie in [0, 1), but is 1.0" in fails(*balanced, f"{loss}.CLASS_BALANCED.BETA", "1.0")
         assert "CLASS_BALANCED.BASE is 'relu'" in fails(*balanced, f"{loss}.CLASS_BALANCED.BASE", "relu")
         assert "FOCAL.GAMMA must be at least 0" in fails(f"{loss}.NAME", "focal", *SMALL, f"{loss}.FOCAL.GAMMA", "-1.0")
-        assert "REWEIGHTING goes with" in fails(*SMALL, "MODEL.LONG_TAIL.REWEIGHTING.START", "0.5")
+        assert "START is None" in fails(*SMALL, "MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS", "sqrt")
 
     def test_checkpoint_without_box_head(self, fails, tmp_path):
         torch.save({"model": {"backbone.stem.weight": torch.zeros(24, 3, 3, 3)}}, tmp_path / "backbone.pth")
