@@ -43,9 +43,7 @@ def test_reporting_needs_no_torch():
 
 
 def test_evaluation_of_files_needs_no_torch():
-    result = run(
-        ["torch", "detectron2", "cv2", "lvis"], "import lt_det.evaluation.api, lt_det.evaluation.reference"
-    )
+    result = run(["torch", "detectron2", "cv2", "lvis"], "import lt_det.evaluation.api, lt_det.evaluation.reference")
     assert result.returncode == 0, result.stderr
 
 
