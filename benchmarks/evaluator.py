@@ -80,8 +80,8 @@ def main():
         "seconds",
         "MB before",
         "MB at the peak",
-        "its seconds / ours",
-        "its memory / ours",
+        "its seconds / lt_det",
+        "its memory / lt_det",
         "AP",
     ):
         table.add_column(column, justify="left" if not column else "right")

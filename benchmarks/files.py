@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--large", type=int, nargs="*", default=[19809], help="not for lvis")
     args = parser.parse_args()
     table = Table(title="From files to LVIS bbox metrics, 300 detections an image, CPU seconds on one core")
-    for column in ("", "images", "results, MB", "seconds", "peak MB", "seconds / ours", "MB / ours"):
+    for column in ("", "images", "results, MB", "seconds", "peak MB", "seconds / lt_det", "MB / lt_det"):
         table.add_column(column, justify="left" if not column else "right")
     for num_images in (*args.images, *args.large):
         with tempfile.TemporaryDirectory() as folder:

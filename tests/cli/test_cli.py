@@ -45,7 +45,7 @@ def test_stats_of_saved_counts(capsys, mini, tmp_path):
     assert "0-50" in out
     code, _, err = run(capsys, "stats", tmp_path / "class_stats.json", "--images", tmp_path)
     assert code == 1
-    assert "class_stats.json holds counts, which name no images; give --images with the annotation file" in err
+    assert "class_stats.json holds counts" in err
     names = ClassStats.from_json(mini.train_json).names
     (tmp_path / "map.json").write_text(json.dumps(dict.fromkeys(names, "all of them")))
     code, out, _ = run(capsys, "stats", mini.train_json, "--bucket-map", tmp_path / "map.json")

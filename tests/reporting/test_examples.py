@@ -100,7 +100,7 @@ def test_on_the_page(judged):
         (lambda folder, content: content.update(ground_truth="/nowhere/val.json"), "val.json does not exist"),
         (lambda folder, content: content.update(image_root="/nowhere"), "does not exist"),
         (lambda folder, content: (folder / RESULTS).unlink(), "does not exist"),
-        (lambda folder, content: (folder / RESULTS).write_text("{}"), "is no list of detections"),
+        (lambda folder, content: (folder / RESULTS).write_text("{}"), "not a list of detections"),
         (lambda folder, content: (folder / RESULTS).write_text('[{"image_id": 1'), "may be truncated"),
     ],
 )
