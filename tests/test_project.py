@@ -88,7 +88,7 @@ def test_project_outside_the_repository(mini, tmp_path):
     subprocess.run([*install, "--target", str(site), str(copy)], check=True)
     assert (site / "lt_det" / "py.typed").is_file()
 
-    setup, evaluator = blocks("python")
+    setup, evaluator, from_files = blocks("python")
     (heads,) = blocks("yaml")
 
     def merged(base, extra):
@@ -113,7 +113,22 @@ def test_project_outside_the_repository(mini, tmp_path):
     assert said["tail"] > 0
     assert said["iterations"] == 1
     assert {"AP", "APr", "APc", "APf"} <= set(said["metrics"])
-    assert (project / "out" / "inference" / "my_val" / "evaluation.json").is_file()
+    inference = project / "out" / "inference" / "my_val"
+    assert (inference / "evaluation.json").is_file()
+
+    files = {"train.json": mini.train_json, "val.json": mini.val_json}
+    files["results.json"] = inference / "instances_predictions.json"
+    for name, file in files.items():
+        (project / name).write_bytes(file.read_bytes())
+    result = subprocess.run(
+        [sys.executable, "-c", from_files],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "APr" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize(
