@@ -111,7 +111,7 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.WEIGHTS", "gone.pth"], "weights", "MODEL.WEIGHTS gone.pth does not exist"),
         (["MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"], "weights", "needs the network of a finished training"),
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
-        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql, but the network has no box head"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql, but the network"),
         (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
         (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
         (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "into 13 groups; write a number from 1 to 12"),
@@ -245,11 +245,9 @@ def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path)
         return load_annotations(json_file)
 
     for module in (
-        "doctor.config",
         "data.cache.record_cache",
-        "data.registration",
+        "data.formats.coco",
         "statistics.class_stats",
-        "evaluation.evaluator",
     ):
         monkeypatch.setattr(f"lt_det.{module}.load_annotations", counting)
     assert not fatal(config)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.models import annotations
+
 
 @pytest.fixture
 def stats_file(tmp_path: Path) -> str:
