@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             markup=False,
         )
     if args.plot:
-        from lt_det.reporting.plots import plot_class_counts
+        from lt_det.reporting.charts.class_counts import plot_class_counts
 
         try:
             with whole_file(args.plot) as picture:

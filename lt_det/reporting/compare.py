@@ -13,11 +13,12 @@ from rich.console import Console
 
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_whole
-from lt_det.reporting.charts import difference_chart
+from lt_det.reporting.charts.base import Panel, chart_style
+from lt_det.reporting.charts.class_scatter import class_scatter
+from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.html import render_page
 from lt_det.reporting.records import TASK_NAMES, read_evaluations
-from lt_det.reporting.scatter import class_scatter
 from lt_det.reporting.tables import TextTable, percent, signed
 from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
 
@@ -36,8 +37,8 @@ class Pair:
     table: TextTable
     gained: TextTable
     lost: TextTable
-    chart: str
-    scatter: str | None
+    chart: Panel
+    scatter: Panel | None
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,9 @@ def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any]
     title = f"{TASK_NAMES[task]}, {first['dataset']}: {run} against {first_run}"
     gained, lost = _extremes(first, a["class_ap"], classes)
     heads = ["class", "AP", "difference", "images", "bucket"]
+    with chart_style():
+        chart = difference_chart([found for found in metrics if found.interval] or metrics)
+        scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
     return Pair(
         key,
         run,
@@ -211,8 +215,8 @@ def _pair(first_run: str, run: str, first: dict[str, Any], other: dict[str, Any]
         TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
         TextTable(f"Gained most: {run} against {first_run}", heads, gained),
         TextTable(f"Lost most: {run} against {first_run}", heads, lost),
-        difference_chart([found for found in metrics if found.interval] or metrics, f"{key}-differences"),
-        class_scatter(first, classes, "difference of AP", f"{key}-classes", about_zero=True),
+        chart,
+        scatter,
     )
 
 

@@ -1,4 +1,4 @@
-"""report.html and what lies beside it: content, what is left out, escaping, and that nothing is fetched."""
+"""report.html and the files beside it: content, what is left out, escaping, and that nothing is fetched."""
 
 import csv
 import json
@@ -13,16 +13,15 @@ from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
 from lt_det.reporting.html import render_page
 from lt_det.reporting.records import read_evaluation
-from lt_det.reporting.svg import Key, Scale, hatch_id, ticks
 from lt_det.reporting.view_model import evaluation_section
 from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 QUIET = Console(quiet=True)
-SECTIONS = ["Buckets", "Classes by training images", "Errors", "Precision and recall", "Calibration", "Classes"]
+SECTIONS = ["Buckets", "Classes by training images", "Errors", "Precision and recall", "Score calibration", "Classes"]
 
 
 class Reader(HTMLParser):
-    """Headings, ids, the words of every element, and whatever a browser would fetch."""
+    """Headings, ids, tags, labels, and everything that a browser would fetch."""
 
     def __init__(self, page):
         super().__init__()
@@ -54,8 +53,12 @@ def written(tmp_path_factory):
     return run
 
 
+def is_data(target):
+    return target.startswith("data:")
+
+
 def page_of(run):
-    """The page alone, without the figures beside it."""
+    """The page alone, without the files beside it."""
     folder = run / "inference" / "drawn_val"
     content = read_evaluation(folder / "evaluation.json")
     sections = [evaluation_section(content, task, f"set_{task}", folder) for task in content["tasks"]]
@@ -105,7 +108,7 @@ def test_json_and_csv(written):
 
 @pytest.mark.parametrize(
     ("key", "heading"),
-    [("errors", "Errors"), ("calibration", "Calibration"), ("precision_recall", "Precision and recall")],
+    [("errors", "Errors"), ("calibration", "Score calibration"), ("precision_recall", "Precision and recall")],
 )
 def test_a_part_that_is_null_is_left_out(run, key, heading):
     content = evaluation()
@@ -144,7 +147,7 @@ def test_empty_parts(run):
     rewrite(run, content)
     found = Reader(page_of(run))
     assert "Classes by training images" not in found.headings
-    assert "Calibration" in found.headings
+    assert "Score calibration" in found.headings
 
 
 def test_names_are_escaped_everywhere(run):
@@ -162,20 +165,20 @@ def test_names_are_escaped_everywhere(run):
     found = Reader(page)
     assert page.count("<script>") == 1
     assert "alert(1)&lt;/script&gt;" in page
-    # In the label of its mark it is whole and readable again.
+    # The label of its point has the whole name.
     assert any(label.startswith(f"{AWKWARD}: AP ") for label in found.labels)
 
 
 def test_nothing_is_fetched(written):
     page = (written / "report" / "report.html").read_text()
     found = Reader(page)
-    assert found.fetched == []
+    assert all(target in {f"#{name}" for name in found.ids} or is_data(target) for target in found.fetched)
     assert "@import" not in page
     assert "default-src 'none'" in page
     assert set(re.findall(r"url\(([^)]*)\)", page)) <= {f"#{name}" for name in found.ids}
 
 
-def test_figures_are_pictures_of_their_own(written):
+def test_figures_are_files_of_their_own(written):
     for file in (written / "report").glob("*.svg"):
         drawing = file.read_text()
         assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
@@ -224,18 +227,3 @@ def test_full_disk(run, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(LtDetError, match=r"cannot be written to .*report \(No space left on device\); make room"):
         write_report(run, QUIET)
-
-
-def test_ticks_and_scales():
-    assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert ticks(-0.3, 0.35) == [-0.2, 0, 0.2] or ticks(-0.3, 0.35) == [-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3]
-    log = Scale((1, 100), (0, 200), log=True)
-    assert [log(value) for value in (1, 10, 100)] == [0, 100, 200]
-    assert log(0) == log(0.5)
-
-
-def test_patterns_of_a_set_whose_name_has_spaces_and_brackets():
-    """A bar whose pattern is not found is black, in dark too."""
-    ids = {hatch_id(name, Key("rare", 0)) for name in ("val ü (2)", "val ü_(2)", "val-u")}
-    assert len(ids) == 3
-    assert all(re.fullmatch(r"[\w-]+", id_, flags=re.ASCII) for id_ in ids)
