@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lt_det.reporting.records import bucket_places
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart. On white, orange and yellow are darkened, and on
+# Okabe and Ito's palette, which colour-blind readers can distinguish. On white, orange and yellow are darkened, and on
 # black, blue is lightened, to a contrast of 3. The pages have a CSS variable for each name.
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c1e21", "soft": "#5b6168", "rule": "#d9dce0", "grid": "#e6e8eb", "k": "#4a4f55",

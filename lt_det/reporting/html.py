@@ -1,4 +1,4 @@
-"""Pages that are one file: style, script, charts and images are inside, and nothing is fetched."""
+"""Self-contained pages: style, script, charts and images are inline, and nothing is fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a training run: what `lt-det report` prints and writes."""
+"""The report of an output folder: what `lt-det report` prints and writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lt_det.reporting.view_model import evaluation_section
 def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
     """Read the evaluations in a training's output folder, print their tables and write the folder ``report``.
 
-    In it: ``report.html`` (one file, opens anywhere), ``report.md``, ``report.json`` (the numbers of all evaluations
+    In it: ``report.html`` (a single file), ``report.md``, ``report.json`` (the numbers of all evaluations
     without their resamples), ``per_class.csv``, and the figures.
 
     Args:
@@ -44,7 +44,7 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
         return _write(evaluations, root, report, console)
     except OSError as error:
         raise LtDetError(
-            f"The report cannot be written to {report} ({error.strerror or error}); make room for it."
+            f"The report cannot be written to {report} ({error.strerror or error}); free space there."
         ) from error
 
 

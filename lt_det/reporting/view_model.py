@@ -38,7 +38,7 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class Headline:
-    """A metric; `interval` is empty where there is none."""
+    """A metric; without an interval, `interval` is empty."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""Choose how strongly a trained classifier is calibrated, and write the calibrated checkpoint."""
+"""Choose the strength of a post-hoc adjustment of a trained classifier, and write the adjusted checkpoint."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from lt_det.training.trainer import LongTailTrainer
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model_calibrated"
-RECORD_NAME = "calibration.json"
+RESULTS_NAME = "calibration.json"
 
-Classifiers = list[dict[str, Tensor]]  # the state of each stage's
+Classifiers = list[dict[str, Tensor]]  # one state dict for each stage
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What was tried.
+    """The values that were tried.
 
     Attributes:
-        method: of `METHODS`.
-        data: the set that was judged on.
+        method: a key of `METHODS`.
+        data: the set that was evaluated on.
         buckets: their names.
-        metrics: of boxes, in percent, by tau or gamma; the first is 0, the checkpoint as it is.
+        metrics: box metrics, in percent, by tau or gamma; the first is 0, the checkpoint as it is.
     """
 
     method: str
@@ -56,26 +56,26 @@ class Grid:
 
     @property
     def chosen(self) -> float:
-        """The value with the best AP; of equals the smallest."""
+        """The value with the best AP; the smallest one if several are equal."""
         return max(self.metrics, key=lambda value: (self.metrics[value]["AP"], -value))
 
 
-def calibrate(cfg: Any, track: Track = iter) -> Grid:
-    """Judge MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
+def search_adjustment(cfg: Any, track: Track = iter) -> Grid:
+    """Evaluate MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
 
-    Written are the checkpoint, a config to judge it with and ``calibration.json``: together, when the grid is done.
+    The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the search.
 
     Args:
-        cfg: whose data sets are registered.
-        track: wraps the loop over the images, to show its progress.
+        cfg: its data sets are registered.
+        track: wraps the loop over the images, to show progress.
 
     Raises:
-        LtDetError: keys, weights, data or an OUTPUT_DIR that cannot be used.
+        LtDetError: keys, weights, data or OUTPUT_DIR cannot be used.
     """
     method, values = _method_and_values(cfg)
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
-        raise LtDetError("There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError("There is no data set to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     hush()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
@@ -83,16 +83,18 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     stats = training_stats_of(cfg)
     evaluator = LongTailEvaluator(data, stats=stats, buckets=chosen_buckets(cfg, stats), distributed=False)
     if not objects_that_count(evaluator._truth, evaluator._protocol).any():
-        raise LtDetError(f"'{data}' has no annotations to judge by; choose another MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError(
+            f"'{data}' has no annotations to evaluate with; choose another MODEL.LONG_TAIL.CALIBRATION.DATA."
+        )
     model = _trained_model(cfg)
     classifiers = _candidates(model, method, values, stats)
     if data in cfg.DATASETS.TEST:
         logger.warning(
-            "%s is in DATASETS.TEST, and numbers on the images that a value was chosen on are too good; "
-            "MODEL.LONG_TAIL.CALIBRATION.DATA chooses on others.",
+            "%s is in DATASETS.TEST: numbers on the images that chose the value are too optimistic; "
+            "set MODEL.LONG_TAIL.CALIBRATION.DATA to other images.",
             data,
         )
-    metrics = _judge(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
+    metrics = _evaluate(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
     grid = Grid(method, data, evaluator.buckets.names, metrics)
     _load(model, classifiers[grid.chosen])
     _write(cfg, model, grid)
@@ -106,7 +108,7 @@ def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
         raise LtDetError(f"MODEL.LONG_TAIL.CALIBRATION.METHOD is '{method}'; write one of {', '.join(METHODS)}.")
     if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values) or not any(values):
         raise LtDetError(
-            f"MODEL.LONG_TAIL.CALIBRATION.VALUES are {list(values)}; write numbers of at least 0, one of them above."
+            f"MODEL.LONG_TAIL.CALIBRATION.VALUES are {list(values)}; write numbers of at least 0, not all of them 0."
         )
     return method, sorted({0.0, *map(float, values)})
 
@@ -116,17 +118,17 @@ def _check_folder(output_dir: str, weights: str) -> None:
     if (folder / "last_checkpoint").exists() or Path(weights).resolve().parent == folder.resolve():
         raise LtDetError(
             f"OUTPUT_DIR {output_dir} is the folder of a training or of the weights, and its config would be "
-            "overwritten; name a new folder."
+            "overwritten; choose a new folder."
         )
     check_folder(Path(output_dir), "OUTPUT_DIR")
 
 
 def _trained_model(cfg: Any) -> nn.Module:
-    """With MODEL.WEIGHTS, to predict boxes only: what is chosen by is box AP."""
+    """The model with MODEL.WEIGHTS, predicting boxes only, because box AP decides."""
     model = build_model(cfg)
     if not _predictors(model):
         raise LtDetError(
-            "The model has no box head of lt_det to calibrate; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
+            "The model has no lt_det box head to adjust; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
     judging_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
@@ -139,7 +141,7 @@ def _predictors(model: nn.Module) -> list[LongTailPredictor]:
 
 
 def _candidates(model: nn.Module, method: str, values: list[float], stats: ClassStats) -> dict[float, Classifiers]:
-    """The calibrated classifiers by value."""
+    """The adjusted classifiers by value."""
     by = METHODS[method]
     counts = None if by is None else torch.as_tensor(stats.training_counts(by))
     return {
@@ -154,18 +156,21 @@ def _load(model: nn.Module, classifiers: Classifiers) -> None:
 
 
 @torch.no_grad()
-def _judge(
+def _evaluate(
     model: Any, candidates: dict[float, Classifiers], loader: Any, evaluator: LongTailEvaluator, track: Track
 ) -> dict[float, dict[str, float]]:
-    """Metrics by value. The features and proposals of an image are computed once; the ROI heads run for each value, so
-    that every number is exactly the one that the written checkpoint gets."""
-    evaluators = {value: copy.copy(evaluator) for value in candidates}  # which share the ground truth
+    """Metrics by value.
+
+    Features and proposals of an image are computed once. The ROI heads run for each value, so every number is exactly
+    that of the checkpoint with this value.
+    """
+    evaluators = {value: copy.copy(evaluator) for value in candidates}  # they share the ground truth
     for of_value in evaluators.values():
         of_value.reset()
     for _, inputs in zip(track(range(len(loader))), loader, strict=True):
         images = model.preprocess_image(inputs)
         features = model.backbone(images.tensor)
-        if model.proposal_generator is None:  # they come with the data
+        if model.proposal_generator is None:  # proposals come with the data
             proposals = [image["proposals"].to(model.device) for image in inputs]
         else:
             proposals, _ = model.proposal_generator(images, features, None)
@@ -177,12 +182,12 @@ def _judge(
 
 
 def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
-    """Everything aside first: no interruption leaves a checkpoint without its config."""
+    """Write to a temporary folder first, so that an interruption never leaves a checkpoint without its config."""
     folder = Path(cfg.OUTPUT_DIR)
     written = cfg.clone()
     written.defrost()
     written.MODEL.WEIGHTS = str(folder / f"{WEIGHTS_NAME}.pth")
-    record = {
+    results = {
         "method": grid.method,
         "data": grid.data,
         "weights": cfg.MODEL.WEIGHTS,
@@ -192,12 +197,14 @@ def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
             for value, metrics in grid.metrics.items()
         ],
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-        judging_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+        judging_checkpointer(model, temporary, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
-            Path(aside, "config.yaml").write_text(written.dump())
-            Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")
+            Path(temporary, "config.yaml").write_text(written.dump())
+            Path(temporary, RESULTS_NAME).write_text(json.dumps(results, allow_nan=False, indent=1) + "\n")
         except OSError as error:
-            raise LtDetError(f"{folder} cannot be written ({error.strerror}); choose a folder with room.") from error
-        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RECORD_NAME):
-            os.replace(Path(aside, name), folder / name)
+            raise LtDetError(
+                f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
+            ) from error
+        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RESULTS_NAME):
+            os.replace(Path(temporary, name), folder / name)

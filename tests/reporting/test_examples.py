@@ -51,7 +51,7 @@ def evaluated(tmp_path):
     content["tasks"]["bbox"]["class_ap"] = [float(k) if k in rare else 50.0 for k in range(62)]
     content |= {"ground_truth": str(truth), "image_root": str(root), "results": RESULTS}
     run = write_run(tmp_path / "run", content)
-    folder = run / "inference" / "drawn_val"
+    folder = run / "inference" / "synthetic_val"
     (folder / RESULTS).write_text(json.dumps(detections))
     return run, folder, content, rare
 

@@ -59,14 +59,14 @@ def is_data(target):
 
 def page_of(run):
     """The page alone, without the files beside it."""
-    folder = run / "inference" / "drawn_val"
+    folder = run / "inference" / "synthetic_val"
     content = read_evaluation(folder / "evaluation.json")
     sections = [evaluation_section(content, task, f"set_{task}", folder) for task in content["tasks"]]
     return render_page("report.html", name="a run", sections=sections)
 
 
 def rewrite(run, content):
-    (run / "inference" / "drawn_val" / "evaluation.json").write_text(json.dumps(content))
+    (run / "inference" / "synthetic_val" / "evaluation.json").write_text(json.dumps(content))
 
 
 def test_every_section_and_file_is_there(written):
@@ -77,8 +77,8 @@ def test_every_section_and_file_is_there(written):
     assert found.tags.count("tr") == 63
     charts = {"buckets", "errors", "calibration", *(f"precision_recall_{iou}" for iou in ("50", "75", "mean"))}
     assert {path.name for path in (written / "report").iterdir()} == {
-        "report.md", "report.json", "report.html", "per_class.csv", "drawn_val_bbox.png",
-        *(f"drawn_val_bbox_{chart}.svg" for chart in charts),
+        "report.md", "report.json", "report.html", "per_class.csv", "synthetic_val_bbox.png",
+        *(f"synthetic_val_bbox_{chart}.svg" for chart in charts),
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_json_and_csv(written):
         rows = list(csv.DictReader(stream))
     assert len(rows) == 62
     assert rows[0]["class"] == AWKWARD
-    assert (rows[5]["set"], rows[5]["task"], rows[5]["id"], rows[5]["bucket"]) == ("drawn_val", "bbox", "6", "rare")
+    assert (rows[5]["set"], rows[5]["task"], rows[5]["id"], rows[5]["bucket"]) == ("synthetic_val", "bbox", "6", "rare")
     assert float(rows[5]["AP"]) == content["tasks"]["bbox"]["class_ap"][5]
     assert float(rows[5]["lost_to_miss"]) == content["tasks"]["bbox"]["errors"]["class_loss"]["miss"][5]
 
@@ -110,7 +110,7 @@ def test_json_and_csv(written):
     ("key", "heading"),
     [("errors", "Errors"), ("calibration", "Score calibration"), ("precision_recall", "Precision and recall")],
 )
-def test_a_part_that_is_null_is_left_out(run, key, heading):
+def test_a_section_without_data_is_left_out(run, key, heading):
     content = evaluation()
     content["tasks"]["bbox"][key] = None
     rewrite(run, content)

@@ -1,4 +1,4 @@
-"""The installer's refusals, and its repackaging on a wheel made here. `make test` itself ran the real installation."""
+"""What the installer refuses, and its repackaging of a small wheel. `make test` has run the real installation."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""lt-det calibrate on a small detector of random weights: what the grid says, what is written, and whose mistakes."""
+"""lt-det adjust on a small detector with random weights: the search, the files it writes, and mistakes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"
 
 @pytest.fixture(scope="module")
 def config(mini, tmp_path_factory):
-    """Judged on twelve images."""
+    """Evaluated on twelve images."""
     file = tmp_path_factory.mktemp("calibrated") / "config.yaml"
     data = first_images(mini.val_json, 12)
     twelve, empty = file.parent / "twelve.json", file.parent / "empty.json"
@@ -49,14 +49,14 @@ def run(config, capsys):
     """The command with KEY VALUE overrides: its exit code, output and errors."""
 
     def command(*overrides):
-        code = main(["calibrate", "--config", str(config), *map(str, overrides)])
+        code = main(["adjust", "--config", str(config), *map(str, overrides)])
         return code, *capsys.readouterr()
 
     return command
 
 
 def random_checkpoint(config, folder, *overrides):
-    """Weights that find something by chance, and are sure enough of it that a shift of the scores shows."""
+    """Weights that detect something by chance, with scores high enough that a shift changes the result."""
     model = build_model(load_config(str(config), ["MODEL.WEIGHTS", "", *overrides]))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_written_config_judges_the_chosen_value(run, weights, tmp_path):
+def test_the_written_config_evaluates_the_chosen_value(run, weights, tmp_path):
     out = tmp_path / "out"
     code, printed, _ = run("MODEL.WEIGHTS", weights, "OUTPUT_DIR", out)
     assert code == 0
@@ -86,17 +86,17 @@ def test_the_written_config_judges_the_chosen_value(run, weights, tmp_path):
     assert (record["method"], record["data"], record["weights"]) == ("norcal", "calibrate_val", weights)
     assert [tried["value"] for tried in record["grid"]] == [0.0, 0.5, 1.0]
     found = {tried["value"]: tried["AP"] for tried in record["grid"]}
-    assert len(set(found.values())) == 3  # the strength does something
+    assert len(set(found.values())) == 3  # the strength changes something
     assert found[record["chosen"]] == max(found.values()) > 0
     assert "APr" in printed
     assert f"Chosen by box AP: {record['chosen']:g}, AP " in printed
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     tool = [sys.executable, "-W", "ignore", REPOSITORY / "tools" / "train_net.py", "--eval-only"]
-    judged = subprocess.run(
+    result = subprocess.run(
         [*tool, "--config", out / "config.yaml", "TEST.RESAMPLES", "0"], env=environment, capture_output=True, text=True
     )
-    assert judged.returncode == 0, judged.stderr
+    assert result.returncode == 0, result.stderr
     evaluation = json.loads((out / "inference" / "calibrate_val" / "evaluation.json").read_text())
     chosen = next(tried for tried in record["grid"] if tried["value"] == record["chosen"])
     assert {"value": record["chosen"], **evaluation["tasks"]["bbox"]["metrics"]} == chosen
@@ -110,8 +110,8 @@ def test_the_written_config_judges_the_chosen_value(run, weights, tmp_path):
         ("norcal", ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw"]),
     ],
 )
-def test_every_value_is_what_its_checkpoint_gets(run, config, tmp_path, method, options):
-    """Several stages, masks, more columns; and 1 counts as the best, whatever it finds."""
+def test_every_metric_is_that_of_its_checkpoint(run, config, tmp_path, method, options):
+    """Several stages, masks, more columns; 1 is chosen, whatever its AP."""
     weights = random_checkpoint(config, tmp_path, *options)
     options += ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.METHOD", method, f"{CALIBRATION}.VALUES", "[1.0, 1.5]"]
     out = tmp_path / "out"
@@ -124,37 +124,37 @@ def test_every_value_is_what_its_checkpoint_gets(run, config, tmp_path, method, 
     assert tried["AP"] != untouched["AP"]
     for row, checkpoint in ((tried, out / "model_calibrated.pth"), (untouched, weights)):
         cfg = load_config(str(out / "config.yaml"), ["MODEL.WEIGHTS", str(checkpoint), "TEST.RESAMPLES", "0"])
-        judged = LongTailTrainer.evaluate(cfg)["bbox"]
-        assert judged["AP"] == row["AP"]
-        assert judged["APc"] == row["APc"]
+        metrics = LongTailTrainer.evaluate(cfg)["bbox"]
+        assert metrics["AP"] == row["AP"]
+        assert metrics["APc"] == row["APc"]
     assert set(torch.load(out / "model_calibrated.pth")) == {"model", "long_tail_box_heads", "long_tail_second_stage"}
 
 
-def test_a_set_of_its_own_is_judged_without_a_warning(run, weights, tmp_path, caplog):
+def test_a_set_that_is_not_reported_gives_no_warning(run, weights, tmp_path, caplog):
     options = ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.VALUES", "[1.0]", "OUTPUT_DIR", tmp_path / "out"]
     assert run(*options, f"{CALIBRATION}.DATA", "calibrate_held_out")[0] == 0
     assert json.loads((tmp_path / "out" / "calibration.json").read_text())["data"] == "calibrate_held_out"
     assert "DATASETS.TEST" not in caplog.text
-    assert run(*options)[0] == 0  # over the calibration before
-    assert "calibrate_val is in DATASETS.TEST, and numbers on the images" in caplog.text
+    assert run(*options)[0] == 0  # replaces the files of the search before
+    assert "calibrate_val is in DATASETS.TEST" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ([f"{CALIBRATION}.METHOD", ""], "METHOD is ''; write one of tau_norm, norcal, logit_adjustment."),
-        ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, one of them above."),
+        ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, not all of them 0."),
         ([f"{CALIBRATION}.VALUES", "[0.0]"], "VALUES are [0.0]; write numbers"),
         ([f"{CALIBRATION}.VALUES", "['a']"], "VALUES are ['a']; write numbers"),
         ([f"{CALIBRATION}.DATA", "gone"], "The data set 'gone' is not registered"),
         (
             [f"{CALIBRATION}.DATA", "calibrate_empty"],
-            "'calibrate_empty' has no annotations to judge by; choose another",
+            "'calibrate_empty' has no annotations",
         ),
-        (["DATASETS.TEST", "()"], "There is no data to judge on; set MODEL.LONG_TAIL.CALIBRATION.DATA."),
+        (["DATASETS.TEST", "()"], "set MODEL.LONG_TAIL.CALIBRATION.DATA."),
         (["MODEL.WEIGHTS", "gone.pth"], "The weights gone.pth cannot be loaded (Checkpoint gone.pth not found!)"),
         (["MODEL.WEIGHTS", ""], "No weights are given"),
-        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "The model has no box head of lt_det to calibrate; set"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "has no lt_det box head to adjust; set"),
         (
             ["MODEL.LONG_TAIL.LOSS.NAME", "eql"],
             "was trained with SoftmaxCrossEntropy on Linear, but the config says EQL",
@@ -172,14 +172,24 @@ def test_mistake_is_one_sentence_and_writes_nothing(run, weights, tmp_path, over
     assert not (tmp_path / "out" / "calibration.json").exists()
 
 
-def test_a_set_without_annotations_is_told_before_anything_is_judged(run, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(adjustment_search, "_judge", lambda *_: pytest.fail("was judged"))
+def test_a_set_without_annotations_is_refused_before_anything_is_evaluated(run, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(adjustment_search, "_evaluate", lambda *_: pytest.fail("was evaluated"))
     options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "out", f"{CALIBRATION}.DATA", "calibrate_empty"]
-    assert "'calibrate_empty' has no annotations to judge by" in run(*options)[2]
+    assert "'calibrate_empty' has no annotations" in run(*options)[2]
 
 
-def test_what_torch_says_at_every_use_is_not_shown(config, weights, tmp_path):
-    command = ["-m", "lt_det.cli", "calibrate", "--config", config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+def test_the_alias_works_and_torch_warnings_are_hidden(config, weights, tmp_path):
+    command = [
+        "-m",
+        "lt_det.cli",
+        "calibrate",  # the old name of the command
+        "--config",
+        config,
+        "MODEL.WEIGHTS",
+        weights,
+        "OUTPUT_DIR",
+        tmp_path,
+    ]
     result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "meshgrid" not in result.stderr
