@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +54,18 @@ def draw_box(
 
 def draw_masks(image: RGBImage, masks: NDArray[np.bool_], colours: Sequence[Colour]) -> RGBImage:
     """Tint (N, H', W') masks, which are scaled to the image; the first lies on top."""
-    tinted = image.copy()
-    contours = []
-    for mask, colour in reversed(list(zip(masks, colours, strict=True))):
-        scaled = cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        tinted[scaled > 0] = colour
-        contours.append((cv2.findContours(scaled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], colour))
-    tinted = cv2.addWeighted(tinted, _MASK_OPACITY, image, 1 - _MASK_OPACITY, 0).astype(np.uint8)
-    for contour, colour in contours:
-        cv2.drawContours(tinted, contour, -1, colour, 1, cv2.LINE_AA)
-    return tinted
+    tinted = image.astype(np.float32)
+    size = image.shape[1::-1]
+    scaled = [np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in masks]
+    covered = np.zeros(image.shape[:2], dtype=bool)
+    for mask, colour in zip(scaled, colours, strict=True):
+        visible = mask & ~covered
+        tinted[visible] += _MASK_OPACITY * (np.array(colour, dtype=np.float32) - tinted[visible])
+        covered |= mask
+    result = tinted.round().astype(np.uint8)
+    for mask, colour in reversed(list(zip(scaled, colours, strict=True))):
+        result[mask & ~_interior(mask)] = colour
+    return result
 
 
 def draw_labels(canvas: Image.Image, boxes: Sequence[Box], texts: Sequence[str], colours: Sequence[Colour]) -> None:
@@ -118,6 +119,12 @@ def text_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
 def rgb(colour: str) -> Colour:
     red, green, blue = ImageColor.getrgb(colour)[:3]
     return red, green, blue
+
+
+def _interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels whose four neighbours are in the mask, too."""
+    padded = np.pad(mask, 1)
+    return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -74,7 +73,7 @@ class DetectionVisualizer:
         height, width = image.shape[:2]
         zoom = max(1, round(_SIZE / max(height, width)))
         size = (width * zoom, height * zoom)
-        enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8) if zoom > 1 else image
+        enlarged = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) if zoom > 1 else image
         buckets = [self.bucket_name(int(index)) for index in detections.classes]
         style_of = dict(self._styles)
         styles = [style_of[bucket] for bucket in buckets]

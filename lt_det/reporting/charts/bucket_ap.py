@@ -21,7 +21,7 @@ def bucket_ap(evaluation: dict[str, Any], task: str) -> Chart:
         name, place = group_metric(group), ("axes fraction", "data")
         value, interval = metrics[name], intervals.get(name)
         size = sum(ap is not None for ap in result["class_ap"]) if group == ALL else result["bucket_sizes"][group]
-        beside = {"xycoords": place, "textcoords": "offset points", "annotation_clip": False}
+        beside: dict[str, Any] = {"xycoords": place, "textcoords": "offset points", "annotation_clip": False}
         axes.annotate(shorten(label, 13), (0, row), (-8, 1), ha="right", va="bottom", **beside)
         axes.annotate(
             count_of(size, "class"), (0, row), (-8, -2), ha="right", va="top", color=LIGHT["soft"],
