@@ -170,7 +170,8 @@ def _thumbnail(file: Path) -> Image.Image:
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")  # as Detectron2 reads it
     image.thumbnail((_SIZE, _SIZE))
-    return image
+    zoom = _SIZE // max(image.size)  # boxes on a small image would be coarse
+    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC) if zoom > 1 else image
 
 
 def _scaled(box: list[float], scale: tuple[float, float]) -> Box:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import matplotlib
+from cycler import cycler
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,14 +28,14 @@ SMALL_TEXT, TEXT = 10.5, 12
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # counts read better as 100 than as 10 to the power of 2
 
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_LEGEND_ROW, _LEGEND_HANDLE, _LEGEND_LEFT = 18, 46, 8
+_LEGEND_ROW, _LEGEND_HANDLE, _LEGEND_LEFT, _LEGEND_TOP = 18, 46, 8, 6
 _RC: dict[str, Any] = {
     "text.parse_math": False,  # a class name may hold a dollar
     "svg.fonttype": "none",  # text stays text: any script, searchable, in the font of the page
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it; it is wide, so other fonts fit where it fits
     "font.size": TEXT,
-    "axes.prop_cycle": matplotlib.cycler(color=[LIGHT["k"]]),
+    "axes.prop_cycle": cycler(color=[LIGHT["k"]]),
     "svg.hashsalt": "lt_det",  # ids inside an SVG are the same every time
     "text.color": LIGHT["ink"],
     "axes.labelcolor": LIGHT["ink"],
@@ -149,6 +150,7 @@ def new_axes(
     columns = _legend_columns([label for label, _ in legend], width - _LEGEND_LEFT)
     rows = math.ceil(len(legend) / columns)
     columns = math.ceil(len(legend) / max(rows, 1)) or 1  # as many in each row
+    top += _LEGEND_TOP if legend else 0
     total = top + _LEGEND_ROW * rows + height + bottom
     figure = Figure(figsize=(width / 72, total / 72), dpi=72)
     axes = figure.add_axes((left / width, bottom / total, (width - left - right) / width, height / total))
@@ -158,7 +160,7 @@ def new_axes(
             # matplotlib leaves out a label that begins with an underscore.
             ["\u200b" * label.startswith("_") + label for label, _ in legend],
             loc="upper left",
-            bbox_to_anchor=(_LEGEND_LEFT / width, 1),
+            bbox_to_anchor=(_LEGEND_LEFT / width, 1 - _LEGEND_TOP / total),
             ncols=columns,
             borderpad=0.1,
             borderaxespad=0,

@@ -40,7 +40,7 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
             for name, size in zip(buckets.names, sizes, strict=True)
             if size
         ]
-        figure, axes = new_axes(_WIDTH, _HEIGHT, legend, left=64, top=34)
+        figure, axes = new_axes(_WIDTH, _HEIGHT, legend, left=64, top=30)
         for bucket, name in enumerate(buckets.names):
             # A bucket may be in several bands: an explicit map need not follow the counts.
             for start, stop in _bands(buckets.assignment[order] == bucket):

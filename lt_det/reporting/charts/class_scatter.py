@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, bucket_styles
+from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
 from lt_det.reporting.charts.base import PLAIN, Chart, Panel, count_of, new_axes, shorten
 from lt_det.reporting.records import bucket_names
 from lt_det.reporting.tables import percent, signed
@@ -55,7 +55,8 @@ def class_scatter(
         return None
     if known[None]:
         names.append(None)
-    styles = {**bucket_styles(bucket_names(evaluation)), None: NO_BUCKET}
+    styles: dict[str | None, Style] = {None: NO_BUCKET}
+    styles.update(bucket_styles(bucket_names(evaluation)))
     legend = [
         (shorten(name or "no bucket"), Line2D([], [], linestyle="none", marker=style.marker, color=style.colour))
         for name in names

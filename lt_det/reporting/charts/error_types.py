@@ -17,7 +17,7 @@ def error_types(evaluation: dict[str, Any], task: str) -> Chart | None:
     if not errors:
         return None
     shown = [group for group in groups(evaluation) if errors["loss"][group[0]]]
-    looks = {
+    looks: dict[str, dict[str, Any]] = {
         label: {"facecolor": style.colour, "hatch": style.hatch, "edgecolor": LIGHT["paper"], "linewidth": 0}
         for _, label, style in shown
     }
