@@ -54,7 +54,7 @@ def eql_loss(
     exempt_background: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L = sum_j w_j BCE(z_j, y_j) with w_j = 1 - E(r) T_lambda(f_j) (1 - y_j) (eq. 3 and 6).
+    """L = sum_j w_j BCE(z_j, y_j) with w_j = 1 - E(r) T_lambda(f_j) (1 - y_j) (section 3.2).
 
     Args:
         logits: (N, K) z.

@@ -14,7 +14,7 @@ def test_litter(litter):
     assert problems == list(find_problems(data, litter))
     assert len(problems) == 3  # as in TACO: two ids used twice, and a box that leaves its image
     assert all("is used 2 times" in problem.message for problem in problems[:2])
-    assert "leaves image" in problems[2].message
+    assert "exceeds image" in problems[2].message
     assert sum(annotation["iscrowd"] for annotation in data["annotations"]) == 1
     assert sum("segmentation" not in annotation for annotation in data["annotations"]) == 1
     stats = ClassStats.from_json(litter)

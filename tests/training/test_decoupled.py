@@ -35,6 +35,7 @@ TRAINED = {"crt": {f"{CLASSIFIER}weight", f"{CLASSIFIER}bias"}, "lws": {f"{CLASS
 
 def train(config, output, *overrides, resume=False):
     Path(output).mkdir(exist_ok=True)
+    torch.manual_seed(0)  # the new classifier is then the same in any run
     trainer = LongTailTrainer(load_config(str(config), [str(word) for word in ("OUTPUT_DIR", output, *overrides)]))
     # The RoIs of an iteration are then the same in any run.
     trainer.model.register_forward_pre_hook(lambda model, args: torch.manual_seed(trainer.iter) and None)
