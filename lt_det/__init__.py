@@ -61,7 +61,7 @@ def add_lt_config(cfg: Any) -> None:
     """
     for module in ("lt_det.data", "lt_det.modeling"):  # importing them registers what they define
         _import_on_detectron2(module, "add_lt_config")
-    importlib.import_module("lt_det.config").add_lt_config(cfg)
+    importlib.import_module("lt_det.config").add_keys(cfg)
 
 
 def __getattr__(name: str) -> Any:

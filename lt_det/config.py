@@ -14,7 +14,7 @@ from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBucket
 from lt_det.statistics.class_stats import ClassStats
 
 
-def add_lt_config(cfg: Any) -> None:
+def add_keys(cfg: Any) -> None:
     """Add lt_det's keys to a Detectron2 config. Call it between `get_cfg()` and `merge_from_file`."""
     node = type(cfg) if isinstance(cfg, CfgNode) else CfgNode  # Detectron2's own subclass, wherever it lives
 

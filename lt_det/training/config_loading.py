@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lt_det.config import add_lt_config
+from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
@@ -72,7 +72,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     if not Path(config_file).is_file():
         raise LtDetError(f"The config {config_file} does not exist; the shipped configs are in configs/.")
     cfg = get_cfg()
-    add_lt_config(cfg)
+    add_keys(cfg)
     try:
         cfg.merge_from_file(config_file)
     except FileNotFoundError as error:
