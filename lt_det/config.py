@@ -52,7 +52,7 @@ def add_keys(cfg: Any) -> None:
 
     cfg.register_deprecated_key("MODEL.LONG_TAIL.LOSS.LOGIT_ADJUSTMENT.POST_HOC")  # in configs that trainings wrote
 
-    # `lt-det calibrate`: post-hoc adjustment of a trained classifier.
+    # `lt-det adjust`: post-hoc adjustment of a trained classifier.
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
     cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment
     cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # tau or gamma; 0 is always tried, too

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Show what a trained detector finds in pictures and films, with the frequency bucket of each class.
+"""Draw the detections of a trained detector on images and videos, with the frequency bucket of each class.
 
 tools/demo.py --config configs/mini_lvis_eql.yaml --input datasets/mini_lvis/val --output output/shown
-tools/demo.py --config configs/lvis_eql.yaml --weights model_final.pth --input street.jpg film.mp4 --output output/shown
+tools/demo.py --config configs/lvis_eql.yaml --weights model_final.pth --input a.jpg b.mp4 --output output/shown
 """
 
 import argparse
@@ -18,138 +18,138 @@ from pycocotools import mask as mask_utils
 from lt_det.datasets.mini_lvis.progress import progress_bar
 from lt_det.errors import LtDetError
 from lt_det.inference.media import (
-    FilmReader,
-    FilmWriter,
-    Medium,
-    UnreadableMedium,
+    MediaFile,
+    UnreadableMedia,
+    VideoReader,
+    VideoWriter,
     find_files,
-    read_picture,
+    read_image,
     with_results,
-    write_picture,
+    write_image,
 )
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.io.atomic import check_folder, write_whole
-from lt_det.reporting.drawing import Found, Painter
+from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 
 RESULTS = "detections.json"
-_WHOLE = 0.9  # of the frames that a film says it has: some say a few too many
+_COMPLETE = 0.9  # of the frames that a video claims to have: some claim a few too many
 
 
 def main(args: argparse.Namespace) -> None:
     media = with_results(find_files(args.input), args.output)
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
     check_folder(Path(args.output), "--output")
-    painter = Painter(*classes_of(cfg))
-    demo = Demo(TrainedDetector(cfg), painter)
+    visualizer = DetectionVisualizer(*classes_of(cfg))
+    demo = Demo(TrainedDetector(cfg), visualizer)
     results = Path(args.output) / RESULTS
     try:
         demo.run(media)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Interrupted; what was done so far is in {args.output}.") from None
+        raise KeyboardInterrupt(f"Interrupted; the results so far are in {args.output}.") from None
     finally:
-        content = {"weights": cfg.MODEL.WEIGHTS, "threshold": args.threshold, "classes": painter.names}
+        content = {"weights": cfg.MODEL.WEIGHTS, "threshold": args.threshold, "classes": visualizer.names}
         write_numbers(results, {**content, "images": demo.images})
-    found = sum(len(image["detections"]) for image in demo.images)
-    print(f"Objects: {found}, pictures and frames: {len(demo.images)}, drawn in {args.output}, as numbers in {results}")
+    count = sum(len(image["detections"]) for image in demo.images)
+    print(f"Detections: {count}, images and frames: {len(demo.images)}; drawn in {args.output}, numbers in {results}")
     if demo.unreadable:
         raise LtDetError(
-            f"{len(demo.unreadable)} of {len(media)} inputs are not or not fully shown: {'; '.join(demo.unreadable)}; "
-            "fetch or repair them."
+            f"{len(demo.unreadable)} of {len(media)} inputs cannot be read in full: {'; '.join(demo.unreadable)}; "
+            "download or repair them."
         )
 
 
 def write_numbers(file: Path, content: dict[str, Any]) -> None:
     """
     Raises:
-        LtDetError: the disk is full or not writable.
+        LtDetError: the disk is full or read-only.
     """
     try:
         write_whole(file, json.dumps(content))
     except OSError as error:
         raise LtDetError(
-            f"{file} cannot be written ({error.strerror or error}); make room or choose another --output: what was "
-            "drawn so far is there, its numbers are not."
+            f"{file} cannot be written ({error.strerror or error}); free space or choose another --output: the "
+            "images drawn so far are there, their numbers are not."
         ) from error
 
 
 class Demo:
-    """What was found in the pictures and frames so far (`images`), and what could not be read (`unreadable`)."""
+    """The detections in the images and frames so far (`images`), and the inputs that failed (`unreadable`)."""
 
-    def __init__(self, detector: TrainedDetector, painter: Painter) -> None:
-        self.detector, self.painter = detector, painter
+    def __init__(self, detector: TrainedDetector, visualizer: DetectionVisualizer) -> None:
+        self.detector, self.visualizer = detector, visualizer
         self.images: list[dict[str, Any]] = []
         self.unreadable: list[str] = []
 
-    def run(self, media: list[Medium]) -> None:
-        pictures = [medium for medium in media if not medium.is_film]
-        with progress_bar("Pictures", len(pictures), shown=len(pictures) > 1) as advance:
-            for medium in pictures:
-                with self._noted():
-                    write_picture(medium.result, self._look_at(read_picture(medium.file), medium))
+    def run(self, media: list[MediaFile]) -> None:
+        images = [media_file for media_file in media if not media_file.is_video]
+        with progress_bar("Images", len(images), shown=len(images) > 1) as advance:
+            for media_file in images:
+                with self._collect_errors():
+                    write_image(media_file.result, self._process(read_image(media_file.file), media_file))
                 advance()
-        for medium in media:
-            if medium.is_film:
-                with self._noted():
-                    self._show_film(medium)
+        for media_file in media:
+            if media_file.is_video:
+                with self._collect_errors():
+                    self._process_video(media_file)
 
     @contextlib.contextmanager
-    def _noted(self) -> Any:
-        """Go on after an input that cannot be read."""
+    def _collect_errors(self) -> Any:
+        """Continue after an input that cannot be read."""
         try:
             yield
-        except UnreadableMedium as error:
+        except UnreadableMedia as error:
             self.unreadable.append(str(error))
 
-    def _show_film(self, medium: Medium) -> None:
-        film = FilmReader(medium.file)
+    def _process_video(self, media_file: MediaFile) -> None:
+        video = VideoReader(media_file.file)
         done = 0
         with (
-            FilmWriter(medium.result, film.per_second) as writer,
-            progress_bar(medium.file.name, film.frames, shown=True) as advance,
+            VideoWriter(media_file.result, video.frames_per_second) as writer,
+            progress_bar(media_file.file.name, video.frames, shown=True) as advance,
         ):
-            for done, frame in enumerate(film, 1):
-                writer.write(self._look_at(frame, medium, frame=done - 1))
+            for done, frame in enumerate(video, 1):
+                writer.write(self._process(frame, media_file, frame=done - 1))
                 advance()
-        if done < max(_WHOLE * film.frames, 1):
-            raise UnreadableMedium(f"{medium.file} ends after {done} of {film.frames} frames")
+        if done < max(_COMPLETE * video.frames, 1):
+            raise UnreadableMedia(f"{media_file.file} ends after {done} of {video.frames} frames")
 
-    def _look_at(self, picture: np.ndarray, medium: Medium, **where: int) -> np.ndarray:
-        """The picture with its detections, which are noted down."""
-        found = self.detector(picture)
-        height, width = picture.shape[:2]
-        names = {"file": str(medium.file), "result": str(medium.result), **where}
-        self.images.append({**names, "width": width, "height": height, "detections": self._as_records(found)})
-        return self.painter.draw(picture, found)
+    def _process(self, image: np.ndarray, media_file: MediaFile, **where: int) -> np.ndarray:
+        """The image with its detections, which are added to `images`."""
+        detections = self.detector(image)
+        height, width = image.shape[:2]
+        names = {"file": str(media_file.file), "result": str(media_file.result), **where}
+        self.images.append({**names, "width": width, "height": height, "detections": self._as_dicts(detections)})
+        return self.visualizer.draw(image, detections)
 
-    def _as_records(self, found: Found) -> list[dict[str, Any]]:
-        """As in COCO results, with names: boxes as x, y, width, height, masks run-length encoded."""
-        records = []
-        for place, (index, score) in enumerate(zip(found.classes.tolist(), found.scores.tolist(), strict=True)):
-            x0, y0, x1, y1 = found.boxes[place].tolist()
-            record = {
-                "class": self.painter.names[index],
+    def _as_dicts(self, detections: Detections) -> list[dict[str, Any]]:
+        """As in COCO results, with names: boxes as x, y, width, height, masks in RLE."""
+        dicts = []
+        for place, index in enumerate(detections.classes.tolist()):
+            x0, y0, x1, y1 = detections.boxes[place].tolist()
+            entry = {
+                "class": self.visualizer.names[index],
                 "class_index": index,
-                "bucket": self.painter.look(index).name or None,
-                "score": score,
+                "bucket": self.visualizer.bucket_name(index),
+                "score": float(detections.scores[place]),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
             }
-            if found.masks is not None:
-                encoded = mask_utils.encode(np.asfortranarray(found.masks[place], dtype=np.uint8))
-                record["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
-            records.append(record)
-        return records
+            if detections.masks is not None:
+                encoded = mask_utils.encode(np.asfortranarray(detections.masks[place], dtype=np.uint8))
+                entry["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+            dicts.append(entry)
+        return dicts
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="pictures, films, folders of them")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the results, under the inputs' names")
-    parser.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="lowest that is shown (0.3)")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config, last of all")
+    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, videos, or folders of them")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the results, named like the inputs")
+    parser.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="minimum score (default 0.3)")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")
     return parser
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
-from lt_det.inference.media import find_files, is_film, read_picture
+from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.io.atomic import check_folder
 from lt_det.training.launch.single_process import run_single_process
@@ -26,23 +26,22 @@ SAMPLES = 5  # of a folder
 
 
 def main(args: argparse.Namespace) -> None:
-    samples = [file for file in find_files(args.sample_image) if not is_film(file)][:SAMPLES]
+    samples = [file for file in find_files(args.sample_image) if not is_video(file)][:SAMPLES]
     if not samples:
-        raise LtDetError("--sample-image gives films only; give pictures.")
+        raise LtDetError("--sample-image has only videos; give images.")
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
     check_folder(Path(args.output), "--output")
     names, buckets = classes_of(cfg)
     detector = TrainedDetector(cfg)
-    images = {str(file): detector.model_input(read_picture(file)) for file in samples}
+    images = {str(file): detector.model_input(read_image(file)) for file in samples}
     first = next(iter(images.values()))
     adapter = traceable(detector.model, first)
     name, export = FORMATS[args.format]
-    about = f"{name}.json"  # one for each format: the other's may be of another model
-    # The trace must not have taken the size of the first image, its number of proposals, or that it shows something,
-    # for a constant.
-    images["the first one in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
-    images["a corner of it"] = first[:, :32, :32]
-    images["an even grey"] = torch.full_like(first, 128)
+    about = f"{name}.json"  # one for each format: the other one may describe another model
+    # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
+    images["the first image in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
+    images["a corner of the first image"] = first[:, :32, :32]
+    images["a uniform grey image"] = torch.full_like(first, 128)
     with tempfile.TemporaryDirectory(dir=args.output, prefix=".unfinished-") as aside:
         exported = export(adapter, first, Path(aside, name))
         write_description(Path(aside, about), description(cfg, adapter, names, buckets))
@@ -53,24 +52,24 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor]) -> None:
-    """Say how far the exported model is from the eager one.
+    """Print the differences between the exported and the eager model.
 
     Raises:
-        LtDetError: farther than rounding explains, or there was nothing to compare.
+        LtDetError: they differ by more than rounding, or there was nothing to compare.
     """
     print("detections: eager, exported; largest difference: pixels, score")
     compared = 0
     for name, image in images.items():
-        found = difference(adapter, exported, image)
-        print(f"{found.eager:5d} {found.exported:5d} {found.pixels:9.1e} {found.score:9.1e}  {name}")
-        if found.unmatched:
+        result = difference(adapter, exported, image)
+        print(f"{result.eager:5d} {result.exported:5d} {result.pixels:9.1e} {result.score:9.1e}  {name}")
+        if result.unmatched:
             raise LtDetError(
-                f"The exported model differs from the eager one on {name}: {found.unmatched} detections have no "
+                f"The exported model differs from the eager one on {name}: {result.unmatched} detections have no "
                 "counterpart; do not use it."
             )
-        compared += found.eager
+        compared += result.eager
     if not compared:
-        raise LtDetError("Nothing is detected in the sample images, so nothing was compared; give others.")
+        raise LtDetError("Nothing is detected in the sample images, so nothing was compared; give other images.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,11 +83,11 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         nargs="+",
         metavar="PATH",
-        help=f"pictures or folders of them, to trace and check with (the first {SAMPLES})",
+        help=f"images or folders of them, to trace and check with (the first {SAMPLES})",
     )
-    parser.add_argument("--threshold", type=float, metavar="SCORE", help="lowest that it gives (default: the config's)")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config, last of all")
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help="minimum score (default: the config's)")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")
     return parser
 
 

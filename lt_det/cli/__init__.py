@@ -1,4 +1,4 @@
-"""The `lt-det` command: one module per subcommand, which parses and prints; the work is done elsewhere."""
+"""The `lt-det` command: one module per subcommand, for parsing and printing only."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import logging
 import warnings
 from collections.abc import Sequence
 
-from lt_det.cli import calibrate, compare, doctor, evaluate, mini_lvis, report, stats
+from lt_det.cli import adjust, compare, doctor, evaluate, mini_lvis, report, stats
 from lt_det.errors import exit_code_of
 
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, calibrate)
+_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; a user's mistake is one sentence on standard error and exit code 1."""
+    """Run a subcommand. A user's mistake gives one sentence on standard error and exit code 1."""
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.captureWarnings(True)
-    # Detectron2's use of both: nothing a user could do about.
+    # Detectron2 uses both, and users cannot change that.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lt-det", description="Long-tailed object detection for Detectron2.")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)

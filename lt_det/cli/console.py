@@ -14,6 +14,6 @@ console = Console()
 
 
 def progress_bar(step: str) -> Track:
-    """A bar with the time that is left, gone when the step is done; on a terminal only."""
+    """A bar with the remaining time, shown only on a terminal and removed when the step is done."""
     hidden = not console.is_terminal
     return lambda items: track(list(items), description=step, console=console, transient=True, disable=hidden)

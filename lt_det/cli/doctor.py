@@ -12,7 +12,7 @@ from lt_det.errors import LtDetError
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("doctor", help="check versions, devices, data sets, and a config against its data")
-    parser.add_argument("--config", metavar="FILE", help="a yaml config to check as its training would")
+    parser.add_argument("--config", metavar="FILE", help="yaml config to check for training")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)
 
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.doctor import examine
 
     if args.opts and not args.config:
-        raise LtDetError(f"Overrides ({args.opts[0]}) are those of a config; add --config FILE before them.")
+        raise LtDetError(f"Overrides ({args.opts[0]}) need a config; add --config FILE before them.")
     fatal = False
     for finding in examine(args.config, args.opts):
         fatal = fatal or finding.fatal

@@ -9,12 +9,12 @@ from lt_det.cli.console import console
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("mini-lvis", help="draw the small long-tailed data set of the demo")
-    parser.add_argument("out", type=Path, help="folder to write; training looks in DETECTRON2_DATASETS/mini_lvis")
+    parser = commands.add_parser("mini-lvis", help="generate the small synthetic data set of the demo")
+    parser.add_argument("out", type=Path, help="output folder; training looks in DETECTRON2_DATASETS/mini_lvis")
     parser.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
     parser.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
     parser.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, 3 to 62 (default 62)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws another set (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="each seed gives another data set (default 0)")
     parser.set_defaults(run=run)
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     console.print(
-        f"mini_lvis: {written.train_json}, {written.val_json}; a look at it: {written.contact_sheet}",
+        f"mini_lvis: {written.train_json}, {written.val_json}; contact sheet: {written.contact_sheet}",
         soft_wrap=True,
         markup=False,
     )

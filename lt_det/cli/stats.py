@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
     add_bucket_options(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the distribution with the buckets shaded")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="chart of the counts with the buckets shaded")
     parser.set_defaults(run=run)
 
 
@@ -41,19 +41,20 @@ def run(args: argparse.Namespace) -> int:
         console.print(table.to_rich())
     empty = [name for name, count in zip(stats.names, stats.image_counts, strict=True) if count == 0]
     if empty:
+        noun = "class" if len(empty) == 1 else "classes"
         more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
         console.print(
-            f"{len(empty)} classes without annotation: {', '.join(empty[:10])}{more}",
+            f"{len(empty)} {noun} without annotation: {', '.join(empty[:10])}{more}",
             soft_wrap=True,
             markup=False,
         )
     if args.plot:
-        from lt_det.reporting.plots import plot_class_counts
+        from lt_det.reporting.charts.class_counts import plot_class_counts
 
         try:
-            with whole_file(args.plot) as image:
-                plot_class_counts(stats, buckets, image, title=args.json.name)
+            with whole_file(args.plot) as file:
+                plot_class_counts(stats, buckets, file, title=args.json.name)
         except (OSError, ValueError) as error:
-            raise LtDetError(f"The image {args.plot} cannot be written: {error}.") from error
-        console.print(f"Image: {args.plot}", soft_wrap=True, markup=False)
+            raise LtDetError(f"The chart {args.plot} cannot be written: {error}.") from error
+        console.print(f"Chart: {args.plot}", soft_wrap=True, markup=False)
     return 0

@@ -1,4 +1,4 @@
-"""Choose the strength of a post-hoc adjustment on held-out data, and write the adjusted checkpoint."""
+"""Choose the strength of a post-hoc adjustment of a trained classifier, and write the adjusted checkpoint."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from lt_det.training.trainer import LongTailTrainer
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model_calibrated"
-RECORD_NAME = "calibration.json"
+RESULTS_NAME = "calibration.json"
 
-Classifiers = list[dict[str, Tensor]]  # state dicts, one per stage of a cascade
+Classifiers = list[dict[str, Tensor]]  # one state dict for each stage
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Metrics of all values that were tried.
+    """The values that were tried.
 
     Attributes:
         method: a key of `METHODS`.
         data: the data set that was evaluated.
         buckets: names of the frequency buckets.
-        metrics: box metrics in percent, by tau or gamma; the first value is 0, the unchanged checkpoint.
+        metrics: box metrics in percent, by tau or gamma; the first value is 0, the unadjusted checkpoint.
     """
 
     method: str
@@ -55,26 +55,26 @@ class Grid:
 
     @property
     def chosen(self) -> float:
-        """The value with the best AP, the smallest if there are several."""
+        """The value with the best AP; the smallest one if several are equal."""
         return max(self.metrics, key=lambda value: (self.metrics[value]["AP"], -value))
 
 
-def calibrate(cfg: Any, track: Track = iter) -> Grid:
+def search_adjustment(cfg: Any, track: Track = iter) -> Grid:
     """Evaluate MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
 
-    The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the last value.
+    The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the search.
 
     Args:
-        cfg: config; its data sets are registered.
+        cfg: its data sets are registered.
         track: wraps the loop over the images, to show progress.
 
     Raises:
-        LtDetError: keys, weights, data or an OUTPUT_DIR that cannot be used.
+        LtDetError: keys, weights, data or OUTPUT_DIR cannot be used.
     """
     method, values = _method_and_values(cfg)
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
-        raise LtDetError("There is no data to evaluate; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError("There is no data set to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     silence_known_warnings()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
@@ -82,7 +82,9 @@ def calibrate(cfg: Any, track: Track = iter) -> Grid:
     stats = training_stats_of(cfg)
     evaluator = LongTailEvaluator(data, stats=stats, buckets=bucket_options(cfg), distributed=False)
     if not evaluator.context.num_objects.any():
-        raise LtDetError(f"'{data}' has no annotations to evaluate with; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError(
+            f"'{data}' has no annotations to evaluate with; choose another MODEL.LONG_TAIL.CALIBRATION.DATA."
+        )
     model = _trained_model(cfg)
     classifiers = _candidates(model, method, values, stats)
     if data in cfg.DATASETS.TEST:
@@ -105,7 +107,7 @@ def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
         raise LtDetError(f"MODEL.LONG_TAIL.CALIBRATION.METHOD is '{method}'; write one of {', '.join(METHODS)}.")
     if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values) or not any(values):
         raise LtDetError(
-            f"MODEL.LONG_TAIL.CALIBRATION.VALUES are {list(values)}; write numbers of at least 0, one of them above."
+            f"MODEL.LONG_TAIL.CALIBRATION.VALUES are {list(values)}; write numbers of at least 0, not all of them 0."
         )
     return method, sorted({0.0, *map(float, values)})
 
@@ -121,11 +123,11 @@ def _check_folder(output_dir: str, weights: str) -> None:
 
 
 def _trained_model(cfg: Any) -> nn.Module:
-    """The model with MODEL.WEIGHTS, to predict boxes only: the value is chosen by box AP."""
+    """The model with MODEL.WEIGHTS, predicting boxes only, because box AP decides."""
     model = build_model(cfg)
     if not _predictors(model):
         raise LtDetError(
-            "The model has no box head of lt_det to adjust; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
+            "The model has no lt_det box head to adjust; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
     evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
@@ -167,7 +169,7 @@ def _evaluate(
     for _, inputs in zip(track(range(len(loader))), loader, strict=True):
         images = model.preprocess_image(inputs)
         features = model.backbone(images.tensor)
-        if model.proposal_generator is None:  # they are in the data
+        if model.proposal_generator is None:  # proposals come with the data
             proposals = [image["proposals"].to(model.device) for image in inputs]
         else:
             proposals, _ = model.proposal_generator(images, features, None)
@@ -179,12 +181,12 @@ def _evaluate(
 
 
 def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
-    """In a temporary folder first, so that no interruption leaves a checkpoint without its config."""
+    """Write to a temporary folder first, so that an interruption never leaves a checkpoint without its config."""
     folder = Path(cfg.OUTPUT_DIR)
     written = cfg.clone()
     written.defrost()
     written.MODEL.WEIGHTS = str(folder / f"{WEIGHTS_NAME}.pth")
-    record = {
+    results = {
         "method": grid.method,
         "data": grid.data,
         "weights": cfg.MODEL.WEIGHTS,
@@ -194,12 +196,14 @@ def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
             for value, metrics in grid.metrics.items()
         ],
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-        evaluation_checkpointer(model, aside, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+        evaluation_checkpointer(model, temporary, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
-            Path(aside, "config.yaml").write_text(written.dump())
-            Path(aside, RECORD_NAME).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n")
+            Path(temporary, "config.yaml").write_text(written.dump())
+            Path(temporary, RESULTS_NAME).write_text(json.dumps(results, allow_nan=False, indent=1) + "\n")
         except OSError as error:
-            raise LtDetError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
-        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RECORD_NAME):
-            os.replace(Path(aside, name), folder / name)
+            raise LtDetError(
+                f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
+            ) from error
+        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RESULTS_NAME):
+            os.replace(Path(temporary, name), folder / name)

@@ -1,4 +1,4 @@
-"""A trained detector as one file that runs without lt_det and without Detectron2: TorchScript, or ONNX."""
+"""A trained detector as one file that runs without lt_det and Detectron2: TorchScript or ONNX."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from lt_det.statistics.buckets import FrequencyBuckets
 Arrays = tuple[NDArray[Any], ...]
 Exported = Callable[[Tensor], Arrays]  # (3, H, W) float32 to the arrays of `output_names`
 
-_OPSET = 16  # the first whose RoiAlign is Detectron2's; Detectron2's own STABLE_ONNX_OPSET_VERSION is 11
-# The exporter that is the only one before torch 2.5, and one of two from then on.
+_OPSET = 16  # the first whose RoiAlign matches Detectron2's; Detectron2's own STABLE_ONNX_OPSET_VERSION is 11
+# The exporter that traces: the only one before torch 2.5, one of two since.
 _BY_TRACING: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-# Other kernels, or the same ones in another order, round otherwise: pixels of a corner, and score.
+# Tolerances for another rounding, by other kernels or another order of operations: pixels of a corner, and score.
 _PIXELS, _SCORE = 0.05, 1e-3
 
 
@@ -40,7 +40,7 @@ def traceable(model: nn.Module, image: Tensor) -> TracingAdapter:
     Boxes are in pixels of that image and masks are not yet pasted (``do_postprocess=False``).
 
     Raises:
-        LtDetError: a model without such a function.
+        LtDetError: the model is not a GeneralizedRCNN.
     """
     if not isinstance(model, GeneralizedRCNN):
         raise LtDetError(f"{type(model).__name__} cannot be exported; MODEL.META_ARCHITECTURE must be GeneralizedRCNN.")
@@ -49,45 +49,45 @@ def traceable(model: nn.Module, image: Tensor) -> TracingAdapter:
         return [{"instances": model.inference(inputs, do_postprocess=False)[0]}]
 
     adapter = TracingAdapter(model.eval(), [{"image": image}], inference).eval()
-    adapter(image)  # now it knows its outputs
+    adapter(image)  # sets outputs_schema
     return adapter
 
 
 def output_names(adapter: TracingAdapter) -> list[str]:
-    """Of the tensors in the order in which the model gives them: pred_boxes, pred_classes, ..., scores, image_size."""
+    """Names of the output tensors, in order: pred_boxes, pred_classes, ..., scores, image_size."""
     instances = adapter.outputs_schema.schemas[0].schemas[0]
     return [*instances.keys, "image_size"]
 
 
 def export_torchscript(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
-    """Write the traced model, and read it again.
+    """Write the traced model, and load it from the file.
 
     Raises:
         LtDetError: the file cannot be written.
     """
-    content = io.BytesIO()  # torch's own writing of files ends the process where the disk is full
+    content = io.BytesIO()  # torch aborts the process if it writes to a full disk itself
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a hundred hints that a number was taken for a constant
+        warnings.simplefilter("ignore")  # a hundred warnings that a Python number becomes a constant
         traced = torch.jit.trace(adapter, (image,), check_trace=False)  # `difference` checks more
         torch.jit.save(traced, content)
-        with _full_disk_told(file):
+        with _report_full_disk(file):
             file.write_bytes(content.getbuffer())
         loaded = torch.jit.load(str(file))
 
-    def run(image: Tensor) -> Arrays:
+    def predict(image: Tensor) -> Arrays:
         with torch.no_grad():
             return tuple(output.cpu().numpy() for output in loaded(image))
 
-    return run
+    return predict
 
 
 def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
     """As `export_torchscript`, for ONNX Runtime.
 
-    torch's older exporter, which traces: the one through `torch.export` cannot take Detectron2's R-CNN.
+    It uses torch's older, tracing exporter, because `torch.export` does not support Detectron2's R-CNN.
 
     Raises:
-        LtDetError: packages are missing, or the file cannot be written.
+        LtDetError: onnx or onnxruntime is missing, or the file cannot be written.
     """
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
@@ -97,7 +97,7 @@ def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
     names = output_names(adapter)
     axes: dict[str, dict[int, str]] = {name: {0: "detections"} for name in names[:-1]}
     axes["image"] = {1: "height", 2: "width"}
-    with torch.no_grad(), warnings.catch_warnings(), _full_disk_told(file):
+    with torch.no_grad(), warnings.catch_warnings(), _report_full_disk(file):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             adapter,
@@ -118,12 +118,12 @@ FORMATS = {"torchscript": ("model.ts", export_torchscript), "onnx": ("model.onnx
 
 @dataclass(frozen=True)
 class Difference:
-    """Between an exported model and the eager one on an image.
+    """Differences between an exported model and the eager one on an image.
 
     Attributes:
-        eager, exported: numbers of detections.
-        unmatched: detections of one that the other lacks.
-        pixels, score: largest difference among the matched, of a corner and of a score or mask.
+        eager, exported: number of detections of each.
+        unmatched: detections without a counterpart in the other model.
+        pixels, score: largest difference of a corner, and of a score or mask, among matched detections.
     """
 
     eager: int
@@ -134,10 +134,9 @@ class Difference:
 
 
 def difference(adapter: TracingAdapter, exported: Exported, image: Tensor) -> Difference:
-    """Match detections of the same class whose corners are up to a twentieth of a pixel apart, and whose scores and
-    masks up to 0.001.
+    """Match detections of the same class whose corners differ by at most 0.05 pixels, and scores and masks by 0.001.
 
-    Near scores come in any order, so places in the lists mean nothing.
+    Detections with nearly equal scores may be in any order, so they are not compared by position.
     """
     names = output_names(adapter)
     mine = dict(zip(names, (output.cpu().numpy() for output in adapter(image)), strict=True))
@@ -164,7 +163,7 @@ def difference(adapter: TracingAdapter, exported: Exported, image: Tensor) -> Di
 def description(
     cfg: CfgNode, adapter: TracingAdapter, names: Sequence[str], buckets: FrequencyBuckets | None
 ) -> dict[str, Any]:
-    """What a program that runs the exported model must know."""
+    """What a program that runs the exported model needs to know."""
     return {
         "classes": list(names),
         "buckets": None
@@ -186,20 +185,20 @@ def description(
 
 
 def write_description(file: Path, content: dict[str, Any]) -> None:
-    """As json, a line per entry.
+    """Write it as json, one line per entry.
 
     Raises:
         LtDetError: the file cannot be written.
     """
     lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    with _full_disk_told(file):
+    with _report_full_disk(file):
         file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 @contextlib.contextmanager
-def _full_disk_told(file: Path) -> Iterator[None]:
+def _report_full_disk(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise LtDetError(f"{file} cannot be written ({reason}); make room or choose another folder.") from error
+        raise LtDetError(f"{file} cannot be written ({reason}); free space or choose another folder.") from error

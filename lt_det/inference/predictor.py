@@ -1,4 +1,4 @@
-"""A trained detector for pictures, and what is known of its classes."""
+"""A trained detector as a function of one image, and the names and buckets of its classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lt_det.config import buckets_of_config
 from lt_det.data.class_counts import CACHE_NAME, annotation_file, training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.errors import LtDetError
-from lt_det.reporting.drawing import Found
+from lt_det.reporting.visualizer import Detections
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.config_loading import load_config
@@ -31,18 +31,18 @@ logger = logging.getLogger(__name__)
 def load_trained_config(
     config_file: str, weights: str | None = None, opts: list[str] | None = None, threshold: float | None = None
 ) -> CfgNode:
-    """The config of a finished training, for using its model.
+    """The config of a finished training, to predict with its model.
 
-    The class counts are those that training left beside the weights (``class_stats.json``), if they are there and
-    MODEL.LONG_TAIL.CLASS_STATS names no others.
+    Class counts come from the file that training writes beside the weights (``class_stats.json``), unless it is missing
+    or MODEL.LONG_TAIL.CLASS_STATS names another.
 
     Args:
         config_file, opts: see `load_config`.
         weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else ``model_final.pth`` in OUTPUT_DIR.
-        threshold: lowest score of a detection; None: the config's.
+        threshold: minimum score of a detection; None: the config's.
 
     Raises:
-        LtDetError: as `load_config`; also no weights, no such device, or a threshold that is none.
+        LtDetError: as `load_config`; also if weights or device do not exist, or the threshold is not in [0, 1).
     """
     opts = opts or []
     cfg = load_config(config_file, opts)
@@ -55,7 +55,7 @@ def load_trained_config(
         )
     if threshold is not None:
         if not 0 <= threshold < 1:
-            raise LtDetError(f"--threshold is {threshold}; give a score from 0 to below 1.")
+            raise LtDetError(f"--threshold is {threshold}; give a score of at least 0 and below 1.")
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
     counts = Path(cfg.MODEL.WEIGHTS).with_name(CACHE_NAME)
     if not cfg.MODEL.LONG_TAIL.CLASS_STATS and counts.is_file():
@@ -67,17 +67,17 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
     """Names and frequency buckets of the K classes.
 
     Without the counts of the training set there are no buckets, and a warning says why; the names are then those of
-    the data sets that the config names, or numbers.
+    a data set in the config, or numbers.
 
     Raises:
-        LtDetError: TEST.BUCKETS makes no buckets.
+        LtDetError: TEST.BUCKETS is invalid.
     """
     num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS)
         stats.check_num_classes(num_classes)
     except LtDetError as error:
-        logger.warning("Frequency buckets are not known, so all classes look alike: %s", error)
+        logger.warning("Frequency buckets are unknown, so all classes look alike: %s", error)
     else:
         return stats.names, buckets_of_config(cfg, stats)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
@@ -88,7 +88,7 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
 
 
 def _names_of(dataset: str) -> tuple[str, ...]:
-    """Of a registered set's classes, from its metadata or its json; empty where neither is here."""
+    """Class names of a registered data set, from its metadata or its json; empty if neither exists."""
     if dataset not in DatasetCatalog:
         return ()
     names = MetadataCatalog.get(dataset).get("thing_classes")
@@ -105,10 +105,10 @@ class TrainedDetector:
     def __init__(self, cfg: CfgNode) -> None:
         """
         Args:
-            cfg: MODEL.WEIGHTS are loaded.
+            cfg: names the model and its MODEL.WEIGHTS.
 
         Raises:
-            LtDetError: see `evaluation_checkpointer`; also weights of another model.
+            LtDetError: the weights do not exist, are corrupt, or belong to another model.
         """
         self.model = build_model(cfg).eval()
         evaluation_checkpointer(self.model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
@@ -116,21 +116,21 @@ class TrainedDetector:
         self._resize = T.ResizeShortestEdge([size, size], cfg.INPUT.MAX_SIZE_TEST)
         self._format = cfg.INPUT.FORMAT
 
-    def model_input(self, picture: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) red, green, blue to the model's (3, H', W') float32, in the size and channel order of testing."""
+    def model_input(self, image: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) RGB to the model's (3, H', W') float32, resized and ordered as at test time."""
         if self._format == "BGR":
-            picture = picture[:, :, ::-1]
-        resized = self._resize.get_transform(picture).apply_image(picture)
+            image = image[:, :, ::-1]
+        resized = self._resize.get_transform(image).apply_image(image)
         return torch.as_tensor(np.ascontiguousarray(resized.astype("float32").transpose(2, 0, 1)))
 
     @torch.no_grad()
-    def __call__(self, picture: NDArray[np.uint8]) -> Found:
-        """Detections in a (H, W, 3) picture, red, green, blue."""
-        height, width = picture.shape[:2]
-        inputs: dict[str, Any] = {"image": self.model_input(picture), "height": height, "width": width}
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Detections in a (H, W, 3) RGB image."""
+        height, width = image.shape[:2]
+        inputs: dict[str, Any] = {"image": self.model_input(image), "height": height, "width": width}
         instances = self.model([inputs])[0]["instances"].to("cpu")
         instances = instances[instances.scores.argsort(descending=True, stable=True)]
-        return Found(
+        return Detections(
             boxes=instances.pred_boxes.tensor.numpy(),
             scores=instances.scores.numpy(),
             classes=instances.pred_classes.numpy(),

@@ -1,4 +1,4 @@
-"""Tables, figures and pages of a training run, and of several beside each other. Needs no torch."""
+"""Tables, charts and pages of one run, and comparisons of several. Works without torch."""
 
 from lt_det.reporting.compare import write_comparison
 from lt_det.reporting.report import write_report

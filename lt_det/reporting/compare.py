@@ -1,4 +1,4 @@
-"""Several runs against the first: what `lt-det compare` prints and writes."""
+"""Several runs compared with the first: what `lt-det compare` prints and writes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from rich.console import Console
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
-from lt_det.evaluation.schema import TASK_NAMES, ErrorAnalysis, Evaluation, Numbers, read_evaluations
+from lt_det.evaluation.result import percent
+from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, Numbers, read_evaluations
 from lt_det.io.atomic import write_whole
-from lt_det.reporting.charts import difference_chart
+from lt_det.reporting.charts.base import Panel, chart_style
+from lt_det.reporting.charts.class_scatter import class_scatter
+from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.html import render_page
-from lt_det.reporting.scatter import class_scatter
-from lt_det.reporting.tables import TextTable, percent, signed
+from lt_det.reporting.tables import TextTable, signed
 from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
 
 _SHOWN = 8  # classes that gained and that lost most
@@ -27,7 +29,7 @@ _SHOWN = 8  # classes that gained and that lost most
 
 @dataclass(frozen=True)
 class Pair:
-    """One run beside the first, in one task of one set."""
+    """One run compared with the first, in one task of one set."""
 
     key: str
     run: str
@@ -37,8 +39,8 @@ class Pair:
     table: TextTable
     gained: TextTable
     lost: TextTable
-    chart: str
-    scatter: str | None
+    chart: Panel
+    scatter: Panel | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def write_comparison(
     """Compare runs with the first, print tables, and write ``compare.html``, ``compare.md`` and ``compare.json``.
 
     Args:
-        output_dirs: OUTPUT_DIRs of two or more trainings or evaluations, judged on the same sets in the same way.
+        output_dirs: OUTPUT_DIRs of two or more trainings or evaluations, on the same sets under the same protocol.
         out: folder to write.
         console: where tables are printed; None: standard output.
 
@@ -72,11 +74,11 @@ def write_comparison(
         Path of ``compare.html``.
 
     Raises:
-        LtDetError: a run has no evaluation, is given twice, or was judged otherwise than the first.
+        LtDetError: a run has no evaluation, is given twice, or was evaluated differently from the first.
     """
     roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or Console()
     if len(roots) < 2:
-        raise LtDetError("A comparison needs two output folders or more; name another run.")
+        raise LtDetError("A comparison needs at least two output folders; name another run.")
     for index, root in enumerate(roots):
         if root.resolve() in [other.resolve() for other in roots[:index]]:
             raise LtDetError(f"{root} is given twice; name every run once.")
@@ -108,7 +110,7 @@ def write_comparison(
 
 
 def run_names(roots: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest ends of the paths that differ."""
     parts = [root.resolve().parts for root in roots]
     length = 1
     while len({path[-length:] for path in parts}) < len(parts):
@@ -117,8 +119,10 @@ def run_names(roots: Sequence[Path]) -> list[str]:
 
 
 def _named_as_in(first: dict[str, Evaluation], other: dict[str, Evaluation]) -> dict[str, Evaluation]:
-    """The other run's evaluations; where its names are others, a set has the name that the same images have in the
-    first: a training names the set, `lt-det evaluate` the json."""
+    """The other run's evaluations under the first run's names.
+
+    A training names the set, `lt-det evaluate` the json; the fingerprint shows that both are the same images.
+    """
     if set(first) == set(other):
         return other
     names = {content.fingerprint: name for name, content in first.items() if content.fingerprint}
@@ -130,24 +134,24 @@ def _require_same(first_root: Path, first: dict[str, Evaluation], root: Path, ot
     """Raise LtDetError unless the runs' numbers mean the same."""
     if set(first) != set(other):
         raise LtDetError(
-            f"{first_root} was judged on {', '.join(first)} and {root} on {', '.join(other)}; "
+            f"{first_root} was evaluated on {', '.join(first)} and {root} on {', '.join(other)}; "
             "evaluate both on the same sets."
         )
     for name, a in first.items():
         b = other[name]
         if a.protocol != b.protocol:
             raise LtDetError(
-                f"On {name}, {first_root} was judged by the {a.protocol} protocol and {root} by {b.protocol}; "
+                f"On {name}, {first_root} was evaluated by the {a.protocol} protocol and {root} by {b.protocol}; "
                 "evaluate both by the same."
             )
         if any(x and y and x != y for x, y in ((a.fingerprint, b.fingerprint), (a.num_images, b.num_images))):
             raise LtDetError(
-                f"On {name}, {first_root} and {root} were judged on different images or ground truth; evaluate both on "
-                "the same."
+                f"On {name}, {first_root} and {root} were evaluated on different images or ground truth; evaluate both "
+                "on the same."
             )
         if set(a.tasks) != set(b.tasks):
             raise LtDetError(
-                f"On {name}, {first_root} was judged on {', '.join(a.tasks)} and {root} on {', '.join(b.tasks)}; "
+                f"On {name}, {first_root} was evaluated on {', '.join(a.tasks)} and {root} on {', '.join(b.tasks)}; "
                 "evaluate both on the same."
             )
         if [entry.name for entry in a.classes] != [entry.name for entry in b.classes]:
@@ -172,7 +176,7 @@ def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: st
         "training images": [entry.images for entry in first.classes],
     }
     columns |= {f"AP {run}": found.tasks[task].class_ap for run, found in zip(runs, evaluations, strict=True)}
-    gains = {f"{pair.run} less {runs[0]}": pair.classes for pair in pairs}
+    gains = {f"{pair.run} minus {runs[0]}": pair.classes for pair in pairs}
     return Comparison(
         key,
         title,
@@ -203,6 +207,9 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
     title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
     gained, lost = _extremes(first, a.class_ap, classes)
     heads = ["class", "AP", "difference", "images", "bucket"]
+    with chart_style():
+        chart = difference_chart([found for found in metrics if found.interval] or metrics)
+        scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
     return Pair(
         key,
         run,
@@ -210,15 +217,15 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         unpaired_because(a, b),
         classes,
         TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
-        TextTable(f"Gained most: {run} against {first_run}", heads, gained),
-        TextTable(f"Lost most: {run} against {first_run}", heads, lost),
-        difference_chart([found for found in metrics if found.interval] or metrics, f"{key}-differences"),
-        class_scatter(first, classes, "difference of AP", f"{key}-classes", about_zero=True),
+        TextTable(f"Largest gains: {run} against {first_run}", heads, gained),
+        TextTable(f"Largest losses: {run} against {first_run}", heads, lost),
+        chart,
+        scatter,
     )
 
 
 def _extremes(evaluation: Evaluation, before: Numbers, differences: Numbers) -> tuple[list[list[str]], list[list[str]]]:
-    """Rows of the classes that gained most and of those that lost most."""
+    """Rows of the classes that gained the most and of those that lost the most."""
     known = [
         (value, old, entry)
         for value, old, entry in zip(differences, before, evaluation.classes, strict=True)
@@ -242,12 +249,12 @@ def _extremes(evaluation: Evaluation, before: Numbers, differences: Numbers) -> 
 
 
 def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str) -> TextTable | None:
-    """AP50 points lost over all classes, run beside run; None unless every run has counted the same kinds."""
-    known = [(found.types, loss) for found in errors if found and (loss := found.loss["all"])]
+    """AP50 points lost over all classes, a column for each run; None unless every run has the same types of error."""
+    known = [(found.types, loss) for found in errors if found and (loss := found.loss[ALL])]
     if len(known) < len(errors) or any(types != known[0][0] for types, _ in known):
         return None
     rows = [[kind, *(percent(loss[kind]) for _, loss in known)] for kind in known[0][0]]
-    return TextTable(f"{title}, AP50 points lost to each kind of error", ["", *runs], rows)
+    return TextTable(f"{title}, AP50 points lost to each type of error", ["", *runs], rows)
 
 
 def _tables(comparison: Comparison) -> list[TextTable]:

@@ -12,7 +12,7 @@ from lt_det.evaluation.schema import Numbers, TaskEvaluation
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one metric, in points: the other run less the first."""
+    """Difference of one metric, in points: the other run minus the first."""
 
     metric: str
     first: float | None
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def reading(self) -> str:
-        """What may be said of it."""
+        """How to read the difference, in words."""
         if self.value is None:
             return "n/a"
         if self.interval is None:
@@ -35,11 +35,11 @@ class Difference:
             return "higher: the interval excludes 0"
         if high < 0:
             return "lower: the interval excludes 0"
-        return "not told apart: the interval includes 0"
+        return "not significant: the interval includes 0"
 
 
 def metric_differences(first: TaskEvaluation, other: TaskEvaluation) -> list[Difference]:
-    """Every metric that both tasks of an ``evaluation.json`` have, in the first one's order."""
+    """Every metric that both have, in the order of the first."""
     paired = unpaired_because(first, other) is None
     return [
         Difference(name, value, other.metrics[name], _interval(first, other, name) if paired else None)
@@ -60,7 +60,7 @@ def unpaired_because(first: TaskEvaluation, other: TaskEvaluation) -> str | None
             "--resamples 1000, in a training TEST.RESAMPLES (LazyConfig: dataloader.evaluator.draws; AP-Pool has none)."
         )
     if a.images != b.images:
-        return "No intervals of the differences: the runs were judged on different images or ground truth."
+        return "No intervals of the differences: the runs were evaluated on different images or ground truth."
     lengths = [{len(values) for values in resamples.values.values()} for resamples in (a, b)]
     if a.seed != b.seed or lengths[0] != lengths[1]:
         return "No intervals of the differences: the runs were resampled with different seeds or numbers of draws."
@@ -73,7 +73,7 @@ def class_differences(first: TaskEvaluation, other: TaskEvaluation) -> Numbers:
 
 
 def _interval(first: TaskEvaluation, other: TaskEvaluation, name: str) -> tuple[float, float] | None:
-    """From the differences of the single resamples; those where a run's metric is n/a are left out."""
+    """From the differences of the individual resamples; those where a metric is n/a are left out."""
     before, after = first.metrics[name], other.metrics[name]
     if before is None or after is None or first.resamples is None or other.resamples is None:
         return None

@@ -1,4 +1,4 @@
-"""Pictures of the rarest classes: what is there, and what the detector says."""
+"""Example images of the rarest classes: ground truth and detections."""
 
 from __future__ import annotations
 
@@ -16,27 +16,37 @@ from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.coco_json import image_file_name, load_annotations
-from lt_det.reporting.svg import svg, tag
+from lt_det.reporting.charts.base import count_of
+from lt_det.reporting.drawing import BLACK, WHITE, Box, draw_box
 
-_CLASSES = 3  # best, and as many worst
-_IMAGES = 2  # of each class: the first by id, not picked by what was found
+_CLASSES = 3  # the best, and as many of the worst
+_IMAGES = 2  # per class: the first by id, whatever was detected in them
 _SIZE = 320  # pixels of the longer side
-_SHOWN = 3  # detections of the class in an image, the most confident
-_OVERLAP = 0.5
+_MAX_DETECTIONS = 3  # of the class in an image, the most confident ones
+_IOU = 0.5
+_LINE, _JPEG_QUALITY = 2, 80
+# Colour and dashes of a true box, a detection of the class, and what a missed object was detected as.
+_LINES: dict[str, tuple[str, tuple[int, int] | None]] = {
+    "true": (WHITE, None),
+    "own": ("#ffb000", (7, 4)),
+    "other": ("#56d4ff", (2, 3)),
+}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with its boxes as SVG, and what is on it in words."""
+    """An image with its boxes, as a data URI, and what it shows in words; width and height in pixels."""
 
     name: str
-    drawing: str
+    image: str
+    width: int
+    height: int
     caption: str
 
 
 @dataclass(frozen=True)
 class Examples:
-    """`missing` says why there are none."""
+    """The `best` and the `worst` classes of a bucket; `missing` says why there are none."""
 
     bucket: str = ""
     best: tuple[Example, ...] = ()
@@ -49,8 +59,8 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples
 
     Args:
         evaluation: see `lt_det.evaluation.schema`.
-        task: its ``class_ap`` says what is best.
-        folder: where that file lies; ``results`` is relative to it.
+        task: its ``class_ap`` ranks the classes.
+        folder: of the ``evaluation.json``; ``results`` is relative to it.
     """
     json_file, image_root, results = evaluation.ground_truth, evaluation.image_root, evaluation.results
     if not json_file or not image_root or not results:
@@ -62,16 +72,16 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples
     try:
         truth = load_annotations(json_file)
         ids = [entry.id for entry in evaluation.classes]
-        picked = {index: _images_of(truth, ids[index]) for index in (*best, *worst)}
-        wanted = {image["id"] for images in picked.values() for image in images}
-        found = _detections(folder / results, wanted)
+        images_of = {index: _images_of(truth, ids[index]) for index in (*best, *worst)}
+        wanted = {image["id"] for images in images_of.values() for image in images}
+        detections = _detections(folder / results, wanted)
         true = defaultdict(list)
         for annotation in truth["annotations"]:
             if annotation["image_id"] in wanted:
                 true[annotation["image_id"]].append(annotation)
-        scene = _Scene(truth["categories"], true, found)
+        scene = _Scene(truth["categories"], true, detections)
         drawn = {}
-        for index, images in picked.items():
+        for index, images in images_of.items():
             files = [Path(image_root) / image_file_name(i, json_file) for i in images]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
     except FileNotFoundError as error:
@@ -86,7 +96,7 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples
 
 
 def _extremes(evaluation: Evaluation, class_ap: Numbers) -> tuple[str, list[int], list[int]]:
-    """Places of the best and of the worst classes, each class once."""
+    """Bucket, and indices of its best and of its worst classes; no class is in both."""
     for bucket in evaluation.buckets.names:
         scored = [
             (ap, -index)
@@ -110,72 +120,75 @@ def _detections(file: Path, wanted: set[int]) -> dict[int, list[dict[str, Any]]]
     """The detections in these images, most confident first."""
     results = load_results(file, ["bbox"])
     assert results.boxes is not None
-    found = defaultdict(list)
-    for place in [place for place, image_id in enumerate(results.image_ids.tolist()) if image_id in wanted]:
-        detection = {"category_id": results.category_ids[place], "score": results.scores[place]}
-        found[results.image_ids[place]].append(detection | {"bbox": results.boxes[place].tolist()})
-    for detections in found.values():
+    by_image = defaultdict(list)
+    for index in [index for index, image_id in enumerate(results.image_ids.tolist()) if image_id in wanted]:
+        detection = {"category_id": results.category_ids[index], "score": results.scores[index]}
+        by_image[results.image_ids[index]].append(detection | {"bbox": results.boxes[index].tolist()})
+    for detections in by_image.values():
         detections.sort(key=lambda detection: -detection["score"])
-    return found
+    return by_image
 
 
 class _Scene:
-    """What is true and what was found in some images, by image id."""
+    """Ground truth and detections of some images, by image id."""
 
     def __init__(
         self,
         categories: list[dict[str, Any]],
         true: dict[int, list[dict[str, Any]]],
-        found: dict[int, list[dict[str, Any]]],
+        detections: dict[int, list[dict[str, Any]]],
     ) -> None:
         self.names = {category["id"]: category["name"] for category in categories}
-        self.true, self.found = true, found
+        self.true, self.detections = true, detections
 
     def draw(self, file: Path, image: dict[str, Any], category: Any) -> Example:
         """One image with the boxes that concern one class."""
         objects = [entry["bbox"] for entry in self.true[image["id"]] if entry["category_id"] == category]
-        detections = self.found.get(image["id"], [])
+        detections = self.detections.get(image["id"], [])
         own = [d for d in detections if d["category_id"] == category]
-        right = [d for d in own if any(_overlap(box, d["bbox"]) >= _OVERLAP for box in objects)]
-        others: list[dict[str, Any]] = []  # what is said of an object that was not found as what it is
+        right = [d for d in own if any(_iou(box, d["bbox"]) >= _IOU for box in objects)]
+        others: list[dict[str, Any]] = []  # what a missed object was detected as
         for box in objects:
-            if not any(_overlap(box, d["bbox"]) >= _OVERLAP for d in right):
-                near = [d for d in detections if d not in own and _overlap(box, d["bbox"]) >= _OVERLAP]
+            if not any(_iou(box, d["bbox"]) >= _IOU for d in right):
+                near = [d for d in detections if d not in own and _iou(box, d["bbox"]) >= _IOU]
                 others += [d for d in near[:1] if d not in others]
-        stray = [] if right or others else own[:1]
-        right = right[:_SHOWN]
-        said = [f"found with score {d['score']:.2f}" for d in right]
-        said += [f"not found, but at another place with {d['score']:.2f}" for d in stray]
-        said += [f"taken for {self.names.get(d['category_id'], '?')}, {d['score']:.2f}" for d in others]
-        count = f"{len(objects)} {'object' if len(objects) == 1 else 'objects'}"
-        caption = f"{count}; {', '.join(said) or 'not found'}"
+        elsewhere = [] if right or others else own[:1]
+        right = right[:_MAX_DETECTIONS]
+        outcomes = [f"detected with score {d['score']:.2f}" for d in right]
+        outcomes += [f"missed, but detected elsewhere with score {d['score']:.2f}" for d in elsewhere]
+        outcomes += [f"detected as {self.names.get(d['category_id'], '?')}, score {d['score']:.2f}" for d in others]
+        caption = f"{count_of(len(objects), 'object')}; {', '.join(outcomes) or 'missed'}"
         boxes = [(box, "true") for box in objects]
-        boxes += [(d["bbox"], "own") for d in right + stray] + [(d["bbox"], "other") for d in others]
-        width, height = float(image["width"]), float(image["height"])
-        picture = tag("image", href=_thumbnail(file), width=width, height=height, preserveAspectRatio="none")
-        name = self.names[category]
-        label = f"{name}: {caption}"
-        content = picture + "".join(_box(box, kind) for box, kind in boxes)
-        return Example(name, svg(content, width, height, label, class_="example"), caption)
+        boxes += [(d["bbox"], "own") for d in right + elsewhere] + [(d["bbox"], "other") for d in others]
+        thumbnail = _thumbnail(file)
+        scale = thumbnail.width / float(image["width"]), thumbnail.height / float(image["height"])
+        for box, kind in boxes:
+            colour, dashes = _LINES[kind]
+            draw_box(thumbnail, _scaled(box, scale), colour, _LINE, halo=BLACK, dashes=dashes)
+        return Example(self.names[category], _data_uri(thumbnail), *thumbnail.size, caption)
 
 
-def _thumbnail(file: Path) -> str:
+def _thumbnail(file: Path) -> Image.Image:
     with Image.open(file) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")  # as Detectron2 reads it
-    picture.thumbnail((_SIZE, _SIZE))
+        image = ImageOps.exif_transpose(opened).convert("RGB")  # as Detectron2 reads it
+    image.thumbnail((_SIZE, _SIZE))
+    zoom = _SIZE // max(image.size)  # boxes on a small image would be coarse
+    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC) if zoom > 1 else image
+
+
+def _scaled(box: list[float], scale: tuple[float, float]) -> Box:
+    """Corners in pixels of the thumbnail, from x, y, width, height in pixels of the image."""
+    x, y, width, height = map(float, box)
+    return round(x * scale[0]), round(y * scale[1]), round((x + width) * scale[0]), round((y + height) * scale[1])
+
+
+def _data_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
+    image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)  # thin lines keep their colour
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _box(box: list[float], kind: str) -> str:
-    """Twice: a light line on a dark one shows on any picture."""
-    x, y, width, height = (round(float(value), 1) for value in box)
-    lines = (f"under {kind}", f"over {kind}")
-    return "".join(tag("rect", x=x, y=y, width=width, height=height, class_=line) for line in lines)
-
-
-def _overlap(a: list[float], b: list[float]) -> float:
+def _iou(a: list[float], b: list[float]) -> float:
     """Intersection over union of two boxes (x, y, width, height)."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])

@@ -1,13 +1,17 @@
-"""Pages that are one file: style, script, charts and images are inside, and nothing is fetched."""
+"""Self-contained pages: style, script, charts and images are inline, and nothing is fetched."""
 
 from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lt_det.reporting.bucket_style import DARK, LIGHT
+from lt_det.reporting.charts.base import count_of
+from lt_det.reporting.charts.render import inline_svg
+
 
 def render_page(template: str, **content: object) -> str:
     """A page from one of `templates/`: ``report.html`` or ``compare.html``."""
-    # Every name is escaped unless a template says that it is markup, which only charts are.
+    # Every text is escaped; only `inline_svg` returns markup.
     environment = Environment(
         loader=PackageLoader("lt_det.reporting"),
         autoescape=True,
@@ -15,4 +19,5 @@ def render_page(template: str, **content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"inline_svg": inline_svg, "count_of": count_of, "light": LIGHT, "dark": DARK}
     return environment.get_template(template).render(**content)

@@ -1,10 +1,9 @@
-"""The report of a training run: what `lt-det report` prints and writes."""
+"""The report of an output folder: what `lt-det report` prints and writes."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,18 +14,17 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, read_evaluations
 from lt_det.io.atomic import whole_file, write_whole
+from lt_det.reporting.charts.render import write_figure
 from lt_det.reporting.html import render_page
-from lt_det.reporting.plots import plot_class_ap
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
-from lt_det.reporting.svg import standalone
 from lt_det.reporting.tables import TextTable
-from lt_det.reporting.view_model import Section, evaluation_section
+from lt_det.reporting.view_model import evaluation_section
 
 
 def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
     """Read the evaluations in a training's output folder, print their tables and write the folder ``report``.
 
-    In it: ``report.html`` (one file, opens anywhere), ``report.md``, ``report.json`` (the numbers of all evaluations
+    In it: ``report.html`` (a single file), ``report.md``, ``report.json`` (the numbers of all evaluations
     without their resamples), ``per_class.csv``, and the figures.
 
     Args:
@@ -47,7 +45,7 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
         return _write(evaluations, root, report, console)
     except OSError as error:
         raise LtDetError(
-            f"The report cannot be written to {report} ({error.strerror or error}); make room for it."
+            f"The report cannot be written to {report} ({error.strerror or error}); free space there."
         ) from error
 
 
@@ -61,14 +59,12 @@ def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console
             for table in _tables(evaluation, task):
                 console.print(table.to_rich())
                 parts.append(table.to_markdown())
-            if section.scatter:
-                scatter = f"{folder}_{task}.png"
-                with whole_file(report / scatter) as picture:
-                    plot_class_ap(evaluation, task, picture)
-                parts.append(f"![AP of each class against its training images]({quote(scatter)})")
-            for name, title, drawing in _figures(section):
-                write_whole(report / name, standalone(drawing))
-                parts.append(f"![{title}]({quote(name)})")
+            for chart in section.charts:
+                for panel in chart.panels:
+                    name = section.key + (panel.file_end or f"_{panel.name}.svg")
+                    with whole_file(report / name) as file:
+                        write_figure(panel, file)
+                    parts.append(f"![{panel.alt}]({quote(name)})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
     write_whole(report / "report.json", json.dumps(numbers, indent=1) + "\n")
     write_whole(report / "per_class.csv", per_class_csv(evaluations.values()))
@@ -81,17 +77,6 @@ def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console
 def _tables(evaluation: Evaluation, task: Task) -> list[TextTable]:
     tables = [bucket_table(evaluation, task), extremes_table(evaluation, task), error_table(evaluation, task)]
     return [table for table in tables if table is not None]
-
-
-def _figures(section: Section) -> Iterator[tuple[str, str, str]]:
-    """File name, title and drawing of each chart but the scatter, which is written as png."""
-    yield f"{section.key}_buckets.svg", "AP of each bucket", section.buckets
-    for threshold, drawing in zip(("50", "75", "mean"), section.precision_recall or (), strict=False):
-        yield f"{section.key}_precision_recall_{threshold}.svg", "Precision against recall", drawing
-    if section.errors:
-        yield f"{section.key}_errors.svg", "AP50 points lost to each kind of error", section.errors
-    if section.calibration:
-        yield f"{section.key}_calibration.svg", "Precision against score", section.calibration
 
 
 def _without_resamples(evaluation: Evaluation) -> dict[str, Any]:

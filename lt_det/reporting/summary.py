@@ -1,4 +1,4 @@
-"""The tables of one evaluation: what it found in all, by bucket, by class, by kind of error."""
+"""The tables of one evaluation: overall, by bucket, by class and by type of error."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from lt_det.evaluation.protocols import Task
-from lt_det.evaluation.result import summary_table
+from lt_det.evaluation.result import percent, summary_table
 from lt_det.evaluation.schema import ALL, TASK_NAMES, Evaluation
-from lt_det.reporting.tables import TextTable, percent
+from lt_det.reporting.tables import TextTable
 
 _SHOWN = 8  # best and worst classes
 
@@ -21,7 +21,7 @@ def bucket_table(evaluation: Evaluation, task: Task) -> TextTable:
 
 
 def extremes_table(evaluation: Evaluation, task: Task) -> TextTable:
-    """The classes found best and worst."""
+    """The classes with the highest and with the lowest AP."""
     scored = [
         (ap, entry)
         for entry, ap in zip(evaluation.classes, evaluation.tasks[task].class_ap, strict=True)
@@ -39,17 +39,17 @@ def extremes_table(evaluation: Evaluation, task: Task) -> TextTable:
 
 
 def error_table(evaluation: Evaluation, task: Task) -> TextTable | None:
-    """AP50 points lost to each kind of error, over all classes and in each bucket; None where it was not counted."""
+    """AP50 points lost to each type of error, over all classes and in each bucket; None if the file has no errors."""
     errors = evaluation.tasks[task].errors
     if not errors:
         return None
     groups = [ALL, *evaluation.buckets.names]
     rows = [[kind, *(percent((errors.loss[group] or {}).get(kind)) for group in groups)] for kind in errors.types]
-    return TextTable(f"{TASK_NAMES[task]}: AP50 points lost to each kind of error", ["", *groups], rows)
+    return TextTable(f"{TASK_NAMES[task]}: AP50 points lost to each type of error", ["", *groups], rows)
 
 
 def class_columns(evaluation: Evaluation, task: Task) -> dict[str, list[Any]]:
-    """What is known of each class: a head and K values each; a column of which nothing is known is left out."""
+    """The data of each class: K values under each heading. A column without any value is left out."""
     result, classes = evaluation.tasks[task], evaluation.classes
     columns: dict[str, list[Any]] = {
         "class": [entry.name for entry in classes],
@@ -62,21 +62,21 @@ def class_columns(evaluation: Evaluation, task: Task) -> dict[str, list[Any]]:
     }
     if errors := result.errors:
         columns |= {f"lost to {kind}": errors.class_loss[kind] for kind in errors.types}
-    known = {head: values for head, values in columns.items() if any(value is not None for value in values)}
+    known = {heading: values for heading, values in columns.items() if any(value is not None for value in values)}
     return {"class": columns["class"], **known}
 
 
 def per_class_csv(evaluations: Iterable[Evaluation]) -> str:
-    """One row for each set, task and class; unrounded; empty where nothing is known."""
+    """One row for each set, task and class; unrounded; unknown values are empty."""
     rows: list[dict[str, Any]] = []
     for evaluation in evaluations:
         for task in evaluation.tasks:
             columns = class_columns(evaluation, task)
             for values in zip(*columns.values(), strict=True):
                 rows.append({"set": evaluation.dataset, "task": task, **dict(zip(columns, values, strict=True))})
-    heads = list(dict.fromkeys(head for row in rows for head in row))
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [head.replace(" ", "_") for head in heads], lineterminator="\n")
+    writer = csv.DictWriter(stream, [heading.replace(" ", "_") for heading in headings], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({head.replace(" ", "_"): value for head, value in row.items()} for row in rows)
+    writer.writerows({heading.replace(" ", "_"): value for heading, value in row.items()} for row in rows)
     return stream.getvalue()

@@ -16,7 +16,7 @@ from lt_det.statistics.class_stats import ClassStats
 
 @dataclass(frozen=True)
 class TextTable:
-    """A title, column heads and rows of text; the first column is left-aligned, the others are numbers."""
+    """A title, column headings and rows of text; the first column is left-aligned, the others are numbers."""
 
     title: str
     columns: Sequence[str]
@@ -41,17 +41,17 @@ class TextTable:
 
 
 def _in_markdown(cell: str) -> str:
-    """A class name may hold what Markdown takes for its own."""
+    """Escaped: a class name may contain Markdown's special characters."""
     return " ".join(cell.split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def signed(value: float | None) -> str:
-    """A difference of AP with its sign and one decimal, or n/a; what rounds to nothing has no sign."""
+    """A difference of AP with its sign and one decimal, or n/a; what rounds to 0 has no sign."""
     return "n/a" if value is None else "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
 def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int = 10) -> list[TextTable]:
-    """One table of the buckets, one of the most and the least frequent classes."""
+    """A table of the buckets, and one of the most and the least frequent classes."""
     counts = stats.counts(buckets.by)
     rows = []
     for bucket, name in enumerate(buckets.names):
@@ -74,10 +74,10 @@ def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int 
     return [of_buckets, TextTable("Classes", ["class", "images", "instances", "bucket"], rows)]
 
 
-def calibration_table(
+def adjustment_table(
     method: str, data: str, buckets: Sequence[str], metrics: Mapping[float, Mapping[str, float]]
 ) -> TextTable:
-    """A row of box AP, and of each bucket's, for each tau or gamma."""
+    """Box AP, overall and of each bucket: one row for each tau or gamma."""
     columns = ["AP", *map(metric_name, buckets)]
     rows = [
         [f"{value:g}", *(percent(None if np.isnan(of_value[name]) else of_value[name]) for name in columns)]

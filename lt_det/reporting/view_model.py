@@ -1,4 +1,4 @@
-"""What a page shows of one task of one evaluation, drawn and worded; templates only lay it out."""
+"""What a page shows of one task of one evaluation; templates only lay it out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.evaluation.protocols import Task
-from lt_det.evaluation.schema import TASK_NAMES, ErrorAnalysis, Evaluation, group_metric
-from lt_det.reporting.charts import bucket_chart, calibration_chart, error_chart, precision_recall_charts
+from lt_det.evaluation.result import percent
+from lt_det.evaluation.schema import TASK_NAMES, Evaluation, group_metric
+from lt_det.reporting.charts import report_charts
+from lt_det.reporting.charts.base import Chart, count_of
 from lt_det.reporting.examples import Examples, class_examples
-from lt_det.reporting.scatter import class_scatter
 from lt_det.reporting.summary import class_columns
-from lt_det.reporting.tables import percent, signed
+from lt_det.reporting.tables import signed
 from lt_det.statistics.buckets import UNSEEN
 
 _TEXT = ("class", "bucket")
@@ -21,7 +22,7 @@ _COUNTS = ("id", "training images", "objects")
 
 @dataclass(frozen=True)
 class Cell:
-    """`order` sorts where the words do not: a bucket goes by its place."""
+    """`order` is the sort key of a cell that its words would sort wrongly: a bucket, by frequency."""
 
     words: str
     order: float | None = None
@@ -29,59 +30,46 @@ class Cell:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Heads, which of them are text, rows, and the buckets to filter by."""
+    """Column headings, which of them are text, the rows, and the buckets to filter by."""
 
-    heads: list[str]
-    text_heads: tuple[str, ...]
+    headings: list[str]
+    text_headings: tuple[str, ...]
     rows: list[list[Cell]]
     buckets: list[str]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A metric; `interval` is empty where there is none."""
+    """A metric; without an interval, `interval` is empty."""
 
     name: str
     value: str
     interval: str
 
 
-# What the AP of a bucket and its precision-recall curve are.
-_OF_CLASSES = (
-    "AP is the mean over classes, so it is not the mean of the buckets: each counts by its classes with ground truth.",
-    "Means over the classes of a bucket of the interpolated precision, as AP averages it.",
-)
-_OF_POOL = (
-    "AP of the one curve that the detections of all classes of a bucket make; not a mean over classes.",
-    "Interpolated precision of the detections of all classes of a bucket, sorted by score.",
-)
-
-
 @dataclass(frozen=True)
 class Section:
-    """Drawings are markup, and None where the file lacks what they show."""
+    """One task of one evaluation.
 
-    key: str  # unique on the page, and the start of file names
+    Attributes:
+        key: unique on the page, and the start of file names.
+        headlines: AP, AP50, AP75 and the buckets' AP.
+        others: all other metrics.
+    """
+
+    key: str
     title: str
     facts: list[str]
-    meaning_of_ap: str
-    meaning_of_curves: str
-    headlines: list[Headline]  # AP, AP50, AP75 and the buckets' AP
+    headlines: list[Headline]
     others: list[Headline]
     has_intervals: bool
-    buckets: str
-    scatter: str | None
-    precision_recall: list[str] | None
-    errors: str | None
-    error_kinds: list[tuple[str, str]]  # name, what it is
-    calibration: str | None
-    calibration_iou: float | None
+    charts: list[Chart]
     examples: Examples
     table: ClassTable
 
 
 def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Path) -> Section:
-    """All of one task; `folder` is where the evaluation lies, `key` as in `Section`."""
+    """Everything about one task; `folder` holds the ``evaluation.json``, `key` is `Section`'s."""
     result = evaluation.tasks[task]
     intervals = result.intervals or {}
     first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.buckets.names)]
@@ -93,30 +81,22 @@ def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Pat
         key=key,
         title=f"{evaluation.dataset}: {TASK_NAMES[task].lower()}",
         facts=evaluation_facts(evaluation),
-        meaning_of_ap=_OF_POOL[0] if evaluation.protocol == "pool" else _OF_CLASSES[0],
-        meaning_of_curves=_OF_POOL[1] if evaluation.protocol == "pool" else _OF_CLASSES[1],
         headlines=[metrics[name] for name in first],
         others=[headline for name, headline in metrics.items() if name not in first],
         has_intervals=any(intervals.values()),
-        buckets=bucket_chart(evaluation, task, f"{key}-buckets"),
-        scatter=class_scatter(evaluation, result.class_ap, "AP", f"{key}-classes"),
-        precision_recall=precision_recall_charts(evaluation, task, f"{key}-pr"),
-        errors=error_chart(evaluation, task, f"{key}-errors"),
-        error_kinds=_error_kinds(result.errors),
-        calibration=calibration_chart(evaluation, task, f"{key}-calibration"),
-        calibration_iou=None if result.calibration is None else result.calibration.iou,
+        charts=report_charts(evaluation, task),
         examples=class_examples(evaluation, task, folder),
         table=class_table(evaluation, class_columns(evaluation, task)),
     )
 
 
 def evaluation_facts(evaluation: Evaluation) -> list[str]:
-    """Under which rules the numbers came about."""
+    """Protocol, size of the set, and how the buckets are defined."""
     buckets = evaluation.buckets
     facts = [f"{evaluation.protocol} protocol"]
     if evaluation.num_images is not None:
-        facts.append(f"{evaluation.num_images} images")
-    facts.append(f"{len(evaluation.classes)} classes")
+        facts.append(count_of(evaluation.num_images, "image"))
+    facts.append(count_of(len(evaluation.classes), "class"))
     if not any(entry.bucket for entry in evaluation.classes):
         return [*facts, "no buckets known"]
     unseen = [name for name in buckets.names if name == UNSEEN]
@@ -130,40 +110,24 @@ def evaluation_facts(evaluation: Evaluation) -> list[str]:
 
 
 def class_table(evaluation: Evaluation, columns: dict[str, list[Any]], gains: tuple[str, ...] = ()) -> ClassTable:
-    """Rows in the order of the classes; of a metric one decimal, of a gain with its sign."""
-    heads = list(columns)
+    """Rows in the order of the classes; a metric has one decimal, a gain its sign as well."""
+    headings = list(columns)
     indices = [evaluation.bucket_index(entry) for entry in evaluation.classes]
     rows = []
     for index, values in zip(indices, zip(*columns.values(), strict=True), strict=True):
         rows.append(
             [
-                Cell(value or "-", index) if head == "bucket" else Cell(_words(value, head, head in gains))
-                for head, value in zip(heads, values, strict=True)
+                Cell(value or "-", index) if heading == "bucket" else Cell(_words(value, heading, heading in gains))
+                for heading, value in zip(headings, values, strict=True)
             ]
         )
     shown = {entry.bucket for entry in evaluation.classes}
-    return ClassTable(heads, _TEXT, rows, [name for name in evaluation.buckets.names if name in shown])
+    return ClassTable(headings, _TEXT, rows, [name for name in evaluation.buckets.names if name in shown])
 
 
-def _words(value: str | float | None, head: str, is_gain: bool) -> str:
+def _words(value: str | float | None, heading: str, is_gain: bool) -> str:
     if value is None:
         return "n/a"
-    if isinstance(value, str) or head in _COUNTS:
+    if isinstance(value, str) or heading in _COUNTS:
         return str(value)
     return signed(value) if is_gain else percent(value)
-
-
-def _error_kinds(errors: ErrorAnalysis | None) -> list[tuple[str, str]]:
-    """What each kind of the error view means."""
-    if not errors:
-        return []
-    near, far = errors.iou, errors.background_iou
-    meanings = {
-        "classification": f"right place (IoU of {near} or more with an object of another class), wrong class",
-        "localization": f"right class, but too far off (IoU {far} to {near})",
-        "both": f"IoU {far} to {near}, with an object of another class only",
-        "duplicate": "right class and place, but a detection of higher score has the object",
-        "background": f"IoU of {far} or less with every object",
-        "miss": "an object that is not found, and at which no classification or localization error points",
-    }
-    return [(kind, meanings.get(kind, "")) for kind in errors.types]

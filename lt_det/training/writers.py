@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detectron2.engine import default_writers
-from detectron2.utils.events import CommonMetricPrinter, EventWriter, get_event_storage
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter, get_event_storage
 from fvcore.common.checkpoint import Checkpointer
 
 from lt_det.training.wandb_writer import WandbWriter
@@ -26,31 +26,34 @@ _SINGLE = {
 def build_writers(
     output_dir: str, max_iter: int, checkpointer: Checkpointer, wandb_project: str, config: Mapping[str, Any]
 ) -> list[EventWriter]:
-    """Detectron2's writers, with our console line.
+    """Detectron2's writers, with lt_det's console line and Weights & Biases.
 
     Args:
         output_dir: for metrics.json and TensorBoard's file.
         max_iter: iterations of the training.
-        checkpointer: keeps which run of Weights & Biases it is, so that a resumed training goes on in it.
-        wandb_project: of Weights & Biases; empty: none.
-        config: shown there.
+        checkpointer: keeps the id of the W&B run, so that a resumed training continues it.
+        wandb_project: project of Weights & Biases; empty: no W&B.
+        config: shown in W&B.
 
     Raises:
-        LtDetError: a project is given, but wandb is not installed.
+        LtDetError: there is a project, but wandb is not installed.
     """
-    stock = [writer for writer in default_writers(output_dir, max_iter) if not isinstance(writer, CommonMetricPrinter)]
-    writers = [ConsoleWriter(max_iter), *stock]
+    replacements: list[EventWriter] = [ConsoleWriter(max_iter)]
+    replaced: tuple[type[EventWriter], ...] = (CommonMetricPrinter,)
     if wandb_project:
         wandb = WandbWriter(wandb_project, output_dir, config)
         checkpointer.add_checkpointable("wandb_run", wandb)
-        writers.append(wandb)
-    return writers
+        replacements.append(wandb)
+        replaced += (TensorboardXWriter,)
+    stock = [writer for writer in default_writers(output_dir, max_iter) if not isinstance(writer, replaced)]
+    return [*replacements, *stock]
 
 
 class ConsoleWriter(CommonMetricPrinter):
-    """One line: the losses, what the hooks of log_hooks.py know by bucket, times, learning rate, memory.
+    """One line: losses, accuracy and loss state by bucket, times, learning rate, memory.
 
-    Losses and times are medians of the last 20 iterations. A bucket's value of an earlier look is not shown.
+    Losses and times are medians over the last 20 iterations. A bucket's value is shown only if it was measured in this
+    iteration.
     """
 
     def write(self) -> None:
@@ -58,8 +61,8 @@ class ConsoleWriter(CommonMetricPrinter):
         if storage.iter == self._max_iter:  # after the training, for the other writers
             return
         if self._last_write and self._last_write[0] == storage.iter:
-            # A training that is stopped writes a second time. Detectron2 would divide by the iterations since the
-            # first, and that error would hide why it was stopped.
+            # A training that is stopped writes a second time. Detectron2 would then divide by zero iterations, and
+            # that error would hide why the training stopped.
             return
         smoothed = storage.latest_with_smoothing_hint(self._window_size)
         current = {name: value for name, (value, iteration) in smoothed.items() if iteration == storage.iter}

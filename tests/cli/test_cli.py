@@ -30,7 +30,7 @@ def test_stats_of_real_files(capsys, taco, lvis_sample):
     code, out, _ = run(capsys, "stats", taco)
     assert code == 0
     assert "60 classes, 1500 annotated images, 4784 instances" in out
-    assert "1 classes without annotation: Plastified paper bag" in out
+    assert "1 class without annotation: Plastified paper bag" in out
     code, out, _ = run(capsys, "stats", lvis_sample, "--groups", "3", "--by", "instances")
     assert code == 0
     assert "group2" in out
@@ -69,7 +69,7 @@ def test_stats_of_a_broken_file(capsys, tmp_path, content, message):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_stats_with_a_picture_that_cannot_be_written(capsys, mini, tmp_path):
+def test_stats_with_a_chart_that_cannot_be_written(capsys, mini, tmp_path):
     code, _, err = run(capsys, "stats", mini.train_json, "--plot", tmp_path / "gone" / "a.png")
     assert code == 1
     assert "a.png cannot be written" in err

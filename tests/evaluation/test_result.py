@@ -24,11 +24,11 @@ def result():
 
 def test_text(result):
     lines = str(result).split("\n")
-    assert lines[0] == "Boxes, drawn_val (lvis protocol)"
+    assert lines[0] == "Boxes, synthetic_val (lvis protocol)"
     assert lines[1].split() == ["AP", "AP50", "AP75", "APr", "APc", "APf"]
     assert lines[2].split()[:2] == ["AP", f"{result.metrics['bbox']['AP']:.1f}"]
     assert {len(line) for line in lines[1:7]} == {len(lines[1])}
-    assert "Masks, drawn_val (lvis protocol)" in lines
+    assert "Masks, synthetic_val (lvis protocol)" in lines
     assert repr(result) == str(result)
 
 
@@ -51,7 +51,7 @@ def test_numbers(result):
 
 def test_saved_for_the_report(result, tmp_path):
     file = result.save(tmp_path)
-    assert file == tmp_path / "inference" / "drawn_val" / "evaluation.json"
+    assert file == tmp_path / "inference" / "synthetic_val" / "evaluation.json"
     assert read_evaluation(file).to_dict() == json.loads(file.read_text()) == result.to_dict()
     assert write_report(tmp_path).is_file()
 

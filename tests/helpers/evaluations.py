@@ -1,4 +1,4 @@
-"""Evaluations with every part that an ``evaluation.json`` can have, drawn at random but in the real form."""
+"""Random evaluations with every part that an ``evaluation.json`` can have."""
 
 import json
 
@@ -14,14 +14,14 @@ AWKWARD = "<b>\"&' </td><script>alert(1)</script>"
 
 
 def evaluation(num_classes=62, seed=0, better=0.0, tasks=("bbox",), draws=1000):
-    """`better`: points added to every class, so that runs differ by a known amount. Class 0 has an awkward name."""
+    """`better`: points added to every class. Class 0 has an awkward name."""
     rng = np.random.default_rng(7)
     images = np.unique(np.geomspace(1, 2000, num_classes).astype(int))
     images = np.sort(np.r_[images, rng.integers(1, 100, num_classes - len(images))])
     bucket = np.where(images <= 10, 0, np.where(images <= 100, 1, 2))
     names = [AWKWARD, *(f"class_{k}" for k in range(1, num_classes))]
     return {
-        "dataset": "drawn_val",
+        "dataset": "synthetic_val",
         "protocol": "lvis",
         "num_images": 400,
         "ground_truth": None,
@@ -51,7 +51,7 @@ def task_result(images, bucket, seed, better, draws):
     metrics = {"AP": mean["all"], "AP50": mean["all"] * 1.5, "AP75": mean["all"] * 1.04, "APs": 7.1, "APm": None}
     metrics |= {"APl": 50.2, **{METRICS[name]: mean[name] for name in BUCKETS}}
     metrics |= {"AR": mean["all"] * 1.2, **{f"AR{METRICS[name][2:]}": mean[name] * 1.2 for name in BUCKETS}}
-    # The draws of images are the same for every run: their noise is shared, so that pairing has something to win.
+    # All runs resample the same images, so they share this noise, which pairing removes.
     shared = np.random.default_rng(0)
     values = {}
     for name in ("AP", "AP50", "AP75", "APr", "APc", "APf"):
@@ -65,8 +65,10 @@ def task_result(images, bucket, seed, better, draws):
         }
         for group in members
     }
-    share = dict(zip(TYPES, (0.35, 0.12, 0.06, 0.02, 0.15, 0.3), strict=True))
-    losses = {kind: np.clip((95 - ap) * part + rng.normal(0, 1, K), 0, None) for kind, part in share.items()}
+    fractions = dict(zip(TYPES, (0.35, 0.12, 0.06, 0.02, 0.15, 0.3), strict=True))
+    losses = {
+        kind: np.clip((95 - ap) * fraction + rng.normal(0, 1, K), 0, None) for kind, fraction in fractions.items()
+    }
     edges = np.linspace(0, 1, 11)
     middle = edges[:-1] + 0.05
     groups = {}
@@ -81,11 +83,11 @@ def task_result(images, bucket, seed, better, draws):
         "bucket_sizes": {name: int(members[name].sum()) for name in BUCKETS},
         "class_ap": [None, *ap[1:].tolist()] if K > 100 else ap.tolist(),
         "class_ar": np.clip(ap * 1.2, 0, 100).tolist(),
-        "intervals": {name: np.quantile(drawn, [0.025, 0.975]).tolist() for name, drawn in values.items()},
+        "intervals": {name: np.quantile(resampled, [0.025, 0.975]).tolist() for name, resampled in values.items()},
         "resamples": {
             "seed": 0,
             "images": "a3f1",
-            "values": {name: drawn.tolist() for name, drawn in values.items()},
+            "values": {name: resampled.tolist() for name, resampled in values.items()},
         },
         "precision_recall": curves,
         "errors": {
@@ -112,7 +114,7 @@ def typed_task(task):
     return msgspec.convert(task, TaskEvaluation)
 
 
-def write_run(root, content, dataset="drawn_val"):
+def write_run(root, content, dataset="synthetic_val"):
     """An OUTPUT_DIR that holds this evaluation."""
     folder = root / "inference" / dataset
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""lt-det calibrate on a small detector of random weights: what the grid says, what is written, and whose mistakes."""
+"""lt-det adjust on a small detector with random weights: the search, the files it writes, and mistakes."""
 
 import json
 import os
@@ -50,14 +50,14 @@ def run(config, capsys):
     """The command with KEY VALUE overrides: its exit code, output and errors."""
 
     def command(*overrides):
-        code = main(["calibrate", "--config", str(config), *map(str, overrides)])
+        code = main(["adjust", "--config", str(config), *map(str, overrides)])
         return code, *capsys.readouterr()
 
     return command
 
 
 def random_checkpoint(config, folder, *overrides):
-    """Weights that find something by chance, and are sure enough of it that a shift of the scores shows."""
+    """Weights that detect something by chance, with scores high enough that a shift changes the result."""
     model = build_model(load_config(str(config), ["MODEL.WEIGHTS", "", *overrides]))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_the_written_config_evaluates_the_chosen_value(run, weights, tmp_path):
     assert (record["method"], record["data"], record["weights"]) == ("norcal", "calibrate_val", weights)
     assert [tried["value"] for tried in record["grid"]] == [0.0, 0.5, 1.0]
     found = {tried["value"]: tried["AP"] for tried in record["grid"]}
-    assert len(set(found.values())) == 3  # the strength does something
+    assert len(set(found.values())) == 3  # the strength changes something
     assert found[record["chosen"]] == max(found.values()) > 0
     assert "APr" in printed
     assert f"Chosen by box AP: {record['chosen']:g}, AP " in printed
@@ -111,7 +111,7 @@ def test_the_written_config_evaluates_the_chosen_value(run, weights, tmp_path):
         ("norcal", ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw"]),
     ],
 )
-def test_every_value_is_what_its_checkpoint_gets(run, config, tmp_path, method, options):
+def test_every_metric_is_that_of_its_checkpoint(run, config, tmp_path, method, options):
     """Several stages, masks, more columns; 1 is chosen, whatever its AP."""
     weights = random_checkpoint(config, tmp_path, *options)
     options += ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.METHOD", method, f"{CALIBRATION}.VALUES", "[1.0, 1.5]"]
@@ -136,7 +136,7 @@ def test_a_separate_data_set_gives_no_warning(run, weights, tmp_path, caplog):
     assert run(*options, f"{CALIBRATION}.DATA", "calibrate_held_out")[0] == 0
     assert json.loads((tmp_path / "out" / "calibration.json").read_text())["data"] == "calibrate_held_out"
     assert "DATASETS.TEST" not in caplog.text
-    assert run(*options)[0] == 0  # over the earlier result
+    assert run(*options)[0] == 0  # replaces the files of the earlier search
     assert "calibrate_val is in DATASETS.TEST" in caplog.text
 
 
@@ -144,7 +144,7 @@ def test_a_separate_data_set_gives_no_warning(run, weights, tmp_path, caplog):
     ("overrides", "message"),
     [
         ([f"{CALIBRATION}.METHOD", ""], "METHOD is ''; write one of tau_norm, norcal, logit_adjustment."),
-        ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, one of them above."),
+        ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, not all of them 0."),
         ([f"{CALIBRATION}.VALUES", "[0.0]"], "VALUES are [0.0]; write numbers"),
         ([f"{CALIBRATION}.VALUES", "['a']"], "VALUES are ['a']; write numbers"),
         ([f"{CALIBRATION}.DATA", "gone"], "The data set 'gone' is not registered"),
@@ -152,7 +152,7 @@ def test_a_separate_data_set_gives_no_warning(run, weights, tmp_path, caplog):
         (["DATASETS.TEST", "()"], "set MODEL.LONG_TAIL.CALIBRATION.DATA."),
         (["MODEL.WEIGHTS", "gone.pth"], "The weights gone.pth cannot be loaded (Checkpoint gone.pth not found!)"),
         (["MODEL.WEIGHTS", ""], "No weights are given"),
-        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "The model has no box head of lt_det"),
+        (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "has no lt_det box head to adjust; set"),
         (["MODEL.LONG_TAIL.LOSS.NAME", "eql"], "was trained with softmax on Linear, but the config says eql"),
         (["MODEL.LONG_TAIL.CLASS_STATS", "gone.json"], "gone.json does not exist"),
     ],
@@ -173,8 +173,18 @@ def test_a_set_without_annotations_is_refused_before_anything_is_evaluated(run, 
     assert "'calibrate_empty' has no annotations" in run(*options)[2]
 
 
-def test_what_torch_says_at_every_use_is_not_shown(config, weights, tmp_path):
-    command = ["-m", "lt_det.cli", "calibrate", "--config", config, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+def test_the_alias_works_and_torch_warnings_are_hidden(config, weights, tmp_path):
+    command = [
+        "-m",
+        "lt_det.cli",
+        "calibrate",  # the old name of the command
+        "--config",
+        config,
+        "MODEL.WEIGHTS",
+        weights,
+        "OUTPUT_DIR",
+        tmp_path,
+    ]
     result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "meshgrid" not in result.stderr

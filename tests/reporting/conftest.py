@@ -11,5 +11,5 @@ def run(tmp_path):
 
 @pytest.fixture
 def other_run(tmp_path):
-    """The same judged set, every class better by 2 points but for what differs at random."""
+    """The same test set; every class is better by 2 points, plus noise."""
     return write_run(tmp_path / "seesaw", evaluation(seed=1, better=2.0))

@@ -1,4 +1,4 @@
-"""The pages in a real browser, where there is one: they work from a file and fetch nothing."""
+"""The pages in a real browser, if there is one: they work from a file and fetch nothing."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Words that a chart cuts off at its border, and pairs of words that lie upon each other.
+# Texts that the border of a chart cuts off, and pairs of texts that overlap.
 MISPLACED = """() => {
   const cut = [], overlaps = [];
   for (const chart of document.querySelectorAll("svg.chart")) {
@@ -63,37 +63,37 @@ def pages(tmp_path_factory):
 
 @pytest.fixture(params=["report", "compare"])
 def page(request, browser, pages):
-    """An open page; afterwards nothing may have been complained about or asked for."""
-    complaints, asked = [], []
+    """An open page; afterwards there must be no console message and no request."""
+    messages, requests = [], []
     context = browser.new_context(viewport={"width": 1100, "height": 900})
     opened = context.new_page()
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda sent: asked.append(sent.url))
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
+    opened.on("request", lambda sent: requests.append(sent.url))
     address = pages[request.param].as_uri()
     opened.goto(address)
     yield opened
-    assert complaints == []
-    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [address]
     context.close()
 
 
 def column(page, name):
-    """The words of the visible cells below a head."""
-    heads = [head.strip() for head in page.locator(".sortable th").all_inner_texts()]
-    index = next(k for k, head in enumerate(heads) if head.startswith(name))
+    """The texts of the visible cells below a heading."""
+    headings = [heading.strip() for heading in page.locator(".sortable th").all_inner_texts()]
+    index = next(k for k, heading in enumerate(headings) if heading.startswith(name))
     rows = page.locator(".sortable tbody tr:visible")
     return rows.locator(f"td:nth-child({index + 1})").all_inner_texts()
 
 
 def test_sorting(page):
-    head = page.locator(".sortable th", has_text="training images")
+    heading = page.locator(".sortable th", has_text="training images")
     before = column(page, "class")
-    head.locator("button").click()
+    heading.locator("button").click()
     images = [int(words) for words in column(page, "training images")]
     assert images == sorted(images, reverse=True)
-    assert head.get_attribute("aria-sort") == "descending"
-    head.locator("button").press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    heading.locator("button").press("Enter")
     images = [int(words) for words in column(page, "training images")]
     assert images == sorted(images)
     assert sorted(column(page, "class")) == sorted(before)
@@ -143,7 +143,7 @@ def test_keyboard_and_pointer_name_a_class(page):
     page.keyboard.press("Home")
     assert label.inner_text() == first
     page.keyboard.press("Tab")
-    assert not label.is_visible()  # the chart is one stop
+    assert not label.is_visible()  # the chart is one tab stop
     page.locator(".scatter .point").nth(30).hover(force=True)
     assert label.is_visible()
     assert "training images" in label.inner_text()
@@ -151,7 +151,7 @@ def test_keyboard_and_pointer_name_a_class(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
-def test_nothing_sticks_out(page, scheme, width):
+def test_texts_are_complete_and_do_not_overlap(page, scheme, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""Runs beside each other: paired intervals by a slow loop, refusals, and the files."""
+"""Comparisons of runs: paired intervals against a slow loop, refusals, and the files."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def box(content):
     return content["tasks"]["bbox"]
 
 
-def test_paired_interval_is_that_of_the_single_differences():
+def test_paired_interval_is_that_of_the_individual_differences():
     a, b = box(evaluation()), box(evaluation(seed=1, better=2.0))
     a["resamples"]["values"]["APr"][:30] = [None] * 30
     found = {difference.metric: difference for difference in metric_differences(typed_task(a), typed_task(b))}
@@ -30,14 +30,14 @@ def test_paired_interval_is_that_of_the_single_differences():
     measured = b["metrics"]["APr"] - a["metrics"]["APr"]
     moved = np.percentile(single, [2.5, 97.5]) - np.mean(single) + measured
     np.testing.assert_allclose(found["APr"].interval, moved, rtol=1e-12)
-    # Pairing is worth it: the two runs' own intervals are far wider.
+    # Pairing pays: the runs' own intervals are far wider.
     assert np.diff(found["APr"].interval) < 0.2 * np.diff(a["intervals"]["APr"])
     assert found["APs"].interval is None
 
 
 @pytest.mark.parametrize(
     ("shift", "reading"),
-    [(1.0, "higher: the interval excludes 0"), (-1.0, "lower: the interval excludes 0"), (0.0, "not told apart")],
+    [(1.0, "higher: the interval excludes 0"), (-1.0, "lower: the interval excludes 0"), (0.0, "not significant")],
 )
 def test_reading(shift, reading):
     a, b = box(evaluation()), box(evaluation())
@@ -47,7 +47,7 @@ def test_reading(shift, reading):
     assert metric_differences(typed_task(a), typed_task(b))[0].reading.startswith(reading)
 
 
-def test_a_metric_that_few_draws_have_gets_no_interval():
+def test_a_metric_that_few_resamples_have_gets_no_interval():
     a, b = box(evaluation()), box(evaluation(seed=1))
     a["resamples"]["values"]["APr"][50:] = [None] * 950
     found = {difference.metric: difference for difference in metric_differences(typed_task(a), typed_task(b))}
@@ -99,7 +99,7 @@ def test_files_and_tables(run, other_run, tmp_path):
     assert "the interval excludes 0" in text.getvalue()
     content = page.read_text()
     assert content.count("<script>") == 1
-    assert "seesaw less softmax" in content
+    assert "seesaw minus softmax" in content
     assert AWKWARD not in content
 
 
@@ -120,7 +120,7 @@ def renamed(content):
         (renamed, "have different classes"),
         (lambda content: content["classes"][3].update(bucket="frequent"), "different buckets"),
         (lambda content: content["buckets"].update(edges=[5, 50]), "different buckets"),
-        (lambda content: content.update(tasks={"segm": content["tasks"]["bbox"]}), "judged on bbox and .* on segm"),
+        (lambda content: content.update(tasks={"segm": content["tasks"]["bbox"]}), "on bbox and .* on segm"),
     ],
 )
 def test_runs_that_cannot_be_compared(run, tmp_path, change, message):
@@ -133,7 +133,7 @@ def test_runs_that_cannot_be_compared(run, tmp_path, change, message):
 
 def test_another_set(run, tmp_path):
     other = write_run(tmp_path / "b", evaluation(), dataset="another_val")
-    with pytest.raises(LtDetError, match=r"was judged on drawn_val and .* on another_val; evaluate both on the same"):
+    with pytest.raises(LtDetError, match=r"on synthetic_val and .* on another_val"):
         write_comparison([run, other], tmp_path / "out", QUIET)
 
 
@@ -144,14 +144,14 @@ def test_another_name_of_the_same_images(tmp_path):
     write_comparison(runs, tmp_path / "out", QUIET)
     assert (tmp_path / "out" / "compare.html").is_file()
     runs[1] = write_run(tmp_path / "c", {**content, "fingerprint": "of others"}, dataset="another_val")
-    with pytest.raises(LtDetError, match=r"judged on drawn_val and .* on another_val"):
+    with pytest.raises(LtDetError, match=r"on synthetic_val and .* on another_val"):
         write_comparison(runs, tmp_path / "out", QUIET)
 
 
 def test_mistakes_on_the_command_line(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for runs, message in (
-        ([run], "needs two output folders or more"),
+        ([run], "needs at least two"),
         ([run, tmp_path / "x" / ".." / "softmax"], "is given twice"),
         ([run, tmp_path / "nowhere"], "nowhere has no inference"),
     ):
@@ -170,5 +170,5 @@ def test_command(run, other_run, tmp_path, monkeypatch):
 
 def test_folder_that_cannot_be_written(run, other_run, tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(LtDetError, match=r"cannot be written to .*out \(File exists\); choose another --out"):
+    with pytest.raises(LtDetError, match=r"cannot be written to .*out \(File exists\)"):
         write_comparison([run, other_run], tmp_path / "out", QUIET)

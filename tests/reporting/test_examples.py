@@ -1,10 +1,11 @@
-"""Example images: which, with which boxes, and a sentence instead where something is missing."""
+"""Example images: which ones, with which boxes, and the sentence that replaces them if something is missing."""
 
 import base64
 import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -14,10 +15,21 @@ from lt_det.reporting.examples import class_examples
 from tests.helpers.evaluations import AWKWARD, evaluation, typed, write_run
 
 RESULTS = "instances_predictions.json"
+WHITE, AMBER, CYAN = (255, 255, 255), (255, 176, 0), (86, 212, 255)
+
+
+def decoded(example):
+    data = example.image.removeprefix("data:image/jpeg;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+
+
+def is_near(pixels, colour):
+    """Which pixels have the colour, up to what JPEG changes."""
+    return np.abs(pixels - np.array(colour)).max(axis=-1) < 70
 
 
 @pytest.fixture
-def judged(tmp_path):
+def evaluated(tmp_path):
     """The first six classes are rare; each has one object in one image of its own, number 10 + its id."""
     content = evaluation()
     annotations, images, detections = [], [], []
@@ -28,7 +40,7 @@ def judged(tmp_path):
         images.append({"id": number, "width": 640, "height": 480, "file_name": f"{number}.jpg"})
         annotations.append({"id": number, "image_id": number, "category_id": entry["id"], "bbox": [40, 50, 100, 80]})
         Image.new("RGB", (640, 480), (90, 120, 60)).save(root / f"{number}.jpg")
-        found = entry["id"] % 2 == 0  # even classes are found, odd ones are taken for class 2
+        found = entry["id"] % 2 == 0  # even classes are detected, odd ones are detected as class 2
         box = [45, 50, 100, 80] if found else [38, 52, 100, 80]
         detections.append({"image_id": number, "category_id": entry["id"] if found else 2, "bbox": box, "score": 0.75})
         detections.append({"image_id": number, "category_id": entry["id"], "bbox": [300, 300, 9, 9], "score": 0.01})
@@ -39,31 +51,35 @@ def judged(tmp_path):
     content["tasks"]["bbox"]["class_ap"] = [float(k) if k in rare else 50.0 for k in range(62)]
     content |= {"ground_truth": str(truth), "image_root": str(root), "results": RESULTS}
     run = write_run(tmp_path / "run", content)
-    folder = run / "inference" / "drawn_val"
+    folder = run / "inference" / "synthetic_val"
     (folder / RESULTS).write_text(json.dumps(detections))
     return run, folder, content, rare
 
 
-def test_best_and_worst_rare_classes(judged):
-    _, folder, content, rare = judged
+def test_best_and_worst_rare_classes(evaluated):
+    _, folder, content, rare = evaluated
     examples = class_examples(typed(content), "bbox", folder)
     assert (examples.bucket, examples.missing) == ("rare", "")
     names = [entry["name"] for entry in content["classes"]]
     assert [example.name for example in examples.best] == [names[k] for k in rare[:-4:-1]]
     assert [example.name for example in examples.worst] == [names[k] for k in rare[:3]]
-    unfound, found = examples.worst[0], examples.worst[1]
-    assert unfound.caption == "1 object; taken for class_1, 0.75"
-    assert found.caption == "1 object; found with score 0.75"
-    assert 'x="40.0" y="50.0" width="100.0" height="80.0" class="over true"' in found.drawing
-    assert 'x="45.0" y="50.0" width="100.0" height="80.0" class="over own"' in found.drawing
-    assert "over other" in unfound.drawing
-    data = found.drawing.split("data:image/jpeg;base64,")[1].split('"')[0]
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (320, 240)
+    missed, found = examples.worst[0], examples.worst[1]
+    assert missed.caption == "1 object; detected as class_1, score 0.75"
+    assert found.caption == "1 object; detected with score 0.75"
+    # Images are halved. True boxes are solid and white, detections of the class are dashed and amber.
+    image = decoded(found)
+    assert image.shape == (240, 320, 3)
+    assert (found.width, found.height) == (320, 240)
+    assert is_near(image[26:64, 20], WHITE).mean() > 0.9  # the left side of x = 40, y = 50, 100 x 80
+    amber = is_near(image[26:64, 72], AMBER)  # the right side of x = 45
+    assert 0.3 < amber.mean() < 0.9
+    assert not is_near(image, CYAN).any()
+    assert is_near(decoded(missed), CYAN).sum() > 20  # what it was detected as
 
 
-def test_words_for_what_was_said(judged):
-    """Elsewhere; found, but behind three others of its class; and found with a score that is hardly one."""
-    _, folder, content, rare = judged
+def test_captions(evaluated):
+    """Detected elsewhere; behind three other detections of its class; and with a negative score."""
+    _, folder, content, rare = evaluated
     ids = {content["classes"][k]["id"]: k for k in rare[:3]}
     file = folder / RESULTS
     detections = [d for d in json.loads(file.read_text()) if d["category_id"] not in ids and d["category_id"] != 2]
@@ -80,13 +96,13 @@ def test_words_for_what_was_said(judged):
         detections.append({"image_id": image, "category_id": three, "bbox": there, "score": -0.5})
     file.write_text(json.dumps(detections))
     captions = [example.caption for example in class_examples(typed(content), "bbox", folder).worst]
-    assert any(c.endswith("not found, but at another place with 0.90") for c in captions)
-    assert any(c.endswith("found with score 0.60") for c in captions)
-    assert any(c.endswith("found with score -0.50") for c in captions)
+    assert any(c.endswith("missed, but detected elsewhere with score 0.90") for c in captions)
+    assert any(c.endswith("detected with score 0.60") for c in captions)
+    assert any(c.endswith("detected with score -0.50") for c in captions)
 
 
-def test_on_the_page(judged):
-    run, _, _, _ = judged
+def test_on_the_page(evaluated):
+    run, _, _, _ = evaluated
     page = (write_report(run, Console(quiet=True)).parent / "report.html").read_text()
     assert page.count("data:image/jpeg") == 6
     assert AWKWARD not in page
@@ -104,8 +120,8 @@ def test_on_the_page(judged):
         (lambda folder, content: (folder / RESULTS).write_text('[{"image_id": 1'), "may be truncated"),
     ],
 )
-def test_a_sentence_where_something_is_missing(judged, damage, sentence):
-    _, folder, content, _ = judged
+def test_a_sentence_where_something_is_missing(evaluated, damage, sentence):
+    _, folder, content, _ = evaluated
     damage(folder, content)
     examples = class_examples(typed(content), "bbox", folder)
     assert examples.missing.startswith("No example images: ")
@@ -113,8 +129,8 @@ def test_a_sentence_where_something_is_missing(judged, damage, sentence):
     assert not examples.best
 
 
-def test_image_that_is_none(judged):
-    _, folder, content, rare = judged
+def test_a_file_that_is_not_an_image(evaluated):
+    _, folder, content, rare = evaluated
     with open(f"{content['image_root']}/{11 + rare[0]}.jpg", "w") as stream:
         stream.write("not an image")
     assert "cannot identify image file" in class_examples(typed(content), "bbox", folder).missing

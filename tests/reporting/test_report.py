@@ -1,4 +1,4 @@
-"""Tables and figures. Figures are checked for being written and not blank; people look at them."""
+"""Tables and files of a report. Figures are checked for being written and not blank; people look at them."""
 
 import io
 import json
@@ -10,11 +10,10 @@ from rich.console import Console
 
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_report
-from lt_det.reporting.plots import plot_class_ap, plot_class_counts
+from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.reporting.tables import TextTable, class_count_tables
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from tests.helpers.evaluations import typed
 
 EVALUATION = {
     "dataset": "cups",
@@ -94,12 +93,10 @@ def test_foreign_file(output, content):
         write_report(output)
 
 
-def test_plots(tmp_path):
+def test_class_count_chart(tmp_path):
     stats = ClassStats(tuple("abcd"), np.array([0, 5, 50, 5000]), None, 5000, "test")
     plot_class_counts(stats, FrequencyBuckets.from_edges(stats), tmp_path / "counts.png", "test")
-    plot_class_ap(typed(EVALUATION), "bbox", tmp_path / "ap.png")
     assert not_blank(tmp_path / "counts.png")
-    assert not_blank(tmp_path / "ap.png")
 
 
 def test_class_count_tables():
@@ -119,8 +116,8 @@ def test_markdown_of_awkward_names():
     assert "| a\\|b &lt;c> &amp; d | 1.0 |" in text
 
 
-def test_names_are_no_markup():
-    """A bucket of a map and a run may be called as they like."""
+def test_names_in_tables_are_not_markup():
+    """Buckets of a map and runs may have any name."""
     text = io.StringIO()
     table = TextTable("[title]", ["", "AP-[rare]", "[/run]"], [["[class]", "1.0", "2.0"]])
     Console(file=text, width=80).print(table.to_rich())

@@ -1,4 +1,4 @@
-"""A tiny model with random weights that finds something, and the tools as modules."""
+"""A tiny model with random weights that detects something."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.configs import SEESAW
 
 @pytest.fixture(scope="session")
 def weights(mini: MiniLvis, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint for SEESAW with 12 classes, beside its class counts, as training leaves them."""
+    """A checkpoint for SEESAW with 12 classes, beside its class counts, as training writes them."""
     folder = tmp_path_factory.mktemp("weights")
     stats = ClassStats.from_json(mini.train_json)
     stats.save(folder / "class_stats.json")

@@ -29,7 +29,7 @@ def test_model_description_and_check(weights, mini, tmp_path, capsys):
     assert said["outputs"] == ["pred_boxes", "pred_classes", "scores", "image_size"]
     assert (said["score_threshold"], said["loss"], said["input"]["channels"]) == (0.2, "seesaw", "BGR")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 5 + 3 + 1  # head; samples; another size, a corner, grey; what was written
+    assert len(lines) == 1 + 5 + 3 + 1  # heading; samples; another size, a corner, grey; what was written
     assert sum(int(line.split()[0]) for line in lines[1:-1]) > 5
     model = torch.jit.load(str(tmp_path / "out" / "model.ts"))
     assert len(model(torch.rand(3, 96, 160) * 255)) == len(said["outputs"])
@@ -56,17 +56,17 @@ def test_model_that_differs_is_refused(weights, mini, tmp_path, monkeypatch):
         run(weights, [mini.val_json.parent / "val"], tmp_path / "out")
 
 
-def test_comparing_nothing_is_no_check(weights, mini, tmp_path):
+def test_without_detections_nothing_is_checked(weights, mini, tmp_path):
     with pytest.raises(LtDetError, match="Nothing is detected in the sample images"):
         run(weights, [mini.val_json.parent / "val"], tmp_path / "out", threshold="0.99999")
 
 
 @pytest.mark.parametrize("form", ["torchscript", "onnx"])
-def test_a_full_disk_is_one_sentence(form, weights, mini, small_disk):
+def test_a_full_disk_is_an_error(form, weights, mini, small_disk):
     if form == "onnx":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
-    with pytest.raises(LtDetError, match=r"small_disk/.* cannot be written \(No space left on device\); make room"):
+    with pytest.raises(LtDetError, match=r"small_disk/.* cannot be written \(No space left on device\)"):
         run(weights, [mini.val_json.parent / "val"], small_disk, form=form)
     assert not list(small_disk.iterdir())
 
@@ -74,10 +74,10 @@ def test_a_full_disk_is_one_sentence(form, weights, mini, small_disk):
 def test_a_disk_without_room_for_the_description(weights, mini, small_disk, monkeypatch):
     (small_disk / "other").write_bytes(bytes(256 * 1024))
 
-    def as_it_is(adapter, image, file):
+    def eager(adapter, image, file):
         return lambda shown: tuple(output.numpy() for output in adapter(shown))
 
-    monkeypatch.setitem(export.FORMATS, "torchscript", ("model.ts", as_it_is))
+    monkeypatch.setitem(export.FORMATS, "torchscript", ("model.ts", eager))
     with pytest.raises(LtDetError, match=r"json cannot be written \(No space left on device\)"):
         run(weights, [mini.val_json.parent / "val"], small_disk)
     assert [file.name for file in small_disk.iterdir()] == ["other"]

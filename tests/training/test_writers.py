@@ -1,4 +1,4 @@
-"""Where the log of a training goes."""
+"""The writers of a training's log."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ BY_BUCKET = rf"(?: (?:unseen|rare|common) {NUMBER})+"
 
 @pytest.fixture
 def console():
-    """The lines of the console, whatever other tests have set up."""
+    """The console lines, whatever logging other tests have set up."""
     lines, logger = [], logging.getLogger("detectron2.utils.events")
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -42,7 +42,7 @@ def train(config, output, iterations, *overrides, resume=False):
     trainer.train()
 
 
-def test_a_training_shows_what_it_is_watched_by(sixty_config, tmp_path, console):
+def test_the_log_of_a_training(sixty_config, tmp_path, console):
     train(sixty_config, tmp_path, 21, "MODEL.LONG_TAIL.LOSS.NAME", "eqlv2")
     assert len(console) == 2  # after 20 iterations and after the last; of 60 images no class is frequent
     losses = "  ".join(f"{name}: {NUMBER}" for name in ("loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc"))
@@ -60,7 +60,7 @@ def test_a_training_shows_what_it_is_watched_by(sixty_config, tmp_path, console)
 
 
 def test_a_training_that_is_stopped_right_after_its_resume(console):
-    """The writers are asked once for the iteration and once more at the end, before there is a time per iteration."""
+    """Writers are called for the iteration and again at the end, before there is a time per iteration."""
     writer = ConsoleWriter(40)
     with EventStorage(38):
         writer.write()
@@ -76,7 +76,7 @@ def test_line_of_a_cascade(console):
         for name, value in {**values, "stage1/accuracy/1+": 0.0, "stage1/loss_state/alpha": 3.0}.items():
             storage.put_scalar(name, value, smoothing_hint=False)
         ConsoleWriter().write()
-    (line,) = console  # without the rare classes, which are of an iteration before
+    (line,) = console  # without the rare classes, measured in an earlier iteration
     assert line == (
         " iter: 1  loss_cls_stage0: 2  stage0/accuracy: common 0.25 frequent 1  stage1/accuracy: 1+ 0  stage1/alpha: 3"
     )
@@ -90,26 +90,25 @@ class Error(Exception):
     pass
 
 def init(**options):
-    Path(options["dir"], "options.jsonl").open("a").write(json.dumps(options) + "\\n")
+    folder = Path(options["dir"])
+    options["events"] = len(list(folder.glob("events.out.tfevents.*")))
+    (folder / "options.jsonl").open("a").write(json.dumps(options) + "\\n")
     if options["project"] == "forbidden":
         raise Error("No API key configured.")
-    return Run(options["dir"])
+    return Run(folder)
 
 class Run:
     def __init__(self, folder):
         self.folder = folder
 
-    def log(self, values, step):
-        Path(self.folder, "logged.jsonl").open("a").write(json.dumps({"step": step, **values}) + "\\n")
-
     def finish(self):
-        Path(self.folder, "finished").touch()
+        (self.folder / "finished").touch()
 """
 
 
 @pytest.fixture
 def fake_wandb(tmp_path, monkeypatch):
-    """A module that keeps what it is told, because the real one is not installed everywhere."""
+    """A module that records its calls, because the real one is not installed everywhere."""
     file = tmp_path / "wandb.py"
     file.write_text(WANDB)
     spec = importlib.util.spec_from_file_location("wandb", file)
@@ -122,20 +121,29 @@ def lines_of(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_weights_and_biases_gets_the_log_and_a_resumed_run_goes_on(sixty_config, tmp_path, fake_wandb):
+def test_weights_and_biases_mirrors_the_log_and_a_resumed_training_continues_its_run(
+    sixty_config, tmp_path, fake_wandb
+):
     output = tmp_path / "out"
     output.mkdir()
     train(sixty_config, output, 3, "WANDB_PROJECT", "mine")
     train(sixty_config, output, 5, "WANDB_PROJECT", "mine", resume=True)
     train(sixty_config, output, 3, "WANDB_PROJECT", "mine")
-    first, resumed, anew = lines_of(output / "options.jsonl")
-    assert first["id"] == resumed["id"] != anew["id"]
+    first, resumed, fresh = started = lines_of(output / "options.jsonl")
+    assert first["id"] == resumed["id"] != fresh["id"]
     assert first["project"] == "mine"
     assert first["config"]["SOLVER"]["MAX_ITER"] == 3
-    logged = lines_of(output / "logged.jsonl")
-    assert [row["step"] for row in logged] == [2, 4, 2]
-    expected = [{**row, "step": row["iteration"]} for row in lines_of(output / "metrics.json")]
-    assert logged == [{name: v for name, v in row.items() if name != "iteration"} for row in expected]
+    assert all(run["sync_tensorboard"] for run in started)
+    # A run mirrors the files that are opened after it started: one for each training.
+    assert [run["events"] for run in started] == [0, 1, 2]
+    files = sorted(output.glob("events.out.tfevents.*"))
+    assert len(files) == 3
+    logged = EventAccumulator(str(files[1])).Reload()
+    (row,) = [row for row in lines_of(output / "metrics.json") if row["iteration"] == 4]
+    for name, value in row.items():
+        if name != "iteration":
+            (point,) = logged.Scalars(name)
+            assert (point.step, point.value) == (4, pytest.approx(value))
     assert (output / "finished").is_file()
 
 
@@ -149,7 +157,7 @@ def test_weights_and_biases_that_does_not_start(tmp_path, fake_wandb):
 
 def test_weights_and_biases_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(LtDetError, match=r"'mine' .*wandb is not installed; pip install"):
+    with pytest.raises(LtDetError, match=r"'mine'.*wandb is not installed; pip install"):
         WandbWriter("mine", str(tmp_path), {})
 
 
@@ -163,5 +171,6 @@ def test_the_real_weights_and_biases_keeps_the_log_offline(tmp_path, monkeypatch
             storage.put_scalar("accuracy/rare", 0.25)
             writer.write()
             writer.close()
-    runs = [folder.name.split("-")[-1] for folder in (tmp_path / "wandb").glob("offline-run-*")]
-    assert set(runs) == {first.state_dict()["run_id"]}
+    files = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert {file.stem for file in files} == {f"run-{first.state_dict()['run_id']}"}
+    assert all(b"accuracy/rare" in file.read_bytes() for file in files)

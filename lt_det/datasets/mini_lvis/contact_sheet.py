@@ -20,7 +20,7 @@ from lt_det.io.atomic import write_whole
 __all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
 
 FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
-# The colours of lt_det.reporting.plots (#D55E00, #E69F00, #0072B2), here in blue-green-red order.
+# Okabe and Ito's #D55E00, #E69F00 and #0072B2, here in blue-green-red order.
 BUCKET_COLOURS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
 
 _SHEET_IMAGES = 24

@@ -1,6 +1,6 @@
 "use strict";
 
-// The marks of a scatter: the nearest one to the pointer, or the one that the arrow keys have reached, shows its name.
+// The points of a scatter chart: the one nearest to the pointer, or the one that the arrow keys reached, shows its name.
 const label = document.getElementById("label");
 
 function show(point) {
@@ -44,26 +44,26 @@ for (const chart of document.querySelectorAll(".scatter")) {
 }
 addEventListener("keydown", (event) => { if (event.key === "Escape") show(null); });
 
-// The tables of the classes: a head sorts, text and bucket filter. What is n/a stays last.
+// Class tables: a heading sorts, text and bucket filter; n/a stays last.
 for (const part of document.querySelectorAll(".classes")) {
   const body = part.querySelector("tbody");
-  const heads = [...part.querySelectorAll("th")];
+  const headings = [...part.querySelectorAll("th")];
   const rows = [...body.rows];
-  const bucketColumn = heads.findIndex((head) => head.textContent.trim() === "bucket");
+  const bucketColumn = headings.findIndex((heading) => heading.textContent.trim() === "bucket");
 
   const value = (row, column) => {
     const cell = row.cells[column], words = cell.textContent.trim();
     if (cell.dataset.order !== undefined) return Number(cell.dataset.order);
     if (column === 0) return words;
     if (words === "n/a" || words === "-") return null;
-    return Number.isNaN(Number(words)) ? words : Number(words); // a json may have words for ids
+    return Number.isNaN(Number(words)) ? words : Number(words); // an id may be a word
   };
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const text = heads[column].classList.contains("text");
-    const before = head.getAttribute("aria-sort");
+  headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => {
+    const text = headings[column].classList.contains("text");
+    const before = heading.getAttribute("aria-sort");
     const ascending = before ? before === "descending" : text;
-    for (const other of heads) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    for (const other of headings) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const keyed = rows.map((row) => [value(row, column), row]);
     keyed.sort(([a], [b]) => {
       if (a === null || b === null) return (a === null) - (b === null);
@@ -84,7 +84,8 @@ for (const part of document.querySelectorAll(".classes")) {
       row.hidden = !good;
       shown += good;
     }
-    output.textContent = shown === rows.length ? `${shown} classes` : `${shown} of ${rows.length} classes`;
+    const noun = rows.length === 1 ? "class" : "classes";
+    output.textContent = shown === rows.length ? `${shown} ${noun}` : `${shown} of ${rows.length} ${noun}`;
   };
   typed.addEventListener("input", filter);
   if (chosen) chosen.addEventListener("change", filter);

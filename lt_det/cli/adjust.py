@@ -1,0 +1,37 @@
+"""`lt-det adjust`, also known as `lt-det calibrate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lt_det.cli.console import console, progress_bar
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "adjust", aliases=["calibrate"], help="adjust a trained classifier to the long tail, without training"
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.evaluation.result import percent
+    from lt_det.inference.adjustment_search import search_adjustment
+    from lt_det.reporting.tables import adjustment_table
+    from lt_det.training import load_config
+
+    cfg = load_config(args.config, args.opts)
+    grid = search_adjustment(cfg, progress_bar("Evaluating each value"))
+    console.print(adjustment_table(grid.method, grid.data, grid.buckets, grid.metrics).to_rich())
+    chosen, unadjusted = (percent(grid.metrics[value]["AP"]) for value in (grid.chosen, 0.0))
+    larger = "; this is the largest value, so try larger ones" if grid.chosen == max(grid.metrics) else ""
+    console.print(
+        f"Chosen by box AP: {grid.chosen:g}, AP {chosen} (unadjusted {unadjusted}){larger}\n"
+        f"Evaluate it: python tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
+        soft_wrap=True,
+        markup=False,
+    )
+    return 0

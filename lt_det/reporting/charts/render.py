@@ -1,0 +1,67 @@
+"""A chart's figure as inline SVG of a page, and as a file."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from html import escape
+from pathlib import Path
+
+from markupsafe import Markup
+
+from lt_det.reporting.bucket_style import LIGHT
+from lt_det.reporting.charts.base import Panel, chart_style
+
+_DPI = 110  # of bitmaps
+_VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+
+
+def inline_svg(panel: Panel, page_key: str) -> Markup:
+    """The figure with the colours of the page, so that one drawing serves light, dark and print.
+
+    CSS variables replace the light colours that matplotlib writes, and text takes the font of the page.
+
+    Args:
+        page_key: with the panel's name, an id that is unique on the page.
+    """
+    chart_id = f"{page_key}-{panel.name}"
+    drawing = panel.svg[panel.svg.index("<svg") :]
+    view_box = re.search(r'viewBox="[^"]*"', drawing)
+    assert view_box is not None
+    drawing = drawing[drawing.index(">") + 1 :]
+    drawing = re.sub(r"<!--.*?-->|<style.*?</style>|<defs>\s*</defs>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r">\s+<", "><", drawing)
+    drawing = _with_own_ids(drawing, f"c{zlib.crc32(chart_id.encode()):08x}-")
+    drawing = re.sub(r'(?:style|fill|stroke)="[^"]*"', lambda found: _in_page_style(found[0]), drawing)
+    drawing = re.sub(r'<a xlink:href="point-(\d+)"[^>]*>', lambda found: _point(panel, int(found[1])), drawing)
+    drawing = drawing.replace("</a>", "</g>")
+    interactive = bool(panel.point_labels)
+    return Markup(
+        f'<svg class="chart{" scatter" * interactive}" id="{escape(chart_id)}" {view_box[0]} '
+        f'role="{"group" if interactive else "img"}" aria-label="{escape(panel.alt)}">{drawing.strip()}'
+    )
+
+
+def write_figure(panel: Panel, file: Path) -> None:
+    """In the light colours, as SVG or a bitmap, whichever the suffix says."""
+    if file.suffix == ".svg":
+        file.write_text(panel.svg, encoding="utf-8")
+        return
+    with chart_style():
+        panel.figure.savefig(file, dpi=_DPI)
+
+
+def _with_own_ids(drawing: str, prefix: str) -> str:
+    """Ids that nothing refers to are removed; the others are unique on the page by their prefix."""
+    used = set(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', drawing))
+    drawing = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", drawing)
+    return re.sub(r'(url\(|xlink:href=")#', lambda found: f"{found[1]}#{prefix}", drawing)
+
+
+def _in_page_style(style: str) -> str:
+    style = re.sub(r"font-family: [^;\"]*;? ?", "", style)
+    return re.sub(r"#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), style)
+
+
+def _point(panel: Panel, index: int) -> str:
+    return f'<g class="point" role="img" aria-label="{escape(panel.point_labels[index])}">'
