@@ -22,7 +22,7 @@ from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.progress import Track
 from lt_det.io.atomic import check_folder
 from lt_det.modeling import LongTailPredictor
-from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
+from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.launch.single_process import silence_known_warnings
@@ -144,7 +144,7 @@ def _candidates(model: nn.Module, method: str, values: list[float], stats: Class
     by = METHODS[method]
     counts = None if by is None else torch.as_tensor(stats.training_counts(by))
     return {
-        value: [calibrated(stage.cls_score, stage.loss, method, value, counts) for stage in _predictors(model)]
+        value: [adjusted(stage.cls_score, stage.loss, method, value, counts) for stage in _predictors(model)]
         for value in values
     }
 

@@ -58,7 +58,7 @@ def logit_adjustment_shift(instance_counts: Tensor, tau: float) -> Tensor:
     return tau * log_prior(instance_counts)
 
 
-def calibrated(
+def adjusted(
     classifier: nn.Module,
     loss: ClassificationLoss | ClassReweighting,
     method: str,

@@ -11,7 +11,7 @@ from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import CDT, LDAM, LOSSES, Seesaw, SoftmaxCrossEntropy
 from lt_det.losses.sigmoid import SigmoidFamily
 from lt_det.losses.softmax import SoftmaxFamily
-from lt_det.modeling.post_hoc_adjustment import METHODS, calibrated
+from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 
 COUNTS = [1, 3, 40, 250, 2000]
 K, D = len(COUNTS), 8
@@ -31,7 +31,7 @@ def linear(columns=K + 1):
 
 def apply(layer, loss, method, value, counts=COUNTS):
     """A copy of the classifier after post-hoc adjustment."""
-    state = calibrated(layer, loss, method, value, torch.tensor(counts))
+    state = adjusted(layer, loss, method, value, torch.tensor(counts))
     has_bias = layer.bias is not None
     other = (
         CosineClassifier(D, len(layer.weight), layer.scale, has_bias)
@@ -84,9 +84,9 @@ def test_logit_adjustment_is_equation_9(tau):
     scores = SoftmaxCrossEntropy(K).scores(apply(layer, SoftmaxCrossEntropy(K), "logit_adjustment", tau)(features))
     prior = [count / sum(COUNTS) for count in COUNTS]
     for z, found in zip(layer(features).tolist(), scores, strict=True):
-        adjusted = [z[k] - tau * (math.log(prior[k]) + math.log(K)) for k in range(K)] + [z[K]]
-        total = sum(map(math.exp, adjusted))
-        torch.testing.assert_close(found, torch.tensor([math.exp(a) / total for a in adjusted]))
+        shifted = [z[k] - tau * (math.log(prior[k]) + math.log(K)) for k in range(K)] + [z[K]]
+        total = sum(map(math.exp, shifted))
+        torch.testing.assert_close(found, torch.tensor([math.exp(a) / total for a in shifted]))
 
 
 def test_classes_of_equal_counts_need_no_adjustment():
@@ -102,7 +102,7 @@ def test_classes_of_equal_counts_need_no_adjustment():
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_zero_changes_no_bit_of_any_classifier(method, name):
     layer = linear(built(name).num_logits)
-    state = calibrated(layer, built(name), method, 0.0, torch.tensor(COUNTS))
+    state = adjusted(layer, built(name), method, 0.0, torch.tensor(COUNTS))
     assert state.keys() == layer.state_dict().keys()
     for key, value in layer.state_dict().items():
         assert torch.equal(state[key], value)
@@ -152,19 +152,19 @@ def test_cosine_classifiers_with_a_bias_are_shifted(method):
 
 def test_an_undefined_method_is_refused():
     with pytest.raises(LtDetError, match="tau_norm is not defined for the cosine classifier of SeesawLoss"):
-        calibrated(CosineClassifier(D, K + 2), Seesaw(K), "tau_norm", 1.0)
+        adjusted(CosineClassifier(D, K + 2), Seesaw(K), "tau_norm", 1.0)
     with pytest.raises(LtDetError, match=r"tau_norm .*lws .*choose norcal"):
-        calibrated(ScaledLinear(D, K + 1), SoftmaxCrossEntropy(K), "tau_norm", 1.0)
+        adjusted(ScaledLinear(D, K + 1), SoftmaxCrossEntropy(K), "tau_norm", 1.0)
     loss = LDAM(K, instance_counts=COUNTS)
     for method in ("norcal", "logit_adjustment"):
         with pytest.raises(LtDetError, match=f"{method} .* LDAMLoss has none"):
-            calibrated(CosineClassifier(D, K + 1, bias=False), loss, method, 1.0, torch.tensor(COUNTS))
+            adjusted(CosineClassifier(D, K + 1, bias=False), loss, method, 1.0, torch.tensor(COUNTS))
 
 
 def test_the_classifier_is_copied():
     layer = linear()
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     for method in METHODS:
-        calibrated(layer, SoftmaxCrossEntropy(K), method, 1.0, torch.tensor(COUNTS))
+        adjusted(layer, SoftmaxCrossEntropy(K), method, 1.0, torch.tensor(COUNTS))
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     assert CDT(K, instance_counts=COUNTS).score_scale == 1.0
