@@ -1,6 +1,7 @@
-"""LazyConfig twin of configs/lvis_eql.yaml.
+"""LVIS v1 with EQL: configs/lvis_eql.yaml as a LazyConfig.
 
-No number is known for this schedule. A 12-epoch run of the EQLv2 README: mask AP 18.6, APr 2.1, APc 17.4, APf 27.2.
+No reference number is known for this schedule. The EQLv2 README reports for 12 epochs: mask AP 18.6, APr 2.1, APc 17.4,
+APf 27.2.
 """
 
 from detectron2.config import LazyCall as L

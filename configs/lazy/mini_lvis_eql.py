@@ -1,4 +1,4 @@
-"""LazyConfig twin of configs/mini_lvis_eql.yaml; see there for the number to expect."""
+"""mini_lvis with EQL: configs/mini_lvis_eql.yaml, which has the number to expect, as a LazyConfig."""
 
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec

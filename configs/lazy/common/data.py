@@ -1,4 +1,4 @@
-"""Data loaders and evaluator of any registered set."""
+"""Data loaders and evaluator for any registered datasets."""
 
 import detectron2.data.transforms as T
 from detectron2.config import LazyCall as L
@@ -14,12 +14,12 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
     """A dataloader node as Detectron2's LazyConfig tool expects it.
 
     Args:
-        train, test: names of registered sets.
-        augmentations: of training images.
-        test_resize: of test images.
-        masks: whether masks are learned.
-        batch_size: training images per iteration, over all processes.
-        workers: loading processes per training process.
+        train, test: names of registered datasets.
+        augmentations: for training images.
+        test_resize: resize for test images.
+        masks: whether to train on masks.
+        batch_size: training images per iteration, summed over all processes.
+        workers: data loader workers per process.
     """
     return OmegaConf.create(
         dict(
@@ -39,7 +39,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
             evaluator=L(LongTailEvaluator)(
                 dataset_name="${..test.dataset.names}",
                 stats=L(training_stats_or_none)(datasets=[train]),
-                draws=1000,  # of the bootstrap, for intervals; 0: none
+                draws=1000,  # bootstrap draws for confidence intervals; 0: no intervals
             ),
         ),
         flags={"allow_objects": True},
@@ -47,7 +47,7 @@ def loaders(train, test, augmentations, test_resize, *, masks, batch_size, worke
 
 
 def resize(*short_edges):
-    """Scale so that the shorter edge has one of these lengths."""
+    """Resize so that the shorter edge has one of these lengths, in pixels, and the longer edge at most 1333."""
     return L(T.ResizeShortestEdge)(short_edge_length=short_edges, sample_style="choice", max_size=1333)
 
 

@@ -1,6 +1,6 @@
 """Mask R-CNN R50-FPN with lt_det's box predictor, as configs/base/mask_rcnn_r50_fpn.yaml builds it.
 
-A leaf sets ``model.roi_heads.num_classes`` and ``model.roi_heads.box_predictor.loss``.
+The config that imports it sets ``model.roi_heads.num_classes`` and ``model.roi_heads.box_predictor.loss``.
 """
 
 from detectron2.config import LazyCall as L

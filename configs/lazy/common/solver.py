@@ -15,7 +15,7 @@ optimizer = L(torch.optim.SGD)(
 
 
 def multi_step(steps, max_iter, warmup_iters=1000):
-    """A tenth of the learning rate after each of `steps`."""
+    """Divide the learning rate by 10 at each iteration of `steps`, after a linear warmup."""
     return L(WarmupParamScheduler)(
         scheduler=L(MultiStepParamScheduler)(
             values=[0.1**k for k in range(len(steps) + 1)],
