@@ -32,7 +32,7 @@ BANNED = {
     r"(a|the|which|what|same|equal|small|large) shares?|shares? of": "fraction",
     r"(is|of) ours|a[ns]? [a-z]+ of (ours|yours)": "lt_det's, your",
     r"anew": "again, from scratch",
-    r"counts? not|ha(s|ve) not": "does not count, do not have",
+    r"counts? not": "does not count, do not count",
     r"is none": "is invalid, is missing",
     r"second stages?": "decoupled training",
     r"two stage recipes?": "decoupled training",
