@@ -61,12 +61,6 @@ class LongTailAP:
     `update` matches the detections and does not keep their masks, so memory grows by a few bytes per detection. Only
     the protocols "fixed" and "pool" keep all detections until `compute`, because they limit the detections of a class
     in the whole set.
-
-    >>> metric = LongTailAP()
-    >>> target = {"boxes": [[10, 10, 50, 60]], "labels": [3]}
-    >>> metric.update([{**target, "scores": [0.9]}], [target])
-    >>> metric.compute().metrics["bbox"]["AP"]
-    100.0
     """
 
     def __init__(

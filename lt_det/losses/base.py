@@ -125,7 +125,7 @@ class ClassificationLoss(nn.Module):
     def state_by_class(self) -> dict[str, Tensor]:
         """State of the loss for the training log, by name.
 
-        Each value is a scalar, or a (K,) tensor with nan for a class that has not occurred yet.
+        Each value is a scalar, or a (K,) tensor with nan for a class without state so far.
         """
         return {}
 
