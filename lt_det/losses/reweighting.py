@@ -1,7 +1,7 @@
 """Re-weighting by class for any loss, from the beginning or deferred.
 
 Deferred re-weighting (DRW): Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413. Weights from the beginning
-hurt the features; weights from the first step of the learning rate on balance the classifier.
+hurt the features; weights from the first learning-rate step on balance the classifier.
 """
 
 from __future__ import annotations
