@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """A long-tail loss in a plain PyTorch classifier, which has no background class.
 
-    python examples/classifier.py                   # SEQL
+    python examples/classifier.py                   # softmax equalization loss
     python examples/classifier.py --loss LDAMLoss   # with deferred re-weighting
 
-The data are synthetic: Gaussian blobs whose training set has from 500 images of the first class down to 5 of the last.
+The data are synthetic Gaussian blobs. The training set has 500 samples of the first class, down to 5 of the last.
 """
 
 import argparse
@@ -28,19 +28,19 @@ def blobs(counts: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def build_loss(name: str) -> nn.Module:
-    """A loss with K columns. The counts are those of the training set."""
+    """The class `name` of lt_det.losses, with K columns and the class counts of the training set."""
     loss_class = getattr(lt_det.losses, name)
     given = {"instance_counts": COUNTS, "image_counts": COUNTS, "num_images": int(COUNTS.sum())}
     statistics = {key: given[key] for key in loss_class.statistics}
     loss = loss_class(NUM_CLASSES, background=False, **statistics)
-    if name == "LDAMLoss":  # the paper's schedule: weights in the last fifth of the training
+    if name == "LDAMLoss":  # the paper's schedule: re-weighting in the last fifth of the training
         loss = ClassReweighting(loss, effective_number_weights(COUNTS, beta=0.999), start=0.8)
     return loss
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--loss", default="SoftmaxEQLLoss", help="a class of lt_det.losses")
+    parser.add_argument("--loss", default="SoftmaxEQLLoss", help="name of a class in lt_det.losses")
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
 
@@ -63,7 +63,7 @@ def main() -> None:
 
     optimizer = torch.optim.Adam([*body.parameters(), *classifier.parameters()], lr=3e-3)
     for epoch in range(args.epochs):
-        loss.progress = epoch / args.epochs  # for losses with phases
+        loss.progress = epoch / args.epochs  # for IBLoss and deferred re-weighting
         for batch in torch.randperm(len(labels)).split(64):
             hidden = body(features[batch])
             value = loss(classifier(hidden), labels[batch], hidden)

@@ -19,15 +19,15 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from lt_det.losses import LOSSES, BackgroundFirst
 
 COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])
-COUNTS = [500, 200, 50, 10, 2]  # of the training set that a real project would have counted
+COUNTS = [500, 200, 50, 10, 2]  # instances per class, made up; a real project counts its training set
 NUM_CLASSES = len(COLORS)
 
 
 class LongTailRoIHeads(RoIHeads):
-    """torchvision's box head, with a loss of lt_det for training and its scores at test time."""
+    """torchvision's box head with the loss, and the scores, of an lt_det loss."""
 
     def use(self, loss: BackgroundFirst) -> None:
-        """Give the classifier the columns and the starting bias that the loss needs."""
+        """Give the classifier the number of columns and the initial bias that the loss needs."""
         self.loss = loss
         predictor = self.box_predictor
         predictor.cls_score = nn.Linear(predictor.cls_score.in_features, loss.num_logits)
@@ -46,7 +46,7 @@ class LongTailRoIHeads(RoIHeads):
         return self.detections(logits, deltas, proposals, image_shapes), {}
 
     def detections(self, logits: Tensor, deltas: Tensor, proposals: list[Tensor], image_shapes) -> list[dict]:
-        """torchvision's postprocessing, with the loss's scores in place of a softmax."""
+        """torchvision's postprocessing, with `loss.scores` in place of softmax."""
         sizes = [len(boxes) for boxes in proposals]
         scores = self.loss.scores(logits).split(sizes)
         boxes = self.box_coder.decode(deltas, proposals).split(sizes)
@@ -62,7 +62,7 @@ class LongTailRoIHeads(RoIHeads):
 
 
 def build_model(name: str) -> FasterRCNN:
-    """A small Faster R-CNN with the loss registered as `name`."""
+    """A small Faster R-CNN that is trained with the loss registered as `name`."""
     layers = []
     for inputs, outputs in ((3, 16), (16, 32), (32, 32)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU()]
@@ -85,7 +85,7 @@ def build_model(name: str) -> FasterRCNN:
 
 
 def image_with_squares(number: int = 3) -> tuple[Tensor, dict]:
-    """A (3, 128, 128) image, and its boxes and labels as torchvision wants them: 1..K."""
+    """A (3, 128, 128) image, and its boxes and labels as torchvision expects them: 1..K."""
     image = torch.full((3, 128, 128), 0.5)
     corner = torch.randint(0, 96, (number, 2))
     labels = torch.randint(0, NUM_CLASSES, (number,))
@@ -104,7 +104,7 @@ def main() -> None:
     model = build_model(args.loss).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for step in range(args.steps):
-        model.roi_heads.loss.progress = step / args.steps  # for losses with phases
+        model.roi_heads.loss.progress = step / args.steps  # for IBLoss
         images, targets = zip(*(image_with_squares() for _ in range(2)), strict=True)
         losses = model(list(images), list(targets))
         optimizer.zero_grad()

@@ -1,6 +1,7 @@
 """AP per class and per frequency bucket: `evaluate`, `LongTailAP` for loops, `LongTailEvaluator` for Detectron2.
 
-Names are imported on first use: `LongTailEvaluator` needs torch and Detectron2, and stands on a floor above this one.
+Each name is imported when it is first used, because `LongTailEvaluator` needs torch and Detectron2 and the others do
+not.
 """
 
 from __future__ import annotations

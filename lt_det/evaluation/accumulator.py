@@ -1,4 +1,4 @@
-"""`LongTailAP`: the same evaluation, batch by batch, as in a validation loop."""
+"""`LongTailAP`: `evaluate` for validation loops, batch by batch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from lt_det.evaluation.summarize import TaskResult, summarize_task
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Ground truth of some images, without their segmentations, and what was matched with it per task."""
+    """Ground truth of some images, without segmentations, and the matches and errors of each task."""
 
     truth: GroundTruth
     matches: dict[Task, Matches]
@@ -58,9 +58,9 @@ class _Batch:
 class LongTailAP:
     """Accumulates detections batch by batch; `compute` returns what `evaluate` returns for all of them.
 
-    Detections are matched in `update`, and masks are not kept: memory grows by a few bytes per detection. (Only the
-    protocols "fixed" and "pool", which limit the detections per class in the whole set, keep detections until
-    `compute`.)
+    `update` matches the detections and does not keep their masks, so memory grows by a few bytes per detection. Only
+    the protocols "fixed" and "pool" keep all detections until `compute`, because they limit the detections of a class
+    in the whole set.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class LongTailAP:
     ) -> None:
         """
         Args:
-            ground_truth: path of a COCO- or LVIS-format json or its content; then `update` takes detections only. None:
-                `update` takes the targets, too, and the protocol is coco.
+            ground_truth: path of a COCO- or LVIS-format json, or its content; `update` then takes detections only. None
+                if `update` takes the targets, too; the protocol is then "coco".
             train, protocol, buckets, iou, draws, classes, dataset, image_root: see `evaluate`.
 
         Raises:
@@ -110,7 +110,7 @@ class LongTailAP:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all detections and, without an annotation file, all targets."""
+        """Discard all detections and, without an annotation file, all targets."""
         self._image_ids: list[Any] = []
         self._batches: list[_Batch] = []
         self._detections: dict[Task, list[Detections]] = {task: [] for task in self._tasks}
@@ -120,13 +120,13 @@ class LongTailAP:
 
         Args:
             preds: one dictionary per image (``boxes`` as x1, y1, x2, y2, ``labels``, ``scores``, and ``masks`` for
-                "segm"), in the order of `target`; without `target` a mapping from image id to dictionary, or
+                "segm"), in the order of `target`. Without `target`, a mapping from image id to dictionary, or
                 dictionaries with an ``image_id``.
             target: one dictionary per image (``boxes``, ``labels``, and ``masks`` for "segm"); images without an
-                ``image_id`` are numbered in the order in which they come. None with an annotation file.
+                ``image_id`` are numbered in the order in which they arrive. None with an annotation file.
 
         Raises:
-            LtDetError: see `evaluate`; also an image that occurs twice.
+            LtDetError: see `evaluate`; also if an image occurs twice, or `target` is missing or not allowed.
         """
         if self._annotations is not None:
             if target is not None:
@@ -138,10 +138,12 @@ class LongTailAP:
             self._update_with_targets(preds, target)
 
     def compute(self) -> EvaluationResult:
-        """The evaluation of all images so far.
+        """Evaluate all images so far. `update` can be called again afterwards.
+
+        With an annotation file, images without `update` count as images without detections.
 
         Raises:
-            LtDetError: no image has been added; or buckets or training set do not fit the classes.
+            LtDetError: there are no images, or buckets or training set do not fit the classes.
         """
         if self._annotations is not None:
             context, annotations = self._context, self._annotations
@@ -210,7 +212,7 @@ class LongTailAP:
         self._batches.append(_matched_batch(EvaluationContext(truth, COCO), arrays))
 
     def _joined(self) -> tuple[EvaluationContext, Annotations, dict[Task, tuple[Matches, Errors | None]]]:
-        """All batches as one set, with the images by ascending id and the classes by ascending category id."""
+        """Join all batches, with images in ascending order of id and classes in ascending order of category id."""
         categories = self._categories
         if categories is None:
             labels = {label for batch in self._batches for label in batch.truth.category_ids.tolist()}
@@ -249,7 +251,7 @@ def _concatenate(parts: Sequence[tuple[Matches, Errors | None]]) -> tuple[Matche
 def _join_truths(
     truths: Sequence[GroundTruth], categories: Sequence[Mapping[str, Any]]
 ) -> tuple[GroundTruth, list[Ints], list[Ints]]:
-    """Ground truth of all images, and the new index of each image and of each object of each part."""
+    """Join the ground truth of all parts; also return the new indices of the images and objects of each part."""
     category_ids = np.asarray([category["id"] for category in categories])
     image_ids = np.concatenate([truth.image_ids for truth in truths])
     image_order = np.argsort(image_ids, kind="stable")
@@ -293,11 +295,11 @@ _Part = TypeVar("_Part", Matches, Errors)
 
 
 def _renumbered(part: _Part, images: Ints, classes: Ints, objects: Ints) -> _Part:
-    """Matches or errors with the new index of each image, class and object."""
+    """Replace the indices of images, classes and objects in matches or errors by the new ones."""
     return dataclasses.replace(
         part,
         images=images[part.images].astype(np.int32),
         classes=classes[part.classes].astype(np.int32),
-        # -1 is no object; the extra last entry keeps it, also where there are no objects at all
+        # -1 means no object; the extra last entry maps it to -1, even if there are no objects at all
         objects=np.append(objects, -1)[part.objects].astype(np.int32),
     )

@@ -1,4 +1,4 @@
-"""`evaluate`: AP by frequency bucket from files, COCO dictionaries or arrays; needs no model and no Detectron2."""
+"""`evaluate`: AP per frequency bucket from files, COCO dictionaries or arrays, without a model or Detectron2."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
-IN_MEMORY = "in_memory"  # name of a data set that has no file
+IN_MEMORY = "in_memory"  # name of a dataset that has no file
 
 AnyBuckets = FrequencyBuckets | BucketOptions | Sequence[int] | Mapping[str, str] | None
 
@@ -49,31 +49,35 @@ def evaluate(
     image_root: str | os.PathLike[str] | None = None,
     track: Callable[[str], Track] = lambda step: iter,
 ) -> EvaluationResult:
-    """AP by frequency bucket of detections in any form.
+    """Compute AP per class and per frequency bucket.
 
-    Labels are category ids in every form, without any shift.
+    Labels are category ids in every input, never shifted class indices.
 
     Args:
         ground_truth: path of a COCO- or LVIS-format json, its content, or a list with one dictionary per image
             (``boxes`` as x1, y1, x2, y2, ``labels``, and ``masks`` for "segm"; see `lt_det.evaluation.io.per_image`).
         detections: path of COCO results, a list of COCO results, or one dictionary per image (``boxes``, ``labels``,
-            ``scores``, and ``masks`` for "segm"): as a mapping from image id to dictionary, as a list whose
-            dictionaries have an ``image_id``, or as a list in the order of a ground truth that is a list, too.
-        train: the TRAINING set, whose counts make the buckets: path of its json or of saved counts, the json's content,
-            or `ClassStats`. None: the buckets are those that an LVIS-format ground truth names.
-        protocol: "lvis", "coco", "fixed" or "pool"; None for lvis if the ground truth has LVIS's lists, else coco.
+            ``scores``, and ``masks`` for "segm"): a mapping from image id to dictionary, a list whose dictionaries
+            have an ``image_id``, or, if the ground truth is a list, a list in the same order.
+        train: the TRAINING set, whose class counts define the buckets: path of its json or of saved counts, the content
+            of its json, or `ClassStats`. None if an LVIS-format ground truth names the buckets.
+        protocol: "lvis", "coco", "fixed" or "pool", see `lt_det.evaluation.protocols`. None for "lvis" if the ground
+            truth has LVIS's lists (``neg_category_ids``), else "coco".
         buckets: `FrequencyBuckets`, `BucketOptions`, inclusive upper edges such as [10, 100], or a mapping from class
             name to bucket name; None for the default of `resolve_buckets`.
         iou: "bbox" for boxes, "segm" for masks, or both.
-        draws: number of bootstrap draws for 95 % intervals, such as 1000; 0 for none.
-        classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or the
-            labels that occur in ground truth and detections.
-        dataset: name of the set; None for that of the ground truth's file.
+        draws: number of bootstrap draws for 95 % intervals, 100 to 100 000; 0 for no intervals.
+        classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or, if
+            there is no `train`, the labels that occur in ground truth and detections.
+        dataset: name of the dataset; None for the name of the ground truth's file.
         image_root: folder of the images, for the examples of `lt-det report`.
-        track: maps the name of a step to a wrapper of its loop, to show the progress.
+        track: returns, for the name of a step, a wrapper of its loop that shows the progress.
+
+    Returns:
+        Metrics in percent, per class and per bucket.
 
     Raises:
-        LtDetError: an input cannot be read, is inconsistent, or does not fit the others.
+        LtDetError: an input cannot be read, is invalid, or does not fit the others.
     """
     tasks = parse_tasks(iou)
     chosen = parse_protocol(protocol)
@@ -110,14 +114,14 @@ def evaluate(
 
 
 def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
-    """The tasks of an option.
+    """Parse the names of tasks.
 
     Args:
         iou: names of tasks, as a sequence or separated by commas.
-        key: name of the option, for the message.
+        key: name of the option, for the error message.
 
     Raises:
-        LtDetError: an unknown task, one given twice, or none.
+        LtDetError: a task is unknown or occurs twice, or there are no tasks.
     """
     names: list[Any] = iou.split(",") if isinstance(iou, str) else list(iou)
     if not names or not set(names) <= {"bbox", "segm"} or len(set(names)) < len(names):
@@ -126,9 +130,10 @@ def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
 
 
 def parse_protocol(name: str | None) -> Protocol | None:
-    """
+    """The protocol with this name; None for None.
+
     Raises:
-        LtDetError: there is no such protocol.
+        LtDetError: no protocol has this name.
     """
     if name is not None and name not in PROTOCOLS:
         raise LtDetError(f"protocol is {name!r}; write one of {', '.join(PROTOCOLS)}.")
@@ -136,10 +141,10 @@ def parse_protocol(name: str | None) -> Protocol | None:
 
 
 def read_detections(detections: Any, annotations: Annotations, tasks: Sequence[Task], track: Track = iter) -> Results:
-    """Detections in any form of `evaluate` as columns.
+    """Convert detections in any form that `evaluate` accepts to columns.
 
     Raises:
-        LtDetError: they cannot be read or assigned to images.
+        LtDetError: the detections cannot be read or assigned to images.
     """
     if isinstance(detections, str | os.PathLike):
         return load_results(detections, tasks, track)
@@ -155,10 +160,10 @@ def categories_of_lists(
     stats: ClassStats | None,
     train_categories: Sequence[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]] | None:
-    """The categories of a ground truth that is a list of images; None for the labels that occur.
+    """The categories for a ground truth that is a list of images; None if they are the labels that occur.
 
     Raises:
-        LtDetError: `classes` for a ground truth that has its own, or counts whose category ids are not known.
+        LtDetError: `classes` is given although the ground truth has categories, or `stats` without category ids.
     """
     if isinstance(ground_truth, str | os.PathLike | Mapping | Annotations):
         if classes is not None:
@@ -176,10 +181,10 @@ def categories_of_lists(
 
 
 def add_categories(annotations: Annotations, results: Results, listed: Sequence[Mapping[str, Any]] | None) -> None:
-    """Check the labels of detections against listed categories, or add those that only detections have.
+    """Check the labels of the detections against `listed`; if it is None, add new labels to the categories.
 
     Raises:
-        LtDetError: a label is not among the listed categories.
+        LtDetError: a label is not in `listed`.
     """
     labels = set(results.category_ids.tolist())
     if listed is not None:
@@ -197,10 +202,12 @@ def make_context(
     stats: ClassStats | None,
     tasks: Sequence[Task],
 ) -> EvaluationContext:
-    """Check that ground truth, protocol, tasks, buckets and training set fit together; warn of classes in no bucket.
+    """Check that ground truth, protocol, tasks, buckets and training set fit together, and join them.
+
+    Warns about classes that are in no bucket.
 
     Raises:
-        LtDetError: they do not.
+        LtDetError: the inputs do not fit together.
     """
     if protocol.federated:
         check_lists(annotations.name, annotations.data["images"], protocol, "evaluate it with the coco protocol")
@@ -217,15 +224,15 @@ def make_context(
 def make_buckets(
     buckets: AnyBuckets, stats: ClassStats | None, categories: Sequence[Mapping[str, Any]]
 ) -> FrequencyBuckets:
-    """Buckets in any form of `evaluate`.
+    """Convert buckets in any form that `evaluate` accepts.
 
     Raises:
-        LtDetError: they do not fit the classes or need a training set.
+        LtDetError: the buckets do not fit the classes, or need a training set.
     """
     if isinstance(buckets, FrequencyBuckets):
         if len(buckets.assignment) != len(categories):
             raise LtDetError(
-                f"The buckets are of {len(buckets.assignment)} classes, but the ground truth has {len(categories)}."
+                f"The buckets have {len(buckets.assignment)} classes, but the ground truth has {len(categories)}."
             )
         return buckets
     if isinstance(buckets, Mapping):
@@ -238,7 +245,7 @@ def make_buckets(
 def match_task(
     context: EvaluationContext, detections: Detections, task: Task, track: Track = iter
 ) -> tuple[Matches, Errors | None]:
-    """Matches and, unless the protocol is pooled, errors."""
+    """Match the detections. The errors are None if the protocol is pooled."""
     if context.protocol.pooled:
         return match(context, detections, task, track=track), None
     return find_errors(context, detections, task, track=track)
@@ -254,7 +261,7 @@ def make_result(
     image_root: str | os.PathLike[str] | None,
     results_file: str | os.PathLike[str] | None,
 ) -> EvaluationResult:
-    """The result, with names and absolute paths."""
+    """Add names and absolute paths to the outcome of each task."""
     path = annotations.path
     evaluation = build_evaluation(
         context,

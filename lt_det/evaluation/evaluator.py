@@ -1,4 +1,4 @@
-"""Detectron2 evaluator: AP per class and per frequency bucket, on LVIS and any COCO-format set."""
+"""Detectron2 evaluator: AP per class and per frequency bucket, on LVIS and on any COCO-format dataset."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _IMAGES_PER_CALL = 64  # matching has a cost per call
 
 @dataclass(frozen=True)
 class _PartialResult:
-    """Matches and errors per task, and the number of detections, in the images of one process."""
+    """Matches and errors per task, and the number of detections, for the images of one process."""
 
     matches: dict[Task, Matches]
     errors: dict[Task, Errors]
@@ -57,7 +57,10 @@ class _PartialResult:
 
 
 class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
-    """AP, AP50, AP75, APs, APm, APl and the AP of each bucket, for boxes and, if predicted, for masks."""
+    """Computes AP per class and per frequency bucket, for boxes and, if the model predicts them, for masks.
+
+    The protocol is "lvis" for a set that is registered as LVIS, else "coco". Each process matches its own images.
+    """
 
     def __init__(
         self,
@@ -72,17 +75,18 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """
         Args:
             dataset_name: registered set to evaluate on.
-            stats: counts of the TRAINING set, for the report; None if they are not known.
-            buckets: of the training classes, or what they should be; None for the default, see `resolve_buckets`.
-            output_dir: where ``evaluation.json`` (for `lt-det report`) and the detections are written; None to write
-                nothing.
+            stats: class counts of the TRAINING set, for buckets and report; None if they are not known.
+            buckets: the buckets of the classes, or the options that define them; None for the default of
+                `resolve_buckets`.
+            output_dir: folder for ``evaluation.json``, which `lt-det report` reads, and the detections; None to write
+                no files and to leave out error analysis and intervals.
             distributed: whether to gather the results of all processes.
-            draws: number of bootstrap draws over images, for 95 % intervals in the report; 0 for none.
+            draws: number of bootstrap draws over images for 95 % intervals in the report, 100 to 100 000; 0 for none.
 
         Raises:
-            LtDetError: the set has no annotation file, its file has mistakes, or it is registered as LVIS without
-                LVIS's lists; its classes differ from those of `stats` or their order is unknown; the buckets do not
-                fit; or there are too few or too many draws.
+            LtDetError: the set has no annotation file, or its file has mistakes; the set is registered as LVIS and has
+                none of LVIS's lists; its classes differ from those of `stats`, or their order is unknown; the buckets
+                do not fit the classes; or there are too few or too many draws.
         """
         json_file = annotation_file(dataset_name)
         if json_file is None:
@@ -119,13 +123,13 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """An evaluator with the training set and the buckets of a config.
 
         Args:
-            cfg: with lt_det's keys. On a machine without the training set the json's own buckets are used, unless
-                TEST.BUCKETS asks for others.
+            cfg: a config with lt_det's keys. On a machine without the training set, the ``frequency`` field of the json
+                defines the buckets, unless TEST.BUCKETS is set.
             dataset_name: registered set to evaluate on.
             output_dir: None for ``OUTPUT_DIR/inference/<dataset_name>``, which `lt-det report` reads.
 
         Raises:
-            LtDetError: see the constructor; also if TEST.BUCKETS needs counts that are not known.
+            LtDetError: see `LongTailEvaluator`; also if TEST.BUCKETS needs counts that are not known.
         """
         buckets = bucket_options(cfg)
         counts = training_stats_or_none if buckets is None else training_stats
@@ -140,9 +144,11 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
     @property
     def buckets(self) -> FrequencyBuckets:
+        """The buckets of the classes."""
         return self.context.buckets
 
     def reset(self) -> None:
+        """Discard all detections."""
         self._matches: dict[Task, list[Matches]] = {}
         self._errors: dict[Task, list[Errors]] = {}
         # Start with no detections, so that a model that detects nothing has an AP, too.
@@ -152,7 +158,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Match the detections of some images; a few bytes are kept of each."""
+        """Match the detections of some images, and keep a few bytes of each detection.
+
+        Args:
+            inputs: records with an ``image_id``.
+            outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
+        """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
             if instances.has("pred_keypoints"):
@@ -170,7 +181,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 self._match_pending()
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """Metrics in percent per task on the main process, None on the others; nan for a bucket without classes."""
+        """Compute the metrics, and write the files.
+
+        Returns:
+            Metrics in percent by task and name on the main process, None on the others; nan for a bucket without
+            classes.
+        """
         self._match_pending()
         if self._results is not None:
             self._results.close()
@@ -207,7 +223,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._matches.setdefault(task, []).append(matches)
 
     def _summarize(self, gathered: dict[int, _PartialResult]) -> dict[str, dict[str, float]]:
-        """Metrics from the results of each rank."""
+        """Compute the metrics from the partial result of each rank."""
         results: dict[Task, TaskResult] = {}
         for task in _TASKS:
             parts = [found.matches[task] for found in gathered.values() if task in found.matches]
@@ -260,9 +276,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
 
 
 def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_file: Path) -> GroundTruth:
-    """Ground truth with the classes in this order.
+    """Build the ground truth with the classes in the order of `categories`.
 
-    Detectron2's own loader ignores some mistakes, which then show up here.
+    Detectron2's loader ignores some mistakes in the json, which raise an error here.
     """
     try:
         return GroundTruth.from_json(data, [category["id"] for category in categories])
@@ -272,7 +288,7 @@ def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_f
 
 
 def _in_class_order(categories: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:
-    """A json's categories in class order: by ascending id, or as the metadata of a user's own function say."""
+    """Sort the categories of a json by class: by ascending id, or by the metadata of a user's dataset function."""
     by_id = sorted(categories, key=lambda category: category["id"])
     if follows_json(dataset_name):
         return by_id

@@ -1,4 +1,4 @@
-"""The rules of the benchmarks: which detections and which objects count."""
+"""The protocols: rules of the benchmarks for the detections and objects that count."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ AREA_RANGES = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]], d
 
 
 def out_of_range(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) areas to (N, A): whether each area is outside each range."""
+    """(N, A) whether each of (N,) areas, in square pixels, is outside each of the A ranges."""
     return (areas[:, None] < AREA_RANGES[:, 0]) | (areas[:, None] > AREA_RANGES[:, 1])
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """
+    """The rules of a benchmark.
+
     Attributes:
-        name: as in reports and options.
+        name: name in reports and options.
         federated: True for LVIS: a class is evaluated in an image only if the annotation says that it is present or
-            absent, and an unmatched detection is ignored if the annotation of its class is not exhaustive. Crowds are
-            ordinary objects. False for COCO: every class is evaluated in every image, and crowds are ignored.
-        per_image: highest-scoring detections that count per image, over all classes; None for all.
-        per_image_and_class: highest-scoring detections that count per image and class; None for all.
-        per_class: highest-scoring detections that count per class in the whole set; None for all.
+            absent, and an unmatched detection is ignored if its class is not annotated exhaustively in the image. Crowd
+            regions are ordinary objects. False for COCO: every class is evaluated in every image, and crowd regions are
+            ignored.
+        per_image: number of highest-scoring detections that count per image, over all classes; None for all.
+        per_image_and_class: number of highest-scoring detections that count per image and class; None for all.
+        per_class: number of highest-scoring detections that count per class in the whole set; None for all.
         pooled: whether all classes of a bucket share one precision-recall curve.
     """
 
@@ -48,9 +50,9 @@ class Protocol:
 LVIS = Protocol("lvis", federated=True, per_image=300)
 # Lin et al. 2014, https://arxiv.org/abs/1405.0312; the pycocotools package.
 COCO = Protocol("coco", federated=False, per_image_and_class=100)
-# AP-Fixed of Dave et al. 2021, https://arxiv.org/abs/2102.01066: classes do not compete for the limit of an image.
+# AP-Fixed of Dave et al. 2021, https://arxiv.org/abs/2102.01066: classes do not compete within an image.
 FIXED = Protocol("fixed", federated=True, per_class=10_000)
-# AP-Pool of the same paper: also evaluates whether scores are comparable across classes.
+# AP-Pool of the same paper: it also depends on whether scores are comparable across classes.
 POOL = Protocol("pool", federated=True, per_class=10_000, pooled=True)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (LVIS, COCO, FIXED, POOL)}

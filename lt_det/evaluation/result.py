@@ -1,4 +1,4 @@
-"""What an evaluation returns: numbers to use, tables to read, a file to keep."""
+"""The result of an evaluation: numbers, tables, and a file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 
 class ClassResult(NamedTuple):
-    """AP and AR of a class in percent, nan without ground truth; None for what is not known.
+    """AP and AR of one class.
 
     Attributes:
-        id: category id.
-        name, bucket: of the class; a class may be in no bucket.
-        training_images: images of the training set with the class.
-        objects: objects to find in the evaluated set.
-        ap, ar: over all IoU thresholds and areas.
+        id: category id; None if it is not known.
+        name: class name.
+        bucket: bucket name; None if the class is in no bucket.
+        training_images: number of training images with the class; None if it is not known.
+        objects: number of objects to find in the evaluated set; None if it is not known.
+        ap, ar: average precision and recall in percent, averaged over the IoU thresholds, for objects of all sizes; nan
+            without ground truth.
     """
 
     id: int | str | None
@@ -45,8 +47,8 @@ class EvaluationResult:
     """The result of `evaluate`; printing it shows a table.
 
     Attributes:
-        evaluation: everything that ``evaluation.json`` holds, typed (see `lt_det.evaluation.schema`).
-        buckets: of the classes.
+        evaluation: the content of ``evaluation.json`` with types, see `lt_det.evaluation.schema`.
+        buckets: the buckets of the classes.
     """
 
     evaluation: Evaluation
@@ -59,7 +61,7 @@ class EvaluationResult:
 
     @cached_property
     def metrics(self) -> dict[Task, dict[str, float]]:
-        """Metrics in percent by task ("bbox", "segm") and name (AP, AP50, APr, ...); nan where there is no class."""
+        """Metrics in percent by task ("bbox", "segm") and name (AP, AP50, APr, ...); nan without ground truth."""
         return {
             task: {name: _float(value) for name, value in result.metrics.items()}
             for task, result in self.evaluation.tasks.items()
@@ -67,7 +69,7 @@ class EvaluationResult:
 
     @cached_property
     def intervals(self) -> dict[Task, dict[str, tuple[float, float] | None]]:
-        """95 % intervals of the resampled metrics by task and name; empty without draws."""
+        """95 % intervals in percent by task and name; None if a bucket has too few objects; empty without draws."""
         return {
             task: {
                 name: None if ends is None else (ends[0], ends[1]) for name, ends in (result.intervals or {}).items()
@@ -92,17 +94,17 @@ class EvaluationResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of ``evaluation.json``; None stands for n/a."""
+        """The content of ``evaluation.json``; None means n/a."""
         return self.evaluation.to_dict()
 
     def save(self, output_dir: str | os.PathLike[str]) -> Path:
-        """Write ``output_dir/inference/<data set>/evaluation.json``, for `lt-det report` and `lt-det compare`.
+        """Write ``output_dir/inference/<dataset>/evaluation.json``, for `lt-det report` and `lt-det compare`.
 
         Returns:
             Path of the file.
 
         Raises:
-            LtDetError: the folder cannot be written.
+            LtDetError: the file cannot be written.
         """
         return write_evaluation(self.evaluation, Path(output_dir, "inference", self.evaluation.dataset))
 
@@ -132,7 +134,7 @@ class EvaluationResult:
         return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in self._tables())
 
     def _repr_html_(self) -> str:
-        """The table in a notebook."""
+        """The tables as HTML, for notebooks."""
         parts = []
         for title, rows in self._tables():
             head, *body = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
@@ -148,7 +150,7 @@ class EvaluationResult:
 
 
 def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], list[list[str]]]:
-    """AP, AP50, AP75 and each bucket's AP with 95 % intervals, AR, and the number of classes behind each.
+    """The table of a task: AP, AP50, AP75 and the AP of each bucket, 95 % intervals, AR, and numbers of classes.
 
     Returns:
         Title, column heads and rows.
@@ -171,12 +173,12 @@ def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], l
 
 
 def percent(value: float | None) -> str:
-    """A metric with one decimal, or n/a."""
+    """Format a metric with one decimal, or as n/a."""
     return "n/a" if value is None else f"{value:.1f}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Rows as lines of text: the first column left-aligned, the others right-aligned."""
+    """Format rows as lines of text: the first column is left-aligned, the others are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     return ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, padded, strict=True)]

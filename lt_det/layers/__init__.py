@@ -1,4 +1,4 @@
-"""Classifier layers of long-tail heads. Needs torch only."""
+"""Classifier layers for long-tail heads. The package needs torch only."""
 
 from lt_det.layers.cosine import CosineClassifier
 from lt_det.layers.scaled import ScaledLinear

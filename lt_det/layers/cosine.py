@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class CosineClassifier(nn.Module):
-    """z = s cos(h, w_k) + b_k: the length of a weight vector, which grows with a class's frequency, plays no part.
+    """Computes z_k = s cos(h, w_k) + b_k. The norm of w_k, which grows with the frequency of a class, has no effect.
 
     Args:
-        in_features: D.
-        out_features: number of classes, background included.
-        scale: s, the inverse temperature; 20 is what detectors use (Seesaw loss, https://arxiv.org/abs/2008.10032). A
-            box head takes it from MODEL.LONG_TAIL.COSINE_SCALE where that is set.
-        bias: False for no b.
+        in_features: D, the dimension of h.
+        out_features: number of columns, including background.
+        scale: s, the inverse temperature. Detectors use 20 (Seesaw loss, https://arxiv.org/abs/2008.10032). A box head
+            uses MODEL.LONG_TAIL.COSINE_SCALE if it is set.
+        bias: whether there is a b, initially 0.
     """
 
     def __init__(self, in_features: int, out_features: int, scale: float = 20.0, bias: bool = True) -> None:
@@ -28,8 +28,11 @@ class CosineClassifier(nn.Module):
         nn.init.normal_(self.weight, std=0.01)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) features to (N, out_features) logits. A zero feature has cosine 0 with every class."""
-        # In float32 also under autocast: half precision loses the differences between near-parallel vectors.
+        """Convert (N, D) features to (N, out_features) logits.
+
+        The logits are float32, or float64 for float64 features. A zero feature has cosine 0 with every class.
+        """
+        # In float32, also under autocast: half precision cannot distinguish nearly parallel vectors.
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(torch.promote_types(features.dtype, torch.float32))
             weight = self.weight.to(features.dtype)

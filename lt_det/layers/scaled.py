@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class ScaledLinear(nn.Linear):
-    """z = f_k (w_k . h) + b_k, where f starts at 1: the classifier of learnable weight scaling (LWS).
+    """Computes z_k = f_k (w_k . h) + b_k: the classifier of learnable weight scaling (LWS).
 
-    Kang et al. 2020, https://arxiv.org/abs/1910.09217, section 4: decoupled training then learns f alone. The paper has
-    no bias; it is not scaled here, as in the EQLv2 authors' detector (https://github.com/tztztztztz/eqlv2). The
-    paper's code for image classification scales it too.
+    Kang et al. 2020, https://arxiv.org/abs/1910.09217, section 4. f starts at 1, and decoupled training learns f only.
+    The paper has no bias. Here f does not scale the bias, as in the detector of the EQLv2 authors
+    (https://github.com/tztztztztz/eqlv2); in the paper's code for image classification, it does.
 
     Args:
-        in_features: D.
-        out_features: number of classes, background included.
+        in_features: D, the dimension of h.
+        out_features: number of columns, including background.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -24,5 +24,5 @@ class ScaledLinear(nn.Linear):
         self.scale = nn.Parameter(torch.ones(out_features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) features to (N, out_features) logits."""
+        """Convert (N, D) features to (N, out_features) logits."""
         return F.linear(features, self.scale[:, None] * self.weight, self.bias)

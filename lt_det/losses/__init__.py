@@ -1,7 +1,7 @@
-"""Classification losses for long-tailed recognition, for box heads and plain classifiers. Needs torch and numpy only.
+"""Classification losses for long-tailed recognition, for box heads and for plain classifiers.
 
 Each loss has a function (`eql_loss`) with the paper's formula, and a module (`EQLLoss`) that owns class counts, state
-and hyper-parameters. Both take `reduction`. docs/losses_alone.md has examples.
+and hyper-parameters. Both take `reduction`. docs/losses_alone.md has examples. The package needs torch and numpy only.
 """
 
 from lt_det.losses._fused_sigmoid import plain_formulas
@@ -35,7 +35,7 @@ from lt_det.losses.seql import SoftmaxEQLLoss, seql_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropyLoss, sigmoid_cross_entropy_loss
 from lt_det.losses.softmax import SoftmaxCrossEntropyLoss, softmax_cross_entropy_loss
 
-# Shorter names of the same classes.
+# Shorter names for the same classes.
 CDT = CDTLoss
 EQL = EQLLoss
 LDAM = LDAMLoss

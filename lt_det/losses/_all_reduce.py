@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum of `tensor` over all processes, in place, where there is more than one.
+    """Replace `tensor` by its sum over all processes, and return it. With one process it does nothing.
 
-    Detectron2 neither broadcasts buffers nor saves any but the first process's, so state that is not summed drifts
-    apart unseen.
+    Detectron2 does not broadcast buffers, and saves those of the first process only. Without the sum, the state of a
+    loss would silently differ between processes.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(tensor)

@@ -1,8 +1,8 @@
-"""A fast path of the sigmoid losses: sigmoid cross-entropy with weights and focusing, its gradient written out.
+"""A fast path for the sigmoid losses: sigmoid cross-entropy with weights and focusing, and its gradient.
 
-The losses' own files have the formulas; this computes the same numbers, tested against them. The formulas hold one-hot
-targets, weights, terms and their gradients, each as large as the logits. Here the gradient is computed in the forward
-pass, one block of rows at a time, and nothing else is kept. docs/losses.md has the measurements.
+The file of each loss has its formula. This file computes the same numbers; tests compare the two. A formula keeps
+one-hot targets, weights, terms and their gradients, each as large as the logits. The fast path computes the gradient in
+the forward pass, one block of rows at a time, and keeps nothing else. docs/losses.md has the measurements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lt_det.errors import LtDetError
 
-# Devices on which a benchmark has shown that it pays.
+# Devices on which a benchmark has shown that the fast path is faster.
 _DEVICES = {"cpu"}
 _ROWS_PER_BLOCK = 256  # so that the temporaries of a block stay in the cache
 
@@ -26,7 +26,7 @@ _enabled = True
 
 @contextmanager
 def plain_formulas() -> Iterator[None]:
-    """Within this context every loss is computed by the formula in its file, which can be differentiated twice."""
+    """Context manager: compute every loss by the formula in its file, which can be differentiated twice."""
     global _enabled
     before, _enabled = _enabled, False
     try:
@@ -36,7 +36,7 @@ def plain_formulas() -> Iterator[None]:
 
 
 def is_faster(logits: Tensor) -> bool:
-    """Whether `fused_rows` should take the place of the formula for these logits."""
+    """Whether `fused_rows` should replace the formula for these logits."""
     wants_gradient = logits.requires_grad and torch.is_grad_enabled()
     return _enabled and wants_gradient and logits.device.type in _DEVICES
 
@@ -70,7 +70,7 @@ class _FusedRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: autograd would silently take the gradient for a constant
+        if torch.is_grad_enabled():  # create_graph=True: autograd would silently treat the gradient as a constant
             raise LtDetError(
                 "The fast path of the sigmoid losses has no second derivative; compute the loss within "
                 "lt_det.losses.plain_formulas()."
@@ -88,9 +88,9 @@ def _negatives(
     background: Tensor | None,
     gamma: float,
 ) -> None:
-    """Take every element as a negative: write the derivatives to `out` and the weighted sums of the rows to `total`."""
+    """Treat every element as a negative: write its derivative to `out`, and the weighted sum of each row to `total`."""
     p = torch.sigmoid(z)
-    # softplus(z) = max(z, 0) - log(1 - min(p, 1 - p)), as exact and a quarter faster once p is there
+    # softplus(z) = max(z, 0) - log(1 - min(p, 1 - p)): as accurate, and a quarter faster because p is known
     terms = z.clamp(min=0).sub_(torch.minimum(p, 1 - p).neg_().log1p_())
     factor = _column_weights(z, is_foreground, foreground, background)
     if gamma:
@@ -137,7 +137,7 @@ def _positives(
 def _column_weights(
     z: Tensor, is_foreground: Tensor, foreground: Tensor | None, background: Tensor | None
 ) -> Tensor | None:
-    """Weights of the negative terms that broadcast to `z`, or None for all 1."""
+    """Weights of the negative terms, which broadcast to `z`; None if all are 1."""
     if foreground is None and background is None:
         return None
     if foreground is background:
@@ -156,14 +156,14 @@ def fused_rows(
     positive: Tensor | None = None,
     gamma: float = 0.0,
 ) -> Tensor:
-    """a_y (1 - p_iy)^gamma BCE(z_iy, 1) + sum_{j != y} w_j p_ij^gamma BCE(z_ij, 0) of each row i, p = sigmoid(z).
+    """For each row i: a_y (1 - p_iy)^gamma BCE(z_iy, 1) + sum_{j != y} w_j p_ij^gamma BCE(z_ij, 0), p = sigmoid(z).
 
     Args:
         logits: (N, C) float32 or float64.
         targets: (N,); a target of C or above is background and has no positive term.
         foreground, background: (C,) weights w of the negative terms on foreground and on background rows; None: 1.
         positive: (C,) weights a of the positive terms; None: 1.
-        gamma: focusing; 0 for plain cross-entropy.
+        gamma: focusing exponent; 0 for plain cross-entropy.
 
     Returns:
         (N,).

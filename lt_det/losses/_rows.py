@@ -1,4 +1,4 @@
-"""What all losses share: checked inputs, one-hot targets, and the reduction of a loss per row to one number."""
+"""Shared by all losses: checks of the input, one-hot targets, and the reduction of the losses of the rows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Reduction = Literal["none", "sum", "mean"]
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Cast half precision to float32, also under autocast; float32 and float64 stay as they are."""
+    """Convert half precision to float32, also under autocast; float32 and float64 stay unchanged."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def checked(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits in float32 at least.
+    """Check logits and targets, and return the logits in float32 or float64.
 
     Args:
         logits: (N, C).
-        targets: (N,) integers.
+        targets: (N,) int64.
 
     Raises:
-        LtDetError: other shapes, or targets that are not integers.
+        LtDetError: the shapes are different, or the targets are not int64.
     """
     if logits.dim() != 2 or targets.shape != logits.shape[:1]:
         raise LtDetError(
@@ -41,7 +41,7 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def one_hot(targets: Tensor, like: Tensor) -> Tensor:
-    """(N, C) y of the dtype and shape of `like`; a target of C or above is background, a row of zeros."""
+    """(N, C) one-hot targets with the dtype and shape of `like`; a target of C or above gives a row of zeros."""
     num_classes = like.shape[1]
     y = like.new_zeros(len(targets), num_classes + 1)
     return y.scatter_(1, targets.clamp(max=num_classes).unsqueeze(1), 1.0)[:, :num_classes]
@@ -53,11 +53,11 @@ def reduced(rows: Tensor, reduction: str, divisor: Tensor | int | None = None) -
     Args:
         rows: (N,).
         reduction: "none" for the rows, "sum" for their sum, "mean" for the sum divided by `divisor`.
-        divisor: None: N, Detectron2's mean over all sampled RoIs, foreground and background. No row divides by 1, so
-            that an empty batch has loss 0 and a gradient.
+        divisor: None for N, as in Detectron2's mean over all sampled RoIs. An empty batch divides by 1, so that it has
+            loss 0 and a gradient.
 
     Raises:
-        LtDetError: an unknown reduction.
+        LtDetError: the reduction is unknown.
     """
     if reduction == "none":
         return rows

@@ -11,7 +11,7 @@ from lt_det.losses.reweighting import ClassReweighting
 
 
 def background_last(labels: Tensor, num_classes: int) -> Tensor:
-    """(N,) labels with background 0 and classes 1..K to labels with classes 0..K-1 and background K.
+    """Convert (N,) labels from background 0 and classes 1..K to classes 0..K-1 and background K.
 
     >>> background_last(torch.tensor([0, 1, 3]), num_classes=3).tolist()
     [3, 0, 2]
@@ -20,13 +20,14 @@ def background_last(labels: Tensor, num_classes: int) -> Tensor:
 
 
 class BackgroundFirst(nn.Module):
-    """A loss between code that has background first and a loss that has it last.
+    """Wraps a loss for callers whose background is class 0 and whose classes are 1..K.
 
-    Columns move by one place: the first of the caller is the last of the loss. For most losses that is background; for
-    Seesaw (K+2 columns) it is objectness "background", and the caller's last column is objectness "foreground".
+    The caller's first column becomes the last column of the loss, and the other columns move by one. The first column
+    is background. For Seesaw (K+2 columns) it is the objectness column "background", and the caller's last column is
+    the objectness column "foreground".
 
     Args:
-        loss: built with background.
+        loss: a loss that was built with background.
     """
 
     def __init__(self, loss: ClassificationLoss | ClassReweighting) -> None:
@@ -35,12 +36,12 @@ class BackgroundFirst(nn.Module):
 
     @property
     def num_logits(self) -> int:
-        """Number of columns the classifier must have."""
+        """Number of columns that the classifier must have."""
         return int(self.loss.num_logits)
 
     @property
     def progress(self) -> float | None:
-        """See `ClassificationLoss`; shared with the loss."""
+        """See `ClassificationLoss`; the value belongs to the wrapped loss."""
         return self.loss.progress
 
     @progress.setter
@@ -50,7 +51,7 @@ class BackgroundFirst(nn.Module):
     def forward(
         self, logits: Tensor, labels: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
     ) -> Tensor:
-        """As `ClassificationLoss.forward`, with labels 0 for background and 1..K for the classes."""
+        """The loss, as in `ClassificationLoss.forward`; label 0 is background and 1..K are the classes."""
         targets = background_last(labels, self.loss.num_classes)
         value: Tensor = self.loss(logits.roll(-1, dims=1), targets, features, reduction)
         return value
@@ -61,6 +62,6 @@ class BackgroundFirst(nn.Module):
         return scores.roll(1, dims=1)
 
     def initial_bias(self) -> Tensor | None:
-        """(num_logits,) bias the classifier starts from, or None for zeros."""
+        """(num_logits,) initial bias of the classifier, or None for zeros."""
         bias: Tensor | None = self.loss.initial_bias()
         return None if bias is None else bias.roll(1)

@@ -1,4 +1,4 @@
-"""What every classification loss offers."""
+"""The base class of all classification losses."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
 
 
 class ClassificationLoss(nn.Module):
-    """A loss over K classes, of which class K is background unless `background` is False.
+    """A loss over the classes 0..K-1 and, unless `background` is False, background as class K.
 
-    A loss defines how many columns the classifier has, how its bias starts, what is minimised, and what a score is.
-    Subclasses take `num_classes` first, and class counts and hyper-parameters as keywords. A hyper-parameter has its
-    default in the constructor and nowhere else. A subclass defines `scores`, and either `row_losses` or the whole
-    `forward`.
+    A loss defines how many columns the classifier has, its initial bias, the value to minimise, and the scores at test
+    time. A subclass takes `num_classes` first, and class counts and hyper-parameters as keyword arguments. The
+    default of a hyper-parameter is defined in the constructor only. A subclass defines `scores`, and either
+    `row_losses` or `forward`.
 
     Args:
         num_classes: K.
         background: True for a detector's box head, where background is class K. False for plain classification: the
-            classifier has K columns and every target is below K.
+            classifier has K columns, and every target is below K.
 
     Attributes:
-        default_classifier: "linear" or "cosine", the layer the loss was published with.
-        statistics: constructor arguments that come from the training set and not from a config: image_counts,
-            instance_counts, num_images.
-        uses_features: whether `forward` needs the classifier's input.
-        scales_cosines: whether the loss multiplies a cosine classifier's output by a scale of its own.
-        progress: fraction of the training that is done, from 0 to 1, for losses with phases. The box predictor sets it
-            before each step; other training loops set it themselves. None: unknown.
+        default_classifier: "linear" or "cosine", the classifier that the loss was published with.
+        statistics: the constructor arguments that come from the training set and not from a config: any of
+            image_counts, instance_counts and num_images.
+        uses_features: whether `forward` needs the input of the classifier.
+        scales_cosines: whether the loss multiplies the output of a cosine classifier by a scale of its own.
+        progress: completed fraction of the training, 0 to 1, for losses with phases; None if it is unknown. The box
+            predictor sets it before each step; in any other training loop, set it yourself.
+
+    Raises:
+        LtDetError: num_classes is below 1.
     """
 
     default_classifier: ClassVar[str] = "linear"
@@ -62,76 +65,96 @@ class ClassificationLoss(nn.Module):
 
     @property
     def num_logits(self) -> int:
-        """Number of columns the classifier must have."""
+        """Number of columns that the classifier must have."""
         return self.num_classes + int(self.background)
 
     @property
     def score_scale(self) -> Tensor | float:
-        """The factor by which `scores` multiplies the logits, a number or (num_logits,). Divide bias shifts by it."""
+        """The factor by which `scores` multiplies the logits: a number or (num_logits,).
+
+        Code that shifts the bias of the classifier, such as post-hoc adjustment, divides the shift by it.
+        """
         return 1.0
 
     def forward(
         self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
     ) -> Tensor:
-        """
+        """Compute the loss of a batch.
+
         Args:
             logits: (N, num_logits).
-            gt_classes: (N,) int64, 0..K-1, or K for background.
-            features: (N, D), the classifier's input; used only if `uses_features`.
+            gt_classes: (N,) int64 in 0..K-1, or K for background.
+            features: (N, D), the input of the classifier; needed only if `uses_features` is True.
             reduction: "none", "sum", or "mean", which divides the sum by `divisor`.
 
         Returns:
             (N,) for "none", else a scalar. An empty batch has loss 0 and a gradient.
 
         Raises:
-            LtDetError: missing training statistics, a wrong number of columns, or an unknown reduction.
+            LtDetError: the loss was built without its class counts, logits or targets have a wrong shape or type, or
+                the reduction is unknown.
         """
         rows = self.row_losses(self.checked_logits(logits, gt_classes), gt_classes, features)
         return reduced(rows, reduction, self.divisor(gt_classes))
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
-        """(N, num_logits) logits, float32 or float64, to the (N,) losses of the rows."""
+        """(N,) losses of the rows, for (N, num_logits) logits in float32 or float64. Subclasses define it."""
         raise NotImplementedError
 
     def divisor(self, gt_classes: Tensor) -> Tensor | int:
-        """What the mean divides by: N, Detectron2's mean over all sampled RoIs, at least 1."""
+        """The divisor of the mean: N, as in Detectron2's mean over all sampled RoIs; at least 1."""
         return max(len(gt_classes), 1)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """(N, num_logits) logits to (N, K+1) probabilities, background last (0 for a loss that has none); (N, K)
-        without background."""
+        """Convert (N, num_logits) logits to scores. Subclasses define it.
+
+        Returns:
+            (N, K+1) probabilities, background last; it is 0 if the loss does not model background. Without background
+            (N, K).
+        """
         raise NotImplementedError
 
     def predicted_classes(self, logits: Tensor) -> Tensor:
-        """(N, num_logits) logits to (N,) classes, K for background; only the training log uses it."""
+        """(N,) predicted classes, K for background, for (N, num_logits) logits; only the training log uses them."""
         return self.scores(logits).argmax(dim=1)
 
     def initial_bias(self) -> Tensor | None:
-        """(num_logits,) bias the classifier starts from, or None for zeros."""
+        """(num_logits,) initial bias of the classifier, or None for zeros."""
         return None
 
     def state_by_class(self) -> dict[str, Tensor]:
-        """State of the loss for the training log, by name: a (K,) tensor, nan for a class not seen yet, or a scalar."""
+        """State of the loss for the training log, by name.
+
+        Each value is a scalar, or a (K,) tensor with nan for a class without state so far.
+        """
         return {}
 
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
-        """Build the loss from a training set: its number of classes, and what `statistics` names."""
+        """Build the loss from the counts of a training set.
+
+        Args:
+            stats: gives the number of classes and the arguments that `statistics` names.
+            hyperparameters: keyword arguments of the constructor.
+
+        Raises:
+            LtDetError: the loss needs instance counts that `stats` lacks, or a hyper-parameter is invalid.
+        """
         statistics = {name: _STATISTICS[name](stats) for name in cls.statistics}
         return cls(stats.num_classes, **statistics, **hyperparameters)
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Any]:
-        """Name and default of each hyper-parameter, read from the constructor."""
+        """Default of each hyper-parameter by name, read from the constructor."""
         parameters = inspect.signature(cls).parameters.values()
         others = (*cls.statistics, "background")
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in others}
 
     def class_counts(self, counts: Counts | None) -> Tensor:
-        """(K,) counts as float64, at least 1. None gives ones, and a loss that predicts but refuses to train.
+        """(K,) counts as float64, at least 1. With None the counts are ones, and the loss refuses to train.
 
         Raises:
-            LtDetError: a number of counts other than K, or a negative count.
+            LtDetError: there are not K counts, or a count is negative.
         """
         if counts is None:
             self.refuse_training(f"{type(self).__name__} was built without {' and '.join(self.statistics)}.")
@@ -139,14 +162,15 @@ class ClassificationLoss(nn.Module):
         return checked_counts(counts, self.num_classes, type(self).__name__)
 
     def per_column(self, values: Tensor, neutral: float) -> Tensor:
-        """(K,) values of the classes to one value per column, `neutral` for background."""
+        """Extend (K,) values of the classes by `neutral` for background, if the loss has background."""
         return with_background(values, neutral) if self.background else values
 
     def checked_logits(self, logits: Tensor, gt_classes: Tensor) -> Tensor:
-        """The logits to train on, in float32 at least.
+        """Check logits and targets, and return the logits in float32 or float64.
 
         Raises:
-            LtDetError: missing training statistics, a wrong number of columns, or targets that are not (N,) int64.
+            LtDetError: the loss was built without its class counts, the number of columns is wrong, or the targets are
+                not (N,) int64.
         """
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
@@ -157,10 +181,10 @@ class ClassificationLoss(nn.Module):
         return checked(logits, gt_classes)
 
     def has_reached(self, start: float) -> bool:
-        """Whether the training has reached this fraction of its length, where a phase begins.
+        """Whether the completed fraction of the training is at least `start`, where a phase begins.
 
         Raises:
-            LtDetError: the progress is unknown; without the error a phase would silently never begin.
+            LtDetError: the progress is unknown. Without the error, the phase would silently never begin.
         """
         if self.progress is None:
             raise LtDetError(
@@ -171,14 +195,14 @@ class ClassificationLoss(nn.Module):
         return self.progress >= start
 
     def refuse_training(self, reason: str) -> None:
-        """Let the loss give scores only; training raises `reason`."""
+        """Allow scores only: training raises `LtDetError` with this reason."""
         self._reason_not_to_train = reason
 
     def require_statistics(self) -> None:
-        """Raise if the loss was built without the class counts it needs for training.
+        """Raise if the loss was built without the class counts that it needs for training.
 
         Raises:
-            LtDetError: names the missing counts and the reason.
+            LtDetError: class counts are missing; the message gives the reason.
         """
         if self._reason_not_to_train is not None:
             raise LtDetError(

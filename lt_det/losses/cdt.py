@@ -17,7 +17,7 @@ from lt_det.losses.softmax import SoftmaxFamily
 
 
 def imbalance(counts: Tensor) -> Tensor:
-    """(K,) counts of at least 1 to n_max / n_k."""
+    """(K,) n_max / n_k for (K,) counts n of at least 1."""
     return counts.max() / counts
 
 
@@ -32,6 +32,9 @@ def cdt_loss(logits: Tensor, targets: Tensor, temperature: Tensor, *, reduction:
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     a = temperature.to(logits.dtype)
@@ -42,18 +45,18 @@ def cdt_loss(logits: Tensor, targets: Tensor, temperature: Tensor, *, reduction:
 class CDTLoss(SoftmaxFamily):
     """Class-dependent temperatures; see `cdt_loss`.
 
-    In training the logits of tail classes are divided by a temperature above 1, so that they have to grow larger; at
-    test time the raw logits are used.
+    In training, the logits of tail classes are divided by a temperature above 1, so the classifier has to learn larger
+    ones. At test time the raw logits are used.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        gamma: strength; 0 is softmax cross-entropy. Counts from 1 to 2000 give temperatures up to 4.6 at 0.2 and up to
-            2.1 at 0.1.
-        test_temperature: True divides at test time too, which the paper does not.
+        gamma: exponent; 0 is softmax cross-entropy. With counts from 1 to 2000, temperatures reach 4.6 at 0.2 and 2.1
+            at 0.1.
+        test_temperature: True divides the logits at test time, too; the paper does not.
 
     Raises:
-        LtDetError: gamma below 0, invalid counts.
+        LtDetError: gamma is below 0, or the counts are invalid.
     """
 
     statistics = ("instance_counts",)
@@ -73,13 +76,13 @@ class CDTLoss(SoftmaxFamily):
             raise LtDetError(f"CDT.GAMMA must be at least 0, but is {gamma}; 0.1 to 0.4 are usual.")
         self.gamma = gamma
         self.test_temperature = test_temperature
-        # In the checkpoint only where scores need it; without gamma, which a config may change afterwards.
+        # Saved in the checkpoint only if scores need it. Saved without gamma, because a config may change gamma.
         ratio = self.per_column(imbalance(self.class_counts(instance_counts)), 1.0)
         self.register_buffer("imbalance", ratio, persistent=test_temperature)
 
     @property
     def temperature(self) -> Tensor:
-        """(num_logits,) a."""
+        """(num_logits,) temperatures a."""
         return self.imbalance**self.gamma
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:

@@ -34,18 +34,21 @@ def class_balanced_loss(
 ) -> Tensor:
     """CB(z, y) = w_y L(z, y) with w_y = (1 - beta) / (1 - beta^n_y) (section 4).
 
-    The weight is that of the row's target, for all of the row's terms.
+    The weight of the target multiplies all terms of its row.
 
     Args:
         logits: (N, C) z for base "softmax", (N, K) for "sigmoid" and "focal".
         targets: (N,) y, int64; see the base's own loss.
-        class_weight: one weight w per value of the target; see `effective_number_weights`.
-        base: L is "softmax" or "sigmoid" cross-entropy, or "focal" without alpha.
-        gamma: focusing of "focal".
+        class_weight: (K+1,) weights w, background last, or (K,) without background; see `effective_number_weights`.
+        base: the loss L: "softmax" or "sigmoid" for cross-entropy, "focal" for focal loss without alpha.
+        gamma: focusing exponent of "focal".
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     if base == "softmax":
@@ -61,23 +64,23 @@ def class_balanced_loss(
 class ClassBalancedLoss(ClassificationLoss):
     """Class-balanced loss; see `class_balanced_loss`. Background has weight 1.
 
-    The mean divides by N for softmax. For sigmoid and focal it divides by the number of foreground rows, the authors'
-    sum of one-hot labels.
+    The mean divides by N for "softmax". For "sigmoid" and "focal" it divides by the number of foreground rows; the
+    authors divide by the sum of the one-hot labels, which is the same.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
         base: "softmax", "sigmoid" or "focal" (without alpha).
         beta: in [0, 1); 0 gives all classes the same weight.
-        mean_over: the weights have mean 1 over "classes" (the authors' scale) or over training "instances". A detector
-            needs the latter: with the former an average foreground RoI may have a tenth of a background RoI's weight,
-            and the detector predicts background for everything.
-        gamma: focusing of "focal".
-        divide_by_weights: for softmax, divide by the sum of the rows' weights, as PyTorch ports of this loss do;
-            the two differ by orders of magnitude in batches with few tail classes.
+        mean_over: the weights have mean 1 over the "classes", as published, or over the training "instances". A
+            detector needs "instances": with "classes" the average foreground RoI may have a tenth of the weight of a
+            background RoI, and the detector predicts background for everything.
+        gamma: focusing exponent of "focal".
+        divide_by_weights: for "softmax", True divides by the sum of the weights of the rows, as PyTorch ports of this
+            loss do. The result can differ by orders of magnitude in batches with few rows of tail classes.
 
     Raises:
-        LtDetError: unknown base or mean_over, beta or gamma out of range, invalid counts.
+        LtDetError: base or mean_over is unknown, beta or gamma is out of range, or the counts are invalid.
     """
 
     statistics = ("instance_counts",)
@@ -101,7 +104,7 @@ class ClassBalancedLoss(ClassificationLoss):
         if gamma < 0:
             raise LtDetError(f"CLASS_BALANCED.GAMMA must be at least 0, but is {gamma}; 0.5 to 2 are usual.")
         self.base, self.gamma, self.divide_by_weights = base, gamma, divide_by_weights
-        # Scores and the starting bias are the base's. The authors' prior is 1/K.
+        # The base defines scores and the initial bias. The authors' prior probability is 1/K.
         self.parent: SoftmaxCrossEntropyLoss | SigmoidFamily = (
             SoftmaxCrossEntropyLoss(num_classes, background=background)
             if base == "softmax"

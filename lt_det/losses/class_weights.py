@@ -1,4 +1,4 @@
-"""One weight per class, made from the class counts of the training set."""
+"""Class weights, computed from the class counts of the training set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lt_det.errors import LtDetError
 Counts = Sequence[int] | Sequence[float] | NDArray[Any] | Tensor
 MeanOver = Literal["classes", "instances"]
 
-# Names of MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS; any other value names a file.
+# Values of MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS; any other value is the path of a file.
 WEIGHTS = ("effective_number", "inverse_frequency", "sqrt")
 
 
@@ -23,7 +23,7 @@ def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
     """(K,) counts as float64, at least 1.
 
     Raises:
-        LtDetError: a number of counts other than K, or a negative count.
+        LtDetError: there are not K counts, or a count is negative.
     """
     result = torch.as_tensor(counts, dtype=torch.float64)
     if result.shape != (num_classes,):
@@ -34,17 +34,20 @@ def checked_counts(counts: Counts, num_classes: int, loss: str) -> Tensor:
 
 
 def with_mean_one(weights: Tensor, counts: Tensor, mean_over: MeanOver, key: str) -> Tensor:
-    """The weights scaled so that their mean is 1.
+    """Scale the weights to mean 1.
 
     Args:
         weights: (K,).
         counts: (K,) instances per class, at least 1.
-        mean_over: "classes", as the literature does, or training "instances", so that the average foreground RoI
-            has the weight of a background RoI.
-        key: the config node, for error messages.
+        mean_over: "classes" for the plain mean over the classes, as in the literature, or "instances" for the mean over
+            the training instances. With "instances" the average foreground RoI weighs as much as a background RoI.
+        key: name of the config node, for error messages.
+
+    Returns:
+        (K,) weights.
 
     Raises:
-        LtDetError: an unknown mean_over.
+        LtDetError: mean_over is unknown.
     """
     if mean_over not in ("classes", "instances"):
         raise LtDetError(f"{key}.MEAN_OVER is '{mean_over}'; write classes or instances.")
@@ -57,18 +60,18 @@ def effective_number_weights(
 ) -> Tensor:
     """w_k = (1 - beta) / (1 - beta^n_k), scaled to mean 1 (Cui et al. 2019, eq. 3 and section 4).
 
-    1 - beta^n is computed as -expm1(n log beta) in float64: the plain form cancels for beta near 1.
+    1 - beta^n is computed as -expm1(n log beta) in float64, because the plain form loses digits for beta close to 1.
 
     Args:
         counts: (K,) instances per class; a class without instances counts as one.
-        beta: in [0, 1); 0 gives all classes the same weight, towards 1 the weight is 1/n.
+        beta: in [0, 1); 0 gives all classes the same weight, and towards 1 the weight approaches 1/n.
         mean_over, key: see `with_mean_one`.
 
     Returns:
         (K,) float64.
 
     Raises:
-        LtDetError: beta out of range, an unknown mean_over, a negative count.
+        LtDetError: beta is out of range, mean_over is unknown, or a count is negative.
 
     >>> effective_number_weights([1, 10, 100], beta=0.0).tolist()
     [1.0, 1.0, 1.0]
@@ -94,7 +97,7 @@ def inverse_frequency_weights(
         (K,) float64.
 
     Raises:
-        LtDetError: power out of range, an unknown mean_over, a negative count.
+        LtDetError: power is out of range, mean_over is unknown, or a count is negative.
 
     >>> inverse_frequency_weights([1, 4], power=0.5).tolist()
     [1.3333333333333333, 0.6666666666666666]
@@ -108,17 +111,18 @@ def inverse_frequency_weights(
 def weights_by_name(
     name: str, counts: Counts, *, beta: float = 0.9999, power: float = 1.0, mean_over: MeanOver = "classes"
 ) -> Tensor:
-    """(K,) class weights as MODEL.LONG_TAIL.REWEIGHTING names them.
+    """The (K,) class weights that MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS names.
 
     Args:
         name: one of `WEIGHTS`.
         counts: (K,) instances per class.
-        beta: for "effective_number".
-        power: for "inverse_frequency".
+        beta: see `effective_number_weights`; only for "effective_number".
+        power: see `inverse_frequency_weights`; only for "inverse_frequency".
         mean_over: see `with_mean_one`.
 
     Raises:
-        LtDetError: unknown name, a value out of range, or a beta or power that the named weights do not use.
+        LtDetError: the name is unknown, a value is out of range, or beta or power is set for weights that do not use
+            it.
     """
     if name not in WEIGHTS:
         raise LtDetError(f"REWEIGHTING.WEIGHTS is '{name}'; write {', '.join(WEIGHTS)}, or the name of a json file.")
@@ -135,5 +139,5 @@ def weights_by_name(
 
 
 def with_background(values: Tensor, neutral: float) -> Tensor:
-    """(K,) class values to (K+1,), background being the neutral, average class."""
+    """Extend (K,) class values to (K+1,): background has the value `neutral`."""
     return torch.cat([values, values.new_tensor([neutral])])

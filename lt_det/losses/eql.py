@@ -16,25 +16,26 @@ from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
 
-# Half a count above LVIS's "common" (11-100 images): every class that is not frequent is tail. Over the annotated
-# images it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, 100.5 / 99388 = 0.00101 for v1.
+# Half a count above the 100 images up to which LVIS calls a class rare or common: every class that is not frequent is
+# tail. Divided by the annotated images, it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, and
+# 100.5 / 99388 = 0.00101 for v1.
 TAIL_IMAGES = 100.5
 
 
 def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | None, loss: str) -> Tensor:
-    """T_lambda(f_j) = 1 if f_j < lambda, f_j being the fraction of the annotated images that contain class j.
+    """T_lambda(f_j) = 1 if f_j < lambda, where f_j is the fraction of the annotated images that contain class j.
 
     Args:
         counts: (K,) images per class.
         num_images: number of images with at least one annotation.
-        frequency_threshold: lambda; None: `TAIL_IMAGES` / num_images.
-        loss: the loss's config node, for error messages.
+        frequency_threshold: lambda; None for `TAIL_IMAGES` / num_images.
+        loss: name of the config node of the loss, for error messages.
 
     Returns:
         (K,) bool.
 
     Raises:
-        LtDetError: lambda outside [0, 1].
+        LtDetError: lambda is outside [0, 1].
     """
     if frequency_threshold is None:
         return counts < TAIL_IMAGES
@@ -60,14 +61,17 @@ def eql_loss(
         logits: (N, K) z.
         targets: (N,) int64 in 0..K-1, or K for background, whose y is all zeros.
         is_tail: (K,) bool, T_lambda(f).
-        exempt_background: True: E(r) is 1 for foreground rows and 0 for background rows, which keep suppressing tail
-            classes. False: E(r) is 1 for every row.
+        exempt_background: True: E(r) is 1 for foreground rows and 0 for background rows, so background rows suppress
+            tail classes. False: E(r) is 1 for every row.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
 
-    Class 1 is tail: the row of class 0 does not push it down, the background row does.
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
+
+    In this example class 1 is tail: the row of class 0 does not suppress it, but the background row does.
 
     >>> import torch
     >>> logits = torch.zeros(2, 2, requires_grad=True)
@@ -91,20 +95,20 @@ def eql_loss(
 class EQLLoss(SigmoidFamily):
     """Equalization loss; see `eql_loss`.
 
-    Tail classes are not pushed down by rows of other classes. Only background rows suppress them; without background
-    nothing does, and every row is classified as tail: plain classification needs the softmax form, `SoftmaxEQLLoss`.
+    Rows of other classes do not suppress a tail class; only background rows do. Without background nothing suppresses
+    tail classes, and the classifier predicts them for every row: use the softmax form, `SoftmaxEQLLoss`, there.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        image_counts: K numbers of training images per class; None for a model that only predicts.
-        num_images: training images with at least one annotation.
-        frequency_threshold: lambda; the comparison is strict. None: `TAIL_IMAGES` / num_images, every class that is
-            not frequent.
+        image_counts: K training images per class; None for a model that only predicts.
+        num_images: number of training images with at least one annotation.
+        frequency_threshold: lambda; a class is tail if its frequency is strictly below. None for `TAIL_IMAGES` /
+            num_images: every class that is not frequent is tail.
         exempt_background: see `eql_loss`; False is the paper's ablation.
-        prior_prob: starting probability of every class.
+        prior_prob: initial probability of every class.
 
     Raises:
-        LtDetError: a number of counts other than K, lambda outside [0, 1].
+        LtDetError: there are not K counts, lambda is outside [0, 1], or prior_prob is outside (0, 1).
     """
 
     statistics = ("image_counts", "num_images")
@@ -125,7 +129,7 @@ class EQLLoss(SigmoidFamily):
         self.exempt_background = exempt_background
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "EQL")
-        # Not in the checkpoint: it follows from config and data, and scores do not need it.
+        # Not saved in the checkpoint: config and data define it, and scores do not need it.
         self.register_buffer("is_tail", is_tail, persistent=False)
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:

@@ -17,19 +17,21 @@ from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, r
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
 
-# The ratio before the first batch: large, so that all weights start at 1.
+# The ratio before the first batch: so large that all weights start at 1.
 _RATIO_AT_START = 100.0
 
 
 def eqlv2_weights(gradient_ratio: Tensor, gamma: float, mu: float, alpha: float) -> tuple[Tensor, Tensor]:
-    """q_j = 1 + alpha (1 - f(g_j)) of positives and r_j = f(g_j) of negatives, f(x) = sigmoid(gamma (x - mu)).
+    """Positive weights q_j = 1 + alpha (1 - f(g_j)) and negative weights r_j = f(g_j), f(x) = sigmoid(gamma (x - mu)).
 
     Args:
-        gradient_ratio: (K,) g (eq. 6 to 9).
-        gamma, mu, alpha: those of the paper.
+        gradient_ratio: (K,) g, positive divided by negative gradient of each class (eq. 6 to 9).
+        gamma: steepness of f.
+        mu: ratio at which f is one half.
+        alpha: largest extra weight of positives.
 
     Returns:
-        (K,) weights of the positives, (K,) weights of the negatives.
+        (K,) q and (K,) r.
     """
     f = torch.sigmoid(gamma * (gradient_ratio - mu))
     return 1 + alpha * (1 - f), f
@@ -41,14 +43,17 @@ def eqlv2_loss(
     """L = sum_j w_j BCE(z_j, y_j) with w_j = q_j y_j + r_j (1 - y_j).
 
     Args:
-        logits: (N, C) z; in a detector's box head C is K+1 and column K, background against everything, has q = r = 1.
-        targets: (N,) int64 in 0..C-1.
+        logits: (N, C) z; in a detector's box head C is K+1, and column K, background, has q = r = 1.
+        targets: (N,) int64 in 0..C-1; y is one-hot.
         positive: (C,) q; see `eqlv2_weights`.
         negative: (C,) r.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     q, r = positive.to(logits.dtype), negative.to(logits.dtype)
@@ -61,18 +66,18 @@ def eqlv2_loss(
 
 @register_loss("eqlv2")
 class EQLv2Loss(SigmoidFamily):
-    """Equalization loss v2; see `eqlv2_loss`. A score is sigmoid(z_k) (1 - sigmoid(z_background)).
+    """Equalization loss v2; see `eqlv2_loss`. The score of class k is sigmoid(z_k) (1 - sigmoid(z_background)).
 
-    The ratio g_j of the gradients that class j has received so far as positive and as negative comes from two sums,
-    which are buffers: saved, resumed, and summed over processes.
+    Two buffers sum the positive and the negative gradient that each class has received so far; g is their ratio. They
+    are saved in the checkpoint and summed over processes.
 
     Args:
         num_classes, background: see `ClassificationLoss`; without background there is no background column.
-        gamma, mu, alpha: those of the paper.
-        prior_prob: starting probability of every column, background too.
+        gamma, mu, alpha: see `eqlv2_weights`.
+        prior_prob: initial probability of every column, including background.
 
     Raises:
-        LtDetError: gamma or alpha below 0.
+        LtDetError: gamma or alpha is below 0, or prior_prob is outside (0, 1).
     """
 
     positive_gradient: Tensor
@@ -97,13 +102,13 @@ class EQLv2Loss(SigmoidFamily):
 
     @property
     def gradient_ratio(self) -> Tensor:
-        """(K,) g = positive / negative gradient so far."""
+        """(K,) g, positive divided by negative gradient so far; 100 for a class without any gradient."""
         seen = self.positive_gradient + self.negative_gradient > 0
         ratio = self.positive_gradient / (self.negative_gradient + 1e-10)
         return torch.where(seen, ratio, _RATIO_AT_START)
 
     def state_by_class(self) -> dict[str, Tensor]:
-        """The ratio g, as the EQL papers plot it: below 1 a class is mostly pushed down."""
+        """The ratio g, as the EQL papers plot it: below 1 a class receives more negative than positive gradient."""
         ratio = self.gradient_ratio
         return {"gradient_ratio": ratio.masked_fill(self.positive_gradient + self.negative_gradient == 0, torch.nan)}
 

@@ -1,7 +1,7 @@
 """Federated loss: sigmoid cross-entropy on a sample of the classes.
 
 Zhou et al., "Probabilistic two-stage detection", section 5.3, https://arxiv.org/abs/2103.07461. Checked against
-Detectron2, whose own version knows the frequencies of LVIS v1 only and sets no prior bias.
+Detectron2, whose own version has the frequencies of LVIS v1 only and does not set the initial bias.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 def sample_classes(targets: Tensor, class_weight: Tensor, num_sampled: int) -> Tensor:
-    """S: the targets of the batch, and negative classes drawn in proportion to their weight until |S| = `num_sampled`.
+    """Sample S: the targets of the batch, and other classes at random until |S| = `num_sampled`.
 
-    Background counts towards the quota where it occurs, as in Detectron2; fewer classes are drawn where no more
-    have weight.
+    Classes are sampled without replacement, with probability proportional to their weight. Background in the batch
+    takes one of the places, as in Detectron2. S is smaller if there are not enough classes with a weight above 0.
 
     Args:
         targets: (N,) int64, K for background.
-        class_weight: (K,) at least 0.
+        class_weight: (K,) weights of at least 0.
         num_sampled: |S|.
 
     Returns:
-        (K,) bool.
+        (K,) bool, whether each class is in S.
     """
     num_classes = len(class_weight)
     present = torch.unique(targets)
@@ -55,11 +55,14 @@ def federated_loss(logits: Tensor, targets: Tensor, sampled: Tensor, *, reductio
     Args:
         logits: (N, K) z.
         targets: (N,) int64 in 0..K-1, or K for background, whose y is all zeros.
-        sampled: (K,) bool, S, which must contain every foreground target; see `sample_classes`.
+        sampled: (K,) bool, S; it must contain every foreground target, see `sample_classes`.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     in_sample = sampled.to(logits.dtype)
@@ -72,20 +75,21 @@ def federated_loss(logits: Tensor, targets: Tensor, sampled: Tensor, *, reductio
 
 @register_loss("federated")
 class FederatedLoss(SigmoidFamily):
-    """Federated loss; see `federated_loss`. S is drawn for every batch by `sample_classes`.
+    """Federated loss; see `federated_loss`. `sample_classes` samples S for every batch.
 
-    An LVIS image says nothing about most classes; pushing all of them down everywhere would often be wrong.
+    The annotation of an LVIS image does not mention most classes, so it would often be wrong to treat all of them as
+    negatives.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         image_counts: K training images per class; None for a model that only predicts.
         num_sampled: |S|.
-        frequency_power: negatives are drawn with probability proportional to image_counts to this power; a class
-            without images is never drawn.
-        prior_prob: starting probability of every class.
+        frequency_power: classes are sampled with probability proportional to image_counts to this power; a class
+            without images is never sampled.
+        prior_prob: initial probability of every class.
 
     Raises:
-        LtDetError: fewer than one class to sample, a power below 0, invalid counts.
+        LtDetError: num_sampled is below 1, frequency_power is below 0, or prior_prob or the counts are invalid.
     """
 
     statistics = ("image_counts",)
@@ -107,7 +111,7 @@ class FederatedLoss(SigmoidFamily):
         if frequency_power < 0:
             raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled
-        weight = self.class_counts(image_counts) ** frequency_power  # class_counts takes a class without images as one
+        weight = self.class_counts(image_counts) ** frequency_power  # class_counts raises counts of 0 to 1
         if image_counts is not None:
             weight[torch.as_tensor(image_counts) == 0] = 0
         self.register_buffer("class_weight", weight.float(), persistent=False)

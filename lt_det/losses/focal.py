@@ -36,17 +36,21 @@ def focal_loss(
 ) -> Tensor:
     """FL = sum_j -alpha_t (1 - p_t)^gamma log(p_t) over the K classes (eq. 5).
 
-    p_t is sigmoid(z_j) for the target and 1 - sigmoid(z_j) for the other classes; alpha_t is alpha and 1 - alpha.
+    For the target, p_t is sigmoid(z_j) and alpha_t is alpha. For all other classes, p_t is 1 - sigmoid(z_j) and alpha_t
+    is 1 - alpha.
 
     Args:
         logits: (N, K) z.
         targets: (N,) int64 in 0..K-1, or K for background, whose one-hot target is all zeros.
-        alpha: weight of the target's term; None: alpha_t is 1.
-        gamma: focusing; 0 is sigmoid cross-entropy.
-        reduction: "none", "sum", or "mean" over the N rows; the paper divides the sum by the foreground rows instead.
+        alpha: weight of the target's term; None sets every alpha_t to 1.
+        gamma: focusing exponent; 0 is sigmoid cross-entropy.
+        reduction: "none", "sum", or "mean" over the N rows; the paper divides the sum by the number of foreground rows.
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     if is_faster(logits):  # the same numbers
@@ -58,7 +62,7 @@ def focal_loss(
         return reduced(rows, reduction)
     y = one_hot(targets, logits)
     minus_log_p_t = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
-    log_one_minus_p_t = F.logsigmoid(logits * (1 - 2 * y))  # its exponential has a finite slope for gamma below 1 too
+    log_one_minus_p_t = F.logsigmoid(logits * (1 - 2 * y))  # with exp, the slope is finite for gamma below 1, too
     alpha_t = 1.0 if alpha is None else alpha * y + (1 - alpha) * (1 - y)
     return reduced((alpha_t * torch.exp(gamma * log_one_minus_p_t) * minus_log_p_t).sum(dim=1), reduction)
 
@@ -69,14 +73,14 @@ class FocalLoss(SigmoidFamily):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        alpha: weight of positive terms; None switches the weights off.
-        gamma: focusing; 0 is sigmoid cross-entropy.
-        prior_prob: starting probability of every class.
-        divide_by: the mean divides by the number of "foreground" rows, as in the paper, or by all "rois", as
-            Detectron2's other losses do.
+        alpha: weight of positive terms, see `focal_loss`; None for no weights.
+        gamma: focusing exponent; 0 is sigmoid cross-entropy.
+        prior_prob: initial probability of every class.
+        divide_by: the mean divides by the number of "foreground" rows, as in the paper, or by the number N of all
+            "rois", like Detectron2's box losses.
 
     Raises:
-        LtDetError: gamma below 0, alpha outside [0, 1], unknown divide_by.
+        LtDetError: gamma is below 0, alpha is outside [0, 1], prior_prob is outside (0, 1), or divide_by is unknown.
     """
 
     def __init__(

@@ -19,20 +19,20 @@ from lt_det.losses.class_weights import Counts, MeanOver, with_mean_one
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxFamily
 
-_MOMENTUM = 0.99  # of the running means: about the last hundred iterations
+_MOMENTUM = 0.99  # of the running means, which cover about the last hundred iterations
 
 
 def influence(cross_entropy: Tensor, features: Tensor) -> Tensor:
-    """IB = || softmax(z) - y ||_1 || h ||_1: the influence of a row on the last layer (eq. 8).
+    """IB = || softmax(z) - y ||_1 || h ||_1, the influence of a row on the last layer (eq. 8).
 
     The first norm is 2 (1 - p_y), and p_y = e^-CE.
 
     Args:
-        cross_entropy: (N,).
-        features: (N, D), the last layer's input h.
+        cross_entropy: (N,) CE(z, y).
+        features: (N, D) h, the input of the last layer.
 
     Returns:
-        (N,).
+        (N,) IB.
     """
     return -2 * torch.expm1(-cross_entropy) * features.abs().sum(dim=1)
 
@@ -52,31 +52,35 @@ def ib_loss(
 ) -> Tensor:
     """L = alpha lambda_y CE(z, y) / (|| softmax(z) - y ||_1 || h ||_1 + epsilon).
 
-    As in the authors' code, and unlike the paper's word "weight", the factor 1 / (influence + epsilon) is part of what
-    is differentiated.
+    y is one-hot inside the norm. As in the authors' code, the gradient also flows through the factor
+    1 / (influence + epsilon), although the paper calls it a weight.
 
     Args:
         logits: (N, C) z.
         targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
-        features: (N, D), the last layer's input h.
+        features: (N, D) h, the input of the last layer.
         class_weight: (C,) lambda, proportional to 1/n; 1 for background.
         alpha: scale of the loss; 1000 in the authors' code.
         epsilon: keeps the factor finite.
-        focal_gamma: c = lambda CE becomes (1 - e^-c)^gamma c first, the authors' focal variant; None: off.
-        detach_factor: True holds the factor constant; gradients of hard and easy rows then differ far more.
-        detach_features: True stops the gradient into the features.
+        focal_gamma: a number replaces c = lambda CE by (1 - e^-c)^focal_gamma c, the authors' focal variant; None for
+            the plain form.
+        detach_factor: True treats the factor as a constant: no gradient flows through it.
+        detach_features: True lets no gradient flow through h in the factor.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits, features = checked(logits, targets), at_least_float32(features)
     cross_entropy = F.cross_entropy(logits, targets, reduction="none")
     factor = 1 / (influence(cross_entropy, features.detach() if detach_features else features) + epsilon)
     rows = cross_entropy * class_weight.to(logits.dtype)[targets]
     if focal_gamma is not None:
-        # e^-c is the probability only without weights; the authors' code has it so. In logarithms, because the power
-        # of 0 has an infinite slope for gamma below 1.
+        # As in the authors' code, although e^-c is the probability only without weights. Computed with logarithms,
+        # because a power of 0 has an infinite slope for gamma below 1.
         tiny = torch.finfo(rows.dtype).tiny
         rows = rows * torch.exp(focal_gamma * torch.log(-torch.expm1(-rows.clamp(min=tiny))))
     return reduced(alpha * (rows * (factor.detach() if detach_factor else factor)), reduction)
@@ -84,24 +88,26 @@ def ib_loss(
 
 @register_loss("ib")
 class IBLoss(SoftmaxFamily):
-    """Influence-balanced loss. Phase 1 is softmax cross-entropy; from `start` on it is `ib_loss`.
+    """Influence-balanced loss. Phase 1 is softmax cross-entropy; phase 2, from `start` on, is `ib_loss`.
 
-    lambda has mean 1 over the foreground classes and is 1 for background (a true 1/n would delete background).
+    lambda has mean 1 over the foreground classes and is 1 for background. (With 1/n for background, too, the loss of
+    background rows would almost vanish.)
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        start: fraction of the training after which phase 2 begins; the authors' 100 of 200 epochs are 0.5.
+        start: fraction of the training after which phase 2 begins; 0.5 for the authors' 100 of 200 epochs.
         alpha: scale of the loss in phase 2. None or "auto" measures it in phase 1, so that the value of the loss does
-            not change when phase 2 begins: the running mean of CE divided by that of lambda CE / (influence + epsilon).
-            The authors' 1000 suits their features, not a detector's.
+            not change when phase 2 begins: the running mean of CE divided by the running mean of
+            lambda CE / (influence + epsilon). The authors' 1000 suits their features, not those of a detector.
         epsilon, focal_gamma, detach_factor: see `ib_loss`.
-        mean_over: lambda has mean 1 over "classes" (the authors' scale) or over training "instances"; see
+        mean_over: lambda has mean 1 over the "classes", as in the authors' code, or over the training "instances"; see
             `ClassBalancedLoss`.
-        detach_features: True stops the gradient into the features, which box regression shares.
+        detach_features: see `ib_loss`; box regression uses the same features.
 
     Raises:
-        LtDetError: start outside [0, 1], unknown mean_over, alpha or epsilon of 0 or below, invalid counts, no
+        LtDetError: start is outside [0, 1], mean_over is unknown, alpha or epsilon is not above 0, focal_gamma is below
+            0, alpha is to be measured although start is 0, or the counts are invalid. `forward` raises it without
             features.
     """
 
@@ -140,12 +146,12 @@ class IBLoss(SoftmaxFamily):
         counts = self.class_counts(instance_counts)
         weight = with_mean_one(1 / counts, counts, mean_over, "IB")
         self.register_buffer("class_weight", self.per_column(weight, 1.0), persistent=False)
-        # Running means of phase 1 over all processes: of CE, and of lambda CE / (influence + eps).
+        # Running means over all processes in phase 1: CE, and lambda CE / (influence + epsilon).
         self.register_buffer("phase1_means", torch.zeros(2))
 
     @property
     def scale(self) -> Tensor | float:
-        """alpha, given or measured; nan before the first iteration."""
+        """alpha as given, or as measured so far; nan before the first iteration."""
         return self.phase1_means[0] / self.phase1_means[1] if self.alpha is None else self.alpha
 
     def state_by_class(self) -> dict[str, Tensor]:
@@ -184,7 +190,7 @@ class IBLoss(SoftmaxFamily):
     def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
         balanced = self._balanced(logits, gt_classes, features, 1.0)
         count = rows.new_tensor(float(len(rows)))
-        # Also without a row in this process: the others wait for it.
+        # Also if this process has no rows, because the other processes wait for it.
         sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
         if sums[2] > 0:
             momentum = _MOMENTUM if self.phase1_means.any() else 0.0

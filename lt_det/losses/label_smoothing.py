@@ -32,17 +32,20 @@ def label_smoothing_loss(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L = -sum_k q_k log softmax(z)_k with q = (1 - epsilon) one-hot(y) + epsilon u.
+    """L = -sum_k q_k log softmax(z)_k with q = (1 - epsilon) one_hot(y) + epsilon u.
 
     Args:
         logits: (N, C) z.
         targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
-        smoothing: epsilon, a number or (N,).
-        prior: (C,) u, a distribution; None: uniform.
+        smoothing: epsilon, a number or one per row, (N,).
+        prior: (C,) u, probabilities; None for uniform.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     log_p = logits.log_softmax(dim=1)
@@ -53,19 +56,20 @@ def label_smoothing_loss(
 
 @register_loss("label_smoothing")
 class LabelSmoothingLoss(SoftmaxFamily):
-    """Label smoothing over K+1 columns, background being a class like any other; see `label_smoothing_loss`.
+    """Label smoothing over K+1 columns, of which background is one; see `label_smoothing_loss`.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        instance_counts: K training instances per class; only for prior "frequency".
+        instance_counts: K training instances per class; needed only for the prior "frequency".
         smoothing: epsilon.
-        prior: u is "uniform", or follows the "frequency" of the foreground classes, where background keeps 1 / (K+1),
-            or is given as one probability per column, background last.
-        smooth_background: False gives background rows hard targets. Smoothed, each foreground class receives
-            epsilon / (K+1) on every background row: a lower bound of the scores, above LVIS's threshold for small K.
+        prior: u. "uniform"; "frequency", proportional to the training instances of the foreground classes, and
+            1 / (K+1) for background; or one probability per column, background last.
+        smooth_background: False gives background rows hard targets. With True and a uniform prior, the target of every
+            background row gives each foreground class epsilon / (K+1). This is a lower bound that the scores approach;
+            for small K it is above the score threshold of the LVIS configs.
 
     Raises:
-        LtDetError: epsilon outside [0, 1), an unknown prior, or numbers that are no distribution.
+        LtDetError: epsilon is outside [0, 1), the prior is unknown, or its numbers are no probabilities.
     """
 
     statistics = ("instance_counts",)

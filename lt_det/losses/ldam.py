@@ -18,11 +18,14 @@ from lt_det.losses.softmax import SoftmaxFamily
 
 
 def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
-    """Delta_j = C / n_j^(1/4), with C such that the rarest class has `max_margin` (eq. 13).
+    """Delta_j = C / n_j^(1/4), where C gives the rarest class the margin `max_margin` (eq. 13).
 
     Args:
         counts: (K,) n, at least 1.
-        max_margin: 0.5 in the paper.
+        max_margin: margin of the rarest class; 0.5 in the authors' code.
+
+    Returns:
+        (K,) Delta.
 
     >>> ldam_margins(torch.tensor([1.0, 16.0, 10_000.0]), 0.5).tolist()
     [0.5, 0.25, 0.05000000074505806]
@@ -40,7 +43,7 @@ def ldam_loss(
     hinge: bool = False,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L = -log(e^(z_y - Delta_y) / (e^(z_y - Delta_y) + sum_{j != y} e^z_j)), all z and Delta multiplied by s.
+    """L = -log(e^(s (z_y - Delta_y)) / (e^(s (z_y - Delta_y)) + sum_{j != y} e^(s z_j))).
 
     Args:
         logits: (N, C) z, cosines.
@@ -52,10 +55,13 @@ def ldam_loss(
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     y = targets.unsqueeze(1)
-    z = logits.scatter_add(1, y, -margins.to(logits.dtype)[y])  # z_y - Delta_y at the target, z_j elsewhere
+    z = logits.scatter_add(1, y, -margins.to(logits.dtype)[y])  # z_y - Delta_y for the target, z_j for the others
     if hinge:
         z_y = z.gather(1, y).squeeze(1)
         largest_other = z.scatter(1, y, -torch.inf).amax(dim=1)
@@ -65,21 +71,21 @@ def ldam_loss(
 
 @register_loss("ldam")
 class LDAMLoss(SoftmaxFamily):
-    """Label-distribution-aware margins; see `ldam_loss`.
+    """Label-distribution-aware margin loss; see `ldam_loss`. Scores are softmax(s z).
 
-    The paper combines it with deferred re-weighting, `ClassReweighting`. The scale s is part of the score too: a
-    detector thresholds probabilities, and softmax over bare cosines is flat.
+    The paper combines the loss with deferred re-weighting, see `ClassReweighting`. The scale s is applied at test time,
+    too: a detector thresholds probabilities, and a softmax over bare cosines is nearly uniform.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        max_margin: margin of the rarest class; 0.5, with 0.3 advised for more than a thousand classes.
+        max_margin: margin of the rarest class; use 0.3 for more than a thousand classes.
         scale: s.
-        hinge: True for the hinge form.
-        uniform_margin: True gives every foreground class the margin `max_margin`, the paper's baseline.
+        hinge: True for the hinge form, see `ldam_loss`.
+        uniform_margin: True gives every foreground class the margin `max_margin`, a baseline of the paper.
 
     Raises:
-        LtDetError: a margin below 0, a scale of 0 or below, invalid counts.
+        LtDetError: max_margin is below 0, scale is not above 0, or the counts are invalid.
     """
 
     default_classifier = "cosine"

@@ -1,4 +1,4 @@
-"""Logit adjustment, and balanced softmax, which is the same at tau = 1.
+"""Logit adjustment, which equals balanced softmax at tau = 1.
 
 Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, https://arxiv.org/abs/2007.07314.
 Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, https://arxiv.org/abs/2007.10740.
@@ -18,7 +18,7 @@ from lt_det.losses.softmax import SoftmaxFamily
 
 
 def log_prior(counts: Tensor) -> Tensor:
-    """(K,) counts of at least 1 to log(K n_k / sum n), which is zero where all classes are equally frequent."""
+    """(K,) log(K n_k / sum n) for (K,) counts n of at least 1; 0 for a class with the mean count."""
     return torch.log(counts * len(counts) / counts.sum())
 
 
@@ -30,12 +30,15 @@ def logit_adjustment_loss(
     Args:
         logits: (N, C) z.
         targets: (N,) y, int64 in 0..C-1; in a detector's box head C is K+1 and y = K is background.
-        log_prior: (C,) log pi, up to a constant; 0 for background where it is relative to the mean class.
+        log_prior: (C,) log pi, up to a constant; see `log_prior` for the foreground classes, and 0 for background.
         tau: strength; 1 is balanced softmax.
         reduction: "none", "sum" or "mean".
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     adjusted = logits + (tau * log_prior).to(logits.dtype)
@@ -46,9 +49,9 @@ def logit_adjustment_loss(
 class LogitAdjustmentLoss(SoftmaxFamily):
     """Logit-adjusted softmax cross-entropy; see `logit_adjustment_loss`.
 
-    Adding the log prior in training makes the raw logits those of a balanced set; they are used at test time. The prior
-    is that of the foreground classes, log(K n_k / sum n), and 0 for background, so that the odds of foreground and
-    background stay as they are. `lt_det.modeling.post_hoc_adjustment` has the form that needs no training.
+    The log prior is added in training, so that the raw logits, which are used at test time, fit balanced classes. The
+    log prior is log(K n_k / sum n) for the foreground classes and 0 for background, so the loss does not change the
+    odds between foreground and background. `lt_det.modeling.post_hoc_adjustment` has the form that needs no training.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
@@ -56,7 +59,7 @@ class LogitAdjustmentLoss(SoftmaxFamily):
         tau: strength; 0 is softmax cross-entropy, 1 balanced softmax.
 
     Raises:
-        LtDetError: tau below 0, invalid counts.
+        LtDetError: tau is below 0, or the counts are invalid.
     """
 
     statistics = ("instance_counts",)

@@ -1,4 +1,4 @@
-"""Losses by name."""
+"""The registry of losses, and functions that build a loss by its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, type[ClassificationLoss]] = {}
 
-# Class names that older checkpoints hold.
+# Names of loss classes in older checkpoints.
 _OLD_CLASS_NAMES = {
     "CDT": "cdt",
     "ClassBalanced": "class_balanced",
@@ -40,11 +40,11 @@ _Loss = TypeVar("_Loss", bound=type[ClassificationLoss])
 
 
 def register_loss(name: str) -> Callable[[_Loss], _Loss]:
-    """Class decorator: register a loss as `name`, in configs ``MODEL.LONG_TAIL.LOSS.<NAME>``.
+    """Class decorator that registers a loss as `name`. Its config keys are ``MODEL.LONG_TAIL.LOSS.<NAME>.<KEY>``.
 
     Raises:
         ValueError: the name is taken.
-        LtDetError: a hyper-parameter without a default, from which the config key takes its value and type.
+        LtDetError: a hyper-parameter has no default, which the config key needs for its value and type.
     """
 
     def register(loss: _Loss) -> _Loss:
@@ -66,7 +66,7 @@ def loss_class(name: str) -> type[ClassificationLoss]:
     """The loss registered as `name`.
 
     Raises:
-        LtDetError: no loss has this name; the message lists the known ones.
+        LtDetError: no loss has this name; the message lists the known names.
     """
     if name not in LOSSES:
         close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
@@ -76,20 +76,20 @@ def loss_class(name: str) -> type[ClassificationLoss]:
 
 
 def registered_name(loss: nn.Module) -> str:
-    """The name a loss is registered under, also inside `ClassReweighting`; the class's own name if it is not."""
+    """The registered name of a loss, also inside `ClassReweighting`; its class name if it is not registered."""
     if isinstance(loss, ClassReweighting):
         loss = loss.loss
     return next((name for name, known in LOSSES.items() if known is type(loss)), type(loss).__name__)
 
 
 def name_in_checkpoint(name: str) -> str:
-    """The registered name for what a checkpoint holds: a registered name, or in older ones a class name."""
+    """The registered name for a name in a checkpoint, which is a class name in older checkpoints."""
     names = {loss.__name__: key for key, loss in LOSSES.items()}
     return _OLD_CLASS_NAMES.get(name) or names.get(name, name)
 
 
 def possible_num_logits(num_classes: int) -> set[int]:
-    """Numbers of columns that the classifiers of the registered losses have for `num_classes` classes."""
+    """All numbers of classifier columns that the registered losses need for `num_classes` classes."""
     return {loss(num_classes).num_logits for loss in LOSSES.values()}
 
 
@@ -98,11 +98,12 @@ def build_loss(name: str, stats: ClassStats, **hyperparameters: Any) -> Classifi
 
     Args:
         name: a key of `LOSSES`.
-        stats: the training set's counts.
-        hyperparameters: those of this loss; the others keep the constructor's default.
+        stats: class counts of the training set.
+        hyperparameters: hyper-parameters of this loss; those that are left out have their default.
 
     Raises:
-        LtDetError: unknown loss, unknown hyper-parameter, or a value the loss refuses.
+        LtDetError: the loss or a hyper-parameter is unknown, a value is invalid, or `stats` lacks counts that the loss
+            needs.
     """
     loss = loss_class(name)
     _check_hyperparameters(name, loss, hyperparameters)
@@ -112,10 +113,16 @@ def build_loss(name: str, stats: ClassStats, **hyperparameters: Any) -> Classifi
 def build_loss_without_stats(
     name: str, num_classes: int, *, reason: str = "", **hyperparameters: Any
 ) -> ClassificationLoss:
-    """Build a loss without its training set. A loss that needs counts only gives scores; training raises `reason`.
+    """Build a loss without class counts. If the loss needs counts, it gives scores but refuses to train.
+
+    Args:
+        name: a key of `LOSSES`.
+        num_classes: K.
+        reason: why there are no counts; part of the error that training raises.
+        hyperparameters: see `build_loss`.
 
     Raises:
-        LtDetError: as `build_loss`.
+        LtDetError: the loss or a hyper-parameter is unknown, or a value is invalid.
     """
     loss = loss_class(name)
     _check_hyperparameters(name, loss, hyperparameters)
@@ -133,10 +140,10 @@ def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dic
 
 
 def require_statistics(model: nn.Module) -> None:
-    """Raise, before the first iteration, if a loss inside `model` lacks its class counts.
+    """Raise if a loss in `model` was built without the class counts that it needs; call it before training.
 
     Raises:
-        LtDetError: see `ClassificationLoss.require_statistics`.
+        LtDetError: class counts are missing; the message gives the reason.
     """
     for module in model.modules():
         if isinstance(module, ClassificationLoss):

@@ -1,7 +1,7 @@
-"""Re-weighting by class around any loss, from the beginning or deferred.
+"""Re-weighting by class for any loss, from the beginning or deferred.
 
-Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413 (deferred re-weighting, DRW): weights that hold from the
-beginning hurt the features; switched on at the first learning-rate step they balance the classifier.
+Deferred re-weighting (DRW): Cao et al. 2019, section 3.3, https://arxiv.org/abs/1906.07413. Weights from the beginning
+hurt the features; weights from the first learning-rate step on balance the classifier.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from lt_det.losses.base import ClassificationLoss
 
 
 class ClassReweighting(nn.Module):
-    """A loss whose rows are multiplied by the weight of their class from `start` on: L = sum_i w_{y_i} L_i / D.
+    """Multiplies the loss of each row by the weight of its class from `start` on: L = sum_i w_{y_i} L_i / D.
 
-    D is what the loss itself divides by. In everything else (scores, bias, state, checkpoint) it is the loss: what is
-    not found here is looked up there.
+    D is the divisor of the wrapped loss. All other attributes and methods (scores, initial bias, state, checkpoint) are
+    those of the wrapped loss.
 
     Args:
-        loss: any loss with a `reduction` argument.
-        weights: (K,), at least 0; background has weight 1. See `effective_number_weights` and
+        loss: a loss whose `forward` has the argument `reduction`.
+        weights: (K,) weights of at least 0; background has weight 1. See `effective_number_weights` and
             `inverse_frequency_weights`.
-        start: fraction of the training after which the weights hold; 0: from the beginning. The authors' 160 of 200
-            epochs are 0.8.
+        start: fraction of the training after which the weights apply; 0 for the beginning. The authors use 0.8, after
+            160 of 200 epochs.
 
     Raises:
-        LtDetError: a start outside [0, 1], weights that do not fit, or a loss without a value per row.
+        LtDetError: start is outside [0, 1], there are not K finite weights of at least 0, or `loss.forward` has no
+            argument `reduction`.
 
     >>> from lt_det.losses import LDAMLoss, effective_number_weights
     >>> counts = [2000, 300, 5]
@@ -72,7 +73,7 @@ class ClassReweighting(nn.Module):
 
     @property
     def progress(self) -> float | None:
-        """See `ClassificationLoss`; shared with the loss, which may have phases of its own."""
+        """See `ClassificationLoss`; the value belongs to the wrapped loss, which may have phases, too."""
         return self.loss.progress
 
     @progress.setter
@@ -82,7 +83,11 @@ class ClassReweighting(nn.Module):
     def forward(
         self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"
     ) -> Tensor:
-        """As `ClassificationLoss.forward`."""
+        """The loss, see `ClassificationLoss.forward`.
+
+        Raises:
+            LtDetError: see `ClassificationLoss.forward`; also if `start` is above 0 and the progress is unknown.
+        """
         if self.start > 0 and not self.loss.has_reached(self.start):
             value: Tensor = self.loss(logits, gt_classes, features, reduction)
             return value
@@ -90,7 +95,7 @@ class ClassReweighting(nn.Module):
         rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
         return reduced(rows, reduction, self.loss.divisor(gt_classes))
 
-    # A checkpoint has the keys of the loss, so that re-weighting can be added to a trained model or left out again.
+    # Checkpoints have the keys of the wrapped loss, so re-weighting can be added to a trained model or removed.
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         return self.loss.state_dict(*args, **kwargs)

@@ -31,20 +31,24 @@ def seesaw_loss(
 ) -> Tensor:
     """L = -log(e^z_i / (sum_{j != i} S_ij e^z_j + e^z_i)) with S_ij = M_ij C_ij for target i (eq. 4 to 6).
 
-    The mitigation factor M_ij = min(1, (N_j / N_i)^p) reduces the push on classes that have occurred less often, the
-    compensation factor C_ij = max(1, (sigma_j / sigma_i)^q) restores it for those that score above the target. S_ij
-    e^z_j = e^(z_j + log S_ij), so it is a cross-entropy.
+    sigma is softmax(z). The mitigation factor M_ij = min(1, (N_j / N_i)^p) reduces the negative gradient of classes
+    that have occurred less often than the target. The compensation factor C_ij = max(1, (sigma_j / sigma_i)^q)
+    increases it for classes that score higher than the target. Because S_ij e^z_j = e^(z_j + log S_ij), the loss is
+    computed as a cross-entropy.
 
     Args:
         logits: (N, K) z.
         targets: (N,) i, int64 in 0..K-1.
-        counts: (K,) N, how often each class has occurred as target so far.
-        p, q: exponents; 0 and 0 is softmax cross-entropy.
+        counts: (K,) N, how often each class has been a target so far; 0 counts as 1.
+        p, q: exponents of M and C; with both 0 the loss is softmax cross-entropy.
         epsilon: lower bound of sigma_i.
         reduction: "none", "sum" or "mean".
 
     Returns:
-        (N,) for "none", else a scalar. S is held constant in the gradient.
+        (N,) for "none", else a scalar. No gradient flows through S.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     log_n = counts.clamp(min=1).to(logits.dtype).log()
@@ -58,19 +62,22 @@ def seesaw_loss(
 
 @register_loss("seesaw")
 class SeesawLoss(ClassificationLoss):
-    """`seesaw_loss` over K columns on foreground rows, and objectness over two more: [foreground, background].
+    """Seesaw loss with objectness: K class columns, then the columns "foreground" and "background".
 
-    A score is softmax_K(z) P(foreground). Without background there are K columns and no objectness.
+    The loss of a row is the cross-entropy of the two objectness columns, plus `seesaw_loss` of the K class columns if
+    the row is foreground. The score of class k is softmax(z)_k P(foreground). Without background there are K columns
+    and no objectness.
 
-    The counts are of the targets so far, this batch included; an int64 buffer: saved, resumed, summed over processes.
+    The buffer `seen` counts the targets so far, including those of the current batch. It is int64, saved in the
+    checkpoint, and summed over processes.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        p, q: exponents; 0 and 0 is cross-entropy with objectness.
+        p, q: exponents of M and C; with both 0 the class loss is softmax cross-entropy.
         epsilon: lower bound of sigma_i.
 
     Raises:
-        LtDetError: p or q below 0, epsilon of 0 or below.
+        LtDetError: p or q is below 0, or epsilon is not above 0.
     """
 
     default_classifier = "cosine"

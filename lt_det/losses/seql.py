@@ -19,13 +19,16 @@ from lt_det.losses.softmax import SoftmaxFamily
 
 
 def sample_beta(rows: Tensor, is_tail: Tensor, gamma: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(N, C) bool, beta E(r) T: true with probability gamma in each tail column of each of the `rows`, else false.
+    """Sample beta E(r) T: in rows with E(r) and columns with T, True with probability gamma; elsewhere False.
 
     Args:
         rows: (N,) bool, E(r).
         is_tail: (C,) bool, T.
-        gamma: probability of ignoring.
+        gamma: probability that a tail class is ignored.
         dtype: type of the random numbers.
+
+    Returns:
+        (N, C) bool.
     """
     row_index, tail = rows.nonzero().squeeze(1), is_tail.nonzero().squeeze(1)
     drawn = torch.rand(len(row_index), len(tail), dtype=dtype, device=rows.device) < gamma
@@ -36,8 +39,8 @@ def sample_beta(rows: Tensor, is_tail: Tensor, gamma: float, dtype: torch.dtype 
 def seql_loss(logits: Tensor, targets: Tensor, beta: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """L = -log(e^z_y / sum_k w_k e^z_k) with w_k = 1 - beta E(r) T_lambda(f_k) (1 - y_k).
 
-    w is 0 or 1 and w_k e^z_k = e^(z_k + log w_k), so it is a cross-entropy with logits of minus infinity where w is 0.
-    The authors' exponentials overflow in float32.
+    y_k is one-hot. Because w is 0 or 1, the loss is computed as a cross-entropy whose logits are minus infinity where w
+    is 0. The exponentials of the formula would overflow in float32.
 
     Args:
         logits: (N, C) z.
@@ -47,6 +50,9 @@ def seql_loss(logits: Tensor, targets: Tensor, beta: Tensor, *, reduction: Reduc
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     w_is_0 = beta.scatter(1, targets.unsqueeze(1), False)  # beta E(r) T (1 - y)
@@ -57,18 +63,18 @@ def seql_loss(logits: Tensor, targets: Tensor, beta: Tensor, *, reduction: Reduc
 class SoftmaxEQLLoss(SoftmaxFamily):
     """Softmax equalization loss; see `seql_loss`.
 
-    beta is drawn for every row and class, 1 with probability gamma. E(r) exempts background rows, as in the detection
-    form of the paper: without it nothing keeps tail classes from firing on background. T is that of `EQLLoss`;
-    background is never tail.
+    For every row and class, beta is 1 with probability gamma, else 0. E(r) is 0 for background rows, as in the
+    detection form of the paper; otherwise nothing would suppress tail classes on background. T is the same as in
+    `EQLLoss`, and background is never tail.
 
     Args:
         num_classes, background: see `ClassificationLoss`.
         image_counts, num_images, frequency_threshold: see `EQLLoss`.
-        gamma: probability of ignoring a tail class on a row of another class; 0 is softmax cross-entropy.
-        exempt_background: False: E(r) is 1 for every row, as in the paper's classification form.
+        gamma: probability that a row of another class ignores a tail class; 0 is softmax cross-entropy.
+        exempt_background: False sets E(r) to 1 for every row, as in the paper's form for classification.
 
     Raises:
-        LtDetError: gamma outside [0, 1]; see also `EQLLoss`.
+        LtDetError: gamma is outside [0, 1], there are not K counts, or lambda is outside [0, 1].
     """
 
     statistics = ("image_counts", "num_images")

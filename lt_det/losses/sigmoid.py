@@ -25,6 +25,9 @@ def sigmoid_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Re
 
     Returns:
         (N,) for "none", else a scalar.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     if is_faster(logits):  # the same numbers
@@ -36,9 +39,16 @@ def sigmoid_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Re
 class SigmoidFamily(ClassificationLoss):
     """Base of the losses with one binary classifier per class.
 
-    With background the classifier keeps Detectron2's K+1 columns and leaves the last one unused (zero gradient), so
-    that checkpoints keep their shapes. Every class starts at probability `prior_prob`: K classes that all start at one
-    half would begin with a loss of K ln 2.
+    With background, the classifier keeps Detectron2's K+1 columns, so that checkpoints keep their shapes. The last
+    column is unused and has zero gradient. The bias starts every class at probability `prior_prob`; if all K classes
+    started at one half, the loss would start at K ln 2.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
+        prior_prob: initial probability of every class.
+
+    Raises:
+        LtDetError: prior_prob is outside (0, 1).
     """
 
     def __init__(self, num_classes: int, *, background: bool = True, prior_prob: float) -> None:
@@ -48,11 +58,11 @@ class SigmoidFamily(ClassificationLoss):
         self.prior_prob = prior_prob
 
     def class_logits(self, logits: Tensor) -> Tensor:
-        """(N, K) logits of the classes, without the unused column."""
+        """The (N, K) logits of the classes, without the unused column."""
         return logits[:, : self.num_classes] if self.background else logits
 
     def scores(self, logits: Tensor) -> Tensor:
-        # In float32: half precision would tie scores, and ties change AP.
+        # In float32: in half precision different scores become equal, and ties change AP.
         probabilities = self.class_logits(at_least_float32(logits)).sigmoid()
         if not self.background:
             return probabilities
@@ -77,7 +87,10 @@ class SigmoidCrossEntropyLoss(SigmoidFamily):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        prior_prob: starting probability of every class.
+        prior_prob: initial probability of every class.
+
+    Raises:
+        LtDetError: prior_prob is outside (0, 1).
     """
 
     def __init__(self, num_classes: int, *, background: bool = True, prior_prob: float = 0.001) -> None:

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: Detectron2's own loss, the baseline of every long-tail paper."""
+"""Softmax cross-entropy: Detectron2's own loss, and the baseline of every long-tail paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def softmax_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Re
         reduction: "none", "sum" or "mean".
 
     Returns:
-        (N,) for "none", else a scalar. The mean equals stock Detectron2 bit for bit.
+        (N,) for "none", else a scalar. The mean equals Detectron2's own loss bit for bit.
+
+    Raises:
+        LtDetError: logits or targets have a wrong shape or type, or the reduction is unknown.
     """
     logits = checked(logits, targets)
     if reduction == "mean" and len(targets):  # F.cross_entropy's mean over nothing is nan
@@ -29,7 +32,7 @@ def softmax_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Re
 
 
 class SoftmaxFamily(ClassificationLoss):
-    """Base of the losses over mutually exclusive classes, background being one of them: column K."""
+    """Base of the losses over mutually exclusive classes. Background is one of them, column K."""
 
     def scores(self, logits: Tensor) -> Tensor:
         return torch.softmax(at_least_float32(logits), dim=-1)
@@ -40,7 +43,11 @@ class SoftmaxFamily(ClassificationLoss):
 
 @register_loss("softmax")
 class SoftmaxCrossEntropyLoss(SoftmaxFamily):
-    """Softmax cross-entropy over K+1 columns; see `softmax_cross_entropy_loss`."""
+    """Softmax cross-entropy over K+1 columns (K without background); see `softmax_cross_entropy_loss`.
+
+    Args:
+        num_classes, background: see `ClassificationLoss`.
+    """
 
     def forward(
         self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"

@@ -1,4 +1,4 @@
-"""Class counts of a training set, and the frequency buckets that follow from them. Importing it needs NumPy only."""
+"""Class counts of a training set, and frequency buckets. Importing the package needs NumPy only."""
 
 from lt_det.statistics.buckets import (
     LVIS_EDGES,

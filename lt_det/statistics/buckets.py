@@ -1,6 +1,6 @@
-"""Frequency buckets: a partition of the classes by how often they occur in training.
+"""Frequency buckets: groups of classes by their frequency in training.
 
-`resolve_buckets` answers "which buckets?" for training, evaluation, doctor and the command line alike.
+Training, evaluation, doctor and the command line all choose the buckets with `resolve_buckets`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from numpy.typing import NDArray
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats, CountBy
 
-LVIS_EDGES = (10, 100)  # training images: rare up to the first, common up to the second, frequent above
-UNSEEN = "unseen"  # the bucket of classes without training samples
+LVIS_EDGES = (10, 100)  # training images: a class is rare up to the first edge, common up to the second, frequent above
+UNSEEN = "unseen"  # name of the bucket of classes without training samples
 
 _LVIS_NAMES = ("rare", "common", "frequent")
-_LVIS_FREQUENCIES = {"r": 0, "c": 1, "f": 2}  # the `frequency` field of an LVIS category
+_LVIS_FREQUENCIES = {"r": 0, "c": 1, "f": 2}  # values of the `frequency` field of an LVIS category
 _SHORT = {"rare": "r", "common": "c", "frequent": "f"}
 
 
 @dataclass(frozen=True, eq=False)
 class FrequencyBuckets:
-    """A partition of the classes by how often they occur in training.
+    """Groups of classes by their frequency in training.
 
     Attributes:
         names: B bucket names, from rare to frequent.
-        assignment: (K,) int64, the bucket of each class; -1 for a class without one.
-        by: what was counted.
-        edges: inclusive upper edges of all buckets but the last (and "unseen"); None unless edges made the buckets.
+        assignment: (K,) int64, the index of the bucket of each class; -1 for a class in no bucket.
+        by: whether "images" or "instances" were counted.
+        edges: inclusive upper edges of all buckets except the last one and "unseen"; None if the buckets were not made
+            from edges.
     """
 
     names: tuple[str, ...]
@@ -49,12 +50,20 @@ class FrequencyBuckets:
         names: Sequence[str] | None = None,
         by: CountBy = "images",
     ) -> FrequencyBuckets:
-        """Buckets with inclusive upper `edges`; the default is LVIS: rare 1-10 images, common 11-100, frequent above.
+        """Make buckets from edges. The default is LVIS's: rare 1-10 images, common 11-100, frequent above.
 
-        Classes without training samples form an extra first bucket, "unseen", unless the first edge is 0.
+        Classes without training samples form an additional first bucket, "unseen", unless the first edge is 0.
+
+        Args:
+            stats: class counts of the training set.
+            edges: inclusive upper edges in ascending order, for all buckets except the last.
+            names: one name more than there are edges; None for rare, common and frequent with two edges, else the
+                ranges.
+            by: count "images" or "instances".
 
         Raises:
-            LtDetError: the edges do not ascend, or the names do not fit them.
+            LtDetError: the edges are not ascending whole numbers, the names do not fit them, or instance counts are not
+                known.
         """
         numbers = all(isinstance(edge, int) and edge >= 0 for edge in edges)
         if not numbers or any(high <= low for low, high in itertools.pairwise(edges)):
@@ -81,12 +90,19 @@ class FrequencyBuckets:
 
     @classmethod
     def equal_groups(cls, stats: ClassStats, groups: int, by: CountBy = "images") -> FrequencyBuckets:
-        """`groups` buckets of (nearly) equally many classes, sorted by count; ties are sorted by class index.
+        """Make buckets with (nearly) the same number of classes, named group0, group1, ... from rare to frequent.
 
-        Classes without training samples form an extra first bucket, "unseen".
+        Classes are sorted by count, and by class index if counts are equal. Classes without training samples form an
+        additional first bucket, "unseen".
+
+        Args:
+            stats: class counts of the training set.
+            groups: number of buckets.
+            by: count "images" or "instances".
 
         Raises:
-            LtDetError: `groups` is less than one, or more than the classes with training samples.
+            LtDetError: `groups` is below 1 or above the number of classes with training samples, or instance counts are
+                not known.
         """
         counts = stats.counts(by)
         order = np.argsort(counts, kind="stable")
@@ -107,10 +123,14 @@ class FrequencyBuckets:
 
     @classmethod
     def from_map(cls, stats: ClassStats, bucket_of: Mapping[str, str]) -> FrequencyBuckets:
-        """Buckets by name: `bucket_of` maps class name to bucket name, buckets in order of first appearance.
+        """Make buckets from a mapping. Classes that it does not contain are in no bucket.
+
+        Args:
+            stats: class counts of the training set; only the names are used.
+            bucket_of: {class name: bucket name}; the buckets have the order in which their names first occur.
 
         Raises:
-            LtDetError: `bucket_of` is not such a mapping, or has a class that the statistics do not have.
+            LtDetError: `bucket_of` is not such a mapping, or contains an unknown class.
         """
         return cls._from_map(stats.names, bucket_of, stats.source)
 
@@ -128,22 +148,23 @@ class FrequencyBuckets:
         return cls(names, assignment)
 
     def members(self, bucket: int) -> NDArray[np.int64]:
-        """Class indices of a bucket, ascending."""
+        """Indices of the classes in a bucket, in ascending order."""
         return np.flatnonzero(self.assignment == bucket)
 
     def sizes(self) -> list[int]:
-        """Number of classes per bucket."""
+        """Number of classes in each bucket."""
         return [len(self.members(bucket)) for bucket in range(len(self.names))]
 
 
 @dataclass(frozen=True)
 class BucketOptions:
-    """Buckets that a user asks for: a map, else equal groups, else edges.
+    """The buckets that a user asks for. A map takes precedence over groups, and groups over edges.
 
     Attributes:
-        by, edges, names: see `FrequencyBuckets.from_edges`.
-        groups: see `FrequencyBuckets.equal_groups`.
-        bucket_map: {class name: bucket name}, or a json file that holds it.
+        by: count "images" or "instances".
+        edges, names: see `FrequencyBuckets.from_edges`.
+        groups: number of buckets with the same number of classes, see `FrequencyBuckets.equal_groups`; None for edges.
+        bucket_map: {class name: bucket name}, or the path of a json file with this mapping; None for groups or edges.
     """
 
     by: CountBy = "images"
@@ -158,18 +179,20 @@ def resolve_buckets(
     stats: ClassStats | None,
     categories: Sequence[Mapping[str, Any]] = (),
 ) -> FrequencyBuckets:
-    """The buckets of the classes, from what the user asks for, the training counts and the annotation file.
+    """Choose the buckets from the user's options, the training counts and the annotation file.
 
-    Without options, an LVIS file's own ``frequency`` field decides where every category has it, else LVIS's edges over
-    the training counts. Without either, classes whose category has no ``frequency`` are in no bucket.
+    Without options, the ``frequency`` field of the categories defines the buckets if every category has it, as in
+    LVIS; else LVIS's edges are applied to the training counts. Without counts, classes without ``frequency`` are in no
+    bucket.
 
     Args:
-        options: what the user asks for; None for the default.
-        stats: counts of the TRAINING set; None if they are not known.
-        categories: of the annotation file to evaluate on, in class order; may be empty where `stats` are known.
+        options: the options of the user; None for the default.
+        stats: class counts of the TRAINING set; None if they are not known.
+        categories: categories of the annotation file to evaluate on, in class order; they may be empty if `stats` is
+            given.
 
     Raises:
-        LtDetError: the options make no buckets, need counts that are not known, or name a file that cannot be read.
+        LtDetError: the options are invalid, need counts that are not known, or name a file that cannot be read.
     """
     if options is None:
         assignment = [_LVIS_FREQUENCIES.get(str(category.get("frequency")), -1) for category in categories]
@@ -201,5 +224,5 @@ def _range_names(edges: Sequence[int]) -> list[str]:
 
 
 def metric_name(bucket: str, metric: str = "AP") -> str:
-    """LVIS's short names for its three buckets, such as APr; ``AP-<name>`` for any other."""
+    """The name of a bucket's metric: APr, APc and APf for LVIS's buckets, ``AP-<name>`` for any other."""
     return f"{metric}{_SHORT[bucket]}" if bucket in _SHORT else f"{metric}-{bucket}"

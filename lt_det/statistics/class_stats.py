@@ -1,4 +1,4 @@
-"""How often each class occurs in the training set."""
+"""Class counts of a training set."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ _SAVED_HEAD = b'{"class_stats": 1'  # the first bytes that `save` writes
 
 @dataclass(frozen=True, eq=False)
 class ClassStats:
-    """Counts of a training set, one entry per class in the order of the contiguous ids 0..K-1.
+    """Class counts of a training set, in the order of the contiguous class indices 0..K-1.
 
     Attributes:
         names: K class names.
-        image_counts: (K,) int64, images with at least one instance of the class.
-        instance_counts: (K,) int64, annotated instances, or None where only image counts are known.
-        num_images: images with at least one annotation.
-        source: the file or data set that the counts come from, for error messages.
-        fingerprint: identifies the state of the counted files, so that a cache notices when it is out of date.
+        image_counts: (K,) int64, number of images with at least one instance of each class.
+        instance_counts: (K,) int64, number of annotated instances of each class; None if only image counts are known.
+        num_images: number of images with at least one annotation.
+        source: the file or dataset that the counts come from, for error messages.
+        fingerprint: identifies the state of the counted files, so that a cache can detect that it is out of date.
+
+    Raises:
+        LtDetError: there are not K counts, or a count is negative.
     """
 
     names: tuple[str, ...]
@@ -54,14 +57,19 @@ class ClassStats:
 
     @property
     def num_classes(self) -> int:
+        """K."""
         return len(self.names)
 
     @classmethod
     def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
-        """Count loaded COCO- or LVIS-format annotations. Classes are ordered by category id; crowd regions are ignored.
+        """Count the annotations of a COCO- or LVIS-format json. Crowd regions are not counted.
+
+        Args:
+            data: content of the json; classes are ordered by category id.
+            source: name of the json, for error messages.
 
         Raises:
-            LtDetError: an annotation names a category that is not listed.
+            LtDetError: an annotation has a category that is not in ``categories``.
         """
         categories = sorted(data["categories"], key=lambda category: category["id"])
         index = {category["id"]: k for k, category in enumerate(categories)}
@@ -89,10 +97,10 @@ class ClassStats:
 
     @classmethod
     def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
-        """Count a COCO- or LVIS-format file, or read counts written by `save`.
+        """Count the annotations in a COCO- or LVIS-format json, or read counts that `save` wrote.
 
         Raises:
-            LtDetError: see `load_annotations`.
+            LtDetError: the file cannot be read, is no such json, or its annotations or saved counts are invalid.
         """
         from lt_det.io.coco_json import load_annotations  # needs msgspec, which a loss with counts in memory does not
 
@@ -101,10 +109,12 @@ class ClassStats:
 
     @classmethod
     def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:
-        """Sum the counts of several training sets with the same classes.
+        """Sum the counts of several training sets with the same classes. The result has no fingerprint.
+
+        If a set has no instance counts, the sum has none.
 
         Raises:
-            LtDetError: the sets differ in their classes.
+            LtDetError: the sets have different classes.
         """
         first = parts[0]
         for other in parts[1:]:
@@ -126,7 +136,7 @@ class ClassStats:
 
     @classmethod
     def read_saved(cls, json_file: str | os.PathLike[str]) -> ClassStats | None:
-        """Counts written by `save`, or None for any other file.
+        """Read counts that `save` wrote. None for any other file.
 
         Raises:
             LtDetError: the saved counts are corrupt.
@@ -152,7 +162,7 @@ class ClassStats:
             raise LtDetError(f"The saved counts {path} are corrupt ({error}); remove the file.") from error
 
     def save(self, json_file: str | os.PathLike[str]) -> None:
-        """Write the counts atomically as a small json that `from_json` reads."""
+        """Write the counts to a small json that `from_json` reads. An existing file is replaced atomically."""
         content = {
             "class_stats": 1,
             "source": self.source,
@@ -168,7 +178,7 @@ class ClassStats:
         """(K,) counts of images or of instances.
 
         Raises:
-            LtDetError: instance counts are asked for but not known.
+            LtDetError: instance counts are not known.
         """
         if by == "images":
             return self.image_counts
@@ -180,7 +190,11 @@ class ClassStats:
         return self.instance_counts
 
     def training_counts(self, by: CountBy) -> NDArray[np.int64]:
-        """`counts`, but classes without samples count as one and are listed in a warning: losses divide by counts."""
+        """`counts` for losses, which divide by them: counts of 0 become 1, and a warning lists their classes.
+
+        Raises:
+            LtDetError: instance counts are not known.
+        """
         counts = self.counts(by)
         empty = np.flatnonzero(counts == 0)
         if len(empty):
@@ -191,11 +205,11 @@ class ClassStats:
         return np.maximum(counts, 1)
 
     def check_names(self, names: Sequence[str], where: str) -> None:
-        """Raise unless an evaluation set has the training classes in the same order.
+        """Raise if an evaluation set does not have the training classes in the same order.
 
         Args:
-            names: class names of the evaluation set, by ascending category id.
-            where: the file that they come from, for the error message.
+            names: class names of the evaluation set, in class order.
+            where: the file with these names, for the error message.
 
         Raises:
             LtDetError: the number of classes or a name differs.
@@ -213,7 +227,11 @@ class ClassStats:
                 )
 
     def check_num_classes(self, num_classes: int) -> None:
-        """Raise unless there are `num_classes` classes."""
+        """Raise if the number of classes is not `num_classes`.
+
+        Raises:
+            LtDetError: MODEL.ROI_HEADS.NUM_CLASSES differs from the number of training classes.
+        """
         if num_classes != self.num_classes:
             raise LtDetError(
                 f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
