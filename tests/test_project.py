@@ -131,15 +131,25 @@ def test_project_outside_the_repository(mini, tmp_path):
     assert "APr" in result.stdout, result.stderr
 
 
+def anchors(page):
+    """The fragments that GitHub gives the headings of a Markdown page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", *(str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md"))]
+    "page",
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+    + [str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md")],
 )
 def test_links_and_configs_of_a_page_exist(page):
     text = (REPOSITORY / page).read_text()
-    folder = (REPOSITORY / page).parent
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith("http"):
-            assert (folder / target).exists(), target
+            path, _, fragment = target.partition("#")
+            file = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+            assert file.exists(), target
+            assert not fragment or fragment in anchors(file), target
     for config in re.findall(r"(?<![\w/])configs/[\w./]+\.(?:yaml|py)", text):
         assert (REPOSITORY / config).is_file(), config
 
