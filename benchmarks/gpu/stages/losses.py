@@ -63,7 +63,7 @@ def cases(rois: int, classes: int, dtype: torch.dtype) -> dict[str, Case]:
     for name in LOSSES:
         loss = build_loss(name, stats, **HYPERPARAMETERS.get(name, {})).to(device())
         loss.progress = 1.0  # the last phase, for a loss that has several
-        logits = random_logits(loss.num_logits, cosines=loss.cosine_scale == 1)
+        logits = random_logits(loss.num_logits, cosines=loss.scales_cosines)
         made[name] = Case(lambda z, loss=loss: loss(z, labels, features), logits)
     return made
 
