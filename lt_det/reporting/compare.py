@@ -291,6 +291,7 @@ def _numbers(runs: list[str], comparisons: list[Comparison]) -> dict[str, Any]:
                                 "other": found.other,
                                 "difference": found.value,
                                 "interval": found.interval,
+                                "excludes_zero": found.excludes_zero,
                                 "reading": found.reading,
                             }
                             for found in pair.metrics
