@@ -46,8 +46,9 @@ _DETECTRON2_MODULE_OF = {
     "register_dataset": "lt_det.data",
     "register_from_config": "lt_det.data",
 }
-_SUBMODULES = ("config", "evaluation", "layers", "losses", "statistics")  # `import lt_det` is enough to use them
-_DETECTRON2_SUBMODULES = ("data", "modeling")
+# `import lt_det` is enough to use them.
+_SUBMODULES = ("config", "evaluation", "layers", "losses", "reporting", "statistics")
+_DETECTRON2_SUBMODULES = ("data", "inference", "modeling", "training")
 _PEERS = ("torch", "torchvision", "detectron2")  # installed by the user, not by pip for lt_det
 
 

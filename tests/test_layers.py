@@ -1,6 +1,7 @@
 """The layout of the package: each floor imports only from floors below it, see CONTRIBUTING; tests mirror it."""
 
 import ast
+import re
 import sys
 
 from tests.helpers import REPOSITORY, SLOW
@@ -136,6 +137,27 @@ def test_tests_mirror_the_package():
     for file in tests.rglob("*.py"):
         for name in imported(file):
             assert not name.startswith("tests.") or name.startswith("tests.helpers"), f"{file} imports {name}"
+
+
+def rows_of_contributing(heading):
+    """The paths in backquotes in each column of each row of the table under a heading."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    return [[re.findall(r"`([^`]+/|[^`]+\.py)`", column) for column in row] for row in rows]
+
+
+def test_contributing_lists_the_layers():
+    listed = [path for paths, *_ in rows_of_contributing("Layers of the package") for path in paths]
+    paths = ["lt_det/" + name.replace(".", "/") for name in FLOORS]
+    expected = [f"{path}/" if (REPOSITORY / path).is_dir() else f"{path}.py" for path in paths]
+    assert listed == ["tools/", "configs/", *expected]
+
+
+def test_files_that_contributing_names_exist():
+    named = [path for _, paths in rows_of_contributing("To change X, open Y") for path in paths]
+    assert len(named) >= 10
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 
 def test_slow_tests_exist():

@@ -103,6 +103,17 @@ print([name for name in ("torch", "detectron2") if name in sys.modules])
     assert output.endswith("[]")
 
 
+@pytest.mark.slow
+def test_importing_the_package_is_enough_to_use_its_parts():
+    """As messages name them: `lt_det.training.equip(...)`."""
+    code = """
+import lt_det
+print(lt_det.training.equip.__name__, lt_det.inference.TrainedDetector.__name__, lt_det.reporting.write_report.__name__)
+print(all(hasattr(lt_det.inference, name) for name in lt_det.inference.__all__))
+"""
+    assert printed([], code).split() == ["equip", "TrainedDetector", "write_report", "True"]
+
+
 # ------------------------------------------------------------------------------------------- registration
 
 REGISTERED = """

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from lt_det.datasets.mini_lvis.progress import progress_bar
 from lt_det.errors import LtDetError
+from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.media import (
     MediaFile,
     UnreadableMedia,
@@ -27,8 +27,8 @@ from lt_det.inference.media import (
     with_results,
     write_image,
 )
-from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
-from lt_det.io.atomic import check_folder, write_whole
+from lt_det.io.atomic import check_folder, write_atomically
+from lt_det.io.progress import progress_bar
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 
@@ -65,7 +65,7 @@ def write_numbers(file: Path, content: dict[str, Any]) -> None:
         LtDetError: the disk is full or read-only.
     """
     try:
-        write_whole(file, json.dumps(content))
+        write_atomically(file, json.dumps(content))
     except OSError as error:
         raise LtDetError(
             f"{file} cannot be written ({error.strerror or error}); free space or choose another --output: the "

@@ -7,19 +7,17 @@ tools/export.py --config configs/lvis_eql.yaml --weights model_final.pth --sampl
 """
 
 import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.media import find_files, is_video, read_image
-from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
-from lt_det.io.atomic import check_folder
+from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder
@@ -42,12 +40,10 @@ def main(args: argparse.Namespace) -> None:
     images["the first image in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
     images["a corner of the first image"] = first[:, :32, :32]
     images["a uniform grey image"] = torch.full_like(first, 128)
-    with tempfile.TemporaryDirectory(dir=args.output, prefix=".unfinished-") as aside:
-        exported = export(adapter, first, Path(aside, name))
-        write_description(Path(aside, about), description(cfg, adapter, names, buckets))
+    with atomic_files(Path(args.output), (name, about)) as unfinished:
+        exported = export(adapter, first, unfinished / name)
+        write_description(unfinished / about, description(cfg, adapter, names, buckets))
         check(adapter, exported, images)
-        for written in (name, about):
-            os.replace(Path(aside, written), Path(args.output, written))
     print(f"Written: {Path(args.output, name)} and {Path(args.output, about)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lt_det.cli.console import console, progress_bar
+from lt_det.cli.console import console, track_step
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,12 +24,12 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.training import load_config
 
     cfg = load_config(args.config, args.opts)
-    grid = search_adjustment(cfg, progress_bar("Evaluating each value"))
-    console.print(adjustment_table(grid.method, grid.data, grid.buckets, grid.metrics).to_rich())
-    chosen, unadjusted = (percent(grid.metrics[value]["AP"]) for value in (grid.chosen, 0.0))
-    larger = "; this is the largest value, so try larger ones" if grid.chosen == max(grid.metrics) else ""
+    search = search_adjustment(cfg, track_step("Evaluating each value"))
+    console.print(adjustment_table(search.method, search.data, search.buckets, search.metrics).to_rich())
+    chosen, unadjusted = (percent(search.metrics[value]["AP"]) for value in (search.chosen, 0.0))
+    larger = "; this is the largest value, so try larger ones" if search.chosen == max(search.metrics) else ""
     console.print(
-        f"Chosen by box AP: {grid.chosen:g}, AP {chosen} (unadjusted {unadjusted}){larger}\n"
+        f"Chosen by box AP: {search.chosen:g}, AP {chosen} (unadjusted {unadjusted}){larger}\n"
         f"Evaluate it: python tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
         soft_wrap=True,
         markup=False,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import track
+
+from lt_det.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
 console = Console()
 
 
-def progress_bar(step: str) -> Track:
-    """A bar with the remaining time, shown only on a terminal and removed when the step is done."""
-    hidden = not console.is_terminal
-    return lambda items: track(list(items), description=step, console=console, transient=True, disable=hidden)
+def track_step(step: str) -> Track:
+    """A wrapper of the loop of a step that shows a bar on a terminal, and removes it when the step is done."""
+
+    def track(items: Iterable[int]) -> Iterator[int]:
+        listed = list(items)
+        with progress_bar(step, len(listed), transient=True) as advance:
+            for item in listed:
+                yield item
+                advance()
+
+    return track

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
-from lt_det.cli.console import console, progress_bar
+from lt_det.cli.console import console, track_step
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import check_folder
 from lt_det.io.coco_json import read_json
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         tasks,
         args.resamples,
         image_root=args.images,
-        track=progress_bar,
+        track=track_step,
     )
     for task in tasks:
         console.print(bucket_table(result.evaluation, task).to_rich())

@@ -8,7 +8,7 @@ from pathlib import Path
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import whole_file
+from lt_det.io.atomic import atomic_file
 from lt_det.io.coco_json import check_annotations, load_annotations
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         from lt_det.reporting.charts.class_counts import plot_class_counts
 
         try:
-            with whole_file(args.plot) as file:
+            with atomic_file(args.plot) as file:
                 plot_class_counts(stats, buckets, file, title=args.json.name)
         except (OSError, ValueError) as error:
             raise LtDetError(f"The chart {args.plot} cannot be written: {error}.") from error

@@ -25,6 +25,6 @@ def examine(config_file: str | None = None, opts: Sequence[str] = ()) -> Iterato
         broken = broken or finding.fatal
         yield finding
     if config_file is not None and not broken:
-        from lt_det.doctor.config import examine_config  # needs Detectron2
+        from lt_det.doctor.config_checks import examine_config  # needs Detectron2
 
         yield from examine_config(config_file, opts)

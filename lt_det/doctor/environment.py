@@ -155,7 +155,7 @@ def _datasets() -> Iterator[Finding]:
     folder = Path(root or "datasets").expanduser()
     for name, files in checks:
         missing = [file for file in files(folder) if not file.exists()]
-        how = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see the README, Train on LVIS"
+        how = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see docs/lvis.md"
         if missing:
             yield Finding(name, f"no {missing[0]} ({where})", f"only if you need it: {how}")
         else:

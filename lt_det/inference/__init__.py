@@ -1,3 +1,35 @@
-"""Predict with a trained model, draw its detections, adjust its classifier, and export it."""
+"""Predict with a trained model, draw its detections, adjust its classifier, and export it.
+
+Names are imported on first use: a detector needs neither the export nor the search for an adjustment.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
+
+if TYPE_CHECKING:
+    from lt_det.inference.adjustment_search import search_adjustment
+    from lt_det.inference.detector import TrainedDetector, load_trained_config
+    from lt_det.inference.media import read_image
+
+__all__ = ["TrainedDetector", "load_trained_config", "read_image", "search_adjustment"]
+
+_MODULES = {
+    "TrainedDetector": "lt_det.inference.detector",
+    "load_trained_config": "lt_det.inference.detector",
+    "read_image": "lt_det.inference.media",
+    "search_adjustment": "lt_det.inference.adjustment_search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lt_det.inference' has no attribute '{name}'")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -6,8 +6,6 @@ import copy
 import json
 import logging
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from lt_det.config import bucket_options
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.progress import Track
-from lt_det.io.atomic import check_folder
+from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 from lt_det.statistics.class_stats import ClassStats
@@ -31,6 +29,7 @@ from lt_det.training.trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
 
+# The names say "calibration" as the config key does: scripts of users read these files.
 WEIGHTS_NAME = "model_calibrated"
 RESULTS_NAME = "calibration.json"
 
@@ -38,12 +37,12 @@ Classifiers = list[dict[str, Tensor]]  # one state dict for each stage
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The values that were tried.
+class AdjustmentSearch:
+    """The result of a search: the values that were tried, with their metrics.
 
     Attributes:
         method: a key of `METHODS`.
-        data: the data set that was evaluated.
+        data: the dataset that was evaluated.
         buckets: names of the frequency buckets.
         metrics: box metrics in percent, by tau or gamma; the first value is 0, the unadjusted checkpoint.
     """
@@ -59,7 +58,7 @@ class Grid:
         return max(self.metrics, key=lambda value: (self.metrics[value]["AP"], -value))
 
 
-def search_adjustment(cfg: Any, track: Track = iter) -> Grid:
+def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     """Evaluate MODEL.WEIGHTS under each value of MODEL.LONG_TAIL.CALIBRATION, and write the best to OUTPUT_DIR.
 
     The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the search.
@@ -94,10 +93,10 @@ def search_adjustment(cfg: Any, track: Track = iter) -> Grid:
             data,
         )
     metrics = _evaluate(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)
-    grid = Grid(method, data, evaluator.buckets.names, metrics)
-    _load(model, classifiers[grid.chosen])
-    _write(cfg, model, grid)
-    return grid
+    search = AdjustmentSearch(method, data, evaluator.buckets.names, metrics)
+    _load(model, classifiers[search.chosen])
+    _write(cfg, model, search)
+    return search
 
 
 def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
@@ -180,30 +179,28 @@ def _evaluate(
     return {value: (one.evaluate() or {})["bbox"] for value, one in evaluators.items()}
 
 
-def _write(cfg: Any, model: nn.Module, grid: Grid) -> None:
-    """Write to a temporary folder first, so that an interruption never leaves a checkpoint without its config."""
+def _write(cfg: Any, model: nn.Module, search: AdjustmentSearch) -> None:
+    """Write the files together, so that an interruption never leaves a checkpoint without its config."""
     folder = Path(cfg.OUTPUT_DIR)
     written = cfg.clone()
     written.defrost()
     written.MODEL.WEIGHTS = str(folder / f"{WEIGHTS_NAME}.pth")
     results = {
-        "method": grid.method,
-        "data": grid.data,
+        "method": search.method,
+        "data": search.data,
         "weights": cfg.MODEL.WEIGHTS,
-        "chosen": grid.chosen,
+        "chosen": search.chosen,
         "grid": [
             {"value": value, **{name: None if math.isnan(ap) else ap for name, ap in metrics.items()}}
-            for value, metrics in grid.metrics.items()
+            for value, metrics in search.metrics.items()
         ],
     }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-        evaluation_checkpointer(model, temporary, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
+    with atomic_files(folder, (f"{WEIGHTS_NAME}.pth", "config.yaml", RESULTS_NAME)) as unfinished:
+        evaluation_checkpointer(model, str(unfinished), cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).save(WEIGHTS_NAME)
         try:
-            Path(temporary, "config.yaml").write_text(written.dump())
-            Path(temporary, RESULTS_NAME).write_text(json.dumps(results, allow_nan=False, indent=1) + "\n")
+            (unfinished / "config.yaml").write_text(written.dump())
+            (unfinished / RESULTS_NAME).write_text(json.dumps(results, allow_nan=False, indent=1) + "\n")
         except OSError as error:
             raise LtDetError(
                 f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
             ) from error
-        for name in (f"{WEIGHTS_NAME}.pth", "config.yaml", RESULTS_NAME):
-            os.replace(Path(temporary, name), folder / name)

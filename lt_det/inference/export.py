@@ -117,7 +117,7 @@ FORMATS = {"torchscript": ("model.ts", export_torchscript), "onnx": ("model.onnx
 
 
 @dataclass(frozen=True)
-class Difference:
+class ExportDifference:
     """Differences between an exported model and the eager one on an image.
 
     Attributes:
@@ -133,7 +133,7 @@ class Difference:
     score: float
 
 
-def difference(adapter: TracingAdapter, exported: Exported, image: Tensor) -> Difference:
+def difference(adapter: TracingAdapter, exported: Exported, image: Tensor) -> ExportDifference:
     """Match detections of the same class whose corners differ by at most 0.05 pixels, and scores and masks by 0.001.
 
     Detections with nearly equal scores may be in any order, so they are not compared by position.
@@ -157,7 +157,7 @@ def difference(adapter: TracingAdapter, exported: Exported, image: Tensor) -> Di
         nearest = near[np.argmin(corners[near])]
         free[nearest] = False
         pixels, score = max(pixels, float(corners[nearest])), max(score, float(scores[nearest]))
-    return Difference(len(mine["scores"]), len(theirs["scores"]), unmatched + int(free.sum()), pixels, score)
+    return ExportDifference(len(mine["scores"]), len(theirs["scores"]), unmatched + int(free.sum()), pixels, score)
 
 
 def description(

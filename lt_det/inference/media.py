@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import write_whole
+from lt_det.io.atomic import write_atomically
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -117,7 +117,7 @@ def write_image(file: Path, image: NDArray[np.uint8]) -> None:
     file_format = Image.registered_extensions()[file.suffix.lower()]
     Image.fromarray(image).save(content, file_format, quality=_JPEG_QUALITY)
     try:
-        write_whole(file, content.getvalue())
+        write_atomically(file, content.getvalue())
     except OSError as error:
         raise LtDetError(
             f"{file} cannot be written ({error.strerror or error}); free space or choose another folder."

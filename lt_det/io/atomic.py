@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lt_det.errors import LtDetError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; it replaces `path` at the end, or is removed on error.
 
     So a full disk or a kill leaves an existing file unchanged.
@@ -26,13 +26,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, atomically (see `whole_file`).
+@contextmanager
+def atomic_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a temporary folder inside `folder`; at the end its files `names` replace those of `folder`, in this order.
+
+    On error none of them is replaced. The temporary folder is removed, with any other files in it.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        yield Path(unfinished)
+        for name in names:
+            Path(unfinished, name).replace(folder / name)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, atomically (see `atomic_file`).
 
     Raises:
         OSError: the disk is full or not writable.
     """
-    with whole_file(path) as unfinished:
+    with atomic_file(path) as unfinished:
         unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 

@@ -15,7 +15,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, Numbers, read_evaluations
-from lt_det.io.atomic import write_whole
+from lt_det.io.atomic import write_atomically
 from lt_det.reporting.charts.base import Panel, chart_style
 from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.charts.differences import difference_chart
@@ -100,9 +100,9 @@ def write_comparison(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page = folder / "compare.html"
-        write_whole(page, render_page("compare.html", runs=runs, comparisons=comparisons))
-        write_whole(folder / "compare.md", _markdown(runs, comparisons))
-        write_whole(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
+        write_atomically(page, render_page("compare.html", runs=runs, comparisons=comparisons))
+        write_atomically(folder / "compare.md", _markdown(runs, comparisons))
+        write_atomically(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
     except OSError as error:
         message = f"The comparison cannot be written to {folder} ({error.strerror or error}); choose another --out."
         raise LtDetError(message) from error
@@ -291,6 +291,7 @@ def _numbers(runs: list[str], comparisons: list[Comparison]) -> dict[str, Any]:
                                 "other": found.other,
                                 "difference": found.value,
                                 "interval": found.interval,
+                                "excludes_zero": found.excludes_zero,
                                 "reading": found.reading,
                             }
                             for found in pair.metrics

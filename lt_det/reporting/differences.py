@@ -24,18 +24,23 @@ class Difference:
         return None if self.first is None or self.other is None else self.other - self.first
 
     @property
+    def excludes_zero(self) -> bool | None:
+        """Whether the interval excludes 0; None without an interval."""
+        if self.value is None or self.interval is None:
+            return None
+        low, high = self.interval
+        return low > 0 or high < 0
+
+    @property
     def reading(self) -> str:
         """How to read the difference, in words."""
         if self.value is None:
             return "n/a"
         if self.interval is None:
             return "no interval"
-        low, high = self.interval
-        if low > 0:
-            return "higher: the interval excludes 0"
-        if high < 0:
-            return "lower: the interval excludes 0"
-        return "not significant: the interval includes 0"
+        if not self.excludes_zero:
+            return "not significant: the interval includes 0"
+        return f"{'higher' if self.interval[0] > 0 else 'lower'}: the interval excludes 0"
 
 
 def metric_differences(first: TaskEvaluation, other: TaskEvaluation) -> list[Difference]:

@@ -17,7 +17,7 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.coco_json import image_file_name, load_annotations
 from lt_det.reporting.charts.base import count_of
-from lt_det.reporting.drawing import BLACK, WHITE, Box, draw_box
+from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box
 
 _CLASSES = 3  # the best, and as many of the worst
 _IMAGES = 2  # per class: the first by id, whatever was detected in them

@@ -13,7 +13,7 @@ from rich.console import Console
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, read_evaluations
-from lt_det.io.atomic import whole_file, write_whole
+from lt_det.io.atomic import atomic_file, write_atomically
 from lt_det.reporting.charts.render import write_figure
 from lt_det.reporting.html import render_page
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
@@ -62,15 +62,15 @@ def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console
             for chart in section.charts:
                 for panel in chart.panels:
                     name = section.key + (panel.file_end or f"_{panel.name}.svg")
-                    with whole_file(report / name) as file:
+                    with atomic_file(report / name) as file:
                         write_figure(panel, file)
                     parts.append(f"![{panel.alt}]({quote(name)})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
-    write_whole(report / "report.json", json.dumps(numbers, indent=1) + "\n")
-    write_whole(report / "per_class.csv", per_class_csv(evaluations.values()))
-    write_whole(report / "report.html", render_page("report.html", name=root.resolve().name, sections=sections))
+    write_atomically(report / "report.json", json.dumps(numbers, indent=1) + "\n")
+    write_atomically(report / "per_class.csv", per_class_csv(evaluations.values()))
+    write_atomically(report / "report.html", render_page("report.html", name=root.resolve().name, sections=sections))
     path = report / "report.md"
-    write_whole(path, "\n\n".join(parts) + "\n")
+    write_atomically(path, "\n\n".join(parts) + "\n")
     return path
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lt_det.reporting.bucket_style import NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.drawing import (
+from lt_det.reporting.overlays import (
     BLACK,
     WHITE,
     RGBImage,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import write_whole
+from lt_det.io.atomic import write_atomically
 
 CountBy = Literal["images", "instances"]
 
@@ -172,7 +172,7 @@ class ClassStats:
             "image_counts": self.image_counts.tolist(),
             "instance_counts": None if self.instance_counts is None else self.instance_counts.tolist(),
         }
-        write_whole(Path(json_file), json.dumps(content) + "\n")
+        write_atomically(Path(json_file), json.dumps(content) + "\n")
 
     def counts(self, by: CountBy) -> NDArray[np.int64]:
         """(K,) counts of images or of instances.

@@ -65,7 +65,7 @@ class WandbWriter(EventWriter):
         import wandb
 
         try:
-            return wandb.init(
+            run = wandb.init(
                 project=self._project,
                 name=Path(self._output_dir).resolve().name,
                 dir=self._output_dir,
@@ -79,3 +79,5 @@ class WandbWriter(EventWriter):
                 f"Weights & Biases does not start a run ({str(error).strip().rstrip('.')}); log in with `wandb "
                 "login`, keep the log on this machine with WANDB_MODE=offline, or leave WANDB_PROJECT out."
             ) from error
+        run.define_metric("*", step_metric="global_step")  # the iteration; W&B's own step counts its rows
+        return run

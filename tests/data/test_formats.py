@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from lt_det.data import load_records, register_dataset, register_format, training_stats
 from lt_det.data.cache import record_cache
 from lt_det.data.formats import FORMATS
-from lt_det.doctor.config import examine_config
+from lt_det.doctor.config_checks import examine_config
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.training import LongTailTrainer, load_config

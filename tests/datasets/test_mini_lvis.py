@@ -16,7 +16,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from lt_det.datasets.mini_lvis import generate, scenes
+from lt_det.datasets.mini_lvis import generate, plan, scenes
 from lt_det.datasets.mini_lvis.contact_sheet import BUCKET_COLOURS, write_contact_sheet
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
 from lt_det.datasets.mini_lvis.scenes import draw_scene
@@ -149,7 +149,7 @@ def test_every_class_has_enough_validation_images(made: Made) -> None:
 
 
 def test_no_image_is_left_empty_when_objects_barely_suffice() -> None:
-    classes = generate._assign(np.random.default_rng(0), [30, 60, 15], 100)
+    classes = plan._assign(np.random.default_rng(0), [30, 60, 15], 100)
     assert Counter(index for image in classes for index in image) == {0: 30, 1: 60, 2: 15}
     assert all(classes)
     assert all(len(set(image)) == len(image) for image in classes)

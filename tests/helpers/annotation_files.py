@@ -55,7 +55,7 @@ def write_lvis_sample(path):
     for number in range(60):
         name = f"val2017/{number:012d}.jpg"
         image = {"id": 3 * number + 1, "width": 640, "height": 480, "file_name": name}
-        present = rng.choice(ids[:50], size=rng.integers(1, 6), replace=False, p=_falling(50)).tolist()
+        present = rng.choice(ids[:50], size=rng.integers(1, 6), replace=False, p=_long_tail_probabilities(50)).tolist()
         absent = [category for category in ids if category not in present]
         image["neg_category_ids"] = rng.choice(absent, size=10, replace=False).tolist()
         image["not_exhaustive_category_ids"] = present[:1] if number % 5 == 0 else []
@@ -74,8 +74,8 @@ def write_lvis_sample(path):
     return _write(path, images, annotations, categories)
 
 
-def _falling(classes):
-    """Probabilities of classes in a long tail."""
+def _long_tail_probabilities(classes):
+    """The probability of each class: that of the k-th is proportional to 1 / k."""
     weights = 1 / np.arange(1, classes + 1)
     return weights / weights.sum()
 

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 
 from lt_det.cli import main
 from lt_det.inference import adjustment_search
-from lt_det.inference.adjustment_search import Grid
+from lt_det.inference.adjustment_search import AdjustmentSearch
 from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config
 from tests.helpers import REPOSITORY, first_images
 
@@ -117,7 +117,7 @@ def test_every_metric_is_that_of_its_checkpoint(run, config, tmp_path, method, o
     options += ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.METHOD", method, f"{CALIBRATION}.VALUES", "[1.0, 1.5]"]
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Grid, "chosen", 1.0)
+        patch.setattr(AdjustmentSearch, "chosen", 1.0)
         code, _, err = run(*options, "OUTPUT_DIR", out)
     assert code == 0, err
     record = json.loads((out / "calibration.json").read_text())

@@ -3,15 +3,15 @@
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import check_folder, whole_file, write_whole
+from lt_det.io.atomic import atomic_file, atomic_files, check_folder, write_atomically
 
 
 def test_an_error_keeps_the_old_file(tmp_path):
     page = tmp_path / "page.html"
-    write_whole(page, "älter")
+    write_atomically(page, "älter")
 
     def write_half():
-        with whole_file(page) as unfinished:
+        with atomic_file(page) as unfinished:
             assert unfinished.suffix == ".html"  # writers choose their format by the suffix
             unfinished.write_text("half of")
             raise OSError(28, "No space left on device")
@@ -19,7 +19,7 @@ def test_an_error_keeps_the_old_file(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write_half()
     assert page.read_text(encoding="utf-8") == "älter"
-    write_whole(page, "newer")
+    write_atomically(page, "newer")
     assert page.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [page]
 
@@ -27,13 +27,32 @@ def test_an_error_keeps_the_old_file(tmp_path):
 def test_two_writers_at_once(tmp_path):
     """As two processes with the same id on two machines; the last one to finish wins."""
     page = tmp_path / "page.html"
-    with whole_file(page) as first:
-        with whole_file(page) as second:
+    with atomic_file(page) as first:
+        with atomic_file(page) as second:
             first.write_text("first")
             second.write_text("second")
         assert page.read_text() == "second"
     assert page.read_text() == "first"
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
+    (tmp_path / "model").write_text("old")
+
+    def write(error=None):
+        with atomic_files(tmp_path, ("model", "config")) as unfinished:
+            assert unfinished.parent == tmp_path
+            for name in ("model", "config", "not wanted"):
+                (unfinished / name).write_text("new")
+            if error is not None:
+                raise error
+
+    with pytest.raises(OSError, match="No space left"):
+        write(OSError(28, "No space left on device"))
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model").read_text() == "old"
+    write()
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"model": "new", "config": "new"}
 
 
 def test_folders(tmp_path):

@@ -36,15 +36,21 @@ def test_paired_interval_is_that_of_the_individual_differences():
 
 
 @pytest.mark.parametrize(
-    ("shift", "reading"),
-    [(1.0, "higher: the interval excludes 0"), (-1.0, "lower: the interval excludes 0"), (0.0, "not significant")],
+    ("shift", "reading", "excludes_zero"),
+    [
+        (1.0, "higher: the interval excludes 0", True),
+        (-1.0, "lower: the interval excludes 0", True),
+        (0.0, "not significant", False),
+    ],
 )
-def test_reading(shift, reading):
+def test_reading(shift, reading, excludes_zero):
     a, b = box(evaluation()), box(evaluation())
     noise = np.random.default_rng(3).normal(shift, 0.2, 1000)
     b["resamples"]["values"]["AP"] = (np.array(a["resamples"]["values"]["AP"]) + noise).tolist()
     b["metrics"]["AP"] += shift
-    assert metric_differences(typed_task(a), typed_task(b))[0].reading.startswith(reading)
+    difference = metric_differences(typed_task(a), typed_task(b))[0]
+    assert difference.reading.startswith(reading)
+    assert difference.excludes_zero is excludes_zero
 
 
 def test_a_metric_that_few_resamples_have_gets_no_interval():
@@ -53,6 +59,7 @@ def test_a_metric_that_few_resamples_have_gets_no_interval():
     found = {difference.metric: difference for difference in metric_differences(typed_task(a), typed_task(b))}
     assert found["APr"].interval is None
     assert found["APr"].reading == "no interval"
+    assert found["APr"].excludes_zero is None
     assert found["AP"].interval is not None
 
 
@@ -76,6 +83,7 @@ def test_unpaired(run, tmp_path, change, why):
     assert why in (tmp_path / "out" / "compare.md").read_text()
     numbers = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["pairs"][0]
     assert numbers["metrics"]["AP"]["interval"] is None
+    assert numbers["metrics"]["AP"]["excludes_zero"] is None
     assert numbers["metrics"]["AP"]["difference"] is not None
 
 
@@ -89,7 +97,8 @@ def test_files_and_tables(run, other_run, tmp_path):
     difference = box(second)["metrics"]["AP"] - box(first)["metrics"]["AP"]
     assert pairs[0]["metrics"]["AP"]["difference"] == difference
     low, high = pairs[0]["metrics"]["AP"]["interval"]
-    assert low < difference < high
+    assert 0 < low < difference < high
+    assert pairs[0]["metrics"]["AP"]["excludes_zero"] is True
     row = f"| AP | {box(first)['metrics']['AP']:.1f} | {box(second)['metrics']['AP']:.1f} | {difference:+.1f} |"
     assert row in (tmp_path / "out" / "compare.md").read_text()
     gains = np.subtract(box(second)["class_ap"], box(first)["class_ap"])

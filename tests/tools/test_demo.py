@@ -15,8 +15,8 @@ from detectron2.engine import DefaultPredictor
 
 from lt_det import register_dataset
 from lt_det.errors import LtDetError
+from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.media import VideoReader, VideoWriter, read_image
-from lt_det.inference.predictor import TrainedDetector, classes_of, load_trained_config
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers import REPOSITORY, load_tool
 from tests.helpers.configs import SEESAW

@@ -101,6 +101,9 @@ class Run:
     def __init__(self, folder):
         self.folder = folder
 
+    def define_metric(self, name, step_metric):
+        (self.folder / "axes.jsonl").open("a").write(json.dumps([name, step_metric]) + "\\n")
+
     def finish(self):
         (self.folder / "finished").touch()
 """
@@ -144,6 +147,7 @@ def test_weights_and_biases_mirrors_the_log_and_a_resumed_training_continues_its
         if name != "iteration":
             (point,) = logged.Scalars(name)
             assert (point.step, point.value) == (4, pytest.approx(value))
+    assert lines_of(output / "axes.jsonl") == [["*", "global_step"]] * 3
     assert (output / "finished").is_file()
 
 

@@ -167,7 +167,10 @@ def _fill_cache(path: Path, name: str) -> RecordFile:
         del data
         logger.info("Read in %.0f s; writing %s.", time.monotonic() - start, path)
         about = {key: metadata.get(key) for key in _SET_BY_LOADERS if metadata.get(key) is not None}
+        for unfinished in path.parent.glob(f".*.{path.name}"):  # of a process that was killed: only one writes
+            unfinished.unlink()
         write_record_file(path, records, stats, about)
+    # Earlier versions named unfinished files ".*.part".
     for unused in (file for kind in ("*.records", "*.lock", ".*.part") for file in path.parent.glob(kind)):
         with contextlib.suppress(OSError):  # another process, or another user's file
             if time.time() - unused.stat().st_mtime > UNUSED_DAYS * 86400:

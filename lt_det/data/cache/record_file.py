@@ -1,4 +1,4 @@
-"""A file with the records of a data set, which any number of processes can map into memory."""
+"""A file with the records of a dataset, which any number of processes can map into memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from lt_det.io.atomic import atomic_file
 from lt_det.statistics.class_stats import ClassStats
 
 # Layout of the file: the pickled records, one after the other; ids and names of the images; everything else (`about`);
@@ -23,7 +24,7 @@ _END = b"<lt_det records>"
 
 
 class RecordFile:
-    """The N images of a data set as Detectron2 dictionaries, and per-image and per-annotation values as arrays.
+    """The N images of a dataset as Detectron2 dictionaries, and per-image and per-annotation values as arrays.
 
     Attributes:
         path: of the file.
@@ -85,7 +86,7 @@ class RecordFile:
 
 
 def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassStats, metadata: dict[str, Any]) -> None:
-    """Write a file that `RecordFile` reads; it appears whole or not at all.
+    """Write a file that `RecordFile` reads; it appears completely or not at all.
 
     Args:
         path: of the file; only one process at a time may write it.
@@ -99,40 +100,34 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
     """
     place, start = [0], [0]
     classes, crowd, keypoints, wide, images = [], [], [], [], []
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            records.reverse()
-            while records:
-                record = records.pop()
-                for annotation in record["annotations"]:
-                    del annotation["bbox_mode"]
-                    classes.append(annotation["category_id"])
-                    crowd.append(bool(annotation.get("iscrowd", 0)))
-                keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
-                wide.append(record["width"] > record["height"])
-                images.append((record["image_id"], record["file_name"]))
-                start.append(len(classes))
-                place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
-            integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
-            about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
-                "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
-                "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
-                "stats": {
-                    key: value.tolist() if isinstance(value, np.ndarray) else value
-                    for key, value in asdict(stats).items()
-                },
-                "metadata": metadata,
-                "made": time.strftime("%Y-%m-%d %H:%M"),
-                "images": file.write(pickle.dumps(images, protocol=5)),
-            }
-            length = file.write(pickle.dumps(about, protocol=5))
-            file.write(length.to_bytes(8, "little") + _END)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as unfinished, unfinished.open("wb") as file:
+        records.reverse()
+        while records:
+            record = records.pop()
+            for annotation in record["annotations"]:
+                del annotation["bbox_mode"]
+                classes.append(annotation["category_id"])
+                crowd.append(bool(annotation.get("iscrowd", 0)))
+            keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
+            wide.append(record["width"] > record["height"])
+            images.append((record["image_id"], record["file_name"]))
+            start.append(len(classes))
+            place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
+        integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
+        about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
+            "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
+            "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
+            "stats": {
+                key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(stats).items()
+            },
+            "metadata": metadata,
+            "made": time.strftime("%Y-%m-%d %H:%M"),
+            "images": file.write(pickle.dumps(images, protocol=5)),
+        }
+        length = file.write(pickle.dumps(about, protocol=5))
+        file.write(length.to_bytes(8, "little") + _END)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _visible_keypoints(annotation: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lt_det.datasets.mini_lvis.scenes import Image, Polygon
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import write_whole
+from lt_det.io.atomic import write_atomically
 
 __all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
 
@@ -75,7 +75,7 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
     title = f"mini_lvis: {len(bars)} classes, {len(by_image)} training images"
     try:
         encoded = cv2.imencode(".png", _draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-        write_whole(Path(out_png), encoded.tobytes())
+        write_atomically(Path(out_png), encoded.tobytes())
     except OSError as error:
         raise LtDetError(f"the contact sheet cannot be written to {out_png}: {error.strerror or error}.") from error
 

@@ -17,7 +17,8 @@ no validation image is a copy of a training image.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ import cv2
 import numpy as np
 
 from lt_det.datasets.mini_lvis.contact_sheet import FREQUENCY_NAMES, write_contact_sheet
-from lt_det.datasets.mini_lvis.progress import one_thread, progress_bar
+from lt_det.datasets.mini_lvis.plan import ImagePlan, annotated_positions, plan_images
 from lt_det.datasets.mini_lvis.scenes import GLYPHS, draw_scene, polygon_area
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import write_whole
+from lt_det.io.atomic import write_atomically
+from lt_det.io.progress import progress_bar
 
 __all__ = ["MiniLvis", "write_mini_lvis"]
 
@@ -40,8 +42,6 @@ _RARE_MAX, _COMMON_MAX = 10, 100  # LVIS v1 bucket edges, in training images
 _MIN_VAL_IMAGES = 10  # of each class, where the validation set is large enough
 _VAL_POWER = 0.25  # validation counts are proportional to this power of the training counts
 _VAL_CLASSES_PER_IMAGE = 5
-_EXTRA_RATE = 0.12  # probability that an image has two objects of a class
-_PARTIAL_RATE = 0.05  # fraction of images with a class that is not exhaustively annotated
 _NEGATIVES = 20  # absent classes that an image lists
 _JPEG_QUALITY = 95
 _MARKER = ".mini_lvis_unfinished.json"
@@ -59,14 +59,6 @@ class MiniLvis:
     val_json: Path
     image_root: Path
     contact_sheet: Path
-
-
-@dataclass(frozen=True)
-class _ImagePlan:
-    """The class indices of an image's objects, and the class that is not exhaustively annotated."""
-
-    objects: list[int]
-    partial: int | None
 
 
 def write_mini_lvis(
@@ -170,55 +162,6 @@ def _check_sizes(
         raise LtDetError(f"the seed of mini_lvis is an integer of at least 0, not {seed}.")
 
 
-# -------------------------------------------------------------------------------------- what goes where
-
-
-def _assign(rng: np.random.Generator, counts: Sequence[int], num_images: int) -> list[list[int]]:
-    """Distribute the classes over the images: class k in exactly counts[k] of them, and no image without a class."""
-    load = np.zeros(num_images)
-    classes: list[list[int]] = [[] for _ in range(num_images)]
-    # Images start with different handicaps, and each class goes to the emptiest ones: the number of classes per image
-    # varies, but no image is overfilled.
-    handicap = rng.uniform(0, sum(counts) / num_images, num_images)
-    for index in rng.permutation(len(counts)).tolist():
-        fullness = load + handicap + rng.uniform(0, 2, num_images)
-        chosen = np.argsort(fullness, kind="stable")[: counts[index]]
-        load[chosen] += 1
-        for image in chosen.tolist():
-            classes[image].append(index)
-    for image in np.flatnonzero(load == 0).tolist():
-        fullest = max(range(num_images), key=lambda other: len(classes[other]))
-        classes[image].append(classes[fullest].pop())
-    return classes
-
-
-def _plan(rng: np.random.Generator, counts: Sequence[int], num_images: int, frequent: set[int]) -> list[_ImagePlan]:
-    """Choose the objects of each image; a class that is not exhaustively annotated has at least two in its image."""
-    classes = _assign(rng, counts, num_images)
-    eligible = [image for image, present in enumerate(classes) if frequent.intersection(present)]
-    num_partial = min(len(eligible), max(1, round(_PARTIAL_RATE * num_images)))
-    partial_images = set(rng.permutation(eligible)[:num_partial].tolist())
-    plans = []
-    for image, present in enumerate(classes):
-        repeated = [index for index in present if rng.random() < _EXTRA_RATE]
-        partial = None
-        if image in partial_images:
-            partial = int(rng.choice(sorted(frequent.intersection(present))))
-            if partial not in repeated:
-                repeated.append(partial)
-        plans.append(_ImagePlan(rng.permutation(present + repeated).tolist(), partial))
-    return plans
-
-
-def _annotated(rng: np.random.Generator, plan: _ImagePlan) -> list[int]:
-    """Positions in `plan.objects` of the objects to annotate: all but some, never all, of a partial class."""
-    positions = [i for i, index in enumerate(plan.objects) if index == plan.partial]
-    hidden: list[int] = []
-    if positions:
-        hidden = rng.permutation(positions)[: int(rng.integers(1, len(positions)))].tolist()
-    return [i for i in range(len(plan.objects)) if i not in hidden]
-
-
 # ---------------------------------------------------------------------------------------------- writing
 
 
@@ -233,12 +176,12 @@ def _write_all(paths: MiniLvis, counts: Sequence[int], parameters: dict[str, int
     glyphs = "".join(GLYPHS[round(i * len(GLYPHS) / num_classes)] for i in range(num_classes))
     frequent = {index for index, count in enumerate(train_counts) if _frequency(count) == "f"}
     num_images = parameters["num_train"] + parameters["num_val"]
-    with one_thread(), progress_bar("drawing mini_lvis", num_images, shown=progress) as step:
+    with _one_thread(), progress_bar("Generating mini_lvis", num_images, shown=progress) as step:
         splits = {}
         first_image = 1
         for split, seed, split_counts in (("train", train_seed, train_counts), ("val", val_seed, val_counts)):
             rng = np.random.default_rng(seed)
-            plans = _plan(rng, split_counts, parameters[f"num_{split}"], frequent)
+            plans = plan_images(rng, split_counts, parameters[f"num_{split}"], frequent)
             (paths.image_root / split).mkdir(exist_ok=True)
             splits[split] = _write_split(rng, plans, glyphs, paths.image_root, split, first_image, parameters, step)
             first_image += len(plans)
@@ -257,9 +200,20 @@ def _write_all(paths: MiniLvis, counts: Sequence[int], parameters: dict[str, int
         _write_json(path, content)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread: for small images, starting more costs more than they save."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _write_split(
     rng: np.random.Generator,
-    plans: Sequence[_ImagePlan],
+    plans: Sequence[ImagePlan],
     glyphs: str,
     root: Path,
     split: str,
@@ -276,7 +230,7 @@ def _write_split(
         file_name = f"{split}/{image_id:012d}.jpg"
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         (root / file_name).write_bytes(encoded.tobytes())
-        for position in _annotated(rng, plan):
+        for position in annotated_positions(rng, plan):
             annotations.append(
                 _annotation(len(annotations) + 1, image_id, plan.objects[position] + 1, segmentations[position])
             )
@@ -355,7 +309,7 @@ def _info(parameters: dict[str, int]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(content, separators=(",", ":")))
+    write_atomically(path, json.dumps(content, separators=(",", ":")))
 
 
 # ---------------------------------------------------------------------------------------------- reading

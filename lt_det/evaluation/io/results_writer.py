@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import whole_file
+from lt_det.io.atomic import atomic_file
 
 
 class ResultFile:
@@ -57,7 +57,7 @@ class ResultFile:
         found = [rank for rank in ranks if self._name(rank).is_file()]
         with self._report_full_disk():
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(self._file) as unfinished, unfinished.open("wb") as whole:
+            with atomic_file(self._file) as unfinished, unfinished.open("wb") as whole:
                 whole.write(b"[\n")
                 for rank in found:
                     with self._name(rank).open("rb") as source:

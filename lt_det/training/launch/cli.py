@@ -35,7 +35,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = default_argument_parser(_EXAMPLES)
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
     parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error was raised")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="train on the CPU with N processes *per machine*, over gloo"
     )

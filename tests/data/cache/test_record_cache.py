@@ -293,21 +293,22 @@ def test_killed_while_writing(cache, registered, monkeypatch):
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert len(list(cache.glob(".*.part"))) == 1
+    assert len(list(cache.glob(".*.records"))) == 1
     assert len(load_records(registered)) == 3
-    assert not list(cache.glob(".*.part"))
+    assert not list(cache.glob(".*.records"))
 
 
 def test_what_nobody_used_for_long_goes(cache, registered):
     cache.mkdir()
-    old, used, unfinished = cache / "old.records", cache / "used.records", cache / ".killed.records.part"
-    for file, days in ((old, 31), (used, 29), (unfinished, 31)):
+    old, used, lock = cache / "old.records", cache / "used.records", cache / "old.lock"
+    unfinished = [cache / ".killed.records.part", cache / ".0123abcd.other.records"]
+    for file, days in ((old, 31), (used, 29), (lock, 31), *((file, 31) for file in unfinished)):
         file.touch()
         os.utime(file, (0, time.time() - days * 86400))
     (cache / "removed_meanwhile.records").symlink_to(cache / "nothing")
     assert isinstance(load_records(registered), Records)
     assert not old.exists()
-    assert not unfinished.exists()
+    assert not any(file.exists() for file in (lock, *unfinished))
     assert used.exists()
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from lt_det.reporting.bucket_style import NO_BUCKET, bucket_styles
-from lt_det.reporting.drawing import draw_box, overlap, place_labels
+from lt_det.reporting.overlays import draw_box, overlap, place_labels
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
