@@ -58,7 +58,7 @@ class TrainingOptions:
 
 
 class Assembly:
-    """One training.
+    """The parts of a training, built from plain arguments and connected to each other.
 
     Attributes:
         step_trainer: takes the optimizer steps.
@@ -119,7 +119,8 @@ class Assembly:
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
         else:
-            mark_applied(self._model, WANDB)  # the main process writes
+            for part in (self._model, self.step_trainer.data_loader):
+                mark_applied(part, WANDB)  # the main process writes
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             found.append(StopOnInterrupt(self.checkpointer))
         return found
