@@ -27,7 +27,7 @@ _appliers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 class TrainerKeys:
-    """The keys of one config that are still to be applied. Whoever applies one says so; training refuses the rest.
+    """The keys of one config that are still to be applied. Code that applies one marks it; training refuses the rest.
 
     Training means the first pass in training mode: a model is built to predict and to evaluate, too.
     """
@@ -70,7 +70,7 @@ class TrainerKeys:
         return cls({key: value for key, value in values.items() if value not in ("", None, neutral.get(key))})
 
     def applied(self, *keys: str) -> None:
-        """Say that these keys, set or not, are taken care of."""
+        """Mark these keys, set or not, as applied."""
         for key in keys:
             self._pending.pop(key, None)
 
@@ -93,15 +93,18 @@ class TrainerKeys:
             )
 
 
-def mark_applied(model: nn.Module, *keys: str) -> None:
-    """Say that a trainer of its own applies these keys to `model`, which then no longer refuses to train.
+def mark_applied(model_or_loader: Any, *keys: str) -> None:
+    """Declare that the training loop itself applies these keys, so that they are no longer refused.
 
     Args:
-        model: with lt_det's box heads in it.
+        model_or_loader: a model with lt_det's box heads or, where the heads are Detectron2's own, the training loader
+            that `lt_det.data.loader.build_train_loader` returned. They check the keys independently of each other; one
+            that checks none is left as it is.
         keys: config keys, for example "SOLVER.ACCUMULATE".
     """
-    for module in model.modules():
-        if isinstance(pending := getattr(module, "trainer_keys", None), TrainerKeys):
+    parts = model_or_loader.modules() if isinstance(model_or_loader, nn.Module) else (model_or_loader,)
+    for part in parts:
+        if isinstance(pending := getattr(part, "trainer_keys", None), TrainerKeys):
             pending.applied(*keys)
 
 

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 CACHE_NAME = "class_stats.json"
 _NOT_HERE = "not here"
 
-# Counts by names, files and state of the files. Loss, loader, evaluator and trainer all look them up.
-_memo: dict[tuple[str, ...], ClassStats] = {}
+# What this process has counted. Loss, loader, evaluator and trainer all look it up.
+_by_state: dict[FileState, ClassStats] = {}
+_by_class_stats: dict[tuple[str, str], ClassStats] = {}  # by MODEL.LONG_TAIL.CLASS_STATS and the state of that file
 
 
 def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir: str = "") -> ClassStats:
@@ -52,18 +53,18 @@ def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir:
     json_files = [annotation_file(name) if follows_json(name) else None for name in datasets]
     if None in json_files:  # a data set made by a function may change unnoticed
         return ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
-    state = _State.of(datasets)
+    state = FileState.of(datasets)
     cache = Path(cache_dir) / CACHE_NAME if cache_dir else None
-    stats = _memo.get(state.key) if state.complete else None
+    stats = _by_state.get(state) if state.complete else None
     if stats is None and cache is not None:
         stats = _read_cache(cache, state)
     if stats is None:
-        stats = _memo.get(state.key)
+        stats = _by_state.get(state)
     if stats is None:
         merged = ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
         stats = dataclasses.replace(merged, fingerprint=state.fingerprint)
     if state.complete:
-        _memo[state.key] = stats
+        _by_state[state] = stats
     if cache is not None:
         _write_cache(cache, stats)
     return stats
@@ -82,8 +83,8 @@ def remember_counts(datasets: Sequence[str], output_dir: str) -> None:
     """Look up the counts of a training with its OUTPUT_DIR once, so that later look-ups find them without it.
 
     On a machine without the annotation files that is the only way to ``OUTPUT_DIR/class_stats.json`` for the losses and
-    evaluators of a LazyConfig, which know no OUTPUT_DIR. Where there are no counts nothing happens: whoever needs them
-    says so.
+    evaluators of a LazyConfig, which know no OUTPUT_DIR. Where there are no counts it does nothing: a loss that needs
+    them raises the error.
 
     Args:
         datasets: names of the training sets.
@@ -94,7 +95,7 @@ def remember_counts(datasets: Sequence[str], output_dir: str) -> None:
     except LtDetError:
         return
     if all(follows_json(name) and annotation_file(name) for name in datasets):
-        _memo[_State.of(datasets).key] = stats
+        _by_state[FileState.of(datasets)] = stats
 
 
 def annotation_file(name: str) -> Path | None:
@@ -104,11 +105,11 @@ def annotation_file(name: str) -> Path | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _State:
-    """Annotation files of data sets, and what they look like from outside.
+class FileState:
+    """The annotation files of datasets and the state of each, without reading them.
 
     Attributes:
-        names: of the data sets.
+        names: of the datasets.
         files: their annotation files.
         states: size and time of change of each file, or that it is not here.
         reusable: for each file, whether counts that another process saved hold while its state is the same. The reader
@@ -121,14 +122,10 @@ class _State:
     reusable: tuple[bool, ...]
 
     @classmethod
-    def of(cls, datasets: Sequence[str]) -> _State:
+    def of(cls, datasets: Sequence[str]) -> FileState:
         files = [annotation_file(name) for name in datasets]
         states = tuple(_state_of_path(file) if file else _NOT_HERE for file in files)
         return cls(tuple(datasets), tuple(map(str, files)), states, tuple(map(reads_coco_json, datasets)))
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        return (*self.names, *self.files, *self.states)
 
     @property
     def complete(self) -> bool:
@@ -165,12 +162,12 @@ def _files_in(folder: Path) -> Iterator[Path]:
 def _stats_of_file(class_stats: str) -> ClassStats:
     """Counts that MODEL.LONG_TAIL.CLASS_STATS names."""
     key = (class_stats, _state_of_path(Path(class_stats)))
-    if key not in _memo:
-        _memo[key] = ClassStats.from_json(class_stats)
-    return _memo[key]
+    if key not in _by_class_stats:
+        _by_class_stats[key] = ClassStats.from_json(class_stats)
+    return _by_class_stats[key]
 
 
-def _read_cache(cache: Path, state: _State) -> ClassStats | None:
+def _read_cache(cache: Path, state: FileState) -> ClassStats | None:
     if not cache.is_file():
         return None
     try:

@@ -21,7 +21,7 @@ from lt_det.data.sampling.builtin import training_buckets
 from lt_det.data.sampling.registry import SAMPLERS
 from lt_det.data.sampling.samplers import DeferredSampler, ShapeSampler
 from lt_det.errors import LtDetError
-from lt_det.trainer_keys import TrainerKeys
+from lt_det.trainer_keys import PRECISION, TrainerKeys
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def one_pass_config(cfg: Any) -> Any:
 
 
 def resample(loader: Any, cfg: Any) -> Any:
-    """Give a training loader of Detectron2, not yet iterated, the sampler that the config asks for.
+    """Give a training loader of Detectron2 or lt_det, not yet iterated, the sampler that the config asks for.
 
     Args:
         loader: built from `one_pass_config` of `cfg`.
@@ -93,18 +93,20 @@ def resample(loader: Any, cfg: Any) -> Any:
     name, start = cfg.DATALOADER.SAMPLER_TRAIN, resampling_start(cfg)
     if start is None and not _is_unknown_to_detectron2(name):
         return loader
-    source = image_source(loader)
-    if source is None or (_is_unknown_to_detectron2(name) and type(source.sampler) is not TrainingSampler):
-        found = "no sampler" if source is None else type(source.sampler).__name__
+    source: Any = image_source(loader)
+    # In lt_det's own loader a ShapeSampler groups the images that the sampler to be replaced draws.
+    holder = source.sampler if source is not None and isinstance(source.sampler, ShapeSampler) else source
+    if holder is None or (_is_unknown_to_detectron2(name) and type(holder.sampler) is not TrainingSampler):
+        found = "no sampler" if holder is None else type(holder.sampler).__name__
         raise LtDetError(
             f"DATALOADER.SAMPLER_TRAIN is {name} (SAMPLER_START {cfg.DATALOADER.SAMPLER_START}), but the "
             f"trainer's build_train_loader makes a loader with {found}; build it with Detectron2's "
             "build_detection_train_loader(cfg, mapper=...), or leave the keys out."
         )
     if _is_unknown_to_detectron2(name):
-        source.sampler = SAMPLERS[name](cfg, unmapped(source.dataset), _seed(cfg))
+        holder.sampler = SAMPLERS[name](cfg, unmapped(source.dataset), _seed(cfg))
     if start is not None:
-        source.sampler = _deferred(cfg, start, len(source.dataset), source.sampler)
+        holder.sampler = _deferred(cfg, start, len(source.dataset), holder.sampler)
     return loader
 
 
@@ -141,6 +143,7 @@ class _CheckedLoader:
     def __init__(self, loader: Any, cfg: Any) -> None:
         self.dataset = loader  # the name that other wrappers of loaders use
         self.trainer_keys = TrainerKeys.from_config(cfg)
+        self.trainer_keys.applied(PRECISION)  # not known here: batches are loaded outside of autocast
         self._unused_loss = "" if cfg.MODEL.LONG_TAIL.LOSS.NAME == "softmax" else unused_loss(cfg)
 
     def __iter__(self) -> Iterator[Any]:
@@ -152,6 +155,12 @@ class _CheckedLoader:
             raise LtDetError(self._unused_loss)
         self.trainer_keys.check()
         return iter(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        """The other attributes are those of the loader inside, such as ``num_workers``."""
+        if name == "dataset" or name.startswith("__"):  # a copy has no `dataset` yet when copy looks for its methods
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
 
 def _deferred(cfg: Any, start: float, images: int, then: Sampler[int]) -> DeferredSampler:

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lt_det.compat.detectron2 import next_batch, write_losses
 from lt_det.compat.torch import grad_scaler
 from lt_det.errors import LtDetError
-from lt_det.trainer_keys import ACCUMULATE, PRECISION, TrainerKeys, mark_applied
+from lt_det.trainer_keys import ACCUMULATE, PRECISION, mark_applied
 
 Losses = dict[str, Tensor]
 
@@ -143,8 +143,7 @@ def _mark_applied(trainer: Any) -> None:
         return
     trainer._has_marked = True
     mark_applied(trainer.model, *trainer.applies)
-    if isinstance(pending := getattr(trainer.data_loader, "trainer_keys", None), TrainerKeys):
-        pending.applied(*trainer.applies)
+    mark_applied(trainer.data_loader, *trainer.applies)
 
 
 def _without_exchange(model: Any) -> contextlib.AbstractContextManager[None]:

@@ -21,11 +21,11 @@ from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
-from lt_det.training.hooks import build_log_hooks
+from lt_det.training.log_hooks import build_log_hooks
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
-from lt_det.training.resume.rng import SeedPasses
+from lt_det.training.resume.seed_passes import SeedPasses
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrainingOptions:
 
 
 class Assembly:
-    """One training.
+    """The parts of a training, built from plain arguments and connected to each other.
 
     Attributes:
         step_trainer: takes the optimizer steps.
@@ -119,7 +119,8 @@ class Assembly:
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
         else:
-            mark_applied(self._model, WANDB)  # the main process writes
+            for part in (self._model, self.step_trainer.data_loader):
+                mark_applied(part, WANDB)  # the main process writes
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             found.append(StopOnInterrupt(self.checkpointer))
         return found

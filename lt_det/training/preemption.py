@@ -110,7 +110,8 @@ class StoppableEvaluator(DatasetEvaluator):
         evaluator: does the work.
     """
 
-    stop: StopOnInterrupt | None = None  # set while an evaluation may be interrupted; one per process, as signals are
+    # Set while an evaluation may be interrupted. All evaluators share it, because a signal goes to the whole process.
+    stop: StopOnInterrupt | None = None
 
     def __init__(self, evaluator: DatasetEvaluator) -> None:
         self._evaluator = evaluator

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -139,7 +140,8 @@ class LongTailTrainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         project = self.cfg.WANDB_PROJECT
         config = yaml.safe_load(self.cfg.dump()) if project else {}
-        mark_applied(self.model, WANDB)
+        for part in (self.model, self._trainer.data_loader):
+            mark_applied(part, WANDB)
         return build_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.checkpointer, project, config)
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -193,11 +195,13 @@ def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
         A class, or a trainer with ``model``, ``register_hooks``, ``resume_or_load`` and ``train``.
 
     Raises:
-        LtDetError: something else, such as a trainer that exists already; see also `LongTailTrainer` and `LazyTrainer`.
+        LtDetError: something else, such as a trainer that exists already, or a method that is not one of
+            DefaultTrainer's class methods; see also `LongTailTrainer` and `LazyTrainer`.
     """
     if isinstance(trainer, type) and issubclass(trainer, DefaultTrainer) and not methods:
         return _equipped_class(trainer)
     if isinstance(trainer, CfgNode) and "LONG_TAIL" in trainer.get("MODEL", {}):
+        _check_method_names(methods)
         overrides = {name: staticmethod(method) for name, method in methods.items()}
         return _equipped_class(type("Trainer", (DefaultTrainer,), overrides))(trainer)
     if isinstance(trainer, DictConfig) and {"train", "dataloader"} <= set(trainer) and not methods:
@@ -208,6 +212,18 @@ def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
         f"LazyConfig, before a trainer is built, and methods only with a yaml config; it was given {given}"
         f"{' and ' + ', '.join(methods) if methods else ''}."
     )
+
+
+def _check_method_names(methods: Iterable[str]) -> None:
+    known = sorted(name for name, member in vars(DefaultTrainer).items() if isinstance(member, classmethod))
+    for name in methods:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise LtDetError(
+                f"equip was given {name}, but DefaultTrainer has no class method {name}; {hint}equip takes "
+                f"{', '.join(known)}."
+            )
 
 
 def _equipped_class(trainer: type[DefaultTrainer]) -> type[LongTailTrainer]:

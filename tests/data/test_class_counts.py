@@ -188,4 +188,4 @@ def test_remembered_counts_of_a_set_that_is_not_here(name, tmp_path):
         training_stats([name])
     remember_counts([name], str(tmp_path))
     assert training_stats([name]).image_counts.tolist() == [1, 3, 9, 27, 81]
-    remember_counts(["not_there"], str(tmp_path))  # whoever needs them says so
+    remember_counts(["not_there"], str(tmp_path))  # a loss that needs the counts raises the error

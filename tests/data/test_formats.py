@@ -154,7 +154,7 @@ def test_counts_follow_a_file_or_a_folder_that_changes(same, mini, tmp_path):
 def test_saved_counts_serve_without_the_file_and_not_with_it(same, tmp_path, monkeypatch):
     """The reader may be another one than that of the process which counted."""
     before = training_stats(["as_csv"], cache_dir=str(tmp_path))
-    monkeypatch.setattr("lt_det.data.class_counts._memo", {})  # as in a new process
+    monkeypatch.setattr("lt_det.data.class_counts._by_state", {})  # as in a new process
     shorter = dict(FORMATS, boxes_csv=lambda path: {**(d := read_boxes(path)), "annotations": d["annotations"][:-1]})
     monkeypatch.setattr("lt_det.data.formats.registry.FORMATS", shorter)
     counted = training_stats(["as_csv"], cache_dir=str(tmp_path))

@@ -1,5 +1,6 @@
 """lt_det's keys in users' own trainers: applied by `equip`, refused without it, and never in the way of prediction."""
 
+import copy
 import itertools
 import json
 import logging
@@ -15,11 +16,13 @@ from detectron2.engine import DefaultPredictor, DefaultTrainer, HookBase, Simple
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 
 import lt_det
 from lt_det.compat.detectron2 import image_source
 from lt_det.data import loader as lt_loader
-from lt_det.data.sampling.samplers import ClassAwareTrainingSampler, DeferredSampler
+from lt_det.data.sampling.samplers import ClassAwareTrainingSampler, DeferredSampler, ShapeSampler
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.trainer_keys import TrainerKeys
@@ -216,6 +219,30 @@ class TestNotRefused:
         loader, optimizer = lt_loader.build_train_loader(cfg), build_optimizer(cfg, model)
         SimpleTrainer(model, loader, optimizer).train(0, 1)
 
+    def test_keys_that_a_loop_with_detectron2s_heads_applies_itself(self, config):
+        cfg = config("MODEL.ROI_HEADS.NAME", "StandardROIHeads", "SOLVER.ACCUMULATE", 2)
+        model, loader = build_model(cfg), lt_loader.build_train_loader(cfg)
+        mark_applied(model, "SOLVER.ACCUMULATE")  # no lt_det head in it, so nothing to mark
+        with pytest.raises(LtDetError, match=r"SOLVER.ACCUMULATE is 2"):
+            iter(loader)
+        mark_applied(loader, "SOLVER.ACCUMULATE")
+        SimpleTrainer(model, loader, build_optimizer(cfg, model)).train(0, 1)
+
+    def test_bfloat16_in_a_loop_with_detectron2s_heads(self, config):
+        """As in AMPTrainer, which needs a GPU: the loader is iterated outside of autocast."""
+        words = ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"]
+        cfg = config("MODEL.ROI_HEADS.NAME", "StandardROIHeads", *words)
+        batch = next(iter(lt_loader.build_train_loader(cfg)))
+        with torch.autocast("cpu", dtype=torch.bfloat16), EventStorage():
+            assert "loss_cls" in build_model(cfg)(batch)
+
+    def test_the_checked_loader_has_the_attributes_of_the_loader_inside(self, config):
+        loader = lt_loader.build_train_loader(config("MODEL.ROI_HEADS.NAME", "StandardROIHeads"))
+        assert (loader.num_workers, loader.batch_size) == (0, 4)
+        assert copy.copy(loader).batch_size == 4
+        with pytest.raises(AttributeError, match="no_such_name"):
+            _ = loader.no_such_name
+
 
 class TestClass:
     def test_it_is_the_trainer_of_lt_det(self, config, tmp_path):
@@ -281,6 +308,47 @@ class TestClass:
         records = lt_loader.load_records("equip_train")
         assert kind.mapper.seen[4:] == [records[i]["image_id"] for i in itertools.islice(late, 4)]
 
+    @pytest.mark.parametrize(
+        ("name", "start"),
+        [
+            ("TrainingSampler", None),
+            ("RepeatFactorTrainingSampler", None),
+            ("RepeatFactorTrainingSampler", 0.5),
+            ("ClassAwareTrainingSampler", None),
+            ("ClassAwareTrainingSampler", 0.5),
+        ],
+    )
+    def test_a_loader_that_comes_from_super(self, config, monkeypatch, name, start):
+        """It has the sampler and the stream of LongTailTrainer's."""
+
+        class Trainer(Plain):
+            @classmethod
+            def build_train_loader(cls, cfg):
+                return super().build_train_loader(cfg)
+
+        monkeypatch.setattr(comm, "shared_random_seed", lambda: 7)
+        cfg = config("SEED", 3, "DATALOADER.SAMPLER_TRAIN", name, "SOLVER.ACCUMULATE", 2)
+        cfg.DATALOADER.SAMPLER_START = start
+        expected, found = (
+            image_source(kind.build_train_loader(cfg)).sampler for kind in (LongTailTrainer, equip(Trainer))
+        )
+        assert type(found) is ShapeSampler
+        assert type(found.sampler) is type(expected.sampler)
+        assert found.batch_size == expected.batch_size == 2
+        assert list(itertools.islice(found, 60)) == list(itertools.islice(expected, 60))
+
+    def test_lt_dets_loader_with_the_heads_of_detectron2(self, config, monkeypatch):
+        """The loader, which checks the keys, knows that the trainer applies them."""
+
+        class Trainer(Plain):
+            build_train_loader = staticmethod(lt_loader.build_train_loader)
+
+        monkeypatch.setattr("lt_det.training.trainer.build_writers", lambda *args: [])  # wandb may not be installed
+        words = ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "SOLVER.ACCUMULATE", 2, "WANDB_PROJECT", "mine"]
+        words += ["DATALOADER.SAMPLER_TRAIN", "ClassAwareTrainingSampler", "DATALOADER.SAMPLER_START", 0.5]
+        cfg = config(*words)
+        assert run(equip(Trainer)(cfg)).iter == 2
+
     def test_a_loader_with_the_users_own_sampler_is_not_resampled(self, config):
         class Trainer(Plain):
             @classmethod
@@ -337,6 +405,13 @@ class TestClass:
     def test_anything_else(self, given):
         with pytest.raises(LtDetError, match="equip takes"):
             equip(given)
+
+    @pytest.mark.parametrize(
+        ("name", "hint"), [("bulid_model", "did you mean build_model"), ("loader", "build_train_loader")]
+    )
+    def test_a_method_that_default_trainer_does_not_have(self, config, name, hint):
+        with pytest.raises(LtDetError, match=rf"{name}.*{hint}"):
+            equip(config(), **{name: build_model})
 
 
 class TestConfig:

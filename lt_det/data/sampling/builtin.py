@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 from lt_det.config import buckets_of_config
 from lt_det.data.class_counts import training_stats
-from lt_det.data.sampling.bucket_fractions import class_aware_sampler
+from lt_det.data.sampling.class_aware import class_aware_sampler
 from lt_det.data.sampling.registry import register_sampler
 from lt_det.data.sampling.repeat_factors import repeat_factor_sampler
 from lt_det.statistics.buckets import FrequencyBuckets

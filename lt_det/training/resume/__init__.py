@@ -1,0 +1,1 @@
+"""Resume a training exactly: image stream, random numbers and metrics."""

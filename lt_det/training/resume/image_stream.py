@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lt_det.compat.detectron2 import image_source, loader_layers
 from lt_det.data.sampling.samplers import NumberedSampler
 from lt_det.data.worker_signals import end_only_with_parent
-from lt_det.training.resume.random_numbers import seed_generators, shared_seed
+from lt_det.training.resume.seeding import seed_generators, shared_seed
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSample
 import lt_det
 from lt_det.config import resampling_start
 from lt_det.data import register_dataset, training_stats
-from lt_det.data.sampling.bucket_fractions import class_aware_sampler, log_instances
+from lt_det.data.sampling.bucket_fractions import log_instances
+from lt_det.data.sampling.class_aware import class_aware_sampler
 from lt_det.data.sampling.repeat_factors import repeat_factor_sampler
 from lt_det.data.sampling.samplers import (
     ClassAwareTrainingSampler,

@@ -19,7 +19,7 @@ from lt_det.training import LongTailTrainer, load_config
 from lt_det.training.accumulation import AccumulatingAMPTrainer
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
-from lt_det.training.resume.random_numbers import seed_generators
+from lt_det.training.resume.seeding import seed_generators
 from tests.helpers import assert_same, needs_float16
 from tests.helpers.configs import RANDOM_TRAINING
 from tests.helpers.gloo import in_processes

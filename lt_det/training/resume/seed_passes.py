@@ -8,7 +8,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from lt_det.training.resume.random_numbers import seed_generators, shared_seed
+from lt_det.training.resume.seeding import seed_generators, shared_seed
 
 
 class SeedPasses(HookBase):
