@@ -20,7 +20,7 @@ def background_last(labels: Tensor, num_classes: int) -> Tensor:
 
 
 class BackgroundFirst(nn.Module):
-    """A loss between code that has background first and a loss that has it last.
+    """Adapter for code whose background comes first to a loss whose background comes last.
 
     Columns move by one place: the first of the caller is the last of the loss. For most losses that is background; for
     Seesaw (K+2 columns) it is objectness "background", and the caller's last column is objectness "foreground".
@@ -37,6 +37,16 @@ class BackgroundFirst(nn.Module):
     def num_logits(self) -> int:
         """Number of columns the classifier must have."""
         return int(self.loss.num_logits)
+
+    @property
+    def default_classifier(self) -> str:
+        """See `ClassificationLoss`."""
+        return self.loss.default_classifier
+
+    @property
+    def scales_cosines(self) -> bool:
+        """See `ClassificationLoss`."""
+        return self.loss.scales_cosines
 
     @property
     def progress(self) -> float | None:
