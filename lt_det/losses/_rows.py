@@ -22,10 +22,10 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: (N, C).
-        targets: (N,) integers.
+        targets: (N,) integers of at least 0; this is only checked on the CPU, since a GPU would have to be waited for.
 
     Raises:
-        LtDetError: other shapes, or targets that are not integers.
+        LtDetError: other shapes, or targets that are not integers or negative.
     """
     if logits.dim() != 2 or targets.shape != logits.shape[:1]:
         raise LtDetError(
@@ -36,6 +36,11 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
         raise LtDetError(
             f"A loss needs class indices of type torch.int64 as targets, but got {targets.dtype}; one-hot and soft "
             "targets are not supported."
+        )
+    if targets.device.type == "cpu" and len(targets) and (lowest := int(targets.min())) < 0:
+        raise LtDetError(
+            f"A loss needs class indices of at least 0 as targets, but got {lowest}; no index is ignored, so leave out "
+            "the rows without a class."
         )
     return at_least_float32(logits)
 

@@ -146,7 +146,8 @@ class ClassificationLoss(nn.Module):
         """The logits to train on, in float32 at least.
 
         Raises:
-            LtDetError: missing training statistics, a wrong number of columns, or targets that are not (N,) int64.
+            LtDetError: missing training statistics, a wrong number of columns, or targets that are not (N,) int64 or,
+                on the CPU, not a class.
         """
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
@@ -154,7 +155,15 @@ class ClassificationLoss(nn.Module):
                 f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
                 f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
             )
-        return checked(logits, gt_classes)
+        logits = checked(logits, gt_classes)
+        last = self.num_classes if self.background else self.num_classes - 1
+        if gt_classes.device.type == "cpu" and len(gt_classes) and (highest := int(gt_classes.max())) > last:
+            without = "" if self.background else " and without background"
+            raise LtDetError(
+                f"{type(self).__name__} with {self.num_classes} classes{without} needs targets from 0 to {last}, but "
+                f"got {highest}; correct the labels, or the loss's num_classes and background."
+            )
+        return logits
 
     def has_reached(self, start: float) -> bool:
         """Whether the training has reached this fraction of its length, where a phase begins.

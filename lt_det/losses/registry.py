@@ -84,6 +84,8 @@ def registered_name(loss: nn.Module) -> str:
 
 def name_in_checkpoint(name: str) -> str:
     """The registered name for what a checkpoint holds: a registered name, or in older ones a class name."""
+    if name in LOSSES:
+        return name
     names = {loss.__name__: key for key, loss in LOSSES.items()}
     return _OLD_CLASS_NAMES.get(name) or names.get(name, name)
 
