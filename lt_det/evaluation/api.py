@@ -9,6 +9,7 @@ from typing import Any
 from lt_det.errors import LtDetError
 from lt_det.evaluation.checks import (
     check_segmentations,
+    count_unusual_detections,
     warn_of_empty_images,
     warn_of_missing_buckets,
     warn_of_unusual_detections,
@@ -59,8 +60,9 @@ def evaluate(
         detections: path of COCO results, a list of COCO results, or one dictionary per image (``boxes``, ``labels``,
             ``scores``, and ``masks`` for "segm"): as a mapping from image id to dictionary, as a list whose
             dictionaries have an ``image_id``, or as a list in the order of a ground truth that is a list, too.
-        train: the TRAINING set, whose counts make the buckets: path of its json or of saved counts, the json's content,
-            or `ClassStats`. None: the buckets are those that an LVIS-format ground truth names.
+        train: the TRAINING set: path of its json or of saved counts, the json's content, or `ClassStats`. Its counts
+            make the buckets that `buckets` asks for by edges or groups, and the default ones unless every category of
+            the ground truth has LVIS's ``frequency``, which then decides. None: the counts are not known.
         protocol: "lvis", "coco", "fixed" or "pool"; None for lvis if the ground truth has LVIS's lists, else coco.
         buckets: `FrequencyBuckets`, `BucketOptions`, inclusive upper edges such as [10, 100], or a mapping from class
             name to bucket name; None for the default of `resolve_buckets`.
@@ -92,7 +94,7 @@ def evaluate(
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
         arrays = Detections.from_results(results, context.ground_truth, task)
-        warn_of_unusual_detections(arrays, context.ground_truth, task)
+        warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
             warn_of_empty_images(arrays, context.ground_truth)
         matches, errors = match_task(context, arrays, task, track(f"Matching {task}"))
