@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import lt_det.losses
-from lt_det.layers import CosineClassifier
+from lt_det.layers import build_classifier
 from lt_det.losses import ClassReweighting, effective_number_weights
 
 NUM_CLASSES, DIMENSIONS = 10, 16
@@ -51,15 +51,7 @@ def main() -> None:
 
     loss = build_loss(args.loss)
     body = nn.Sequential(nn.Linear(DIMENSIONS, 64), nn.ReLU())
-    if loss.default_classifier == "cosine":
-        options = {"scale": 1.0, "bias": False} if loss.scales_cosines else {}
-        classifier = CosineClassifier(64, loss.num_logits, **options)
-    else:
-        classifier = nn.Linear(64, loss.num_logits)
-    bias = loss.initial_bias()
-    if bias is not None:
-        nn.init.zeros_(classifier.weight)
-        classifier.bias.data.copy_(bias)
+    classifier = build_classifier(64, loss)
 
     optimizer = torch.optim.Adam([*body.parameters(), *classifier.parameters()], lr=3e-3)
     for epoch in range(args.epochs):

@@ -16,6 +16,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from lt_det.layers import build_classifier
 from lt_det.losses import LOSSES, BackgroundFirst
 
 COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])
@@ -27,13 +28,9 @@ class LongTailRoIHeads(RoIHeads):
     """torchvision's box head with the loss, and the scores, of an lt_det loss."""
 
     def use(self, loss: BackgroundFirst) -> None:
-        """Give the classifier the number of columns and the initial bias that the loss needs."""
+        """Replace the classifier with the one that the loss needs."""
         self.loss = loss
-        predictor = self.box_predictor
-        predictor.cls_score = nn.Linear(predictor.cls_score.in_features, loss.num_logits)
-        nn.init.normal_(predictor.cls_score.weight, std=0.01)
-        bias = loss.initial_bias()
-        predictor.cls_score.bias.data.copy_(torch.zeros(loss.num_logits) if bias is None else bias)
+        self.box_predictor.cls_score = build_classifier(self.box_predictor.cls_score.in_features, loss)
 
     def forward(self, features, proposals, image_shapes, targets=None):
         if self.training:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,18 @@ from lt_det.io.coco_json import read_json
 from lt_det.losses import LOSSES, loss_class
 from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+
+logger = logging.getLogger(__name__)
+
+# Keys of MODEL.LONG_TAIL.REWEIGHTING that choose the weights.
+REWEIGHTING_DEFAULTS: dict[str, Any] = {
+    # "effective_number" (with BETA), "inverse_frequency" (to the POWER), "sqrt" (a power of 0.5), or a json file:
+    # {class name: weight}, or a list in the order of the classes.
+    "WEIGHTS": "effective_number",
+    "BETA": 0.9999,
+    "POWER": 1.0,
+    "MEAN_OVER": "classes",  # or "instances"
+}
 
 
 def add_keys(cfg: Any) -> None:
@@ -33,15 +47,9 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
 
     # Re-weighting of the RoIs by class, with any loss.
-    cfg.MODEL.LONG_TAIL.REWEIGHTING = node()
+    cfg.MODEL.LONG_TAIL.REWEIGHTING = node(dict(REWEIGHTING_DEFAULTS))
     # "first_lr_step", a fraction of the training (below 1), or an iteration; 0: from the beginning; None: never.
     cfg.MODEL.LONG_TAIL.REWEIGHTING.START = None
-    # "effective_number" (with BETA), "inverse_frequency" (to the POWER), "sqrt" (a power of 0.5), or a json file:
-    # {class name: weight}, or a list in the order of the classes.
-    cfg.MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS = "effective_number"
-    cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA = 0.9999
-    cfg.MODEL.LONG_TAIL.REWEIGHTING.POWER = 1.0
-    cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER = "classes"  # or "instances"
 
     # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
     cfg.MODEL.LONG_TAIL.LOSS = node()
@@ -121,19 +129,41 @@ def checked_decoupled_method(method: str) -> str:
     return method
 
 
+def reweighting_without_start(cfg: Any) -> str:
+    """The sentence for a config that chooses weights and leaves re-weighting off; empty for every other config.
+
+    Raises:
+        LtDetError: the config chooses WEIGHTS or POWER. BETA and MEAN_OVER alone are no error, because configs from
+            before there was such a check may have them.
+    """
+    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
+    chosen = [key for key, default in REWEIGHTING_DEFAULTS.items() if node[key] != default]
+    if node.START is not None or not chosen:
+        return ""
+    sentence = (
+        f"MODEL.LONG_TAIL.REWEIGHTING has {' and '.join(f'{key} {node[key]}' for key in chosen)}, but its START is "
+        "None, which switches it off; set START to 0 for weights from the beginning, or to first_lr_step."
+    )
+    if "WEIGHTS" in chosen or "POWER" in chosen:
+        raise LtDetError(sentence)
+    return sentence
+
+
 def reweighting_start(cfg: Any) -> float | None:
     """Fraction of the training at which re-weighting begins, or None for never.
 
     Raises:
-        LtDetError: REWEIGHTING.START is not a point of the training, or weights are chosen without it.
+        LtDetError: REWEIGHTING.START is not a point of the training; or see `reweighting_without_start`.
     """
-    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
-    if node.START is None and (node.WEIGHTS, node.POWER) != ("effective_number", 1.0):
-        raise LtDetError(
-            f"MODEL.LONG_TAIL.REWEIGHTING has WEIGHTS {node.WEIGHTS} and POWER {node.POWER}, but its START is None, "
-            "which switches it off; set START to 0 for weights from the beginning, or to first_lr_step."
-        )
+    sentence = reweighting_without_start(cfg)
+    if sentence:
+        _warn_once(sentence)
     return _fraction_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:  # every head of a cascade reads the start
+    logger.warning("%s", sentence)
 
 
 def resampling_start(cfg: Any) -> float | None:

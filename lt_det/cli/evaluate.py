@@ -24,7 +24,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("evaluate", help="AP by bucket of a COCO-style results file")
     parser.add_argument("--gt", type=Path, required=True, metavar="JSON", help="COCO- or LVIS-format ground truth")
     parser.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
-    parser.add_argument("--train-stats", metavar="JSON", help="training json or saved counts, for the buckets")
+    parser.add_argument(
+        "--train-stats",
+        metavar="JSON",
+        help="training json or saved counts, for buckets by --by, --edges or --groups, and for the default buckets "
+        "unless every category of the ground truth has LVIS's 'frequency', which then decides",
+    )
     add_bucket_options(parser)
     parser.add_argument(
         "--protocol", choices=("lvis", "coco", "fixed", "pool"), help="default: lvis where the json has lists"

@@ -12,7 +12,13 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from lt_det.config import buckets_of_config, resampling_start, reweighting_start
+from lt_det.config import (
+    bucket_options,
+    buckets_of_config,
+    resampling_start,
+    reweighting_start,
+    reweighting_without_start,
+)
 from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.doctor.finding import Finding
@@ -65,6 +71,8 @@ def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
             yield finding
+        elif subject == "re-weighting" and (advice := reweighting_without_start(cfg)):
+            yield Finding(subject, "off", advice)
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder  # the checks share the class counts that are saved there
         yield from _data(cfg)
@@ -213,7 +221,10 @@ def _sampling(cfg: Any) -> str:
 
 
 def _evaluation(cfg: Any, name: str, stats: ClassStats | None) -> str:
-    LongTailEvaluator(name, stats=stats, distributed=False, draws=cfg.TEST.RESAMPLES)
+    buckets = bucket_options(cfg)
+    if stats is None and buckets is not None and buckets.bucket_map is None:
+        buckets = None  # they are made of counts, which doctor does not have
+    LongTailEvaluator(name, stats=stats, buckets=buckets, distributed=False, draws=cfg.TEST.RESAMPLES)
     return (
         f"{name} has the classes of training" if stats is not None else f"{name}; the classes of training are not known"
     )

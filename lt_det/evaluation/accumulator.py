@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from lt_det.evaluation.api import (
     parse_protocol,
     parse_tasks,
 )
-from lt_det.evaluation.checks import warn_of_empty_images
+from lt_det.evaluation.checks import count_unusual_detections, warn_of_empty_images, warn_of_unusual_detections
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.federated import has_lists
 from lt_det.evaluation.io.coco_results import Results
@@ -114,6 +115,7 @@ class LongTailAP:
         self._image_ids: list[Any] = []
         self._batches: list[_Batch] = []
         self._detections: dict[Task, list[Detections]] = {task: [] for task in self._tasks}
+        self._unusual: dict[Task, Counter[str]] = {task: Counter() for task in self._tasks}
 
     def update(self, preds: Any, target: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Match the detections of some images.
@@ -152,6 +154,8 @@ class LongTailAP:
             context, annotations, matched = self._joined()
         else:
             raise LtDetError("There are no images to evaluate; call update before compute.")
+        for unusual in self._unusual.values():
+            warn_of_unusual_detections(unusual)
         outcome: dict[Task, TaskResult] = {
             task: summarize_task(context, matches, errors=errors, draws=self._draws)
             for task, (matches, errors) in matched.items()
@@ -176,6 +180,7 @@ class LongTailAP:
         results = predictions_to_results(predictions, self._tasks, self._sizes, "preds")
         arrays = {task: Detections.from_results(results, self._context.ground_truth, task) for task in self._tasks}
         self._image_ids += ids
+        self._count_unusual(arrays, self._context.ground_truth)
         if self._context.protocol.per_class is not None:
             for task, detections in arrays.items():
                 self._detections[task].append(detections)
@@ -209,7 +214,12 @@ class LongTailAP:
         truth = GroundTruth.from_json(data, sorted(labels))
         arrays = {task: Detections.from_results(results, truth, task) for task in self._tasks}
         self._image_ids += ids
+        self._count_unusual(arrays, truth)
         self._batches.append(_matched_batch(EvaluationContext(truth, COCO), arrays))
+
+    def _count_unusual(self, arrays: Mapping[Task, Detections], truth: GroundTruth) -> None:
+        for task, detections in arrays.items():
+            self._unusual[task] += count_unusual_detections(detections, truth, task)
 
     def _joined(self) -> tuple[EvaluationContext, Annotations, dict[Task, tuple[Matches, Errors | None]]]:
         """Join all batches, with images in ascending order of id and classes in ascending order of category id."""

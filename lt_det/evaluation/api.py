@@ -9,6 +9,7 @@ from typing import Any
 from lt_det.errors import LtDetError
 from lt_det.evaluation.checks import (
     check_segmentations,
+    count_unusual_detections,
     warn_of_empty_images,
     warn_of_missing_buckets,
     warn_of_unusual_detections,
@@ -59,8 +60,9 @@ def evaluate(
         detections: path of COCO results, a list of COCO results, or one dictionary per image (``boxes``, ``labels``,
             ``scores``, and ``masks`` for "segm"): a mapping from image id to dictionary, a list whose dictionaries
             have an ``image_id``, or, if the ground truth is a list, a list in the same order.
-        train: the TRAINING set, whose class counts define the buckets: path of its json or of saved counts, the content
-            of its json, or `ClassStats`. None if an LVIS-format ground truth names the buckets.
+        train: the TRAINING set: path of its json or of saved counts, the content of its json, or `ClassStats`. Its
+            counts define the buckets that `buckets` asks for by edges or groups, and the default buckets, unless every
+            category of the ground truth has LVIS's ``frequency``, which takes precedence. None: counts are unknown.
         protocol: "lvis", "coco", "fixed" or "pool", see `lt_det.evaluation.protocols`. None for "lvis" if the ground
             truth has LVIS's lists (``neg_category_ids``), else "coco".
         buckets: `FrequencyBuckets`, `BucketOptions`, inclusive upper edges such as [10, 100], or a mapping from class
@@ -96,7 +98,7 @@ def evaluate(
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
         arrays = Detections.from_results(results, context.ground_truth, task)
-        warn_of_unusual_detections(arrays, context.ground_truth, task)
+        warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
             warn_of_empty_images(arrays, context.ground_truth)
         matches, errors = match_task(context, arrays, task, track(f"Matching {task}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from lt_det.statistics.buckets import FrequencyBuckets
 logger = logging.getLogger(__name__)
 
 _MIN_FRACTION_EMPTY = 0.1  # of the images with objects: a detector hardly leaves so many without a detection
+_PASS_TRAIN = "pass train (command line: --train-stats)"
 
 
 def check_segmentations(annotations: Annotations) -> None:
@@ -45,32 +47,39 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
     if missing and asked_for:
         logger.warning("%d of %d classes of %s are in no bucket of the map.", missing, total, name)
     elif missing == total:
-        logger.warning("%s has no frequency field; without the training set (--train-stats) every bucket is n/a.", name)
+        logger.warning(
+            "%s has no frequency field; every bucket is n/a without the training set: %s.", name, _PASS_TRAIN
+        )
     elif missing:
         logger.warning(
-            "%d of %d classes of %s are in no bucket, because they have no frequency field; give the training set "
-            "(--train-stats).",
+            "%d of %d classes of %s are in no bucket, because they have no frequency field: %s.",
             missing,
             total,
             name,
+            _PASS_TRAIN,
         )
 
 
-def warn_of_unusual_detections(detections: Detections, truth: GroundTruth, task: Task) -> None:
-    """Log how many detections are empty, do not fit their image or occur twice."""
+def count_unusual_detections(detections: Detections, truth: GroundTruth, task: Task) -> Counter[str]:
+    """How many detections are empty, do not fit their image or occur twice, by the message that says so."""
+    unusual: Counter[str] = Counter()
     if task == "bbox":
-        empty = int((detections.boxes[:, 2:] <= 0).any(axis=1).sum())
-        if empty:
-            logger.warning("%d boxes have no width or no height; they match nothing.", empty)
+        empty = (detections.boxes[:, 2:] <= 0).any(axis=1)
+        unusual["%d boxes have no width or no height; they match nothing."] = int(empty.sum())
     elif detections.masks:
         sizes = np.asarray([mask["size"] for mask in detections.masks])
-        other = int((sizes != truth.sizes[detections.images]).any(axis=1).sum())
-        if other:
-            logger.warning("%d masks do not have the size of their image; they match nothing.", other)
-    duplicates = num_duplicates(detections)
-    if duplicates:
-        shapes = "boxes" if task == "bbox" else "masks"
-        logger.warning("%d %s are duplicates of others, with the same image, class and score.", duplicates, shapes)
+        other = (sizes != truth.sizes[detections.images]).any(axis=1)
+        unusual["%d masks do not have the size of their image; they match nothing."] = int(other.sum())
+    shapes = "boxes" if task == "bbox" else "masks"
+    unusual[f"%d {shapes} are duplicates of others, with the same image, class and score."] = num_duplicates(detections)
+    return unusual
+
+
+def warn_of_unusual_detections(unusual: Counter[str]) -> None:
+    """Log what `count_unusual_detections` counted."""
+    for message, number in unusual.items():
+        if number:
+            logger.warning(message, number)
 
 
 def warn_of_empty_images(detections: Detections, truth: GroundTruth) -> None:

@@ -1,4 +1,4 @@
-"""What all metrics of one evaluation have in common."""
+"""The input that all metrics of one evaluation share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_BUCKETS = FrequencyBuckets((), np.zeros(0, dtype=np.int64))
 
 @dataclass(frozen=True, eq=False)
 class EvaluationContext:
-    """Ground truth, protocol and buckets of an evaluation, and what follows from them.
+    """Ground truth, protocol and buckets of one evaluation, and what is derived from them.
 
     Attributes:
         ground_truth: all images of the set, including those without objects or detections.

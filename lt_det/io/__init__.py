@@ -1,0 +1,1 @@
+"""Files: COCO json, RLE masks, and writing that leaves no partial file."""

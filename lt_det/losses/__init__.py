@@ -35,6 +35,11 @@ from lt_det.losses.seql import SoftmaxEQLLoss, seql_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropyLoss, sigmoid_cross_entropy_loss
 from lt_det.losses.softmax import SoftmaxCrossEntropyLoss, softmax_cross_entropy_loss
 
+# Names from the papers' abbreviations and titles.
+BalancedSoftmaxLoss = LogitAdjustmentLoss  # at its default tau of 1
+InfluenceBalancedLoss = IBLoss
+SEQLLoss = SoftmaxEQLLoss
+
 # Shorter names for the same classes.
 CDT = CDTLoss
 EQL = EQLLoss
@@ -57,6 +62,7 @@ __all__ = [
     "LDAM",
     "LOSSES",
     "BackgroundFirst",
+    "BalancedSoftmaxLoss",
     "CDTLoss",
     "ClassBalanced",
     "ClassBalancedLoss",
@@ -70,11 +76,13 @@ __all__ = [
     "FocalLoss",
     "IBLoss",
     "InfluenceBalanced",
+    "InfluenceBalancedLoss",
     "LDAMLoss",
     "LabelSmoothing",
     "LabelSmoothingLoss",
     "LogitAdjustment",
     "LogitAdjustmentLoss",
+    "SEQLLoss",
     "Seesaw",
     "SeesawLoss",
     "SigmoidCrossEntropy",

@@ -22,10 +22,11 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         logits: (N, C).
-        targets: (N,) int64.
+        targets: (N,) int64, at least 0. Negative targets are detected on the CPU only: on a GPU the check would have to
+            wait for the device.
 
     Raises:
-        LtDetError: the shapes are different, or the targets are not int64.
+        LtDetError: the shapes are different, or the targets are not int64 or are negative.
     """
     if logits.dim() != 2 or targets.shape != logits.shape[:1]:
         raise LtDetError(
@@ -36,6 +37,11 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
         raise LtDetError(
             f"A loss needs class indices of type torch.int64 as targets, but got {targets.dtype}; one-hot and soft "
             "targets are not supported."
+        )
+    if targets.device.type == "cpu" and len(targets) and (lowest := int(targets.min())) < 0:
+        raise LtDetError(
+            f"A loss needs class indices of at least 0 as targets, but got {lowest}; no index is ignored, so leave out "
+            "the rows without a class."
         )
     return at_least_float32(logits)
 

@@ -40,6 +40,16 @@ class BackgroundFirst(nn.Module):
         return int(self.loss.num_logits)
 
     @property
+    def default_classifier(self) -> str:
+        """See `ClassificationLoss`."""
+        return self.loss.default_classifier
+
+    @property
+    def scales_cosines(self) -> bool:
+        """See `ClassificationLoss`."""
+        return self.loss.scales_cosines
+
+    @property
     def progress(self) -> float | None:
         """See `ClassificationLoss`; the value belongs to the wrapped loss."""
         return self.loss.progress

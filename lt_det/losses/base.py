@@ -169,8 +169,8 @@ class ClassificationLoss(nn.Module):
         """Check logits and targets, and return the logits in float32 or float64.
 
         Raises:
-            LtDetError: the loss was built without its class counts, the number of columns is wrong, or the targets are
-                not (N,) int64.
+            LtDetError: the loss was built without its class counts, the number of columns is wrong, the targets are not
+                (N,) int64, or, detected on the CPU only, a target is not a class.
         """
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
@@ -178,7 +178,15 @@ class ClassificationLoss(nn.Module):
                 f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
                 f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
             )
-        return checked(logits, gt_classes)
+        logits = checked(logits, gt_classes)
+        last = self.num_classes if self.background else self.num_classes - 1
+        if gt_classes.device.type == "cpu" and len(gt_classes) and (highest := int(gt_classes.max())) > last:
+            without = "" if self.background else " and without background"
+            raise LtDetError(
+                f"{type(self).__name__} with {self.num_classes} classes{without} needs targets from 0 to {last}, but "
+                f"got {highest}; correct the labels, or the loss's num_classes and background."
+            )
+        return logits
 
     def has_reached(self, start: float) -> bool:
         """Whether the completed fraction of the training is at least `start`, where a phase begins.

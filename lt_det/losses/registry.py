@@ -84,6 +84,8 @@ def registered_name(loss: nn.Module) -> str:
 
 def name_in_checkpoint(name: str) -> str:
     """The registered name for a name in a checkpoint, which is a class name in older checkpoints."""
+    if name in LOSSES:
+        return name
     names = {loss.__name__: key for key, loss in LOSSES.items()}
     return _OLD_CLASS_NAMES.get(name) or names.get(name, name)
 

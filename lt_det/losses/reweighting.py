@@ -64,6 +64,7 @@ class ClassReweighting(nn.Module):
         self.start = start
         self.register_buffer("class_weight", loss.per_column(weight, 1.0), persistent=False)
         self.loss = loss
+        self.register_load_state_dict_post_hook(_report_keys_of_checkpoint)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -103,4 +104,12 @@ class ClassReweighting(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f"{prefix}loss.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+        self._prefix = prefix
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _report_keys_of_checkpoint(module: ClassReweighting, incompatible: Any) -> None:
+    """Report missing and unexpected keys as they are in a checkpoint, without the inner ``loss.``."""
+    inside = f"{module._prefix}loss."
+    for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
+        keys[:] = [module._prefix + key.removeprefix(inside) if key.startswith(inside) else key for key in keys]

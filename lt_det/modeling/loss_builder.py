@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lt_det.config import REWEIGHTING_DEFAULTS
 from lt_det.data.class_counts import training_stats
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import read_json
@@ -34,10 +35,10 @@ def build_loss_for_data(
     class_stats: str = "",
     cache_dir: str = "",
     reweighting_start: float | None = None,
-    reweighting_weights: str = "effective_number",
-    reweighting_beta: float = 0.9999,
-    reweighting_power: float = 1.0,
-    reweighting_mean_over: MeanOver = "classes",
+    reweighting_weights: str = REWEIGHTING_DEFAULTS["WEIGHTS"],
+    reweighting_beta: float = REWEIGHTING_DEFAULTS["BETA"],
+    reweighting_power: float = REWEIGHTING_DEFAULTS["POWER"],
+    reweighting_mean_over: MeanOver = REWEIGHTING_DEFAULTS["MEAN_OVER"],
     **hyperparameters: Any,
 ) -> ClassificationLoss | ClassReweighting:
     """Build a loss by name for registered training sets, for yaml configs and LazyConfigs.
@@ -88,12 +89,12 @@ def build_loss_for_data(
             mean_over=reweighting_mean_over,
         )
     else:
-        for key, value, default in (
-            ("BETA", reweighting_beta, 0.9999),
-            ("POWER", reweighting_power, 1.0),
-            ("MEAN_OVER", reweighting_mean_over, "classes"),
+        for key, value in (
+            ("BETA", reweighting_beta),
+            ("POWER", reweighting_power),
+            ("MEAN_OVER", reweighting_mean_over),
         ):
-            if value != default:
+            if value != REWEIGHTING_DEFAULTS[key]:
                 raise LtDetError(
                     f"REWEIGHTING.{key} is {value}, but the weights of the file {reweighting_weights} are used as they "
                     f"are; leave {key} out, or set REWEIGHTING.WEIGHTS to {' or '.join(WEIGHTS)}."

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lt_det.config import chosen_classifier, loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
-from lt_det.layers import CosineClassifier, ScaledLinear
-from lt_det.losses import ClassificationLoss, ClassReweighting, registered_name
+from lt_det.layers import CosineClassifier, build_classifier
+from lt_det.layers.build import checked_kind, set_initial_bias
+from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.modeling.loss_builder import build_loss_for_data
 from lt_det.modeling.training_accuracy import TrainingAccuracy
 from lt_det.trainer_keys import TrainerKeys
@@ -29,20 +30,6 @@ def refuse_stock_loss(key: str) -> NoReturn:
         f"MODEL.ROI_BOX_HEAD.{key} chooses a loss of the stock head; "
         "set it to False and choose with MODEL.LONG_TAIL.LOSS.NAME."
     )
-
-
-def _cosine_options(loss: ClassificationLoss | ClassReweighting, scale: float | None) -> dict[str, Any]:
-    """Arguments of the cosine classifier that are not its defaults."""
-    if not loss.scales_cosines:
-        if scale is not None and scale <= 0:
-            raise LtDetError(f"MODEL.LONG_TAIL.COSINE_SCALE must be above 0, but is {scale}; 20 is usual.")
-        return {} if scale is None else {"scale": scale}
-    if scale is not None:
-        raise LtDetError(
-            f"MODEL.LONG_TAIL.COSINE_SCALE is {scale}, but the loss {registered_name(loss)} scales the cosines itself; "
-            f"set MODEL.LONG_TAIL.LOSS.{registered_name(loss).upper()}.SCALE."
-        )
-    return {"scale": 1.0, "bias": False}
 
 
 class LongTailPredictor(FastRCNNOutputLayers):
@@ -90,28 +77,11 @@ class LongTailPredictor(FastRCNNOutputLayers):
             if kwargs.get(key):
                 refuse_stock_loss(key.upper())
         super().__init__(input_shape, num_classes=num_classes, **kwargs)
-        if classifier == "auto":
-            classifier = loss.default_classifier
-        if classifier not in ("linear", "cosine", "scaled"):
-            raise LtDetError(f"MODEL.LONG_TAIL.CLASSIFIER is '{classifier}'; write auto, linear, cosine or scaled.")
-        in_features = self.cls_score.in_features
-        if cosine_scale is not None and classifier != "cosine":
-            raise LtDetError(
-                f"MODEL.LONG_TAIL.COSINE_SCALE is {cosine_scale}, but the classifier is {classifier}; set "
-                "MODEL.LONG_TAIL.CLASSIFIER to cosine, or leave COSINE_SCALE out."
-            )
-        if classifier == "cosine":
-            options = _cosine_options(loss, cosine_scale)
-            self.cls_score = CosineClassifier(in_features, loss.num_logits, **options)
-        elif classifier == "scaled" or loss.num_logits != self.cls_score.out_features:
-            layer = ScaledLinear if classifier == "scaled" else nn.Linear
-            self.cls_score = layer(in_features, loss.num_logits)
-            nn.init.normal_(self.cls_score.weight, std=0.01)
-            nn.init.zeros_(self.cls_score.bias)
-        bias = loss.initial_bias()
-        if bias is not None and self.cls_score.bias is not None:
-            with torch.no_grad():
-                self.cls_score.bias.copy_(bias)
+        classifier = checked_kind(loss, classifier, cosine_scale)
+        if classifier == "linear" and loss.num_logits == self.cls_score.out_features:
+            set_initial_bias(self.cls_score, loss)  # Detectron2's own layer, with the weights it has at this seed
+        else:
+            self.cls_score = build_classifier(self.cls_score.in_features, loss, classifier, cosine_scale)
         self.loss = loss
         self.accuracy = TrainingAccuracy(num_classes)
         self.max_iter = max_iter

@@ -226,6 +226,23 @@ def test_buckets_that_do_not_fit_the_classes(config, tmp_path):
     assert "a class 'no such class'" in advice
 
 
+def test_a_bucket_map_is_checked_against_the_classes_of_evaluation(config, tmp_path):
+    """Where a script registers the training set, doctor knows no other classes."""
+    text = config.read_text()
+    config.write_text(text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("registered_elsewhere",)'))
+    (tmp_path / "map.json").write_text('{"no such class": "rare"}')
+    ((subject, advice),) = fatal(config, "TEST.BUCKETS.MAP", tmp_path / "map.json")
+    assert subject == "evaluation"
+    assert "no such class" in advice
+    assert not fatal(config, "TEST.BUCKETS.EQUAL_GROUPS", 3)
+
+
+def test_options_of_weights_that_are_off(config):
+    (advised,) = [finding for finding in examine(config, "MODEL.LONG_TAIL.REWEIGHTING.BETA", "0.99") if finding.advice]
+    assert (advised.subject, advised.fatal) == ("re-weighting", False)
+    assert "BETA 0.99" in advised.advice
+
+
 def test_classes_in_another_order(config, replaced):
     def swap(data):
         first, second = data["categories"][:2]

@@ -283,6 +283,40 @@ def test_missing_detections_are_warned_of(caplog):
     assert "1 of 2 images with objects have no detection" in caplog.text
 
 
+@pytest.mark.parametrize("from_file", [True, False])
+def test_accumulator_warns_of_unusual_detections_as_evaluate_does(world, caplog, from_file):
+    data, detections = world
+    first, second = sorted({entry["image_id"] for entry in detections})[:2]
+    unusual = [next(entry for entry in detections if entry["image_id"] == image) for image in (first, second)]
+    flat = [entry | {"bbox": [*entry["bbox"][:3], 0.0]} for entry in unusual]
+    images = per_image(data, [*detections, *unusual, *flat])
+    with caplog.at_level(logging.WARNING):
+        evaluate(data, {image["id"]: found for image, found in zip(data["images"], images, strict=True)})
+        expected = [record.getMessage() for record in caplog.records]
+        assert sum("2 boxes" in message for message in expected) == 2  # without height, and duplicates
+        caplog.clear()
+        metric = LongTailAP(data) if from_file else LongTailAP()
+        targets = per_image(data, data["annotations"])
+        for image, found, target in zip(data["images"], images, targets, strict=True):
+            if from_file:
+                metric.update({image["id"]: found})
+            else:
+                metric.update([found], [target])
+        assert not [message for message in caplog.messages if "boxes" in message]
+        metric.compute()
+    assert [m for m in caplog.messages if "boxes" in m] == [m for m in expected if "boxes" in m]
+
+
+def test_warnings_name_the_argument_of_the_training_set(lvis_world, caplog):
+    data, detections = lvis_world
+    classes = [{key: category[key] for key in ("id", "name")} for category in data["categories"]]
+    for categories in (classes, [*classes[:1], *data["categories"][1:]]):
+        caplog.clear()
+        evaluate(data | {"categories": categories}, detections)
+        (message,) = [message for message in caplog.messages if "frequency" in message]
+        assert "pass train (command line: --train-stats)" in message
+
+
 def test_torchvision_masks_are_thresholded():
     mask = np.zeros((1, 30, 30))
     mask[0, 10:20, 10:20] = 1

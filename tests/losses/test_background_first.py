@@ -82,6 +82,7 @@ def test_every_loss(name):
     assert torch.equal(rows, expected)
     bias = loss.initial_bias()
     assert bias is None or torch.equal(bias[order], inner.initial_bias())
+    assert (loss.default_classifier, loss.scales_cosines) == (inner.default_classifier, inner.scales_cosines)
 
 
 def test_around_re_weighting():

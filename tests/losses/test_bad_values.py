@@ -1,14 +1,17 @@
 """Values that a loss refuses, in one sentence that names the key and the value."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from lt_det.errors import LtDetError
-from lt_det.losses import loss_class
+from lt_det.losses import LOSSES, loss_class, plain_formulas, sigmoid_cross_entropy_loss
 
 K = 3
 COUNTS = {"instance_counts": [1, 10, 100]}
 IMAGES = {"image_counts": [1, 10, 100], "num_images": 100}
+ALL = COUNTS | IMAGES
 
 REFUSED = [
     ("sigmoid", {"prior_prob": 0.0}, "PRIOR_PROB must lie between 0 and 1, but is 0.0"),
@@ -63,6 +66,32 @@ def test_ib_without_features():
     loss.progress = 0.0
     with pytest.raises(LtDetError, match="IB needs the classifier's input; call the loss with features"):
         loss(torch.zeros(2, K + 1), torch.tensor([0, 1]))
+
+
+def trained(name, background):
+    loss = loss_class(name)(K, background=background, **{key: ALL[key] for key in loss_class(name).statistics})
+    loss.progress = 0.0
+    return loss
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_targets_that_are_no_class(name, background):
+    """Without the check some losses take a target of K for background, and -1 for the last column."""
+    loss = trained(name, background)
+    logits, features = torch.zeros(2, loss.num_logits, requires_grad=True), torch.ones(2, 3)
+    with pytest.raises(LtDetError, match="at least 0 as targets, but got -1"):
+        loss(logits, torch.tensor([0, -1]), features)
+    last = K if background else K - 1
+    loss(logits, torch.tensor([0, last]), features)
+    with pytest.raises(LtDetError, match=rf"{type(loss).__name__} with 3 classes.* from 0 to {last}, .*got {last + 1}"):
+        loss(logits, torch.tensor([0, last + 1]), features)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_functions_refuse_negative_targets(fused):
+    with pytest.raises(LtDetError, match="got -1"), nullcontext() if fused else plain_formulas():
+        sigmoid_cross_entropy_loss(torch.zeros(2, K, requires_grad=True), torch.tensor([0, -1]))
 
 
 @pytest.mark.parametrize("name", ["seesaw", "softmax", "eql", "eqlv2"])

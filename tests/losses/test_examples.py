@@ -1,10 +1,12 @@
 """The programs in examples/, as a user runs them."""
 
+import runpy
 import subprocess
 import sys
 
 import pytest
 
+from lt_det.layers import CosineClassifier
 from tests.helpers import REPOSITORY
 
 
@@ -31,3 +33,10 @@ def test_torchvision(loss):
     assert "loss_classifier" in out
     assert "nan" not in out
     assert "100 detections" in out
+
+
+def test_torchvision_has_the_cosine_classifier_of_the_loss():
+    example = runpy.run_path(str(REPOSITORY / "examples" / "torchvision_faster_rcnn.py"))
+    classifier = example["build_model"]("ldam").roi_heads.box_predictor.cls_score
+    assert isinstance(classifier, CosineClassifier)
+    assert (classifier.scale, classifier.bias) == (1.0, None)

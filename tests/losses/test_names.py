@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 import lt_det.losses
-from lt_det.losses import LOSSES, name_in_checkpoint, possible_num_logits, registered_name
+from lt_det.losses import LOSSES, ClassificationLoss, name_in_checkpoint, possible_num_logits, registered_name
 
 # Class names of 5371cfc, which its checkpoints hold.
 OLD = {
@@ -44,6 +46,23 @@ def test_old_class_names():
         assert name_in_checkpoint(old) == name
         assert getattr(lt_det.losses, old) is LOSSES[name]
     assert name_in_checkpoint("SomebodysLoss") == "SomebodysLoss"
+
+
+def test_a_registered_name_comes_before_an_old_class_name(monkeypatch):
+    class Mine(ClassificationLoss):
+        pass
+
+    monkeypatch.setitem(LOSSES, "CDT", Mine)
+    assert name_in_checkpoint("CDT") == "CDT"
+
+
+def test_names_that_papers_use():
+    assert lt_det.losses.SEQLLoss is LOSSES["seql"]
+    assert lt_det.losses.InfluenceBalancedLoss is LOSSES["ib"]
+    counts, logits, labels = torch.tensor([400, 60, 2]), torch.randn(5, 3), torch.tensor([0, 1, 2, 2, 1])
+    loss = lt_det.losses.BalancedSoftmaxLoss(3, background=False, instance_counts=counts)
+    torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits + counts.log(), labels))
+    assert {"BalancedSoftmaxLoss", "InfluenceBalancedLoss", "SEQLLoss"} <= set(lt_det.losses.__all__)
 
 
 def test_numbers_of_columns():

@@ -9,7 +9,7 @@ import torch
 from detectron2.config import get_cfg
 
 import lt_det
-from lt_det.config import reweighting_start
+from lt_det.config import _warn_once, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     LOSSES,
@@ -110,7 +110,8 @@ def test_its_checkpoint_is_that_of_the_loss(name):
         assert key.startswith("cls_score") or torch.equal(found, state[key])
     head(built(name)).load_state_dict(other.state_dict())
     if plain.state_dict():
-        assert head(reweighted).load_state_dict({}, strict=False).missing_keys[0].startswith("loss.")
+        missing, unexpected = head(reweighted).load_state_dict({"loss.extra": torch.ones(1)}, strict=False)
+        assert (set(missing), unexpected) == (set(state), ["loss.extra"])
 
 
 def test_a_loss_without_rows_is_refused():
@@ -285,6 +286,18 @@ def test_weights_without_a_start_are_not_ignored(key, chosen):
     cfg.MODEL.LONG_TAIL.REWEIGHTING[key] = chosen
     with pytest.raises(LtDetError, match="START is None"):
         reweighting_start(cfg)
+
+
+@pytest.mark.parametrize(("key", "chosen"), [("BETA", 0.99), ("MEAN_OVER", "instances")])
+def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, caplog):
+    """Older configs may have them, so that they are no error."""
+    _warn_once.cache_clear()
+    cfg = config("None")
+    cfg.MODEL.LONG_TAIL.REWEIGHTING[key] = chosen
+    assert reweighting_start(cfg) is reweighting_start(cfg) is None
+    (record,) = caplog.records
+    assert f"{key} {chosen}" in record.getMessage()
+    assert "START is None" in record.getMessage()
 
 
 def test_unknown_progress_is_no_early_phase():

@@ -1,0 +1,1 @@
+"""Readers of ground truth and detections, and the writer of results."""

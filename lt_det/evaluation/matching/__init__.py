@@ -1,0 +1,1 @@
+"""Matching of detections with the objects of the ground truth."""

@@ -1,0 +1,1 @@
+"""Metrics over matched detections: AP, AP-Pool, intervals, errors, calibration."""

@@ -1,0 +1,1 @@
+"""Datasets that lt_det generates itself."""
