@@ -14,7 +14,7 @@ OUTPUT  ?= output/mini_lvis_softmax
 
 .PHONY: help demo test test-fast test-pythons pytest lint clean
 
-demo: $(READY)  ## train a detector on a small generated data set and write its report; goes on if interrupted
+demo: $(READY)  ## train a detector on a small generated dataset and write its report; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
 	DETECTRON2_DATASETS=datasets $(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
 

@@ -57,8 +57,8 @@ def _annotations(labels, image_id, first_id, rng):
         points = int(np.exp(rng.normal(3.55, 0.75)).clip(4, 800))
         angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
         half = np.exp(rng.normal(3.2, 0.8, 2)).clip(2, 200)
-        centre = half + rng.random(2) * ([640, 480] - 2 * half)
-        ring = centre + half * np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.8, 1, (points, 1))
+        center = half + rng.random(2) * ([640, 480] - 2 * half)
+        ring = center + half * np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.8, 1, (points, 1))
         ring = ring.round(2)
         low, size = ring.min(axis=0), np.ptp(ring, axis=0)
         yield {

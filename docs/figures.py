@@ -17,7 +17,7 @@ from lt_det.losses.ldam import ldam_margins
 
 matplotlib.use("Agg")
 IMAGES = Path(__file__).parent / "images"
-# Okabe and Ito's palette with a dash for each colour, for readers without colour vision and for print.
+# Okabe and Ito's palette with a dash for each color, for readers without color vision and for print.
 STYLES = [
     ("#0072B2", "-"),
     ("#D55E00", "--"),

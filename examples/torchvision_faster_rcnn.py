@@ -3,7 +3,7 @@
 
     python examples/torchvision_faster_rcnn.py --loss seesaw --steps 20
 
-Trains on random squares of five colours, and prints the losses and the detections of one image.
+Trains on random squares of five colors, and prints the losses and the detections of one image.
 """
 
 import argparse

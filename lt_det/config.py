@@ -64,7 +64,7 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
     cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment
     cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # tau or gamma; 0 is always tried, too
-    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # data set to choose the value on; empty: the first of DATASETS.TEST
+    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # dataset to choose the value on; empty: the first of DATASETS.TEST
 
     # Forward and backward passes per optimizer step; IMS_PER_BATCH is the number of images of all of them.
     cfg.SOLVER.ACCUMULATE = 1
@@ -76,7 +76,7 @@ def add_keys(cfg: Any) -> None:
     # the training (below 1), or an iteration; None: it is used from the beginning.
     cfg.DATALOADER.SAMPLER_START = None
 
-    # Data sets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
+    # Datasets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
     # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format).
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 

@@ -1,4 +1,4 @@
-"""Fixtures of several folders: one thread, fixed seeds, a small generated data set, annotation files, a small disk."""
+"""Fixtures of several folders: one thread, fixed seeds, a small generated dataset, annotation files, a small disk."""
 
 from __future__ import annotations
 

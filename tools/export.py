@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
     images["the first image in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
     images["a corner of the first image"] = first[:, :32, :32]
-    images["a uniform grey image"] = torch.full_like(first, 128)
+    images["a uniform gray image"] = torch.full_like(first, 128)
     with atomic_files(Path(args.output), (name, about)) as unfinished:
         exported = export(adapter, first, unfinished / name)
         write_description(unfinished / about, description(cfg, adapter, names, buckets))

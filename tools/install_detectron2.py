@@ -153,7 +153,7 @@ def repackage(source: Path, out: Path) -> Path:
             add("detectron2/" + name[len(PREFIX) :], data)
         if not record:
             raise InstallError(f"{source.name} does not contain {PREFIX}; nothing was installed.")
-        license_file = REPOSITORY / "LICENSE"  # the same licence: lt_det is Apache-2.0 too
+        license_file = REPOSITORY / "LICENSE"  # the same license: lt_det is Apache-2.0 too
         if license_file.is_file():
             add(f"{DIST_INFO}/LICENSE", license_file.read_bytes())
         add(f"{DIST_INFO}/METADATA", METADATA.encode())

@@ -30,7 +30,7 @@ class Stage:
     Attributes:
         about: for ``--list``.
         seconds: time limit, out of `TOTAL_SECONDS` for all stages.
-        needs_mini_lvis: whether it reads that data set; in small also those that need it only there.
+        needs_mini_lvis: whether it reads that dataset; in small also those that need it only there.
         launcher: arguments of Python that start the module in another way.
     """
 

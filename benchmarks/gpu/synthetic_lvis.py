@@ -1,4 +1,4 @@
-"""A small data set with LVIS v1's classes and the size of its training images, made without LVIS's files."""
+"""A small dataset with LVIS v1's classes and the size of its training images, made without LVIS's files."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def write_synthetic_lvis(folder: Path, num_images: int) -> None:
 def _ellipse(rng: np.random.Generator, extent: np.ndarray) -> tuple[list[float], list[float]]:
     """A polygon [x0, y0, ...] inside the image, and its box [x, y, width, height]."""
     half = extent * rng.uniform(0.025, 0.2, 2)
-    centre = half + rng.random(2) * (extent - 2 * half)
+    center = half + rng.random(2) * (extent - 2 * half)
     angles = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
-    points = centre + half * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return points.ravel().round(2).tolist(), [*(centre - half).round(2).tolist(), *(2 * half).round(2).tolist()]
+    points = center + half * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return points.ravel().round(2).tolist(), [*(center - half).round(2).tolist(), *(2 * half).round(2).tolist()]
 
 
 def lvis_config(data: Path, folder: Path, name: str, iterations: int, *overrides: Any) -> Any:

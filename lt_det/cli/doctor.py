@@ -11,7 +11,7 @@ from lt_det.errors import LtDetError
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("doctor", help="check versions, devices, data sets, and a config against its data")
+    parser = commands.add_parser("doctor", help="check versions, devices, datasets, and a config against its data")
     parser.add_argument("--config", metavar="FILE", help="yaml config to check for training")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)
@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     fatal = False
     for finding in examine(args.config, args.opts):
         fatal = fatal or finding.fatal
-        mark, colour = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
-        console.print(f"[{colour}]{mark}[/] {escape(f'{finding.subject:13}')} {escape(finding.found)}", soft_wrap=True)
+        mark, color = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
+        console.print(f"[{color}]{mark}[/] {escape(f'{finding.subject:13}')} {escape(finding.found)}", soft_wrap=True)
         if finding.advice:
             console.print(f"  {'':14}-> {escape(finding.advice)}", soft_wrap=True)
     return int(fatal)

@@ -9,12 +9,12 @@ from lt_det.cli.console import console
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("mini-lvis", help="generate the small synthetic data set of the demo")
+    parser = commands.add_parser("mini-lvis", help="generate the small synthetic dataset of the demo")
     parser.add_argument("out", type=Path, help="output folder; training looks in DETECTRON2_DATASETS/mini_lvis")
     parser.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
     parser.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
     parser.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, 3 to 62 (default 62)")
-    parser.add_argument("--seed", type=int, default=0, help="each seed gives another data set (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="each seed gives another dataset (default 0)")
     parser.set_defaults(run=run)
 
 

@@ -67,7 +67,7 @@ def parsed_already(parser: str, data: Any) -> Iterator[None]:
 
 
 def loader_layers(loader: Any) -> Iterator[Any]:
-    """A training loader and the data sets and loaders inside it, from the outside in.
+    """A training loader and the datasets and loaders inside it, from the outside in.
 
     Detectron2 wraps them into each other, in attributes named ``dataset`` or ``_dataset``.
     """
@@ -77,7 +77,7 @@ def loader_layers(loader: Any) -> Iterator[Any]:
 
 
 def image_source(loader: Any) -> ToIterableDataset | None:
-    """The layer of a training loader that holds a map-style data set and its sampler; None if there is no such layer.
+    """The layer of a training loader that holds a map-style dataset and its sampler; None if there is no such layer.
 
     Both attributes (``dataset``, ``sampler``) can be replaced until the loader is iterated.
     """
@@ -85,7 +85,7 @@ def image_source(loader: Any) -> ToIterableDataset | None:
 
 
 def unmapped(dataset: Any) -> Any:
-    """The records behind a data set whose mapper reads the images."""
+    """The records behind a dataset whose mapper reads the images."""
     return dataset._dataset if isinstance(dataset, MapDataset) else dataset
 
 

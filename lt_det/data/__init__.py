@@ -1,4 +1,4 @@
-"""Data sets: registration, annotation formats, class counts, samplers. Importing this registers mini_lvis."""
+"""Datasets: registration, annotation formats, class counts, samplers. Importing this registers mini_lvis."""
 
 import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.data.cache.records import load_records

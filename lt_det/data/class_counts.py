@@ -1,4 +1,4 @@
-"""Find the class counts of registered training sets; within a process each state of a data set is counted once."""
+"""Find the class counts of registered training sets; within a process each state of a dataset is counted once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir:
 
     Taken from the first of these that has them: the file `class_stats`; what this process has counted before; the
     cache, as long as the annotation files it was made from are unchanged or not on this machine; the annotation files;
-    Detectron2's metadata for LVIS v1 (image counts only). For a data set that a user's own function makes, what that
+    Detectron2's metadata for LVIS v1 (image counts only). For a dataset that a user's own function makes, what that
     function returns is counted, whatever json its metadata name.
 
     Args:
@@ -51,7 +51,7 @@ def training_stats(datasets: Sequence[str], *, class_stats: str = "", cache_dir:
     if not datasets:
         raise LtDetError("No training set is given; set DATASETS.TRAIN or MODEL.LONG_TAIL.CLASS_STATS.")
     json_files = [annotation_file(name) if follows_json(name) else None for name in datasets]
-    if None in json_files:  # a data set made by a function may change unnoticed
+    if None in json_files:  # a dataset made by a function may change unnoticed
         return ClassStats.merge([_count(name, file) for name, file in zip(datasets, json_files, strict=True)])
     state = FileState.of(datasets)
     cache = Path(cache_dir) / CACHE_NAME if cache_dir else None
@@ -99,7 +99,7 @@ def remember_counts(datasets: Sequence[str], output_dir: str) -> None:
 
 
 def annotation_file(name: str) -> Path | None:
-    """The annotation file behind a registered data set, on disk or not; None for one registered without."""
+    """The annotation file behind a registered dataset, on disk or not; None for one registered without."""
     json_file = MetadataCatalog.get(name).get("json_file") if name in DatasetCatalog else None
     return Path(json_file) if json_file else None
 
@@ -204,7 +204,7 @@ def _same_counts(one: ClassStats, other: ClassStats) -> bool:
 
 def _count(name: str, json_file: Path | None) -> ClassStats:
     if name not in DatasetCatalog:
-        raise LtDetError(f"The data set '{name}' is not registered; add it to DATASETS.REGISTER or correct its name.")
+        raise LtDetError(f"The dataset '{name}' is not registered; add it to DATASETS.REGISTER or correct its name.")
     if not follows_json(name):
         return _from_function(name)
     metadata = MetadataCatalog.get(name)
@@ -240,7 +240,7 @@ def _from_function(name: str) -> ClassStats:
         records = DatasetCatalog.get(name)
     except Exception as error:  # a user's program can fail in any way
         raise LtDetError(
-            f"The function that makes the data set '{name}' fails ({type(error).__name__}: {error}); fix it, or set "
+            f"The function that makes the dataset '{name}' fails ({type(error).__name__}: {error}); fix it, or set "
             "MODEL.LONG_TAIL.CLASS_STATS to saved counts."
         ) from error
     names = MetadataCatalog.get(name).get("thing_classes")

@@ -38,14 +38,14 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
             config has a key that neither it nor Detectron2's heads apply.
 
     Raises:
-        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is invalid, or masks are to be learned from a data set
+        LtDetError: DATALOADER.SAMPLER_TRAIN or SAMPLER_START is invalid, or masks are to be learned from a dataset
             without segmentations.
     """
     start = resampling_start(cfg)
     build = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
     if build is None:
         arguments = _detectron2_arguments(cfg, mapper)
-        if type(arguments["dataset"]) in (list, Records):  # any other data set would read the images
+        if type(arguments["dataset"]) in (list, Records):  # any other dataset would read the images
             log_instances(arguments["dataset"], training_buckets(cfg))
     else:
         # Any sampler, so that Detectron2 makes none.
@@ -54,7 +54,7 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
     if cfg.MODEL.MASK_ON and not _has_segmentations(arguments["dataset"]):
         raise LtDetError(
             f"MODEL.MASK_ON is True, but no annotation of {', '.join(cfg.DATASETS.TRAIN)} has a segmentation to learn "
-            "masks from; set MODEL.MASK_ON to False, or train on a data set with segmentations."
+            "masks from; set MODEL.MASK_ON to False, or train on a dataset with segmentations."
         )
     if start is not None:
         arguments["sampler"] = _deferred(cfg, start, len(arguments["dataset"]), arguments["sampler"])
@@ -180,7 +180,7 @@ def _is_unknown_to_detectron2(name: str) -> bool:
 
 
 def _wide(dataset: Any) -> Sequence[bool] | None:
-    """Whether each image is wider than high; None where the data set does not say."""
+    """Whether each image is wider than high; None where the dataset does not say."""
     if isinstance(dataset, Records):
         return dataset.wide().tolist()
     if isinstance(dataset, list) and all("width" in image for image in dataset):
@@ -189,7 +189,7 @@ def _wide(dataset: Any) -> Sequence[bool] | None:
 
 
 def _has_segmentations(dataset: Any) -> bool:
-    """Whether any annotation has one; True for a data set that would have to read its images to say it."""
+    """Whether any annotation has one; True for a dataset that would have to read its images to say it."""
     if type(dataset) not in (list, Records):
         return True
     images = (dataset[index] for index in range(len(dataset)))

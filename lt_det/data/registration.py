@@ -1,4 +1,4 @@
-"""Register data sets under any name, in LVIS, COCO or any other registered annotation format."""
+"""Register datasets under any name, in LVIS, COCO or any other registered annotation format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Format = Literal["lvis", "coco"]
 
-# Under DETECTRON2_DATASETS, beside Detectron2's own data sets; `lt-det mini-lvis` writes it.
+# Under DETECTRON2_DATASETS, beside Detectron2's own datasets; `lt-det mini-lvis` writes it.
 BUILTIN = {name: ("mini_lvis", f"mini_lvis/{name}.json") for name in ("mini_lvis_train", "mini_lvis_val")}
 
 
@@ -35,7 +35,7 @@ def register_dataset(
     format: Format | None = None,
     annotation_format: str = COCO,
 ) -> None:
-    """Make annotations known to Detectron2 as `name`. They are read when the data set is first used.
+    """Make annotations known to Detectron2 as `name`. They are read when the dataset is first used.
 
     Category ids need not be contiguous; classes are ordered by id. Federated lists (``neg_category_ids``,
     ``not_exhaustive_category_ids``) are used where there are any.
@@ -45,14 +45,14 @@ def register_dataset(
         json_file: COCO- or LVIS-format json, or whatever file or folder `annotation_format` reads.
         image_root: folder that the images' ``file_name`` are relative to.
         format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the annotations have federated lists;
-            if the file does not exist yet, that is decided when the data set is evaluated.
+            if the file does not exist yet, that is decided when the dataset is evaluated.
         annotation_format: how to read the annotations, see `register_format`.
 
     Raises:
-        LtDetError: the name belongs to another data set, or a format is unknown.
+        LtDetError: the name belongs to another dataset, or a format is unknown.
     """
     if format not in (None, "lvis", "coco"):
-        raise LtDetError(f"Data set '{name}': FORMAT is '{format}'; write lvis, coco, or leave it out.")
+        raise LtDetError(f"Dataset '{name}': FORMAT is '{format}'; write lvis, coco, or leave it out.")
     format_reader(annotation_format)
     json_path, image_path = _expand(json_file), _expand(image_root)
     if name in DatasetCatalog:
@@ -62,9 +62,9 @@ def register_dataset(
             known = metadata.get("evaluator_type")
             if format is None or format == known:
                 return
-            raise LtDetError(f"A data set '{name}' is registered already as {known}, not {format}.")
+            raise LtDetError(f"A dataset '{name}' is registered already as {known}, not {format}.")
         raise LtDetError(
-            f"A data set '{name}' is registered already with {metadata.get('json_file')}; choose another name."
+            f"A dataset '{name}' is registered already with {metadata.get('json_file')}; choose another name."
         )
     DatasetCatalog.register(name, lambda: load_dataset(json_path, image_path, name, annotation_format))
     metadata = MetadataCatalog.get(name)
@@ -74,7 +74,7 @@ def register_dataset(
 
 
 def evaluation_format(name: str) -> Format:
-    """How to evaluate a registered data set with annotations: as it was registered, else by its federated lists.
+    """How to evaluate a registered dataset with annotations: as it was registered, else by its federated lists.
 
     Raises:
         LtDetError: see `read_annotations`.
@@ -124,7 +124,7 @@ def uses_stock_heads(cfg: Any) -> bool:
 def register_builtin() -> None:
     """Register mini_lvis under DETECTRON2_DATASETS, as Detectron2 does with LVIS and COCO.
 
-    A data set that is registered under such a name already is left alone.
+    A dataset that is registered under such a name already is left alone.
     """
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
     for name, (image_root, json_file) in BUILTIN.items():
@@ -182,7 +182,7 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
 def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], has_masks: bool) -> dict[str, Any]:
     """One instance for Detectron2.
 
-    In a data set with masks, an instance without a usable segmentation gets its box as polygon: Detectron2's mask
+    In a dataset with masks, an instance without a usable segmentation gets its box as polygon: Detectron2's mask
     training takes all instances of an image or none.
     """
     result = {

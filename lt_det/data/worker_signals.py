@@ -25,9 +25,9 @@ def end_only_with_parent(loader: DataLoader[Any]) -> None:
         loader.worker_init_fn = functools.partial(_start, loader.worker_init_fn)
 
 
-def _start(initialise: Callable[[int], None] | None, worker: int) -> None:
-    if initialise is not None:
-        initialise(worker)
+def _start(initialize: Callable[[int], None] | None, worker: int) -> None:
+    if initialize is not None:
+        initialize(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # torch and Python terminate workers with SIGTERM, too; if it were ignored, the end of a training would hang.

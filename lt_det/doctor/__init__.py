@@ -11,7 +11,7 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(config_file: str | None = None, opts: Sequence[str] = ()) -> Iterator[Finding]:
-    """Check packages, devices and data sets, and a config where one is given.
+    """Check packages, devices and datasets, and a config where one is given.
 
     Args:
         config_file: a yaml config; None: check the environment only.

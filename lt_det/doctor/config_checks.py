@@ -116,7 +116,7 @@ def _weights(cfg: Any) -> str:
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
     if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
-    return weights or "none, initialised at random"
+    return weights or "none, initialized at random"
 
 
 def _reweighting(cfg: Any) -> str:
@@ -136,13 +136,13 @@ def _wandb(cfg: Any) -> str:
 
 
 def _data(cfg: Any) -> Iterator[Finding]:
-    """Check the data sets, and what a training derives from them."""
+    """Check the datasets, and what a training derives from them."""
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     unusable = {name for name in names if name not in DatasetCatalog}
     if unusable:
         unknown = ", ".join(name for name in names if name in unusable)
         advice = f"list it in DATASETS.REGISTER; {_OTHER_SCRIPT}"
-        yield Finding("data sets", f"{unknown}: not registered by this config", advice)
+        yield Finding("datasets", f"{unknown}: not registered by this config", advice)
     for name in [name for name in names if name not in unusable]:
         for finding in _set(name):
             yield finding

@@ -1,4 +1,4 @@
-"""Check that the packages, devices and data sets that training needs are there, and say what to do where not."""
+"""Check that the packages, devices and datasets that training needs are there, and say what to do where not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ADVICE = {
 
 
 def examine_environment() -> Iterator[Finding]:
-    """Check packages, devices and data sets; after a fatal finding about a package only the other packages."""
+    """Check packages, devices and datasets; after a fatal finding about a package only the other packages."""
     yield Finding("Python", platform.python_version())
     packages = [_package(module) for module in _DISTRIBUTIONS]
     yield from packages
@@ -52,7 +52,7 @@ def examine_environment() -> Iterator[Finding]:
 
 
 def _package(module: str) -> Finding:
-    distribution, fatal = _DISTRIBUTIONS[module], module != "lvis"  # which other data sets do without
+    distribution, fatal = _DISTRIBUTIONS[module], module != "lvis"  # which other datasets do without
     advice = _ADVICE.get(module, f"pip install {distribution}")
     if find_spec(module) is None:
         return Finding(distribution, "not installed", advice, fatal)

@@ -15,17 +15,17 @@ Bools = NDArray[np.bool_]
 
 
 def group_starts(groups: NDArray[Any]) -> Ints:
-    """Index of the first element of each group of equal neighbours."""
+    """Index of the first element of each group of equal neighbors."""
     return np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, np.int64)
 
 
 def group_bounds(groups: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """Start and stop of each group of equal neighbours."""
+    """Start and stop of each group of equal neighbors."""
     return itertools.pairwise([*group_starts(groups).tolist(), len(groups)]) if len(groups) else iter(())
 
 
 def rank_in_group(groups: NDArray[Any]) -> Ints:
-    """0, 1, 2, ... within each group of equal neighbours."""
+    """0, 1, 2, ... within each group of equal neighbors."""
     starts = group_starts(groups)
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
 

@@ -104,7 +104,7 @@ class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """An evaluation of one data set.
+    """An evaluation of one dataset.
 
     Attributes:
         ground_truth, image_root, results: absolute paths; `results` may be relative to the evaluation's own folder.
@@ -176,10 +176,10 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
     """The evaluations in a training's output folder.
 
     Args:
-        output_dir: ``inference/<data set>/evaluation.json`` are read.
+        output_dir: ``inference/<dataset>/evaluation.json`` are read.
 
     Returns:
-        Evaluations by the name of the data set's folder.
+        Evaluations by the name of the dataset's folder.
 
     Raises:
         LtDetError: nothing has been evaluated there, or a file is not an evaluation.

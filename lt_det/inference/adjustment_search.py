@@ -64,7 +64,7 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     The checkpoint, a config to evaluate it with and ``calibration.json`` are written together, after the search.
 
     Args:
-        cfg: its data sets are registered.
+        cfg: its datasets are registered.
         track: wraps the loop over the images, to show progress.
 
     Raises:
@@ -73,7 +73,7 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     method, values = _method_and_values(cfg)
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
-        raise LtDetError("There is no data set to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
+        raise LtDetError("There is no dataset to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     silence_known_warnings()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
@@ -89,7 +89,7 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     if data in cfg.DATASETS.TEST:
         logger.warning(
             "%s is in DATASETS.TEST, and metrics on the images that a value was chosen on are too optimistic; set "
-            "MODEL.LONG_TAIL.CALIBRATION.DATA to another data set.",
+            "MODEL.LONG_TAIL.CALIBRATION.DATA to another dataset.",
             data,
         )
     metrics = _evaluate(model, classifiers, LongTailTrainer.build_test_loader(cfg, data), evaluator, track)

@@ -67,7 +67,7 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
     """Names and frequency buckets of the K classes.
 
     Without the counts of the training set there are no buckets, and a warning says why; the names are then those of
-    a data set in the config, or numbers.
+    a dataset in the config, or numbers.
 
     Raises:
         LtDetError: TEST.BUCKETS is invalid.
@@ -88,7 +88,7 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
 
 
 def _names_of(dataset: str) -> tuple[str, ...]:
-    """Class names of a registered data set, from its metadata or its json; empty if neither exists."""
+    """Class names of a registered dataset, from its metadata or its json; empty if neither exists."""
     if dataset not in DatasetCatalog:
         return ()
     names = MetadataCatalog.get(dataset).get("thing_classes")

@@ -26,7 +26,7 @@ _STATISTICS: dict[str, Callable[[ClassStats], Any]] = {
 class ClassificationLoss(nn.Module):
     """A loss over the classes 0..K-1 and, unless `background` is False, background as class K.
 
-    A loss defines how many columns the classifier has, its initial bias, the value to minimise, and the scores at test
+    A loss defines how many columns the classifier has, its initial bias, the value to minimize, and the scores at test
     time. A subclass takes `num_classes` first, and class counts and hyper-parameters as keyword arguments. The
     default of a hyper-parameter is defined in the constructor only. A subclass defines `scores`, and either
     `row_losses` or `forward`.

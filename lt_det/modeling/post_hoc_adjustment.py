@@ -24,7 +24,7 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
 
     Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020, section 4,
     https://arxiv.org/abs/1910.09217, have no m: a factor common to all classes does not change a classification. It
-    does change a detection, because background is not normalised; m keeps the classes on the scale of background.
+    does change a detection, because background is not normalized; m keeps the classes on the scale of background.
 
     Args:
         weight: (K, D), weights of the foreground classes; a row of zeros stays zero.
@@ -82,7 +82,7 @@ def adjusted(
     if method == "tau_norm":
         if isinstance(classifier, CosineClassifier):
             raise LtDetError(
-                f"tau_norm is not defined for the cosine classifier of {type(loss).__name__}, which normalises its "
+                f"tau_norm is not defined for the cosine classifier of {type(loss).__name__}, which normalizes its "
                 "weights already; choose norcal or logit_adjustment."
             )
         if isinstance(classifier, ScaledLinear):

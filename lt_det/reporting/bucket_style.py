@@ -1,4 +1,4 @@
-"""How the reports show a frequency bucket: its colour, marker, line style and hatch, in light and dark.
+"""How the reports show a frequency bucket: its color, marker, line style and hatch, in light and dark.
 
 Without a plotting library, so that charts, pages and images drawn with Pillow share it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lt_det.statistics.buckets import UNSEEN
 
-# Okabe and Ito's palette, which colour-blind readers can distinguish. On white, orange and yellow are darkened, and on
+# Okabe and Ito's palette, which color-blind readers can distinguish. On white, orange and yellow are darkened, and on
 # black, blue is lightened, to a contrast of 3. The pages have a CSS variable for each name.
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c1e21", "soft": "#5b6168", "rule": "#d9dce0", "grid": "#e6e8eb", "k": "#4a4f55",
@@ -26,17 +26,17 @@ DARK = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one group of classes looks, with and without colour.
+    """How one group of classes looks, with and without color.
 
     Attributes:
-        colour: its light colour; `DARK` has the dark one under the same name.
+        color: its light color; `DARK` has the dark one under the same name.
         marker: matplotlib's.
         symbol: the same shape as a character.
         dashes: matplotlib's line style.
         hatch: matplotlib's.
     """
 
-    colour: str
+    color: str
     marker: str
     symbol: str
     dashes: str | tuple[float, tuple[float, ...]] = "-"

@@ -25,7 +25,7 @@ _SIZE = 320  # pixels of the longer side
 _MAX_DETECTIONS = 3  # of the class in an image, the most confident ones
 _IOU = 0.5
 _LINE, _JPEG_QUALITY = 2, 80
-# Colour and dashes of a true box, a detection of the class, and what a missed object was detected as.
+# Color and dashes of a true box, a detection of the class, and what a missed object was detected as.
 _LINES: dict[str, tuple[str, tuple[int, int] | None]] = {
     "true": (WHITE, None),
     "own": ("#ffb000", (7, 4)),
@@ -163,8 +163,8 @@ class _Scene:
         thumbnail = _thumbnail(file)
         scale = thumbnail.width / float(image["width"]), thumbnail.height / float(image["height"])
         for box, kind in boxes:
-            colour, dashes = _LINES[kind]
-            draw_box(thumbnail, _scaled(box, scale), colour, _LINE, halo=BLACK, dashes=dashes)
+            color, dashes = _LINES[kind]
+            draw_box(thumbnail, _scaled(box, scale), color, _LINE, halo=BLACK, dashes=dashes)
         return Example(self.names[category], _data_uri(thumbnail), *thumbnail.size, caption)
 
 
@@ -184,7 +184,7 @@ def _scaled(box: list[float], scale: tuple[float, float]) -> Box:
 
 def _data_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)  # thin lines keep their colour
+    image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)  # thin lines keep their color
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

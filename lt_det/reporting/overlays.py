@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 RGBImage = NDArray[np.uint8]  # (H, W, 3)
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 
 WHITE, BLACK = "#ffffff", "#1c1e21"
@@ -24,14 +24,14 @@ _STACK = 5  # labels above a box
 
 
 def draw_box(
-    canvas: Image.Image, box: Box, colour: Colour | str, width: int, halo: str, dashes: tuple[int, int] | None = None
+    canvas: Image.Image, box: Box, color: Color | str, width: int, halo: str, dashes: tuple[int, int] | None = None
 ) -> None:
     """A box inside a halo, so that it is visible on any image.
 
     Args:
         box: corners in pixels; an inverted one is drawn as a point.
         width: of the line, in pixels.
-        halo: its colour.
+        halo: its color.
         dashes: lengths of dash and gap in pixels; None: a solid line.
     """
     x0, y0, x1, y1 = box
@@ -39,42 +39,42 @@ def draw_box(
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=halo, width=width + 2)
     if dashes is None:
-        draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
+        draw.rectangle((x0, y0, x1, y1), outline=color, width=width)
         return
     dash, gap = dashes
     for start in range(x0, x1 + 1, dash + gap):
         stop = min(start + dash - 1, x1)
-        draw.rectangle((start, y0, stop, y0 + width - 1), fill=colour)
-        draw.rectangle((start, y1 - width + 1, stop, y1), fill=colour)
+        draw.rectangle((start, y0, stop, y0 + width - 1), fill=color)
+        draw.rectangle((start, y1 - width + 1, stop, y1), fill=color)
     for start in range(y0, y1 + 1, dash + gap):
         stop = min(start + dash - 1, y1)
-        draw.rectangle((x0, start, x0 + width - 1, stop), fill=colour)
-        draw.rectangle((x1 - width + 1, start, x1, stop), fill=colour)
+        draw.rectangle((x0, start, x0 + width - 1, stop), fill=color)
+        draw.rectangle((x1 - width + 1, start, x1, stop), fill=color)
 
 
-def draw_masks(image: RGBImage, masks: NDArray[np.bool_], colours: Sequence[Colour]) -> RGBImage:
+def draw_masks(image: RGBImage, masks: NDArray[np.bool_], colors: Sequence[Color]) -> RGBImage:
     """Tint (N, H', W') masks, which are scaled to the image; the first lies on top."""
     tinted = image.astype(np.float32)
     size = image.shape[1::-1]
     scaled = [np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in masks]
     covered = np.zeros(image.shape[:2], dtype=bool)
-    for mask, colour in zip(scaled, colours, strict=True):
+    for mask, color in zip(scaled, colors, strict=True):
         visible = mask & ~covered
-        tinted[visible] += _MASK_OPACITY * (np.array(colour, dtype=np.float32) - tinted[visible])
+        tinted[visible] += _MASK_OPACITY * (np.array(color, dtype=np.float32) - tinted[visible])
         covered |= mask
     result = tinted.round().astype(np.uint8)
-    for mask, colour in reversed(list(zip(scaled, colours, strict=True))):
-        result[mask & ~_interior(mask)] = colour
+    for mask, color in reversed(list(zip(scaled, colors, strict=True))):
+        result[mask & ~_interior(mask)] = color
     return result
 
 
-def draw_labels(canvas: Image.Image, boxes: Sequence[Box], texts: Sequence[str], colours: Sequence[Colour]) -> None:
+def draw_labels(canvas: Image.Image, boxes: Sequence[Box], texts: Sequence[str], colors: Sequence[Color]) -> None:
     """A filled label at each box, where it covers no other if there is room; the first lies on top."""
     draw, font = ImageDraw.Draw(canvas), font_for(canvas.size)
     places = place_labels(boxes, [text_size(text, font) for text in texts], canvas.size)
-    for text, place, colour in reversed(list(zip(texts, places, colours, strict=True))):
-        draw.rectangle(place, fill=colour, outline=WHITE)
-        draw.text((place[0] + _padding(font), place[1] + 1), text, fill=_readable_on(colour), font=font)
+    for text, place, color in reversed(list(zip(texts, places, colors, strict=True))):
+        draw.rectangle(place, fill=color, outline=WHITE)
+        draw.text((place[0] + _padding(font), place[1] + 1), text, fill=_readable_on(color), font=font)
 
 
 def place_labels(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> list[Box]:
@@ -116,13 +116,13 @@ def text_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     return round(font.getlength(text)) + 2 * _padding(font), ascent + descent + 2
 
 
-def rgb(colour: str) -> Colour:
-    red, green, blue = ImageColor.getrgb(colour)[:3]
+def rgb(color: str) -> Color:
+    red, green, blue = ImageColor.getrgb(color)[:3]
     return red, green, blue
 
 
 def _interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels whose four neighbours are in the mask, too."""
+    """Pixels whose four neighbors are in the mask, too."""
     padded = np.pad(mask, 1)
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
@@ -136,7 +136,7 @@ def _padding(font: ImageFont.FreeTypeFont) -> int:
     return round(font.size / 4)
 
 
-def _readable_on(colour: Colour) -> str:
-    """Dark or light letters, by the colour's brightness (ITU-R BT.601)."""
-    red, green, blue = colour
+def _readable_on(color: Color) -> str:
+    """Dark or light letters, by the color's brightness (ITU-R BT.601)."""
+    red, green, blue = color
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else WHITE

@@ -28,7 +28,7 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     without their resamples), ``per_class.csv``, and the figures.
 
     Args:
-        output_dir: OUTPUT_DIR of a training or evaluation; ``inference/<data set>/evaluation.json`` are read.
+        output_dir: OUTPUT_DIR of a training or evaluation; ``inference/<dataset>/evaluation.json`` are read.
         console: where tables are printed; None: standard output.
 
     Returns:

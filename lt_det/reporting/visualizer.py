@@ -45,13 +45,13 @@ class Detections:
 
 
 class DetectionVisualizer:
-    """Draws the detections of one data set's classes."""
+    """Draws the detections of one dataset's classes."""
 
     def __init__(self, names: tuple[str, ...], buckets: FrequencyBuckets | None) -> None:
         """
         Args:
             names: of the K classes.
-            buckets: of the same classes; None: they are unknown, and everything is grey.
+            buckets: of the same classes; None: they are unknown, and everything is gray.
         """
         self.names, self.buckets = names, buckets
         self._styles: list[tuple[str | None, Style]] = []
@@ -77,19 +77,19 @@ class DetectionVisualizer:
         buckets = [self.bucket_name(int(index)) for index in detections.classes]
         style_of = dict(self._styles)
         styles = [style_of[bucket] for bucket in buckets]
-        colours = [rgb(style.colour) for style in styles]
+        colors = [rgb(style.color) for style in styles]
         if detections.masks is not None:
-            enlarged = draw_masks(enlarged, detections.masks, colours)
+            enlarged = draw_masks(enlarged, detections.masks, colors)
         canvas = Image.fromarray(enlarged)
         corners = (np.rint(box * zoom).astype(int).tolist() for box in detections.boxes)
         boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in corners]
-        for box, colour in reversed(list(zip(boxes, colours, strict=True))):
-            draw_box(canvas, box, colour, line_width(canvas.size), halo=WHITE)
+        for box, color in reversed(list(zip(boxes, colors, strict=True))):
+            draw_box(canvas, box, color, line_width(canvas.size), halo=WHITE)
         texts = [
             f"{style.symbol} {self.names[index]} {score:.2f}"
             for style, index, score in zip(styles, detections.classes, detections.scores, strict=True)
         ]
-        draw_labels(canvas, boxes, texts, colours)
+        draw_labels(canvas, boxes, texts, colors)
         return np.asarray(self._with_legend(canvas, buckets))
 
     def _with_legend(self, canvas: Image.Image, buckets: Sequence[str | None]) -> Image.Image:
@@ -112,5 +112,5 @@ class DetectionVisualizer:
         for (name, style, text), (x, y) in zip(entries, places, strict=True):
             place = (x, canvas.height + y)
             draw.text(place, f"{text}: {buckets.count(name)}", fill=BLACK, font=font)
-            draw.text(place, style.symbol, fill=style.colour, font=font)
+            draw.text(place, style.symbol, fill=style.color, font=font)
         return result

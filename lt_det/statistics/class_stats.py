@@ -235,5 +235,5 @@ class ClassStats:
         if num_classes != self.num_classes:
             raise LtDetError(
                 f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
-                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the matching data set."
+                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the matching dataset."
             )

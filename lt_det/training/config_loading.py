@@ -60,7 +60,7 @@ def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
-    """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the data sets it lists.
+    """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the datasets it lists.
 
     Raises:
         LtDetError: missing file, invalid yaml, unknown key, value of another type, unknown loss or ROI heads.

@@ -44,10 +44,10 @@ class LazyTrainer:
     def __init__(self, cfg: Any) -> None:
         """
         Args:
-            cfg: LazyConfig; its data sets are registered.
+            cfg: LazyConfig; its datasets are registered.
 
         Raises:
-            LtDetError: class counts that are missing, a data set with mistakes, or what parts of the config refuse.
+            LtDetError: class counts that are missing, a dataset with mistakes, or what parts of the config refuse.
         """
         self._cfg = cfg = _prepared(cfg)
         train = cfg.train
@@ -108,7 +108,7 @@ def evaluate_lazy(cfg: Any, resume: bool = False) -> Any:
     """Evaluate ``train.init_checkpoint``, or with `resume` the last checkpoint in ``train.output_dir``.
 
     Args:
-        cfg: LazyConfig; its data sets are registered.
+        cfg: LazyConfig; its datasets are registered.
         resume: see above.
 
     Returns:

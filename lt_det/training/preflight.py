@@ -31,7 +31,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     """Check a yaml config against machine and data, before another training's files are touched.
 
     Raises:
-        LtDetError: no GPU, data sets that are missing, a batch that cannot be split, an OUTPUT_DIR that cannot be
+        LtDetError: no GPU, datasets that are missing, a batch that cannot be split, an OUTPUT_DIR that cannot be
             written.
     """
     precision = amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION)
@@ -68,7 +68,7 @@ def _check_lazy_evaluation(loader: Any) -> None:
     test = loader.test.dataset.names
     if not isinstance(test, str):
         raise LtDetError(
-            f"dataloader.test.dataset.names is {test}, but one data set is evaluated; write its name alone."
+            f"dataloader.test.dataset.names is {test}, but one dataset is evaluated; write its name alone."
         )
     evaluator = loader.get("evaluator", {}).get("_target_")
     evaluator = locate(evaluator) if isinstance(evaluator, str) else evaluator
@@ -81,7 +81,7 @@ def _check_lazy_evaluation(loader: Any) -> None:
 
 
 def names_of(dataset: Any) -> list[str]:
-    """The data sets of a LazyConfig's ``dataset`` node, which has one name or a list of names."""
+    """The datasets of a LazyConfig's ``dataset`` node, which has one name or a list of names."""
     return [dataset.names] if isinstance(dataset.names, str) else list(dataset.names)
 
 
@@ -189,11 +189,11 @@ def check_device(device: str) -> None:
 
 
 def check_datasets(names: Sequence[str]) -> None:
-    """Raise unless each data set is registered and its files are on disk."""
+    """Raise unless each dataset is registered and its files are on disk."""
     for name in names:
         if name not in DatasetCatalog:
             raise LtDetError(
-                f"The data set '{name}' is not registered; list it in DATASETS.REGISTER or correct the name."
+                f"The dataset '{name}' is not registered; list it in DATASETS.REGISTER or correct the name."
             )
         metadata = MetadataCatalog.get(name)
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
@@ -201,6 +201,6 @@ def check_datasets(names: Sequence[str]) -> None:
             if path and not Path(path).exists():
                 hint = "run `lt-det mini-lvis`" if name.startswith("mini_lvis") else "put it there"
                 raise LtDetError(
-                    f"The {what} {path} of the data set '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
-                    "to the folder that holds your data sets."
+                    f"The {what} {path} of the dataset '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
+                    "to the folder that holds your datasets."
                 )

@@ -56,7 +56,7 @@ class LongTailTrainer(DefaultTrainer):
         """
         Raises:
             LtDetError: a batch that cannot be split, class counts that are missing or do not fit NUM_CLASSES, a
-                data set with mistakes, or an evaluator that would ignore TEST.BUCKETS.
+                dataset with mistakes, or an evaluator that would ignore TEST.BUCKETS.
         """
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
         if cfg is not written:

@@ -170,7 +170,7 @@ def test_a_process_counts_each_state_once(name, tmp_path, monkeypatch):
         assert ClassStats.from_json(folder / "class_stats.json").image_counts.tolist() == [1, 3, 9, 27, 81]
     assert training_stats([], class_stats=str(tmp_path / "train.json")).num_classes == 5
     assert training_stats([], class_stats=str(tmp_path / "train.json")).num_classes == 5
-    assert len(counted) == 2  # as a data set, and as a file that is named
+    assert len(counted) == 2  # as a dataset, and as a file that is named
     data = json.loads((tmp_path / "train.json").read_text())
     data["annotations"].pop()
     (tmp_path / "train.json").write_text(json.dumps(data))

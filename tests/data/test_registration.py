@@ -17,7 +17,7 @@ from lt_det.errors import LtDetError
 
 @pytest.fixture
 def registered():
-    """Names to take out of Detectron2's catalogues again."""
+    """Names to take out of Detectron2's catalogs again."""
     names = []
     yield names
     for name in names:

@@ -1,4 +1,4 @@
-"""The generated data set: exact counts, exact segmentations, correct federated lists, safe rewriting."""
+"""The generated dataset: exact counts, exact segmentations, correct federated lists, safe rewriting."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ import pycocotools.mask as mask_util
 import pytest
 
 from lt_det.datasets.mini_lvis import generate, plan, scenes
-from lt_det.datasets.mini_lvis.contact_sheet import BUCKET_COLOURS, write_contact_sheet
+from lt_det.datasets.mini_lvis.contact_sheet import BUCKET_COLORS, write_contact_sheet
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
 from lt_det.datasets.mini_lvis.scenes import draw_scene
 from lt_det.errors import LtDetError
@@ -28,7 +28,7 @@ SPLITS = ("train", "val")
 
 
 class Made:
-    """A written data set, and the glyphs in each image as they were drawn."""
+    """A written dataset, and the glyphs in each image as they were drawn."""
 
     def __init__(self, paths: MiniLvis, drawn: list[list[str]]) -> None:
         self.paths = paths
@@ -186,7 +186,7 @@ def test_boxes_areas_and_polygons_agree(made: Made, split: str) -> None:
 
 
 def test_masks_follow_the_drawn_pixels(made: Made) -> None:
-    """Just inside a mask most pixels have the glyph's colour, just outside few do."""
+    """Just inside a mask most pixels have the glyph's color, just outside few do."""
     size = SIZES["image_size"]
     ring = np.ones((3, 3), np.uint8)
     inside_right, outside_right = [], []
@@ -461,8 +461,8 @@ def test_contact_sheet_shows_every_bucket(made: Made, tmp_path: Path) -> None:
     assert sheet.shape[0] > 900
     assert sheet.shape[1] > 1200
     tiles = sheet[72:970]
-    for colour in BUCKET_COLOURS.values():
-        assert (tiles == colour).all(axis=2).sum() > 1000
+    for color in BUCKET_COLORS.values():
+        assert (tiles == color).all(axis=2).sum() > 1000
 
 
 def test_contact_sheet_needs_a_data_set(made: Made, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_an_annotation_file_that_is_truncated_or_missing(config, tmp_path, mini)
     config.write_text(config.read_text().replace(str(mini.train_json), f"{tmp_path}/truncated.json"))
     ((subject, advice),) = fatal(config)
     assert subject.endswith("_train")
-    assert "truncated.json of the data set" in advice
+    assert "truncated.json of the dataset" in advice
     assert "does not exist" in advice
     (tmp_path / "truncated.json").write_text('{"images": [')
     ((subject, advice),) = fatal(config)

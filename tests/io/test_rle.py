@@ -31,7 +31,7 @@ def test_whole_masks(masks):
     assert covered_pixels([mask["counts"].decode() for mask in masks]).tolist() == sizes
 
 
-def test_truncated_masks_and_their_neighbours(masks):
+def test_truncated_masks_and_their_neighbors(masks):
     cut = [mask["counts"][:-1] for mask in masks]
     mixed = [counts for mask, half in zip(masks, cut, strict=True) for counts in (half, mask["counts"])]
     covered = covered_pixels(mixed)

@@ -1,6 +1,6 @@
 """Losses against numbers produced by the authors' own code (see each fixture's "source").
 
-Classification code has C classes and no background. There lt_det's K+1 columns get a last one that no row is labelled
+Classification code has C classes and no background. There lt_det's K+1 columns get a last one that no row is labeled
 with and whose logit is so low that it has no effect; its gradient is zero. The last test has the form without it.
 """
 

@@ -1,4 +1,4 @@
-"""tau-normalisation, NorCal and post-hoc logit adjustment against loops, and what they do to each loss's scores."""
+"""tau-normalization, NorCal and post-hoc logit adjustment against loops, and what they do to each loss's scores."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Charts of their own: the colours of the page, unique ids, awkward names, and the same file every time."""
+"""Charts of their own: the colors of the page, unique ids, awkward names, and the same file every time."""
 
 import re
 from xml.etree import ElementTree
@@ -50,7 +50,7 @@ def renamed(content, old, new):
     return content
 
 
-def test_every_colour_of_an_inline_chart_is_the_pages():
+def test_every_color_of_an_inline_chart_is_the_pages():
     content = evaluation()
     first, other = (typed_task(each["tasks"]["bbox"]) for each in (content, evaluation(seed=1)))
     shown = [*panels(content), difference_chart(metric_differences(first, other))]
@@ -80,7 +80,7 @@ def test_ids_of_a_page_are_unique_and_found(key):
     assert len(ids) == len(set(ids))
 
 
-def test_points_are_labelled_in_the_order_of_training_images():
+def test_points_are_labeled_in_the_order_of_training_images():
     content = evaluation()
     (panel,) = (panel for panel in panels(content) if panel.point_labels)
     _, tree = inline(panel)

@@ -23,9 +23,9 @@ def decoded(example):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
 
 
-def is_near(pixels, colour):
-    """Which pixels have the colour, up to what JPEG changes."""
-    return np.abs(pixels - np.array(colour)).max(axis=-1) < 70
+def is_near(pixels, color):
+    """Which pixels have the color, up to what JPEG changes."""
+    return np.abs(pixels - np.array(color)).max(axis=-1) < 70
 
 
 @pytest.fixture

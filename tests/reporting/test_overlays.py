@@ -13,7 +13,7 @@ from lt_det.statistics.class_stats import ClassStats
 NAMES = ("rare one", "common one", "frequent one")
 STATS = ClassStats(NAMES, np.array([3, 50, 500]), None, 600, "test")
 BUCKETS = FrequencyBuckets.from_edges(STATS)
-COLOURS = [ImageColor.getrgb(style.colour) for style in bucket_styles(BUCKETS.names).values()]
+COLORS = [ImageColor.getrgb(style.color) for style in bucket_styles(BUCKETS.names).values()]
 IMAGE = np.full((700, 900, 3), 255, np.uint8)
 
 
@@ -31,22 +31,22 @@ def detections(*boxes_and_classes, masks=None):
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_a_box_has_the_colour_of_its_bucket_in_the_reports(index):
+def test_a_box_has_the_color_of_its_bucket_in_the_reports(index):
     drawn = DetectionVisualizer(NAMES, BUCKETS).draw(IMAGE, detections(([100, 200, 300, 400], index)))
     for x, y in ((280, 200), (200, 400), (100, 300), (300, 300)):
-        assert tuple(drawn[y, x]) == COLOURS[index]
+        assert tuple(drawn[y, x]) == COLORS[index]
     assert tuple(drawn[300, 200]) == (255, 255, 255)
 
 
-def test_without_buckets_everything_is_grey():
+def test_without_buckets_everything_is_gray():
     visualizer = DetectionVisualizer(NAMES, None)
     assert visualizer.bucket_name(0) is None
     assert tuple(visualizer.draw(IMAGE, detections(([100, 200, 300, 400], 0)))[400, 200]) == ImageColor.getrgb(
-        NO_BUCKET.colour
+        NO_BUCKET.color
     )
 
 
-def test_a_class_in_no_bucket_is_grey():
+def test_a_class_in_no_bucket_is_gray():
     buckets = FrequencyBuckets.from_map(STATS, {"rare one": "few"})
     assert [DetectionVisualizer(NAMES, buckets).bucket_name(k) for k in range(3)] == ["few", None, None]
 
@@ -55,14 +55,14 @@ def test_the_highest_score_lies_on_top():
     box = [100, 200, 300, 400]
     for first, second in ((0, 2), (2, 0)):
         drawn = DetectionVisualizer(NAMES, BUCKETS).draw(IMAGE, detections((box, first), (box, second)))
-        assert tuple(drawn[300, 300]) == COLOURS[first]
+        assert tuple(drawn[300, 300]) == COLORS[first]
 
 
 def test_masks_are_tinted_and_nothing_else():
     mask = np.zeros((1, *IMAGE.shape[:2]), bool)
     mask[0, 250:350, 150:250] = True
     drawn = DetectionVisualizer(NAMES, BUCKETS).draw(IMAGE, detections(([100, 200, 300, 400], 2), masks=mask))
-    expected = 0.6 * 255 + 0.4 * np.array(COLOURS[2])
+    expected = 0.6 * 255 + 0.4 * np.array(COLORS[2])
     np.testing.assert_allclose(drawn[300, 200], expected, atol=1)
     assert tuple(drawn[220, 120]) == (255, 255, 255)
 
@@ -105,7 +105,7 @@ def test_a_dashed_box_has_gaps_on_every_side_and_a_halo_around_it():
     pixels = np.asarray(canvas)
     red, black = (255, 0, 0), (0, 0, 0)
     for line in (pixels[30, 20:91], pixels[80, 20:91], pixels[30:81, 20], pixels[30:81, 90]):
-        colours = {tuple(int(value) for value in pixel) for pixel in line}
-        assert colours == {red, black}
+        colors = {tuple(int(value) for value in pixel) for pixel in line}
+        assert colors == {red, black}
     assert tuple(pixels[29, 19]) == black
     assert tuple(pixels[50, 50]) == (128, 128, 128)

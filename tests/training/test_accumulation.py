@@ -19,7 +19,7 @@ SAME_IMAGES = ["DATALOADER.SAMPLER_TRAIN", "ClassAwareTrainingSampler", "SEED", 
 
 
 class Counter(torch.nn.Module):
-    """Guesses the number of objects from the colours of an image; in double precision, without batch statistics."""
+    """Guesses the number of objects from the colors of an image; in double precision, without batch statistics."""
 
     def __init__(self):
         super().__init__()
@@ -28,9 +28,9 @@ class Counter(torch.nn.Module):
         self.then = torch.nn.Parameter(torch.randn(8, dtype=torch.float64, generator=generator))
 
     def forward(self, batch):
-        colours = torch.stack([image["image"].double().mean((1, 2)) / 255 for image in batch])
+        colors = torch.stack([image["image"].double().mean((1, 2)) / 255 for image in batch])
         counts = torch.tensor([float(len(image["instances"])) for image in batch], dtype=torch.float64)
-        guesses = (colours @ self.first).tanh() @ self.then
+        guesses = (colors @ self.first).tanh() @ self.then
         return {"loss_square": ((guesses - counts) ** 2).mean(), "loss_size": 0.1 * guesses.abs().mean()}
 
 

@@ -304,7 +304,7 @@ class TestBadInput:
 
     def test_missing_data(self, fails, mini, tmp_path):
         assert "'typo_train' is not registered" in fails("DATASETS.TRAIN", "('typo_train',)")
-        assert "lvis_v1_train.json of the data set 'lvis_v1_train' does not exist" in fails(
+        assert "lvis_v1_train.json of the dataset 'lvis_v1_train' does not exist" in fails(
             "DATASETS.TRAIN", "('lvis_v1_train',)"
         )
         (tmp_path / "empty").mkdir()

@@ -58,7 +58,7 @@ def cache_folder() -> Path:
 
 
 def follows_json(name: str) -> bool:
-    """Whether the records of a registered data set follow from its annotation file, classes ordered by category id.
+    """Whether the records of a registered dataset follow from its annotation file, classes ordered by category id.
 
     A user's own function may return anything.
     """
@@ -66,12 +66,12 @@ def follows_json(name: str) -> bool:
 
 
 def cached_records(name: str) -> RecordFile | None:
-    """The records of a registered data set from the cache, which is filled first if necessary.
+    """The records of a registered dataset from the cache, which is filled first if necessary.
 
     Afterwards its class names are in Detectron2's MetadataCatalog. Whether the images are on disk is not checked.
 
     Returns:
-        None for a data set that is small, that is not a COCO- or LVIS-format json read by lt_det or Detectron2, and,
+        None for a dataset that is small, that is not a COCO- or LVIS-format json read by lt_det or Detectron2, and,
         with a warning, where the cache folder cannot be used.
 
     Raises:

@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 class Records(Dataset[dict[str, Any]]):
-    """Selected images of one or several data sets. Each access returns a new dictionary that may be modified."""
+    """Selected images of one or several datasets. Each access returns a new dictionary that may be modified."""
 
     def __init__(self, files: Sequence[RecordFile], chosen: Sequence[NDArray[np.bool_]]) -> None:
         """
         Args:
-            files: one for each data set.
-            chosen: for each data set an (N,) mask of the images to use.
+            files: one for each dataset.
+            chosen: for each dataset an (N,) mask of the images to use.
         """
         self._files = files
         self._chosen = chosen
@@ -57,17 +57,17 @@ class Records(Dataset[dict[str, Any]]):
 def load_records(
     names: str | Sequence[str], filter_empty: bool = True, min_keypoints: int = 0
 ) -> Records | list[dict[str, Any]]:
-    """What Detectron2's `get_detection_dataset_dicts` returns, from the cache if all the data sets are in it.
+    """What Detectron2's `get_detection_dataset_dicts` returns, from the cache if all the datasets are in it.
 
     The table of all classes that Detectron2 logs is left out.
 
     Args:
-        names: registered data sets.
+        names: registered datasets.
         filter_empty: leave out images without annotations, or with crowd regions only.
         min_keypoints: leave out images with fewer visible keypoints.
 
     Raises:
-        LtDetError: mistakes in a data set (see `load_dataset`), or no image is left.
+        LtDetError: mistakes in a dataset (see `load_dataset`), or no image is left.
     """
     names = [names] if isinstance(names, str) else list(names)
     files = [cached_records(name) for name in names]

@@ -21,7 +21,7 @@ FORMATS: dict[str, Reader] = {}
 def register_format(name: str) -> Callable[[Reader], Reader]:
     """Function decorator: make an annotation format known as `name`, for ``DATASETS.REGISTER.<set>.ANNOTATION_FORMAT``.
 
-    The function gets the path that a data set is registered with (a file or a folder) and returns a dictionary with
+    The function gets the path that a dataset is registered with (a file or a folder) and returns a dictionary with
     COCO's lists ``images``, ``annotations`` and ``categories``: boxes in pixels as [x, y, width, height]; LVIS's
     federated lists may be keys of the images.
 
@@ -72,21 +72,21 @@ def format_reader(annotation_format: str) -> Reader:
     if annotation_format not in FORMATS:
         raise LtDetError(
             f"There is no annotation format '{annotation_format}' (ANNOTATION_FORMAT); write one of "
-            f"{', '.join(sorted(FORMATS))}, or register it with lt_det.data.register_format before the data set."
+            f"{', '.join(sorted(FORMATS))}, or register it with lt_det.data.register_format before the dataset."
         )
     return FORMATS[annotation_format]
 
 
 def annotations_of(name: str) -> dict[str, Any]:
-    """The annotations of a registered data set, in COCO's structure; see `read_annotations`.
+    """The annotations of a registered dataset, in COCO's structure; see `read_annotations`.
 
     Args:
-        name: a data set whose metadata have a ``json_file``, whatever its format.
+        name: a dataset whose metadata have a ``json_file``, whatever its format.
     """
     metadata = MetadataCatalog.get(name)
     return read_annotations(metadata.json_file, metadata.get("annotation_format", COCO))
 
 
 def reads_coco_json(name: str) -> bool:
-    """Whether the ``json_file`` of a registered data set is a COCO- or LVIS-format json, and not another format."""
+    """Whether the ``json_file`` of a registered dataset is a COCO- or LVIS-format json, and not another format."""
     return bool(MetadataCatalog.get(name).get("annotation_format", COCO) == COCO)

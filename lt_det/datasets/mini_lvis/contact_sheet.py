@@ -17,11 +17,11 @@ from lt_det.datasets.mini_lvis.scenes import Image, Polygon
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 
-__all__ = ["BUCKET_COLOURS", "FREQUENCY_NAMES", "write_contact_sheet"]
+__all__ = ["BUCKET_COLORS", "FREQUENCY_NAMES", "write_contact_sheet"]
 
 FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
 # Okabe and Ito's #D55E00, #E69F00 and #0072B2, here in blue-green-red order.
-BUCKET_COLOURS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
+BUCKET_COLORS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
 
 _SHEET_IMAGES = 24
 # All sizes are in pixels; a tile is an image resized to a square.
@@ -39,14 +39,14 @@ class _Tile:
 
 
 def write_contact_sheet(root: Path, out_png: Path) -> None:
-    """Draw 24 training images with their objects in bucket colours, and a chart of the class counts.
+    """Draw 24 training images with their objects in bucket colors, and a chart of the class counts.
 
     Args:
-        root: folder of a data set written by `write_mini_lvis`.
+        root: folder of a dataset written by `write_mini_lvis`.
         out_png: file to write.
 
     Raises:
-        LtDetError: `root` holds no such data set, or the file cannot be written.
+        LtDetError: `root` holds no such dataset, or the file cannot be written.
     """
     source = Path(root) / "mini_lvis_train.json"
     try:
@@ -67,7 +67,7 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
                 raise ValueError(f"{file_names[number]} is not an image")
             tiles.append(_Tile(image.astype(np.uint8), objects))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LtDetError(f"{root} holds no complete mini_lvis data set to draw a contact sheet of.") from error
+        raise LtDetError(f"{root} holds no complete mini_lvis dataset to draw a contact sheet of.") from error
     ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
     bars = [(_glyph(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
     totals = {letter: sum(bar[2] == letter for bar in bars) for letter in "fcr"}
@@ -132,7 +132,7 @@ def _draw_sheet(
         x -= _text_width(labels[frequency], 0.55)
         _put_text(sheet, labels[frequency], (x, _MARGIN + 21), 0.55, _INK)
         x -= 26
-        cv2.rectangle(sheet, (x, _MARGIN + 7), (x + 16, _MARGIN + 23), BUCKET_COLOURS[frequency], -1)
+        cv2.rectangle(sheet, (x, _MARGIN + 7), (x + 16, _MARGIN + 23), BUCKET_COLORS[frequency], -1)
         x -= 22
     for index, tile in enumerate(tiles):
         row, column = divmod(index, _COLUMNS)
@@ -157,7 +157,7 @@ def _draw_tile(tile: _Tile, filled: bool) -> Image:
         ]
         for frequency, parts in rings:
             for ring in parts:
-                cv2.fillPoly(tinted, [ring], BUCKET_COLOURS[frequency], cv2.LINE_AA, 4)
+                cv2.fillPoly(tinted, [ring], BUCKET_COLORS[frequency], cv2.LINE_AA, 4)
         image = cv2.addWeighted(tinted, 0.7, image, 0.3, 0).astype(np.uint8)
         for _, parts in rings:
             cv2.polylines(image, parts, True, (255, 255, 255), 1, cv2.LINE_AA, 4)
@@ -168,7 +168,7 @@ def _draw_tile(tile: _Tile, filled: bool) -> Image:
             (min(x + width + 1, _TILE - 2), min(y + height + 1, _TILE - 2)),
         )
         cv2.rectangle(image, start, end, (255, 255, 255), 4)
-        cv2.rectangle(image, start, end, BUCKET_COLOURS[frequency], 2)
+        cv2.rectangle(image, start, end, BUCKET_COLORS[frequency], 2)
     return image
 
 
@@ -191,7 +191,7 @@ def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) ->
             sheet,
             (round(x + 0.15 * step), bottom - height),
             (round(x + 0.85 * step), bottom),
-            BUCKET_COLOURS[frequency],
+            BUCKET_COLORS[frequency],
             -1,
         )
         _put_text(sheet, glyph, (round(x + (step - _text_width(glyph, 0.5)) / 2), bottom + 20), 0.5, _INK)
@@ -201,5 +201,5 @@ def _text_width(text: str, scale: float) -> int:
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
 
 
-def _put_text(sheet: Image, text: str, origin: tuple[int, int], scale: float, colour: tuple[int, int, int]) -> None:
-    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+def _put_text(sheet: Image, text: str, origin: tuple[int, int], scale: float, color: tuple[int, int, int]) -> None:
+    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""`mini_lvis`: a small synthetic, long-tailed instance-segmentation data set in LVIS v1 json format.
+"""`mini_lvis`: a small synthetic, long-tailed instance-segmentation dataset in LVIS v1 json format.
 
 The classes are the 62 letters and digits. The k-th most frequent of K classes occurs in
 
@@ -49,7 +49,7 @@ _MARKER = ".mini_lvis_unfinished.json"
 
 @dataclass(frozen=True)
 class MiniLvis:
-    """Files of a written data set. `image_root` is the folder that contains `train/` and `val/`.
+    """Files of a written dataset. `image_root` is the folder that contains `train/` and `val/`.
 
     Detectron2's `load_lvis_json` concatenates the image root and the split's folder as text: give it the root with a
     trailing slash.
@@ -71,7 +71,7 @@ def write_mini_lvis(
     image_size: int = 144,
     progress: bool = True,
 ) -> MiniLvis:
-    """Write the data set to the folder `out`, or reuse the one there if it was written with the same arguments.
+    """Write the dataset to the folder `out`, or reuse the one there if it was written with the same arguments.
 
     The same arguments give the same bytes with the same versions of OpenCV and NumPy.
 
@@ -85,7 +85,7 @@ def write_mini_lvis(
         progress: whether to show a progress bar on standard error.
 
     Raises:
-        LtDetError: the arguments leave one of the three buckets empty, `out` contains other files or a data set written
+        LtDetError: the arguments leave one of the three buckets empty, `out` contains other files or a dataset written
             with other arguments, or it cannot be written.
     """
     counts = _train_counts(num_train, num_classes)
@@ -186,13 +186,13 @@ def _write_all(paths: MiniLvis, counts: Sequence[int], parameters: dict[str, int
             splits[split] = _write_split(rng, plans, glyphs, paths.image_root, split, first_image, parameters, step)
             first_image += len(plans)
     categories = _categories(glyphs, train_counts, splits["train"][1])
-    # The json files come last: a folder of images without them does not count as a data set.
+    # The json files come last: a folder of images without them does not count as a dataset.
     for path, split in ((paths.val_json, "val"), (paths.train_json, "train")):
         images, annotations = splits[split]
-        licence = {"id": 1, "name": "drawn by mini_lvis, no rights reserved", "url": ""}
+        license = {"id": 1, "name": "drawn by mini_lvis, no rights reserved", "url": ""}
         content = {
             "info": _info(parameters),
-            "licenses": [licence],
+            "licenses": [license],
             "categories": categories,
             "images": images,
             "annotations": annotations,
@@ -302,7 +302,7 @@ def _info(parameters: dict[str, int]) -> dict[str, Any]:
         "year": 0,
         "contributor": "lt_det",
         "url": "",
-        "date_created": "",  # with a date, equal data sets would differ
+        "date_created": "",  # with a date, equal datasets would differ
         "drawn_with": f"OpenCV {cv2.__version__}",  # its built-in fonts differ between versions 4 and 5
         "mini_lvis": parameters,
     }
@@ -316,7 +316,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _is_complete(paths: MiniLvis, parameters: dict[str, int]) -> bool:
-    """Whether the folder contains the whole data set.
+    """Whether the folder contains the whole dataset.
 
     Raises:
         LtDetError: it contains something else.

@@ -41,7 +41,7 @@ _MAX_SHEAR = 0.15
 _MAX_OVERLAP = 0.15  # as a fraction of the smaller of two boxes; stricter than the same bound on IoU
 _PLACE_TRIES = 60
 _SHRINK, _MAX_SHRINKS = 0.85, 10
-_MIN_CONTRAST = 120.0  # colour distance between a glyph and both ends of the background
+_MIN_CONTRAST = 120.0  # color distance between a glyph and both ends of the background
 _CONTOUR_ZOOM = 4  # contours are traced on a mask this many times finer than the image
 _CONTOUR_TOLERANCE = 0.3  # pixels by which a simplified polygon may deviate from its contour
 _MIN_PART_AREA = 4.0  # square pixels; smaller parts that an overlap leaves visible get no polygon
@@ -130,9 +130,9 @@ def draw_scene(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> tu
     for glyph in glyphs:
         mask, box = _place(rng, _random_look(rng, glyph, size), boxes, size)
         x, y, x_end, y_end = (int(edge) for edge in box)
-        colour = _contrasting_colour(rng, ends)
+        color = _contrasting_color(rng, ends)
         patch = canvas[y:y_end, x:x_end]
-        patch += mask[..., None] * (colour - patch)
+        patch += mask[..., None] * (color - patch)
         for earlier, other in zip(boxes, masks, strict=True):
             _hide(other, earlier, mask, box)
         boxes = np.vstack([boxes, box])
@@ -147,7 +147,7 @@ def draw_scene(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> tu
 
 
 def _background(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """A colour gradient with clutter, (size, size, 3), and the two end colours of the gradient, (2, 3)."""
+    """A color gradient with clutter, (size, size, 3), and the two end colors of the gradient, (2, 3)."""
     first = rng.uniform(20, 235, 3)
     ends = np.stack([first, np.clip(first + rng.uniform(-45, 45, 3), 0, 255)]).astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
@@ -155,24 +155,24 @@ def _background(rng: np.random.Generator, size: int) -> tuple[npt.NDArray[np.flo
     fraction = np.clip(0.5 + math.cos(angle) * ramp[None, :] + math.sin(angle) * ramp[:, None], 0, 1)
     canvas = ends[0] + fraction[..., None].astype(np.float32) * (ends[1] - ends[0])
     for _ in range(int(rng.integers(4, 9))):
-        # Close to the background's colour, so that clutter distracts but is not mistaken for a glyph.
-        colour = np.clip(ends[0] + rng.uniform(-50, 50, 3), 0, 255).tolist()
+        # Close to the background's color, so that clutter distracts but is not mistaken for a glyph.
+        color = np.clip(ends[0] + rng.uniform(-50, 50, 3), 0, 255).tolist()
         (x0, y0), (x1, y1) = rng.integers(0, size, (2, 2)).tolist()
         width = int(rng.integers(1, 4))
         kind = int(rng.integers(4))
         if kind == 0:
-            cv2.ellipse(canvas, (x0, y0), (size // 8 + x1 // 4, size // 8 + y1 // 4), 0, 0, 360, colour, width)
+            cv2.ellipse(canvas, (x0, y0), (size // 8 + x1 // 4, size // 8 + y1 // 4), 0, 0, 360, color, width)
         elif kind == 1:
-            cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, width)
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), color, width)
         elif kind == 2:
-            cv2.circle(canvas, (x0, y0), 2 + x1 // 10, colour, -1)
+            cv2.circle(canvas, (x0, y0), 2 + x1 // 10, color, -1)
         else:
-            cv2.line(canvas, (x0, y0), (x1, y1), colour, width)
+            cv2.line(canvas, (x0, y0), (x1, y1), color, width)
     return canvas, ends
 
 
-def _contrasting_colour(rng: np.random.Generator, ends: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A random colour that differs clearly from both end colours (2, 3) of the background."""
+def _contrasting_color(rng: np.random.Generator, ends: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A random color that differs clearly from both end colors (2, 3) of the background."""
     trials = rng.uniform(0, 255, (16, 3)).astype(np.float32)
     distances = np.linalg.norm(trials[:, None] - ends[None], axis=2).min(axis=1)
     good = np.flatnonzero(distances >= _MIN_CONTRAST)
@@ -238,7 +238,7 @@ def _polygons(mask: npt.NDArray[np.float32], left: float, top: float) -> list[Po
     parts: list[tuple[float, Polygon]] = []
     for contour in found:
         simplified = cv2.approxPolyDP(contour, _CONTOUR_TOLERANCE * _CONTOUR_ZOOM, closed=True)[:, 0]
-        # Contours run through pixel centres: shift by half a fine pixel, and take off the padding.
+        # Contours run through pixel centers: shift by half a fine pixel, and take off the padding.
         points = (simplified + 0.5) / _CONTOUR_ZOOM - 1 + bounds[0]
         polygon = np.round(np.clip(points, *bounds), 2).ravel().tolist()
         if len(polygon) >= 6:

@@ -98,7 +98,7 @@ def within_image_limits(matches: Matches, protocol: Protocol) -> Bools:
 
 
 def _running_count(flags: Bools, groups: NDArray[np.int32]) -> Ints:
-    """Running number of True within each group of equal neighbours."""
+    """Running number of True within each group of equal neighbors."""
     total: Ints = np.cumsum(flags, dtype=np.int64)
     starts = group_starts(groups)
     before = np.where(starts > 0, total[starts - 1], 0)

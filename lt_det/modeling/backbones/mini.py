@@ -11,7 +11,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
-# Batch normalisation that updates its statistics: with frozen ones, Detectron2's default, random weights diverge.
+# Batch normalization that updates its statistics: with frozen ones, Detectron2's default, random weights diverge.
 _NORM = "BN"
 _STEM = (
     24  # channels; not those of the first stage, because Detectron2's block strides its shortcut only if they differ

@@ -95,7 +95,7 @@ class Panel:
 
     @cached_property
     def svg(self) -> str:
-        """The figure as an SVG file: in the light colours, and the same every time."""
+        """The figure as an SVG file: in the light colors, and the same every time."""
         stream = io.StringIO()
         with chart_style():
             self.figure.savefig(stream, format="svg", metadata=_NO_METADATA)

@@ -31,15 +31,15 @@ def bucket_ap(evaluation: Evaluation, task: Task) -> Chart:
         if value is None:
             axes.annotate("n/a", (0, row), (4, 0), va="center", color=LIGHT["soft"], **beside)
             continue
-        axes.barh(row + 0.12, value, 0.42, color=style.colour, hatch=style.hatch, edgecolor=LIGHT["paper"], linewidth=0)
+        axes.barh(row + 0.12, value, 0.42, color=style.color, hatch=style.hatch, edgecolor=LIGHT["paper"], linewidth=0)
         words = f"{value:.1f}"
         highest = max(highest, value)
         if interval:
             low, high = interval
-            for colour, width in ((LIGHT["paper"], 4.5), (LIGHT["ink"], 1.5)):  # a halo lifts it off the bar
+            for color, width in ((LIGHT["paper"], 4.5), (LIGHT["ink"], 1.5)):  # a halo lifts it off the bar
                 axes.errorbar(
                     value, row + 0.12, xerr=[[value - low], [high - value]],
-                    fmt="none", ecolor=colour, elinewidth=width, capsize=4, capthick=width,
+                    fmt="none", ecolor=color, elinewidth=width, capsize=4, capthick=width,
                 )  # fmt: skip
             words += f"  [{low:.1f}, {high:.1f}]"
             highest = max(highest, high)

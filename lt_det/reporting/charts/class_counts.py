@@ -35,7 +35,7 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
         legend = [
             (
                 f"{shorten(name)}: {count_of(size, 'class')}",
-                Patch(facecolor=styles[name].colour, alpha=0.35, linewidth=0),
+                Patch(facecolor=styles[name].color, alpha=0.35, linewidth=0),
             )
             for name, size in zip(buckets.names, sizes, strict=True)
             if size
@@ -44,7 +44,7 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
         for bucket, name in enumerate(buckets.names):
             # A bucket may be in several bands: an explicit map need not follow the counts.
             for start, stop in _bands(buckets.assignment[order] == bucket):
-                axes.axvspan(start + 0.5, stop + 0.5, color=styles[name].colour, alpha=0.18, linewidth=0)
+                axes.axvspan(start + 0.5, stop + 0.5, color=styles[name].color, alpha=0.18, linewidth=0)
         shown = np.maximum(counts[order], 0.5)  # a class that never occurs has its place on a log axis
         axes.add_line(Line2D(ranks, shown, drawstyle="steps-mid", color=LIGHT["ink"], linewidth=1.5))
         axes.set_yscale("log")

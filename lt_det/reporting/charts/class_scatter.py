@@ -60,7 +60,7 @@ def class_scatter(
     styles: dict[str | None, Style] = {None: NO_BUCKET}
     styles.update(bucket_styles(evaluation.buckets.names))
     legend = [
-        (shorten(name or "no bucket"), Line2D([], [], linestyle="none", marker=style.marker, color=style.colour))
+        (shorten(name or "no bucket"), Line2D([], [], linestyle="none", marker=style.marker, color=style.color))
         for name in names
         for style in [styles[name]]
     ]
@@ -75,7 +75,7 @@ def class_scatter(
             [value for _, value, _ in members],
             s=60 if len(points) <= _MANY else 26,
             marker=styles[name].marker,
-            color=styles[name].colour,
+            color=styles[name].color,
             edgecolor=LIGHT["paper"],
             linewidth=0.8,
             zorder=3,

@@ -36,8 +36,8 @@ def difference_chart(differences: Sequence[Difference]) -> Panel:
             unsure = found.interval is not None and found.interval[0] <= 0 <= found.interval[1]
             axes.plot(
                 found.value, row, "o", markersize=8,
-                markerfacecolor=LIGHT["paper"] if unsure else NO_BUCKET.colour,
-                markeredgecolor=NO_BUCKET.colour if unsure else LIGHT["paper"],
+                markerfacecolor=LIGHT["paper"] if unsure else NO_BUCKET.color,
+                markeredgecolor=NO_BUCKET.color if unsure else LIGHT["paper"],
                 markeredgewidth=1.6 if unsure else 0.8,
             )  # fmt: skip
         axes.annotate(

@@ -20,7 +20,7 @@ def error_types(evaluation: Evaluation, task: Task) -> Chart | None:
         return None
     shown = [(loss, label, style) for group, label, style in groups(evaluation) if (loss := errors.loss[group])]
     looks: dict[str, dict[str, Any]] = {
-        label: {"facecolor": style.colour, "hatch": style.hatch, "edgecolor": LIGHT["paper"], "linewidth": 0}
+        label: {"facecolor": style.color, "hatch": style.hatch, "edgecolor": LIGHT["paper"], "linewidth": 0}
         for _, label, style in shown
     }
     step = _BAR * len(shown) + _GAP

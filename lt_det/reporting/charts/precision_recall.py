@@ -28,11 +28,11 @@ def precision_recall(evaluation: Evaluation, task: Task) -> Chart | None:
     recalls = np.linspace(0, 1, 101)
     panels = []
     for name, title, curve in _THRESHOLDS:
-        legend = [(label, Line2D([], [], color=style.colour, linestyle=style.dashes)) for _, label, style in shown]
+        legend = [(label, Line2D([], [], color=style.color, linestyle=style.dashes)) for _, label, style in shown]
         figure, axes = new_axes(_WIDTH, _HEIGHT, legend, top=27)
         for found, _, style in reversed(shown):  # all classes lie on top
             precisions = np.array(curve(found), dtype=float)
-            axes.plot(recalls, precisions, color=style.colour, linestyle=style.dashes, clip_on=False)
+            axes.plot(recalls, precisions, color=style.color, linestyle=style.dashes, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision", title=title)
         axes.xaxis.set_major_formatter(PLAIN)
         axes.yaxis.set_major_formatter(PLAIN)

@@ -13,13 +13,13 @@ from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import Panel, chart_style
 
 _DPI = 110  # of bitmaps
-_VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+_VARIABLES = {color: f"var(--{name})" for name, color in LIGHT.items()}
 
 
 def inline_svg(panel: Panel, page_key: str) -> Markup:
-    """The figure with the colours of the page, so that one drawing serves light, dark and print.
+    """The figure with the colors of the page, so that one drawing serves light, dark and print.
 
-    CSS variables replace the light colours that matplotlib writes, and text takes the font of the page.
+    CSS variables replace the light colors that matplotlib writes, and text takes the font of the page.
 
     Args:
         page_key: with the panel's name, an id that is unique on the page.
@@ -43,7 +43,7 @@ def inline_svg(panel: Panel, page_key: str) -> Markup:
 
 
 def write_figure(panel: Panel, file: Path) -> None:
-    """In the light colours, as SVG or a bitmap, whichever the suffix says."""
+    """In the light colors, as SVG or a bitmap, whichever the suffix says."""
     if file.suffix == ".svg":
         file.write_text(panel.svg, encoding="utf-8")
         return

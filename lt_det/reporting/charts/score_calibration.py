@@ -51,12 +51,12 @@ def score_calibration(evaluation: Evaluation, task: Task) -> Chart | None:
 
 def _line(style: Style, xs: Any = (), ys: Any = (), hollow: bool = False, **options: Any) -> Line2D:
     looks = {
-        "color": style.colour,
+        "color": style.color,
         "linestyle": style.dashes,
         "marker": style.marker,
         "markersize": _SIZE,
-        "markerfacecolor": LIGHT["paper"] if hollow else style.colour,
-        "markeredgecolor": style.colour if hollow else LIGHT["paper"],
+        "markerfacecolor": LIGHT["paper"] if hollow else style.color,
+        "markeredgecolor": style.color if hollow else LIGHT["paper"],
         "markeredgewidth": 1.6 if hollow else 0.8,
     }
     return Line2D(list(xs), list(ys), **(looks | options))

@@ -61,7 +61,7 @@ class ImageStream:
 
 
 class _SeededImages(Dataset[Any]):
-    """A data set indexed by position in the stream of this process and image index."""
+    """A dataset indexed by position in the stream of this process and image index."""
 
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset, self._seed = dataset, seed

@@ -1,4 +1,4 @@
-"""Precision tables and buckets against what the reference implementations summarise themselves."""
+"""Precision tables and buckets against what the reference implementations summarize themselves."""
 
 import contextlib
 import copy
