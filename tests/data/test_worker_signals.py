@@ -32,7 +32,7 @@ next(iter(loader))
 
 def test_a_parent_that_was_killed_before_they_began(tmp_path):
     with (tmp_path / "pid").open("w") as output:
-        subprocess.run([sys.executable, "-c", KILLED_EARLY], stdout=output, timeout=120)
+        subprocess.run([sys.executable, "-c", KILLED_EARLY], stdout=output, timeout=300)
     worker = Path("/proc", (tmp_path / "pid").read_text().strip())
     assert worker.name.isdigit()
     deadline = time.monotonic() + 30

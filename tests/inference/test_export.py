@@ -100,7 +100,7 @@ def test_torchscript_file_runs_without_detectron2_and_lt_det(tmp_path):
     np.save(tmp_path / "image.npy", image.numpy())
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-W", "ignore", "-c", ALONE]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     outputs = np.load(tmp_path / "outputs.npz")
     for alone, eager in zip(outputs.values(), wrapped(image), strict=True):

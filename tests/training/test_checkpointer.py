@@ -105,7 +105,7 @@ def test_sigkill_while_saving(tmp_path, moment, left):
 
 def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FILL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", FILL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: The checkpoint {tmp_path}/model_0000009.pth")

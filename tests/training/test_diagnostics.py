@@ -61,7 +61,7 @@ def fails(script, *arguments, root=None):
         env={**os.environ, "OMP_NUM_THREADS": "1"} | ({"DETECTRON2_DATASETS": str(root)} if root else {}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr + result.stdout, result.stderr + result.stdout

@@ -36,7 +36,7 @@ def stopped_by(signum, config, output, *flags):
     process = start(config, output, *flags, overrides=LONG)
     wait_for_iteration(process, output, 2)
     signal_all(process, signum)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + signum, errors
     assert "Traceback" not in errors
     assert errors.count("Stopping after this iteration and saving") == 1
@@ -47,7 +47,7 @@ def stopped_by(signum, config, output, *flags):
 
 def assert_resumes_after(last, config, output, *flags):
     process = start(config, output, *flags, "--resume", overrides=(*LONG, "SOLVER.MAX_ITER", str(last + 2)))
-    _, errors = process.communicate(timeout=180)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert iterations(output)[-2:] == [last - 1, last + 1]  # the stopped iteration is not logged
 

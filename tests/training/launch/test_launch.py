@@ -52,7 +52,7 @@ def start(*command, **environment):
 
 
 def finish(process):
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout, errors_in(stderr)
 
 
@@ -178,7 +178,7 @@ def test_variables_of_srun_and_a_bug():
     """Both processes connect; then only the one that fails prints its traceback."""
     port = free_port()
     processes = [srun_like(rank, port, "bug") for rank in range(2)]
-    ends = [process.communicate(timeout=120) for process in processes]
+    ends = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [1, 1]
     assert [stdout for stdout, _ in ends] == ["0/2 0/2 3\n", "1/2 1/2 3\n"]
     assert "Traceback" not in ends[0][1]
@@ -194,7 +194,7 @@ def test_rank_that_never_comes():
     code, stdout, (error,) = finish(without_1)
     assert (code, stdout) == (1, "")
     assert re.match("error: Of 2 processes, 1 did not .*localhost:", error)
-    stdout, stderr = without_0.communicate(timeout=120)
+    stdout, stderr = without_0.communicate(timeout=300)
     assert (without_0.returncode, stdout) == (1, "")
     (error,) = stderr.splitlines()  # and no C++ frames of torch
     assert re.search(f"[Pp]rocess 3 .*localhost:{port} within 0.05 minutes", error)
@@ -220,7 +220,7 @@ def test_rendezvous_refuses_other_world_sizes_and_duplicate_ranks():
 )
 def test_one_process_reports_why_all_end(what, code, match):
     process = start(*PYTHON, TOOL, *TWO, what)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == code
     (error,) = errors_in(stderr)
     assert error.startswith(match)
@@ -243,7 +243,7 @@ def test_processes_stop_together():
     process = start(*PYTHON, TOOL, *TWO, "train", str(spawn._GRACE + 3))
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGUSR1)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGUSR1, stderr
     stopped = sorted(re.findall(r"process (\d) stopped at (\d+)", stdout))
     (_, iteration), _ = stopped
@@ -259,7 +259,7 @@ def test_ctrl_c_twice():
     os.killpg(process.pid, signal.SIGINT)
     assert process.stdout.readline().startswith("saving model_")
     os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGINT, stderr
     assert "saved model_" not in stdout
     assert "Traceback" not in stderr
@@ -291,7 +291,7 @@ def test_ctrl_c_while_processes_are_started(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SIGNAL_WHILE_STARTING)
     process = start(*PYTHON, str(script))
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     wait_for_the_end_of(process.pid)
@@ -317,7 +317,7 @@ def test_an_evaluation_is_interrupted(where, saved, match):
     process = start(*PYTHON, TOOL, *TWO, where)
     assert {process.stdout.readline() for _ in range(2)} == {"process 0 begins\n", "process 1 begins\n"}
     process.send_signal(signal.SIGUSR1)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGUSR1, stderr
     lines = stdout.splitlines()
     resets = sorted(line for line in lines if "begins" in line)
@@ -331,6 +331,6 @@ def test_an_evaluation_by_another_hook_is_not_interrupted():
     process = start(*PYTHON, TOOL, *TWO, "evaluate_by_another_hook")
     assert {process.stdout.readline() for _ in range(2)} == {"process 0 begins\n", "process 1 begins\n"}
     process.send_signal(signal.SIGUSR1)
-    stdout, stderr = process.communicate(timeout=180)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGUSR1, stderr
     assert sorted(stdout.splitlines()) == ["evaluated", "evaluated", "saved model_0000001", "saving model_0000001"]

@@ -61,7 +61,7 @@ PartitionName=all Nodes=ALL Default=YES State=UP
     environment["PYTHONPATH"], environment["PYTHONWARNINGS"] = str(REPOSITORY), "ignore"
 
     def command(*words):
-        result = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(words, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
