@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,26 @@ def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Undo what a test does to the loggers that Detectron2 sets up.
+
+    Otherwise later tests in the same process would log to the standard output that pytest captured for this test, which
+    is closed by then, and logging would complain on standard error.
+    """
+    loggers = [logging.getLogger(name) for name in (None, "detectron2", "fvcore", "lt_det")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        for handler in [handler for handler in logger.handlers if handler not in handlers]:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
+        logger.propagate = propagate
+    if "detectron2.utils.logger" in sys.modules:
+        sys.modules["detectron2.utils.logger"].setup_logger.cache_clear()  # it would not set up a logger again
 
 
 @pytest.fixture(scope="session")
