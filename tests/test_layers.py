@@ -13,6 +13,7 @@ FLOORS = (
     "cli",
     "doctor",
     "inference",
+    "bakeoff",
     "training",
     "reporting",
     "modeling",
