@@ -71,7 +71,7 @@ def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
             yield finding
-        elif subject == "re-weighting" and (advice := reweighting_without_start(cfg)):
+        elif subject == "re-weighting" and (advice := reweighting_without_start(cfg.MODEL.LONG_TAIL.REWEIGHTING)):
             yield Finding(subject, "off", advice)
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder  # the checks share the class counts that are saved there
