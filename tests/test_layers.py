@@ -28,6 +28,7 @@ FLOORS = (
     "statistics",
     "compat",
     "io",
+    "lazy_imports",
     "errors",
 )
 
@@ -37,6 +38,7 @@ PACKAGES_OF = {
     "losses": {"torch", "numpy"},
     "layers": {"torch", "numpy"},
     "statistics": {"numpy"},
+    "lazy_imports": set(),
     "errors": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")
