@@ -28,6 +28,7 @@ FLOORS = (
     "statistics",
     "compat",
     "io",
+    "registry",
     "lazy_imports",
     "errors",
 )
@@ -38,6 +39,7 @@ PACKAGES_OF = {
     "losses": {"torch", "numpy"},
     "layers": {"torch", "numpy"},
     "statistics": {"numpy"},
+    "registry": set(),
     "lazy_imports": set(),
     "errors": set(),
 }
