@@ -13,6 +13,7 @@ from lt_det.config import REWEIGHTING_DEFAULTS, _warn_once, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     LOSSES,
+    BackgroundFirst,
     ClassificationLoss,
     ClassReweighting,
     LDAMLoss,
@@ -87,6 +88,10 @@ def test_otherwise_it_is_the_loss(name):
     assert torch.equal(reweighted.predicted_classes(logits), plain.predicted_classes(logits))
     reweighted.progress = 0.25
     assert reweighted.loss.progress == copy.deepcopy(reweighted).progress == 0.25
+    wrapped = BackgroundFirst(reweighted)
+    assert wrapped.progress == 0.25
+    wrapped.progress = 0.75
+    assert reweighted.loss.progress == reweighted.progress == 0.75
     with pytest.raises(AttributeError):
         _ = reweighted.nothing
 
