@@ -24,7 +24,7 @@ from lt_det.data.formats import annotations_of
 from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.io.coco_json import find_problems
+from lt_det.io.annotation_checks import find_problems
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision

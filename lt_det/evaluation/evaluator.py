@@ -36,7 +36,7 @@ from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task
 from lt_det.evaluation.schema import write_evaluation
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
-from lt_det.io.coco_json import check_annotations
+from lt_det.io.annotation_checks import check_annotations
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lt_det.evaluation._arrays import Bools, Floats, Ints
-from lt_det.io.coco_json import box_polygon, usable_segmentation
+from lt_det.io.shapes import box_polygon, usable_segmentation
 
 
 @dataclass(frozen=True, eq=False)
