@@ -81,7 +81,8 @@ class LongTailAP:
         Args:
             ground_truth: path of a COCO- or LVIS-format json, or its content; `update` then takes detections only. None
                 if `update` takes the targets, too; the protocol is then "coco".
-            train, protocol, buckets, iou, draws, classes, dataset, image_root: see `evaluate`.
+            train, protocol, buckets, iou, draws, dataset, image_root: see `evaluate`.
+            classes: class names by category id, as in `evaluate`. A json has its own categories and refuses them.
 
         Raises:
             LtDetError: see `evaluate`.
@@ -95,15 +96,16 @@ class LongTailAP:
         self._buckets, self._draws = buckets, draws
         self._dataset, self._image_root = dataset, image_root
         self._annotations: Annotations | None = None
+        self._categories = categories_of_lists(
+            [] if ground_truth is None else ground_truth, classes, self._stats, train_categories
+        )
         if ground_truth is None:
             if chosen not in (None, COCO):
                 raise LtDetError(
                     f"The {protocol} protocol needs an annotation file with LVIS's lists; pass it as ground_truth."
                 )
-            self._categories = categories_of_lists([], classes, self._stats, train_categories)
         else:
-            categories_of_lists(ground_truth, classes, self._stats, train_categories)
-            self._annotations = read_ground_truth(ground_truth, self._tasks)
+            self._annotations = read_ground_truth(ground_truth, self._tasks, self._categories)
             chosen = chosen or (LVIS if has_lists(self._annotations.data["images"]) else COCO)
             self._context = make_context(self._annotations, chosen, buckets, self._stats, self._tasks)
             self._sizes = self._annotations.image_sizes

@@ -164,12 +164,18 @@ def categories_of_lists(
 ) -> list[dict[str, Any]] | None:
     """The categories for a ground truth that is a list of images; None if they are the labels that occur.
 
+    None, too, for a json, which lists its categories. It refuses `classes`: names that differ from its own would be
+    ignored.
+
     Raises:
         LtDetError: `classes` is given although the ground truth has categories, or `stats` without category ids.
     """
     if isinstance(ground_truth, str | os.PathLike | Mapping | Annotations):
         if classes is not None:
-            raise LtDetError("classes are those of the ground truth's file; leave classes out.")
+            raise LtDetError(
+                "classes names the categories of a list of images, but the ground truth is a json, which has its own; "
+                "leave classes out."
+            )
         return None
     if classes is not None:
         return [{"id": id_, "name": name} for id_, name in sorted(classes.items())]
