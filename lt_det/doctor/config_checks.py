@@ -30,9 +30,9 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, prepare_device
 from lt_det.training.trainer import LongTailTrainer
-from lt_det.training.wandb_writer import WandbWriter
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 _OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
