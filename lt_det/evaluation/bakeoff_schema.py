@@ -137,6 +137,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Mean over the seeds; None if it is n/a or not known."""
         return spread.mean if (spread := self.metrics.get(metric)) else None
 
+    def fold_mean(self, metric: str) -> float | None:
+        """Mean over the held-out folds that have it; None if none has."""
+        known = [value for fold in self.folds if (value := fold.metrics.get(metric)) is not None]
+        return sum(known) / len(known) if known else None
+
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """What the stated rule chooses on the held-out folds.
@@ -192,6 +197,7 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
         steps, batch_size: the budget of every training.
         seeds, num_folds: as asked for.
         seconds: wall time of each part of the work, by its name.
+        held_out_measure: what `CurvePoint.held_out` and `TriedRate.held_out` are, in words.
         device: what it ran on, in words.
         limits: sentences on what the numbers cannot say.
         unfinished: the work was interrupted; a second call goes on.
@@ -216,6 +222,7 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
     written: Written | None = None
     seconds: dict[str, float] = {}
+    held_out_measure: str = "measure on held-out images"
     device: str = ""
     limits: list[str] = []
     unfinished: bool = False
@@ -237,6 +244,10 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
                 _check_candidate(candidate, self.buckets.names, len(self.classes))
             except ValueError as error:
                 raise ValueError(f"candidate '{candidate.name}': {error}") from None
+
+    def bucket_index(self, entry: ClassEntry) -> int | None:
+        """Position of a class's bucket."""
+        return None if entry.bucket is None else self.buckets.names.index(entry.bucket)
 
     def entry(self, name: str) -> Entry:
         """The candidate of a name."""
