@@ -11,7 +11,6 @@ import yaml
 from detectron2.utils.file_io import PathManager
 
 from lt_det.data.class_counts import FileState
-from lt_det.data.cache.record_cache import follows_json
 from lt_det.errors import LtDetError
 
 # Parts of the config that change no feature: losses, thresholds of detections, and where things are.

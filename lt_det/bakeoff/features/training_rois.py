@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import matched_pairwise_iou
 from detectron2.utils.events import EventStorage
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_det.bakeoff.features.recorder import Recorder, recording, training_mode
 
@@ -189,4 +189,3 @@ def _weights(stages: list[Recorder]) -> Iterator[Tensor]:
         boxes.clip(image.image_size)
         weights = weights[boxes.nonempty()]
         yield weights
-
