@@ -57,6 +57,10 @@ class BakeoffOptions:
         if self.output is not None and self.output.exists() and not self.output.is_dir():
             raise LtDetError(f"{option('output')} {self.output} is a file; name a folder.")
 
+    def folder(self, output_dir: str) -> Path:
+        """The folder of the results, for a config with this OUTPUT_DIR."""
+        return self.output or Path(output_dir, "bakeoff")
+
 
 def option(name: str) -> str:
     """The name of an option on the command line."""
