@@ -24,7 +24,7 @@ class BakeoffOptions:
         steps: budget of every training.
         batch_size: RoIs per step.
         passes: augmented passes over the training images when features are computed.
-        num_processes: that compute features.
+        num_processes: that compute features and train candidates.
         write: name of the candidate to write as a checkpoint; None for the recommended one.
         output: folder of the results; None for the folder ``bakeoff`` in OUTPUT_DIR.
 

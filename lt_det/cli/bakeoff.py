@@ -55,7 +55,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--passes", type=int, default=1, metavar="N", help="augmented passes over the training images for features (1)"
     )
     parser.add_argument(
-        "--num-processes", type=int, default=1, metavar="N", help="processes that compute the features (1)"
+        "--num-processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that compute features and train candidates (1)",
     )
     parser.add_argument("--write", metavar="NAME", help="candidate to write as a checkpoint (default: recommended)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: bakeoff/ in OUTPUT_DIR")
@@ -77,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         write=args.write,
         output=args.output,
     )
-    from lt_det.bakeoff.bakeoff import run_bakeoff  # type: ignore[import-not-found]
+    from lt_det.bakeoff.bakeoff import run_bakeoff
     from lt_det.cli.live_results import LiveResults
     from lt_det.training import load_config
 

@@ -18,7 +18,8 @@ from lt_det.bakeoff.features.plan import Plan
 from lt_det.data import register_from_config
 from lt_det.errors import INTERRUPTED, LtDetError
 from lt_det.evaluation.progress import Track
-from lt_det.training.launch.cli import argument_parser, run
+from lt_det.training.launch.launcher import run
+from lt_det.training.launch.options import argument_parser
 from lt_det.training.launch.single_process import silence_known_warnings
 from lt_det.training.launch.timeouts import evaluation_timeout
 
