@@ -187,21 +187,25 @@ def _reasons(
     higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
     among = f" of those that do not lose on the bucket {frequent}" if higher else ""
     if best.name == baseline.name:
-        words = [f"No candidate{among} has a better mean over the buckets than {best.name} ({best.buckets:.1f})."]
-        words.append("Keep the loss.")
+        words = [
+            f"No candidate{among} has a better mean over the buckets than the retrained baseline ({best.buckets:.1f}): "
+            "keep the loss."
+        ]
     else:
         gain = _fold_delta(entries[best.name], BUCKET_MEAN)
         reading = ""
         if gain.interval and gain.interval[0] <= 0:
-            reading = " The interval includes 0, so the folds do not tell the two apart."
+            reading = " The interval includes 0, so on these folds either may be the better one."
         words = [
             f"{best.name} has the best mean over the buckets{among}, {best.buckets:.1f}: {_in_words(gain)} against "
-            f"{baseline.name}.{reading} On the bucket {frequent} it differs by {_in_words(best.frequent)}."
+            f"the retrained baseline.{reading} On the bucket {frequent} the difference is {_in_words(best.frequent)}."
         ]
     if higher:
         names = "; ".join(f"{score.name}, {_in_words(score.frequent)}" for score in higher[:_NAMED])
         more = f"; and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
         words.append(f"Ruled out although their mean is better, because they lose on that bucket: {names}{more}.")
+    if any(score.frequent.value is not None and score.frequent.interval is None for score in scores):
+        words.append(f"The folds have no intervals, so any loss on the bucket {frequent} rules a candidate out.")
     others = [score for score in scores if score.allowed and score.name not in (best.name, baseline.name)]
     if others and best.name != baseline.name:
         second = max(others, key=lambda score: score.buckets)
@@ -221,7 +225,9 @@ def _reasons(
 def _ap_reason(by_ap: _Score, best: _Score, entry: Entry, baseline: Entry) -> str:
     if by_ap.name == best.name:
         return f"It also has the best AP over all classes on the folds, {by_ap.ap:.1f}."
-    against = "" if by_ap.name == baseline.name else f": {_in_words(_fold_delta(entry, 'AP'))} against {baseline.name}"
+    against = (
+        "" if by_ap.name == baseline.name else f": {_in_words(_fold_delta(entry, 'AP'))} against the retrained baseline"
+    )
     return (
         f"If only AP over all classes matters, {by_ap.name} is best on the folds with {by_ap.ap:.1f}{against} "
         f"({best.name}: {best.ap:.1f})."

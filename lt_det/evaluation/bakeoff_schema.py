@@ -259,24 +259,14 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
         return next((candidate for candidate in self.candidates if candidate.kind == "retrained"), None)
 
     @property
-    def as_is(self) -> Entry | None:
-        """The detector as it stands; None while it is not there."""
-        return next((candidate for candidate in self.candidates if candidate.kind == "as_is"), None)
-
-    @property
     def bucket_metrics(self) -> list[str]:
         """The names of the buckets' AP, from rare to frequent."""
         return [group_metric(name) for name in self.buckets.names]
 
     @property
-    def rarest(self) -> str:
-        """The rarest bucket with training samples."""
-        return seen_buckets(self.buckets.names)[0]
-
-    @property
-    def most_frequent(self) -> str:
-        """The most frequent bucket."""
-        return seen_buckets(self.buckets.names)[-1]
+    def has_intervals(self) -> bool:
+        """Whether there were bootstrap draws."""
+        return any(any(candidate.intervals.values()) for candidate in self.candidates)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the file."""

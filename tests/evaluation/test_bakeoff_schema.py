@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.bakeoff_schema import read_bakeoff, write_bakeoff
+from lt_det.evaluation.bakeoff_schema import read_bakeoff, seen_buckets, write_bakeoff
 from tests.helpers.bakeoffs import TWO, UNSEEN, bakeoff
 
 
@@ -23,11 +23,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path, division):
 
 def test_what_stands_where(finished):
     assert finished.baseline.kind == "retrained"
-    assert finished.as_is.kind == "as_is"
     assert finished.bucket_metrics == ["APr", "APc", "APf"]
-    assert (finished.rarest, finished.most_frequent) == ("rare", "frequent")
-    unseen = bakeoff(num_classes=12, division=UNSEEN)
-    assert (unseen.rarest, unseen.most_frequent) == ("rare", "frequent")
+    assert finished.has_intervals
+    assert not bakeoff(num_classes=12, draws=0).has_intervals
+    assert seen_buckets(["unseen", "rare", "common"]) == ["rare", "common"]
+    assert seen_buckets(["unseen"]) == ["unseen"]
     assert not finished.entry("cdt").finished
     folds = finished.entry("seesaw").folds
     assert finished.entry("seesaw").fold_mean("AP") == pytest.approx(sum(fold.metrics["AP"] for fold in folds) / 3)

@@ -17,7 +17,7 @@ _PANEL_WIDTH, _ROW = 340, 34
 
 
 def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
-    """One panel for each bucket that has an AP; None if there is none."""
+    """One panel for each bucket that has an AP; None if no bucket has one."""
     entries = shown(bakeoff, MAX_SHOWN)
     styles = bucket_styles(bakeoff.buckets.names)
     panels = []
@@ -31,8 +31,8 @@ def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
     return Chart(
         "Buckets",
         tuple(panels),
-        "AP on the evaluation set, as the mean over the seeds, with its 95 % interval. The line is the retrained "
-        "baseline. The order is that of the mean over the buckets; the recommended candidate is bold."
+        f"AP on the evaluation set{', with 95 % intervals' if bakeoff.has_intervals else ''}. The vertical line is the "
+        "retrained baseline. The order is that of the mean over the buckets; the recommended candidate is bold."
         + (f" {left_out} more candidates are in the table." if left_out else ""),
         layout="grid",
     )
@@ -53,7 +53,8 @@ def cost_bars(bakeoff: Bakeoff) -> Chart | None:
     parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in bakeoff.seconds.items())
     caption = "Wall time of one training of the classifier, as the mean over the seeds."
     if parts:
-        caption += f" The whole bake-off{f' on {bakeoff.device}' if bakeoff.device else ''}: {parts}."
+        device = f" on {bakeoff.device}" if bakeoff.device else ""
+        caption += f" The parts of the bake-off took{device}, in the last call: {parts}."
     return Chart("Cost", (Panel("cost", "Seconds of one training", figure),), caption)
 
 

@@ -36,8 +36,8 @@ def learning_curves(bakeoff: Bakeoff) -> Chart | None:
     drawn = [
         panel
         for name, title, label, value in (
-            ("held_out", "Held-out images", bakeoff.held_out_measure, lambda curve: [p.held_out for p in curve]),
-            ("loss", "Training", "training loss, fraction of its start", _relative_loss),
+            ("held_out", "Held-out images", "held-out measure", lambda curve: [p.held_out for p in curve]),
+            ("loss", "Training", "training loss, relative to its first value", _relative_loss),
         )
         if (panel := _panel(name, title, label, entries, styles, value))
     ]
@@ -46,11 +46,11 @@ def learning_curves(bakeoff: Bakeoff) -> Chart | None:
     return Chart(
         "Learning curves",
         tuple(drawn),
-        f"Means over the trainings on the folds. On the left a higher line is better ({bakeoff.held_out_measure}). The "
-        "losses of different methods have different units, so each is divided by its first value: the right chart says "
-        "whether a training had converged, not which one is better."
+        f"Means over the trainings on the folds. Left: {bakeoff.held_out_measure}; higher is better. Right: losses of "
+        "different methods have different units, so each is divided by its first value. It shows whether a training "
+        "had converged, not which candidate is better."
         if len(drawn) == 2
-        else "Means over the trainings. Losses have different units, so each is divided by its first value.",
+        else "Losses of different methods have different units, so each is divided by its first value.",
         layout="grid",
     )
 
@@ -75,7 +75,7 @@ def _panel(
     for entry, (steps, values) in reversed(lines):
         style = styles[entry.name]
         axes.plot(steps, values, color=style.color, linestyle=style.dashes)
-    axes.set(xlabel="step", ylabel=shorten(label, 40), title=title)
+    axes.set(xlabel="step", ylabel=label, title=title)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_major_formatter(PLAIN)
@@ -91,15 +91,18 @@ def _curves(entry: Entry) -> list[Curve]:
 def _mean_line(
     curves: Sequence[Curve], value: Callable[[Curve], list[float | None]]
 ) -> tuple[list[int], NDArray[np.float64]] | None:
-    """Steps that all curves have, and the mean of their values there; trainings that stopped early end the line."""
-    by_step = [
-        {point.step: number for point, number in zip(curve, value(curve), strict=True) if number is not None}
+    """Steps and the mean of the curves there, interpolated; the line ends where the shortest training did."""
+    known = [
+        [(point.step, number) for point, number in zip(curve, value(curve), strict=True) if number is not None]
         for curve in curves
     ]
-    steps = sorted(set.intersection(*map(set, by_step))) if by_step else []
-    if len(steps) < 2:
+    known = [points for points in known if len(points) > 1]
+    if not known:
         return None
-    return steps, np.mean([[numbers[step] for step in steps] for numbers in by_step], axis=0)
+    first, last = max(points[0][0] for points in known), min(points[-1][0] for points in known)
+    steps = sorted({step for points in known for step, _ in points if first <= step <= last})
+    lines = [np.array(points, dtype=float).T for points in known]
+    return steps, np.mean([np.interp(steps, line[0], line[1]) for line in lines], axis=0)
 
 
 def _relative_loss(curve: Curve) -> list[float | None]:

@@ -40,15 +40,20 @@ def pareto_plane(bakeoff: Bakeoff) -> Chart | None:
     first = [bakeoff.recommendation.name, *(entry.name for entry in front)]
     panel = _plane(
         bakeoff, points, labels, "plane", f"AP against {rare} of the candidates", ("AP", rare), first,
-        [("Pareto front", line)], path,
+        [("Pareto front", line)] if len(path) > 1 else [], path,
     )  # fmt: skip
     names = "; ".join(entry.name for entry in front)
-    only = "Only one candidate is" if len(front) == 1 else f"{len(front)} candidates are"
+    of_front = (
+        f"No other candidate is better in either than {names}."
+        if len(front) == 1
+        else f"The dashed line is the Pareto front: nothing is better than these in both. They are {names}."
+    )
+    spread = any(entry.metrics["AP"].deviation is not None for entry in front)
+    whiskers = ", as the mean over its seeds; whiskers are the standard deviation over the seeds" if spread else ""
     return Chart(
         f"AP and the bucket {bucket}",
         (panel,),
-        f"Each point is a candidate on the evaluation set, as the mean over its seeds; whiskers are the standard "
-        f"deviation over the seeds. {only} on the Pareto front, where none is better in both: {names}.",
+        f"Each point is a candidate on the evaluation set{whiskers}. {of_front}",
         terms=(("ring", "the recommended candidate"),) if bakeoff.recommendation.name in known else (),
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import SMALL_TEXT, shorten, text_width
@@ -27,10 +30,11 @@ def label_points(
         points: x, y and radius of everything that a label must not cover.
     """
     frame = axes.get_window_extent()
-    obstacles: list[_Box] = []
-    for x, y, radius in points:
-        center = axes.transData.transform((x, y))
-        obstacles.append((center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius))
+    centers = [axes.transData.transform((x, y)) for x, y, _ in points]
+    obstacles: list[_Box] = [
+        (center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius)
+        for center, (_, _, radius) in zip(centers, points, strict=True)
+    ]
     for x, y, name in named:
         words = shorten(name, 30)
         width = text_width(words, SMALL_TEXT)
@@ -38,13 +42,15 @@ def label_points(
         for across, up in _PLACES:
             sideways = across * width + (_AWAY if across > 0 else -_AWAY if across < 0 else 0)
             box = _box_around(at[0] + sideways, at[1] + up, width)
+            # Otherwise a reader takes it for the name of another point.
+            nearest = _distance(box, at) <= min(_distance(box, center) for center in centers) + 1
             inside = (
                 box[0] >= frame.x0 + _INSET
                 and box[2] <= frame.x1 - _INSET
                 and box[1] >= frame.y0
                 and box[3] <= frame.y1
             )
-            if inside and not any(_overlap(box, other) for other in obstacles):
+            if inside and nearest and not any(_overlap(box, other) for other in obstacles):
                 obstacles.append(box)
                 axes.annotate(
                     words, (x, y), (sideways, up), textcoords="offset points",
@@ -55,6 +61,12 @@ def label_points(
 
 def _box_around(x: float, y: float, width: float) -> _Box:
     return (x - width / 2, y - _HEIGHT / 2, x + width / 2, y + _HEIGHT / 2)
+
+
+def _distance(box: _Box, point: NDArray[np.float64]) -> float:
+    across = max(box[0] - point[0], 0, point[0] - box[2])
+    up = max(box[1] - point[1], 0, point[1] - box[3])
+    return math.hypot(across, up)
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -28,7 +28,7 @@ class ResultRow:
 
     Attributes:
         details: what it is: kind, learning rate, config keys.
-        badges: "recommended", "best AP".
+        badges: "recommended", "best AP", "written", and how many seeds have been trained if not all.
     """
 
     name: str
@@ -93,6 +93,8 @@ def _row(bakeoff: Bakeoff, entry: Entry) -> ResultRow:
         badges.append("best AP")
     if bakeoff.written and bakeoff.written.name == entry.name:
         badges.append("written")
+    if entry.learning_rate is not None and len(entry.seeds) < len(bakeoff.seeds):
+        badges.append(f"{len(entry.seeds)} of {count_of(len(bakeoff.seeds), 'seed')}")
     numbers = [_metric(entry, metric) for metric in ("AP", *bakeoff.bucket_metrics, BUCKET_MEAN)]
     numbers.append(_difference(entry))
     on_folds = entry.fold_mean(BUCKET_MEAN)
