@@ -27,8 +27,8 @@ from lt_det.evaluation.api import (
 )
 from lt_det.evaluation.checks import count_unusual_detections, warn_of_empty_images, warn_of_unusual_detections
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import has_lists
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.federated_lists import has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import (
     check_distinct,
