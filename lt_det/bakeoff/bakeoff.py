@@ -17,6 +17,7 @@ import torch
 from lt_det.bakeoff.candidates import Candidate, full, quick, read_candidates
 from lt_det.bakeoff.detector import detector_config
 from lt_det.bakeoff.features.extraction import compute_features
+from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.fitting import describe_classes
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.pool import run_trials
@@ -29,6 +30,7 @@ from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
 from lt_det.io.atomic import check_folder
 from lt_det.io.lock import folder_lock
+from lt_det.reporting.bakeoff import write_bakeoff_page
 from lt_det.training.preflight import check_heads
 
 logger = logging.getLogger(__name__)
@@ -58,8 +60,7 @@ def run_bakeoff(
         LtDetError: config, checkpoint, data, candidates or folder cannot be used, or another bake-off uses the folder.
     """
     options = options or BakeoffOptions()
-    folder = options.output or Path(cfg.OUTPUT_DIR, "bakeoff")
-    return _Run(cfg, options, folder, on_result).run(track)
+    return _Run(cfg, options, options.folder(cfg.OUTPUT_DIR), on_result).run(track)
 
 
 class _Run:
@@ -73,33 +74,52 @@ class _Run:
         self._seconds: dict[str, float] = {}
         self._remarks: list[str] = []
         self._written: Written | None = None
+        self._trials: Trials | None = None
 
     def run(self, track: Callable[[str], Track]) -> Bakeoff:
         check_folder(self._folder, "The folder of the bake-off")
-        features = self._folder / FEATURES
         with folder_lock(self._folder, "bake-off"):
-            with self._timed("features"):
-                compute_features(self._cfg, features, passes=self._options.passes, track=track("Features"))
-            self._trials = Trials(self._cfg, self._options, features, self._folder / TRIALS)
-            self._remarks = describe_classes(self._trials.cache.rois(), self._trials.folds, self._trials.stats.names)
-            with self._timed("candidates"):
-                for candidate, failure in run_trials(
-                    self._cfg, self._options, features, self._folder / TRIALS, self._candidates, self._trials
-                ):
-                    if failure is not None:
-                        logger.warning("%s: %s", candidate.name, failure)
-                        self._failed[candidate.name] = failure
-                    self._save()
-            bakeoff = self._save()
-            if bakeoff is None:
-                reasons = "; ".join(f"{name}: {reason}" for name, reason in self._failed.items())
-                raise LtDetError(f"No candidate could be evaluated. {reasons}")
-            with self._timed("writing"):
-                self._write(bakeoff)
-            return self._save() or bakeoff
+            try:
+                bakeoff = self._compute(track)
+            except KeyboardInterrupt:
+                unfinished = self._save() if self._trials else None
+                if unfinished is None:
+                    raise
+                bakeoff = unfinished
+            write_bakeoff_page(bakeoff, self._folder)
+        return bakeoff
+
+    def _compute(self, track: Callable[[str], Track]) -> Bakeoff:
+        features, folder = self._folder / FEATURES, self._folder / TRIALS
+        with self._timed("features"):
+            compute_features(
+                self._cfg,
+                features,
+                FeatureOptions(passes=self._options.passes),
+                num_processes=self._options.num_processes,
+                track=track("Features"),
+            )
+        self._trials = trials = Trials(self._cfg, self._options, features, folder)
+        self._remarks = describe_classes(trials.cache.rois(), trials.folds, trials.stats.names)
+        finished = run_trials(self._cfg, self._options, features, folder, self._candidates, trials)
+        with self._timed("candidates"):
+            for _, (candidate, failure) in zip(
+                track("Candidates")(range(len(self._candidates))), finished, strict=True
+            ):
+                if failure is not None:
+                    logger.warning("%s: %s", candidate.name, failure)
+                    self._failed[candidate.name] = failure
+                bakeoff = self._save()
+        if bakeoff is None:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self._failed.items())
+            raise LtDetError(f"No candidate could be evaluated. {reasons}")
+        with self._timed("writing"):
+            self._write(bakeoff)
+        return self._save() or bakeoff
 
     def _save(self) -> Bakeoff | None:
         """Write and report what is known so far."""
+        assert self._trials is not None
         bakeoff = build_bakeoff(
             self._trials,
             self._candidates,
@@ -120,6 +140,7 @@ class _Run:
         candidate = next((one for one in self._candidates if one.name == name), None)
         if candidate is None or not bakeoff.entry(candidate.name).finished:
             return
+        assert self._trials is not None
         classifiers = self._trials.classifiers(candidate)
         candidate_cfg = candidate.config(self._trials.cfg)
         config = write_detector(self._cfg, candidate_cfg, classifiers, self._folder / DETECTOR)

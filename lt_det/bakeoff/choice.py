@@ -184,25 +184,24 @@ def _reasons(
     best: _Score, scores: Sequence[_Score], entries: dict[str, Entry], baseline: Entry, buckets: Sequence[str]
 ) -> list[str]:
     frequent = seen_buckets(buckets)[-1]
+    higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
+    among = f" of those that do not lose on the bucket {frequent}" if higher else ""
     if best.name == baseline.name:
-        words = [
-            f"No candidate has a better mean over the buckets than {best.name} ({best.buckets:.1f}) by the rule: keep "
-            "the loss."
-        ]
+        words = [f"No candidate{among} has a better mean over the buckets than {best.name} ({best.buckets:.1f})."]
+        words.append("Keep the loss.")
     else:
         gain = _fold_delta(entries[best.name], BUCKET_MEAN)
         reading = ""
         if gain.interval and gain.interval[0] <= 0:
             reading = " The interval includes 0, so the folds do not tell the two apart."
         words = [
-            f"{best.name} has the best mean over the buckets, {best.buckets:.1f}: {_in_words(gain)} against "
+            f"{best.name} has the best mean over the buckets{among}, {best.buckets:.1f}: {_in_words(gain)} against "
             f"{baseline.name}.{reading} On the bucket {frequent} it differs by {_in_words(best.frequent)}."
         ]
-    higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
     if higher:
-        names = ", ".join(f"{score.name} ({_in_words(score.frequent)})" for score in higher[:_NAMED])
-        more = f" and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
-        words.append(f"Ruled out despite a better mean, because they lose on the bucket {frequent}: {names}{more}.")
+        names = "; ".join(f"{score.name}, {_in_words(score.frequent)}" for score in higher[:_NAMED])
+        more = f"; and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
+        words.append(f"Ruled out although their mean is better, because they lose on that bucket: {names}{more}.")
     others = [score for score in scores if score.allowed and score.name not in (best.name, baseline.name)]
     if others and best.name != baseline.name:
         second = max(others, key=lambda score: score.buckets)

@@ -24,7 +24,7 @@ class BakeoffOptions:
         steps: budget of every training.
         batch_size: RoIs per step.
         passes: augmented passes over the training images when features are computed.
-        num_processes: that compute features.
+        num_processes: that compute features and train candidates.
         write: name of the candidate to write as a checkpoint; None for the recommended one.
         output: folder of the results; None for the folder ``bakeoff`` in OUTPUT_DIR.
 
@@ -56,6 +56,10 @@ class BakeoffOptions:
             raise LtDetError(f"{option('write')} is empty; name a candidate, or leave it out for the recommended one.")
         if self.output is not None and self.output.exists() and not self.output.is_dir():
             raise LtDetError(f"{option('output')} {self.output} is a file; name a folder.")
+
+    def folder(self, output_dir: str) -> Path:
+        """The folder of the results, for a config with this OUTPUT_DIR."""
+        return self.output or Path(output_dir, "bakeoff")
 
 
 def option(name: str) -> str:

@@ -123,8 +123,10 @@ class Trials:
         dataset = self._detector_cfg.DATASETS.TRAIN[0]
         scorer = self._scorer(dataset, complete=False)
         position = {image_id: n for n, image_id in enumerate(self.cache.proposals(dataset).image_ids)}
-        of_image = np.array([position[image_id] for image_id in self._rois[0].image_ids])
-        return lambda fold: scorer.of_images(of_image[self.folds[fold]])
+        # Of a large training set, the cache has the proposals of some images only.
+        of_image = np.array([position.get(image_id, -1) for image_id in self._rois[0].image_ids])
+        recorded = [of_image[fold][of_image[fold] >= 0] for fold in self.folds]
+        return lambda fold: scorer.of_images(recorded[fold])
 
     def _scorer(self, dataset: str, complete: bool = True) -> Scorer:
         table = self.cache.proposals(dataset)

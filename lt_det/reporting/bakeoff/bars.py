@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from lt_det.evaluation.bakeoff_schema import Bakeoff, Entry
 from lt_det.evaluation.schema import group_metric
-from lt_det.reporting.bakeoff.selection import MAX_BARS, ordered, shown
+from lt_det.reporting.bakeoff.selection import MAX_SHOWN, ordered, shown
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
 from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, new_axes, shorten
 
@@ -18,7 +18,7 @@ _PANEL_WIDTH, _ROW = 340, 34
 
 def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
     """One panel for each bucket that has an AP; None if there is none."""
-    entries = shown(bakeoff, MAX_BARS)
+    entries = shown(bakeoff, MAX_SHOWN)
     styles = bucket_styles(bakeoff.buckets.names)
     panels = []
     for index, bucket in enumerate(bakeoff.buckets.names):
@@ -40,7 +40,7 @@ def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
 
 def cost_bars(bakeoff: Bakeoff) -> Chart | None:
     """Seconds of one training of each candidate; None if nothing was trained."""
-    entries = [entry for entry in shown(bakeoff, MAX_BARS) if entry.seconds]
+    entries = [entry for entry in shown(bakeoff, MAX_SHOWN) if entry.seconds]
     if not entries:
         return None
     figure, axes = new_axes(COLUMN, _ROW * len(entries), left=14, right=20)

@@ -23,7 +23,7 @@ _STYLES = (
     Style(LIGHT["c1"], "", "", (0, (1, 1.2))),
     Style(LIGHT["c5"], "", "", (0, (8, 2))),
 )
-_BASELINE = Style(LIGHT["c7"], "", "", "-")
+_BASELINE = Style(LIGHT["ink"], "", "", "-")
 
 Curve = Sequence[CurvePoint]
 

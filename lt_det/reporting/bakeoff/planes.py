@@ -11,7 +11,7 @@ from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Entry
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import group_metric
 from lt_det.reporting.bakeoff.point_labels import label_points
-from lt_det.reporting.bakeoff.selection import KIND_NAMES, KIND_STYLES, pareto_front, rarest_bucket
+from lt_det.reporting.bakeoff.selection import KIND_NAMES, KIND_STYLES, MAX_SHOWN, pareto_front, rarest_bucket, shown
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import COLUMN, PLAIN, Chart, Panel, new_axes
 
@@ -42,7 +42,7 @@ def pareto_plane(bakeoff: Bakeoff) -> Chart | None:
         bakeoff, points, labels, "plane", f"AP against {rare} of the candidates", ("AP", rare), first,
         [("Pareto front", line)], path,
     )  # fmt: skip
-    names = ", ".join(entry.name for entry in front)
+    names = "; ".join(entry.name for entry in front)
     only = "Only one candidate is" if len(front) == 1 else f"{len(front)} candidates are"
     return Chart(
         f"AP and the bucket {bucket}",
@@ -101,7 +101,7 @@ def _plane(
     legend: Sequence[tuple[str, Line2D]] = (),
     path: Sequence[tuple[float, float]] = (),
 ) -> Panel:
-    """Points with the marker of their kind; a ring around the recommended one; names from `first` on."""
+    """Points with the marker of their kind; a ring around the recommended one; the names in `first` come first."""
     kinds = [kind for kind in KIND_NAMES if any(entry.kind == kind for _, _, entry in points)]
     markers = [
         (
@@ -127,8 +127,9 @@ def _plane(
     axes.set(xlabel=titles[0], ylabel=titles[1])
     axes.xaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_major_formatter(PLAIN)
-    ranks = {candidate: rank for rank, candidate in reversed([*enumerate(first)])}
-    named = sorted(points, key=lambda point: (ranks.get(point[2].name, len(ranks)), point[2].kind not in ("as_is",)))
+    names = dict.fromkeys([*first, *(entry.name for entry in shown(bakeoff, MAX_SHOWN))])
+    ranks = {name: rank for rank, name in enumerate(names)}
+    named = sorted((point for point in points if point[2].name in ranks), key=lambda point: ranks[point[2].name])
     rings = {entry.name: 8 for _, _, entry in points if entry.name == bakeoff.recommendation.name}
     label_points(
         axes,

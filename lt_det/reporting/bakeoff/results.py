@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Delta, Entry
 from lt_det.evaluation.result import percent
-from lt_det.evaluation.schema import group_metric
 from lt_det.reporting.bakeoff.bars import duration
 from lt_det.reporting.bakeoff.selection import KIND_NAMES, ordered
+from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.tables import TextTable, signed
 
 
@@ -49,15 +48,13 @@ def result_rows(bakeoff: Bakeoff) -> list[ResultRow]:
     return [_row(bakeoff, entry) for entry in ordered(bakeoff.candidates)]
 
 
-def results_table(candidates: Sequence[Entry], buckets: Sequence[str], title: str = "Bake-off") -> TextTable:
+def results_table(bakeoff: Bakeoff) -> TextTable:
     """AP, the buckets' AP, their mean, and the difference of this mean from the retrained baseline, as text.
 
-    Args:
-        candidates: failed ones and those without a result yet come last.
-        buckets: names of the buckets, from rare to frequent.
-        title: of the table.
+    Failed candidates and those without a result yet come last.
     """
-    metrics = ["AP", *map(group_metric, buckets), BUCKET_MEAN]
+    candidates = bakeoff.candidates
+    metrics = ["AP", *bakeoff.bucket_metrics, BUCKET_MEAN]
     rows = [
         [
             entry.name,
@@ -70,6 +67,7 @@ def results_table(candidates: Sequence[Entry], buckets: Sequence[str], title: st
     empty = [""] * (len(metrics) - 1)
     rows += [[entry.name, "failed", *empty, "", ""] for entry in candidates if entry.failed]
     rows += [[entry.name, "...", *empty, "", ""] for entry in candidates if not entry.failed and not entry.seeds]
+    title = f"Box AP on {bakeoff.dataset}, mean over {count_of(len(bakeoff.seeds), 'seed')}"
     return TextTable(title, ["candidate", *metrics[:-1], "mean", "against baseline", "time"], rows)
 
 

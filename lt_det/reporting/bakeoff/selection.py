@@ -17,12 +17,12 @@ KIND_NAMES: dict[Kind, str] = {
 }
 KIND_STYLES: dict[Kind, Style] = {
     "as_is": Style(LIGHT["k"], "X", "✖", hatch="xxx"),
-    "retrained": Style(LIGHT["c7"], "s", "■", hatch="----"),
+    "retrained": Style(LIGHT["ink"], "s", "■", hatch="----"),
     "trained": Style(LIGHT["c2"], "o", "●"),
     "post_hoc": Style(LIGHT["c3"], "D", "◆", hatch="////"),
     "meta": Style(LIGHT["c4"], "^", "▲", hatch="||||"),
 }
-MAX_BARS = 12  # candidates in a bar chart
+MAX_SHOWN = 12  # candidates in a bar chart, or named in a plane
 _MAX_HIGHLIGHTED = 3
 
 
