@@ -231,7 +231,6 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint: file.
         loss, classifier: name of the loss and of the last layer.
         training, test: names of the data sets; no test set: None.
-        boxes: of which RoIs training and test are compared: the "proposals" of the RPN, or "ground truth" boxes.
         classes: K classes.
         effective_numbers: for each beta of the paper.
     """
@@ -243,7 +242,6 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     training_images: int
     test: str | None
     test_images: int | None
-    boxes: str
     buckets: Buckets
     classes: list[DiagnosedClass]
     effective_numbers: list[EffectiveNumber]

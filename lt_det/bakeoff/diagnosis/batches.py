@@ -36,8 +36,8 @@ class Rois:
     def of_table(cls, table: RoiTable, mask: NDArray[np.bool_] | None = None) -> Rois:
         """The rows of a table, or those that `mask` (N,) has."""
         rows = np.arange(len(table.labels)) if mask is None else np.flatnonzero(mask)
-        columns = (np.asarray(column)[rows] for column in (table.labels, table.images, table.weights))
-        return cls(table.features, rows, *columns)
+        labels, images, weights = np.asarray(table.labels), np.asarray(table.images), np.asarray(table.weights)
+        return cls(table.features, rows, labels[rows], images[rows], weights[rows])
 
     def read(self, chosen: NDArray[np.int64], layer: LastLayer) -> Batch:
         """The batch of the RoIs with these indices, which are ascending."""

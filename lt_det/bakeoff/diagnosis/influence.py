@@ -7,6 +7,9 @@ cross-entropy; here it is that of the detector's own loss, so that the quantity 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,26 +29,39 @@ def influence(batch: Batch) -> Tensor:
     return batch.gradient.abs().sum(dim=1) * batch.features.abs().sum(dim=1)
 
 
+@dataclass(frozen=True, eq=False)
 class Foreground:
-    """Collects label, margin and influence of all foreground RoIs, and the sum of the influence of background."""
+    """The foreground RoIs of a table, and the influence of its background.
+
+    Attributes:
+        labels, margins, values, weights: (F,) class, margin, influence, and how many RoIs each stands for.
+        background: sum of the influence of the background RoIs.
+    """
+
+    labels: NDArray[np.int64]
+    margins: NDArray[np.float64]
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    background: float
+
+
+class ForegroundCollector:
+    """Collects a `Foreground` from batches."""
 
     def __init__(self) -> None:
-        self._columns: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
-        self.background_influence = 0.0
+        self._columns: list[list[NDArray[Any]]] = [[np.zeros(0, dtype=np.int64), *[np.zeros(0)] * 3]]
+        self._background = 0.0
 
     def add(self, batch: Batch) -> None:
-        values, rows = influence(batch).double(), batch.foreground
-        weighted = values * batch.weights.double()
-        self.background_influence += float(weighted.sum() - weighted[rows].sum())
-        columns = (batch.labels[rows], batch.margins, values[rows])
-        self._columns.append(tuple(column.cpu().numpy() for column in columns))  # type: ignore[arg-type]
+        values, weights, rows = influence(batch).double(), batch.weights.double(), batch.foreground
+        is_background = batch.labels >= batch.layer.num_classes
+        self._background += float((values * weights)[is_background].sum())
+        columns = (batch.labels[rows], batch.margins, values[rows], weights[rows])
+        self._columns.append([column.cpu().numpy() for column in columns])
 
-    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """(F,) labels, margins and influence."""
-        if not self._columns:
-            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
-        labels, margins, values = (np.concatenate(column) for column in zip(*self._columns, strict=True))
-        return labels, margins, values
+    def result(self) -> Foreground:
+        labels, margins, values, weights = (np.concatenate(column) for column in zip(*self._columns, strict=True))
+        return Foreground(labels, margins, values, weights, self._background)
 
 
 def influence_by_margin(foreground: Foreground, buckets: FrequencyBuckets, seed: int) -> Influence:
@@ -56,8 +72,9 @@ def influence_by_margin(foreground: Foreground, buckets: FrequencyBuckets, seed:
         buckets: of the classes.
         seed: of the sample of points.
     """
-    labels, margins, values = foreground.columns()
-    total = values.sum() + foreground.background_influence
+    labels, margins, values = foreground.labels, foreground.margins, foreground.values
+    weighted = values * foreground.weights
+    total = float(weighted.sum()) + foreground.background
     low, high = np.quantile(margins, (0.005, 0.995)) if len(margins) else (0.0, 0.0)
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     bins = np.clip(np.digitize(margins, edges) - 1, 0, _BINS - 1)
@@ -71,17 +88,17 @@ def influence_by_margin(foreground: Foreground, buckets: FrequencyBuckets, seed:
         in_bins = [values[mask & (bins == index)] for index in range(_BINS)]
         return InfluenceGroup(
             rois=int(mask.sum()),
-            fraction=float(values[mask].sum() / total) if total > 0 else 0.0,
+            fraction=float(weighted[mask].sum() / total) if total > 0 else 0.0,
             quartiles=np.quantile(values[mask], (0.25, 0.5, 0.75)).tolist(),
             by_margin=[float(np.median(inside)) if len(inside) >= _FEW else None for inside in in_bins],
         )
 
-    top = np.sort(values)[len(values) - max(1, len(values) // 10) :] if len(values) else values
+    top = np.argsort(values)[-max(1, len(values) // 10) :]
     points = _sample(bucket_of, seed)
     return Influence(
         groups={name: group(mask) for name, mask in masks.items()},
-        background_fraction=float(foreground.background_influence / total) if total > 0 else 0.0,
-        top_fraction=float(top.sum() / values.sum()) if values.sum() > 0 else None,
+        background_fraction=foreground.background / total if total > 0 else 0.0,
+        top_fraction=float(weighted[top].sum() / weighted.sum()) if weighted.sum() > 0 else None,
         edges=edges.tolist(),
         classes=labels[points].tolist(),
         margins=margins[points].tolist(),

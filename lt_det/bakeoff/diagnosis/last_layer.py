@@ -1,4 +1,4 @@
-"""The last layer of a trained detector with its loss: logits, gradients of the loss, and what they do to the weights."""
+"""The last layer of a trained detector and its loss: logits, and gradients of the loss."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class LastLayer:
         device: where to compute.
 
     Raises:
-        LtDetError: the classifier is none that lt_det knows.
+        LtDetError: the classifier is neither linear, cosine nor scaled.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class LastLayer:
     ) -> None:
         if not isinstance(classifier, nn.Linear | CosineClassifier):
             raise LtDetError(
-                f"The classifier is a {type(classifier).__name__}, but only linear, cosine and scaled classifiers can be "
-                "diagnosed; choose one of them with MODEL.LONG_TAIL.CLASSIFIER."
+                f"The classifier is a {type(classifier).__name__}, but a diagnosis needs a linear, cosine or scaled one; "
+                "choose one with MODEL.LONG_TAIL.CLASSIFIER."
             )
         self.device = torch.device(device)
         self.classifier = copy.deepcopy(classifier).to(device).requires_grad_(False).eval()
@@ -122,9 +122,11 @@ class LastLayer:
             return torch.autograd.grad(total, z)[0]
 
     def divisor(self, labels: Tensor, weights: Tensor) -> float:
-        """By what the loss divides the sum over the rows: their number, counted with weights, or that of foreground."""
-        divisor = float(self.loss.divisor(labels))
-        return float(weights.sum()) if divisor == len(labels) else divisor
+        """By what the loss divides the sum over the rows: their number or that of foreground, counted with weights."""
+        divisor, is_foreground = float(self.loss.divisor(labels)), labels < self.num_classes
+        if divisor == len(labels):
+            return float(weights.sum())
+        return float(weights[is_foreground].sum()) if divisor == int(is_foreground.sum()) else divisor
 
     def inputs(self, features: Tensor) -> Tensor:
         """(N, D) what w_c is multiplied with: h, or h / ||h|| for a cosine classifier."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.evaluation.diagnosis_schema import Margins, Numbers, WeightNorms
+from lt_det.evaluation.diagnosis_schema import Margins, WeightNorms
+from lt_det.evaluation.schema import Numbers
 from lt_det.losses import ClassReweighting, LDAMLoss
 
 _QUANTILES = (0.0, 0.25, 0.5, 0.75)

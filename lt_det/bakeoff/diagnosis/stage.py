@@ -14,7 +14,7 @@ from lt_det.bakeoff.diagnosis.batches import Rois, each_batch
 from lt_det.bakeoff.diagnosis.confusion import ConfusionCounts
 from lt_det.bakeoff.diagnosis.feature_deviation import ClassSums, feature_deviation
 from lt_det.bakeoff.diagnosis.gradients import GradientNorms
-from lt_det.bakeoff.diagnosis.influence import Foreground, influence_by_margin
+from lt_det.bakeoff.diagnosis.influence import ForegroundCollector, influence_by_margin
 from lt_det.bakeoff.diagnosis.last_layer import LastLayer
 from lt_det.bakeoff.diagnosis.margins import margins_by_class, weight_norms
 from lt_det.evaluation.diagnosis_schema import Confusion, FeatureDeviation, Stage
@@ -68,7 +68,7 @@ def diagnose_stage(
     """
     layer = LastLayer(classifier, loss, settings.device)
     rois = Rois.of_table(table)
-    gradients, foreground = GradientNorms(layer), Foreground()
+    gradients, collector = GradientNorms(layer), ForegroundCollector()
     iterations = rois.iterations(settings.images_per_iteration, settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -76,16 +76,16 @@ def diagnose_stage(
             batches = [rois.read(chunk, layer) for chunk in iterations[index]]
             gradients.add_iteration(batches)
             for batch in batches:
-                foreground.add(batch)
-    labels, margins, _ = foreground.columns()
+                collector.add(batch)
+    foreground = collector.result()
     norms = layer.weight_norms().double().cpu().numpy()
     deviation, confusion = (None, None) if test is None else _compare(table, test, layer, settings.buckets)
     return Stage(
         training_rois=len(rois.labels),
-        foreground_rois=len(labels),
+        foreground_rois=len(foreground.labels),
         gradients=gradients.result(settings.images_per_iteration),
         influence=influence_by_margin(foreground, settings.buckets, settings.seed),
-        margins=margins_by_class(labels, margins, settings.counts, loss),
+        margins=margins_by_class(foreground.labels, foreground.margins, settings.counts, loss),
         weight_norms=weight_norms(norms, settings.counts, not isinstance(classifier, CosineClassifier)),
         deviation=deviation,
         confusion=confusion,
