@@ -1,8 +1,8 @@
 """The content of ``diagnosis.json``: what the papers of the losses plot, measured on one detector.
 
-Every value is finite; None stands for "no RoI to measure it on" or "not known". Lists named `Numbers` have one value per
-class, in the order of `Diagnosis.classes`. h is the input of the last layer, z its logits, y the class of a RoI,
-w_c the weights of class c, n its training instances, and L_i the detector's own loss of RoI i.
+Every value is finite; None stands for "no RoI to measure it on" or "not known". Lists have one value per class, in the
+order of `Diagnosis.classes`, unless something else is said. h is the input of the last layer, z its logits, y the class
+of a RoI, w_c the weights of class c, n its training instances, and L_i the detector's own loss of RoI i.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> Path:
 
 
 # Lists that do not have one value per class.
-_OTHER_LISTS = {"training", "classes", "edges", "margins", "values", "quartiles", "by_margin", "pairs"}
+_OTHER_LISTS = {"names", "training", "classes", "edges", "margins", "values", "quartiles", "by_margin", "pairs"}
 
 
 def _check_lengths(content: dict[str, Any], num_classes: int, where: str) -> None:

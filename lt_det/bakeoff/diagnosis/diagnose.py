@@ -17,7 +17,7 @@ from lt_det.bakeoff.diagnosis.test_rois import matched_proposals
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.config import buckets_of_config
 from lt_det.errors import LtDetError
-from lt_det.evaluation.diagnosis_schema import Diagnosis, DiagnosedClass
+from lt_det.evaluation.diagnosis_schema import DiagnosedClass, Diagnosis
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.schema import Buckets
 from lt_det.layers import CosineClassifier, ScaledLinear
@@ -73,7 +73,9 @@ def open_features(cfg: Any, folder: str | Path, track: Track = iter) -> FeatureC
     return compute_features(cfg, folder, datasets=key["datasets"], **key["options"], track=track)
 
 
-def diagnose(cfg: Any, cache: FeatureCache, *, test: str | None = None, seed: int = 0, track: Track = iter) -> Diagnosis:
+def diagnose(
+    cfg: Any, cache: FeatureCache, *, test: str | None = None, seed: int = 0, track: Track = iter
+) -> Diagnosis:
     """Measure what the papers of the losses plot.
 
     Training and test RoIs of a class are compared if the cache has the proposals of the test set. They are proposals of

@@ -1,8 +1,8 @@
 """Positive and negative gradients of each class's weights, as in the figures of the equalization losses.
 
 Tan et al. 2020, figure 1, https://arxiv.org/abs/2003.05176, plots the average L2 norm of these gradients in the last
-layer. An average over samples and an average over iterations differ, and both are computed; see `Gradients`. The gradient
-ratio is that of Tan et al. 2021, eq. 6 to 9, https://arxiv.org/abs/2012.08548.
+layer. An average over samples and an average over iterations differ, and both are computed; see `Gradients`. The
+gradient ratio is that of Tan et al. 2021, eq. 6 to 9, https://arxiv.org/abs/2012.08548.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ cross-entropy; here it is that of the detector's own loss, so that the quantity 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,12 @@ class ForegroundCollector:
         self._background += float((values * weights)[is_background].sum())
         columns = (batch.labels[rows], batch.margins, values[rows], weights[rows])
         self._columns.append([column.cpu().numpy() for column in columns])
+
+    def adding(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, each of which is added when it is reached."""
+        for batch in batches:
+            self.add(batch)
+            yield batch
 
     def result(self) -> Foreground:
         labels, margins, values, weights = (np.concatenate(column) for column in zip(*self._columns, strict=True))

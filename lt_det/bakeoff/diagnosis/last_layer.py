@@ -88,8 +88,8 @@ class LastLayer:
     ) -> None:
         if not isinstance(classifier, nn.Linear | CosineClassifier):
             raise LtDetError(
-                f"The classifier is a {type(classifier).__name__}, but a diagnosis needs a linear, cosine or scaled one; "
-                "choose one with MODEL.LONG_TAIL.CLASSIFIER."
+                f"The classifier is a {type(classifier).__name__}, but a diagnosis needs a linear, cosine or scaled "
+                "one; choose one with MODEL.LONG_TAIL.CLASSIFIER."
             )
         self.device = torch.device(device)
         self.classifier = copy.deepcopy(classifier).to(device).requires_grad_(False).eval()

@@ -73,10 +73,7 @@ def diagnose_stage(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         for index in track(range(len(iterations))):
-            batches = [rois.read(chunk, layer) for chunk in iterations[index]]
-            gradients.add_iteration(batches)
-            for batch in batches:
-                collector.add(batch)
+            gradients.add_iteration(collector.adding(rois.read(chunk, layer) for chunk in iterations[index]))
     foreground = collector.result()
     norms = layer.weight_norms().double().cpu().numpy()
     deviation, confusion = (None, None) if test is None else _compare(table, test, layer, settings.buckets)

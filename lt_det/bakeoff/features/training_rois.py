@@ -189,4 +189,3 @@ def _weights(stages: list[Recorder]) -> Iterator[Tensor]:
         boxes.clip(image.image_size)
         weights = weights[boxes.nonempty()]
         yield weights
-

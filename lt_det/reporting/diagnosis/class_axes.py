@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.schema import Numbers
@@ -18,6 +19,7 @@ from lt_det.reporting.diagnosis.groups import frequency_order, number
 
 HALF, WHOLE = 440, 1000  # width of a figure that stands beside another one, and of one that stands alone
 _HEIGHT = 250
+_MEDIAN_DASHES: tuple[Any, Any] = ("-", (0, (2, 1)))  # filled and hollow
 _MANY = 150  # classes, from which on each gets a smaller point
 
 
@@ -49,7 +51,7 @@ class ClassAxes:
         self.log = log
         self.labels: list[str] = []
         self._series = series
-        self._styles: dict[str | None, Style] = {None: NO_BUCKET, **bucket_styles(diagnosis.buckets.names)}
+        self._styles = styles_of(diagnosis)
         self._shown: list[float] = []
         self._size = 40 if len(diagnosis.classes) <= _MANY else 12
         order = frequency_order(diagnosis)
@@ -57,7 +59,7 @@ class ClassAxes:
         self.x[order] = np.arange(1, len(order) + 1)
         if by_count:
             self.x = np.array([max(entry.count, 0.5) for entry in diagnosis.classes])
-        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], left=56, right=12)
+        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], left=74 if log else 56, right=12)
         self._set_axes(y_label, by_count)
 
     def add(self, values: Numbers, hollow: bool = False, explain: Callable[[int], str] | None = None) -> None:
@@ -117,27 +119,15 @@ class ClassAxes:
         if self.log and median <= 0:
             return
         ends = [min(self.x[members]), max(self.x[members])]
-        for color, width in ((LIGHT["paper"], 5), (LIGHT["ink"], 2)):  # a halo lifts it off the points
-            self.axes.add_line(
-                Line2D(
-                    ends, [median] * 2, color=color, linewidth=width, linestyle=(0, (2, 1)) if hollow else "-", zorder=5
-                )
-            )
+        look: dict[str, Any] = {"color": LIGHT["soft"], "linestyle": _MEDIAN_DASHES[hollow], "linewidth": 1.6}
+        self.axes.add_line(Line2D(ends, [median] * 2, zorder=2, **look))
 
     def _legend(self) -> list[tuple[str, Artist]]:
-        buckets = {entry.bucket for entry in self.diagnosis.classes}
-        shown: list[tuple[str, Artist]] = [
-            (
-                shorten(bucket or "no bucket"),
-                Line2D([], [], linestyle="none", marker=style.marker, color=style.color, markeredgewidth=0),
-            )
-            for bucket, style in self._styles.items()
-            if bucket in buckets
-        ]
+        shown = bucket_legend(self.diagnosis)
         looks = (LIGHT["k"], LIGHT["paper"])
-        for name, fill, dashes in zip(self._series, looks, ("-", (0, (2, 1))), strict=False):
+        for name, fill, dashes in zip(self._series, looks, _MEDIAN_DASHES, strict=False):
             look: dict[str, Any] = {"marker": "o", "markerfacecolor": fill, "markeredgecolor": LIGHT["k"]}
-            shown.append((name, Line2D([], [], color=LIGHT["ink"], linestyle=dashes, linewidth=1.5, **look)))
+            shown.append((name, Line2D([], [], color=LIGHT["soft"], linestyle=dashes, linewidth=1.6, **look)))
         return shown
 
     def _set_axes(self, y_label: str, by_count: bool) -> None:
@@ -159,9 +149,36 @@ class ClassAxes:
         positive = [value for value in self._shown if value > 0]
         self.axes.set_yscale("log")
         if positive:
-            self.axes.set_ylim(min(positive) / 1.5, max(positive) * 1.5)
-        self.axes.yaxis.set_major_formatter(PLAIN)
-        self.axes.yaxis.set_minor_formatter(NullFormatter())
+            set_log_ticks(self.axes.yaxis, min(positive) / 1.5, max(positive) * 1.5)
+
+
+def set_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Limits of a log axis, and ticks at powers of 10, in a short range also at 2 and 5 times these."""
+    decades = math.log10(high / low)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_locator(NullLocator())
+
+
+def styles_of(diagnosis: Diagnosis) -> dict[str | None, Style]:
+    """The style of each bucket, and under None that of classes without one."""
+    styles: dict[str | None, Style] = {None: NO_BUCKET}
+    styles.update(bucket_styles(diagnosis.buckets.names))
+    return styles
+
+
+def bucket_legend(diagnosis: Diagnosis) -> list[tuple[str, Artist]]:
+    """The marker of each bucket that has a class."""
+    buckets = {entry.bucket for entry in diagnosis.classes}
+    return [
+        (
+            shorten(bucket or "no bucket"),
+            Line2D([], [], linestyle="none", marker=style.marker, color=style.color, markeredgewidth=0),
+        )
+        for bucket, style in styles_of(diagnosis).items()
+        if bucket in buckets
+    ]
 
 
 def set_count_axis(axes: Any, counts: Any) -> None:

@@ -26,8 +26,8 @@ def confusion(diagnosis: Diagnosis, stage: Stage) -> Finding | None:
         "Who takes whose place",
         (_bars(diagnosis, found),),
         "Test RoIs that match an object, by the class that scores highest of all classes, background left aside: means "
-        "over the classes of a bucket. Background competes, too: below a bar is the fraction of RoIs that are classified "
-        "as background.",
+        "over the classes of a bucket. Background competes, too: below a bar is the fraction of RoIs that are "
+        "classified as background.",
     )
     return Finding(chart, _sentence(diagnosis, found), _table(diagnosis, found.pairs[:_SHOWN]))
 
@@ -93,10 +93,13 @@ def _sentence(diagnosis: Diagnosis, found: Confusion) -> str:
         return UNKNOWN
     (tail, of_tail), (head, of_head) = known[0], known[-1]
     taken, reverse = of_tail.taken_by.get(head, 0.0), of_head.taken_by.get(tail, 0.0)
-    sentence = f"A {tail} class loses {percentage(taken)} of its RoIs to {head} classes, and a {head} class {percentage(reverse)} to {tail} ones"
+    sentence = (
+        f"A {tail} class loses {percentage(taken)} of its RoIs to {head} classes, and a {head} class "
+        f"{percentage(reverse)} to {tail} ones"
+    )
     if found.pairs:
         first = found.pairs[0]
-        names = [diagnosis.classes[k].name for k in (first.true, first.predicted)]
+        true, predicted = (diagnosis.classes[k].name for k in (first.true, first.predicted))
         back = "" if first.reverse is None else f", the reverse in {percentage(first.reverse)}"
-        sentence += f"; most one-sided: '{names[0]}' is taken for '{names[1]}' in {percentage(first.fraction)} of its RoIs{back}"
+        sentence += f"; '{true}' is taken for '{predicted}' in {percentage(first.fraction)} of its RoIs{back}"
     return f"{sentence}."

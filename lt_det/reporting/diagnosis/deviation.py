@@ -30,9 +30,10 @@ def decision_values(diagnosis: Diagnosis, stage: Stage) -> Finding | None:
             values.panel("decision_values", "Decision value of the right class, training and test, by class"),
             accuracy.panel("accuracy", "Accuracy among the classes, training and test, by class"),
         ),
-        "Left: mean decision value of the right class, w_c · h without bias. Right: fraction of the RoIs for which the "
-        "right class scores highest of all classes, background left aside. Both for proposals of the RPN that match an "
-        f"object, at training and at test time; ground-truth boxes are left out. {EACH_POINT}",
+        "The decision value is w_c · h of the right class, without bias: the mean over its RoIs. The accuracy is the "
+        "fraction of the RoIs for which the right class scores highest of all classes, background left aside. Both for "
+        "proposals of the RPN that match an object, in training and at test time; ground-truth boxes are left out. "
+        f"{EACH_POINT}",
         layout="grid",
     )
     return Finding(chart, _sentence_on_values(diagnosis, found))
@@ -42,21 +43,20 @@ def _sentence_on_values(diagnosis: Diagnosis, found: FeatureDeviation) -> str:
     ends = tail_and_head(diagnosis, found.training_value, found.test_value)
     if ends is None:
         return UNKNOWN
-    parts, gaps = [], []
     gap = differences(found.training_value, found.test_value)
+    parts, gaps, accuracies = [], [], []
     for group in ends:
         training, test = group.median(found.training_accuracy) or 0.0, group.median(found.test_accuracy) or 0.0
         gaps.append(group.median(gap) or 0.0)
-        parts.append(
-            f"{number(gaps[-1])} for {group.name} (accuracy {percentage(training)} in training, {percentage(test)} in test)"
-        )
-    larger = gaps[0] > max(1.5 * gaps[1], 0.1)
-    meaning = (
-        "the gap that CDT describes: rare classes are fitted on training objects that test objects do not resemble"
-        if larger
-        else "rare classes are not overfitted more than frequent ones, which is what CDT would correct"
-    )
-    return f"From training to test the decision value drops by {parts[0]} and by {parts[1]}, as medians: {meaning}."
+        accuracies.append(training)
+        parts.append(f"by {number(gaps[-1])} for {group.name} (accuracy {percentage(training)} and {percentage(test)})")
+    if accuracies[0] < 0.5:
+        meaning = "rare classes are not fitted even in training, so that feature deviation is not what limits them"
+    elif gaps[0] > max(1.5 * gaps[1], 0.1):
+        meaning = "rare classes are fitted to training objects that test objects do not resemble, which CDT corrects"
+    else:
+        meaning = "rare classes are not overfitted more than frequent ones, so CDT has little to correct"
+    return f"From training to test the decision value drops {parts[0]} and {parts[1]}, as medians: {meaning}."
 
 
 def deviation_of_features(diagnosis: Diagnosis, stage: Stage) -> Finding | None:
@@ -71,8 +71,8 @@ def deviation_of_features(diagnosis: Diagnosis, stage: Stage) -> Finding | None:
     chart = Chart(
         "Feature deviation",
         (axes.panel("deviation", "Deviation between training and test features by class"),),
-        "Distance between the mean features of training and of test RoIs, in standard deviations of the features of the "
-        "class. The means of few objects are far apart in any case: hollow is what would be measured on average if "
+        "Distance between the mean features of training and of test RoIs, in standard deviations of the features of "
+        "the class. The means of few objects are far apart in any case: hollow is what would be measured on average if "
         f"training and test had the same distribution. {EACH_POINT}",
     )
     ends = tail_and_head(diagnosis, found.deviation, found.by_chance)
@@ -80,20 +80,20 @@ def deviation_of_features(diagnosis: Diagnosis, stage: Stage) -> Finding | None:
         return Finding(chart, UNKNOWN)
     beyond = beyond_chance(found)
     parts = [
-        f"{number(group.median(found.deviation) or 0)} for {group.name}, {number(group.median(found.by_chance) or 0)} "
-        "of it by chance"
+        f"{number(group.median(found.deviation) or 0)} for {group.name}, where "
+        f"{number(group.median(found.by_chance) or 0)} is to be expected by chance"
         for group in ends
     ]
     tail, head = (group.median(beyond) or 0.0 for group in ends)
     meaning = (
-        "the features of rare classes deviate more than their few test objects explain"
+        "beyond chance, the features of rare classes deviate more"
         if tail > 1.25 * head
         else "beyond chance, the features of rare classes do not deviate more"
     )
     return Finding(
         chart,
-        f"Test features deviate by {parts[0]}, and by {parts[1]} (medians): {meaning} "
-        f"({number(tail)} against {number(head)} without chance).",
+        f"Test features deviate by {parts[0]}, and by {parts[1]} (medians): {meaning} ({number(tail)} against "
+        f"{number(head)}).",
     )
 
 

@@ -58,7 +58,8 @@ def medians(diagnosis: Diagnosis, values: Numbers) -> tuple[Group, float, Group,
     if ends is None:
         return None
     tail, head = ends[0].median(values), ends[1].median(values)
-    assert tail is not None and head is not None
+    assert tail is not None
+    assert head is not None
     return ends[0], tail, ends[1], head
 
 
@@ -96,4 +97,4 @@ def percentage(fraction: float) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.lines import Line2D
 
 from lt_det.evaluation.diagnosis_schema import Diagnosis, Stage
-from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, bucket_styles
+from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import Chart
-from lt_det.reporting.diagnosis.class_axes import WHOLE, ClassAxes
+from lt_det.reporting.diagnosis.class_axes import WHOLE, ClassAxes, styles_of
 from lt_det.reporting.diagnosis.finding import UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import medians, number, percentage
 
@@ -23,7 +23,7 @@ def margins(diagnosis: Diagnosis, stage: Stage) -> Finding:
     if found.constant is not None:
         legend.append(("C / n^(1/4)", Line2D([], [], color=LIGHT["ink"], linestyle=(0, (4, 2)), linewidth=1.6)))
     axes = ClassAxes(diagnosis, "margin", legend=legend, width=WHOLE)
-    styles = {None: NO_BUCKET, **bucket_styles(diagnosis.buckets.names)}
+    styles = styles_of(diagnosis)
     for k, entry in enumerate(diagnosis.classes):
         low, high, smallest = found.lower_quartile[k], found.upper_quartile[k], found.minimum[k]
         if low is None or high is None or smallest is None:
@@ -41,15 +41,15 @@ def margins(diagnosis: Diagnosis, stage: Stage) -> Finding:
     constant = (
         "C is that of this detector's LDAM"
         if found.is_ldam
-        else "C is chosen such that the targets have the sum of the positive medians: the same margin in total, distributed as "
-        "LDAM asks"
+        else "C is chosen such that the targets have the sum of the positive medians: the same margin in total, "
+        "distributed as LDAM asks"
     )
     chart = Chart(
         "Margins of training RoIs",
         (axes.panel("margins", "Quartiles and minimum of the margins of training RoIs by class"),),
         "The margin of a RoI is the logarithm of the score of its class minus the largest one of another class or "
-        "background (for a softmax, of the logits); below 0 it is classified wrongly. Points are medians, bars go from the "
-        "lower to the upper quartile, and the smallest margin is what the LDAM paper calls the margin of a class. "
+        "background (for a softmax, of the logits); below 0 it is classified wrongly. Points are medians, bars go from "
+        "the lower to the upper quartile, and the smallest margin is what the LDAM paper calls the margin of a class. "
         f"{constant}. A line is the median of a bucket.",
         layout="wide",
     )

@@ -89,7 +89,7 @@ def _facts(diagnosis: Diagnosis, stage: Stage) -> list[str]:
     ]
     if stage.deviation is not None and diagnosis.test is not None:
         facts.append(
-            f"{count_of(sum(stage.deviation.test_rois), 'test RoI')} of {count_of(diagnosis.test_images or 0, 'image')} "
-            f"of {diagnosis.test}"
+            f"{count_of(sum(stage.deviation.test_rois), 'test RoI')} of "
+            f"{count_of(diagnosis.test_images or 0, 'image')} of {diagnosis.test}"
         )
     return facts

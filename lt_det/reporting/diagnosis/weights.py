@@ -6,9 +6,16 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from lt_det.evaluation.diagnosis_schema import Diagnosis, Stage
-from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, Chart, Panel, new_axes
-from lt_det.reporting.diagnosis.class_axes import HALF, ClassAxes, set_count_axis
+from lt_det.reporting.bucket_style import LIGHT
+from lt_det.reporting.charts.base import Chart, Panel, new_axes
+from lt_det.reporting.diagnosis.class_axes import (
+    HALF,
+    ClassAxes,
+    bucket_legend,
+    set_count_axis,
+    set_log_ticks,
+    styles_of,
+)
 from lt_det.reporting.diagnosis.finding import EACH_POINT, UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import listed, medians, number
 
@@ -24,8 +31,8 @@ def weight_norms(diagnosis: Diagnosis, stage: Stage) -> Finding:
     chart = Chart(
         "Norms of the class weights",
         (axes.panel("weight_norms", "Norm of the weights of each class against its training count"),),
-        "A class with longer weights scores higher on the same features, so that tau-normalization divides them by their "
-        f"norm to the power of tau. {EACH_POINT}",
+        "A class with longer weights scores higher on the same features, so that tau-normalization divides them by "
+        f"their norm to the power of tau. {EACH_POINT}",
     )
     return Finding(chart, _sentence_on_norms(diagnosis, stage))
 
@@ -36,8 +43,8 @@ def _sentence_on_norms(diagnosis: Diagnosis, stage: Stage) -> str:
         return UNKNOWN
     tail, of_tail, head, of_head = compared
     sentence = (
-        f"The norm is {number(of_tail)} for {tail.name} and {number(of_head)} for {head.name} (medians; correlation with "
-        f"log n {found.correlation:.2f})"
+        f"The norm is {number(of_tail)} for {tail.name} and {number(of_head)} for {head.name} (medians; correlation "
+        f"with log n {found.correlation:.2f})"
     )
     if not found.has_effect:
         return f"{sentence}, but the cosine classifier normalizes the weights, so it has no effect on the scores."
@@ -56,31 +63,30 @@ def effective_number(diagnosis: Diagnosis) -> Finding:
     chart = Chart(
         "Effective number of samples and class-balanced weights",
         panels,
-        "For the counts of this training set; no detector is needed. E_n = (1 - beta^n) / (1 - beta) grows like n and "
-        "saturates at 1 / (1 - beta); the weights 1 / E_n are scaled to mean 1 over the classes. Each point is a class, on "
-        "the curve of beta = 0.999.",
+        "For the counts of this training set; no detector is needed. E_n = (1 - beta^n) / (1 - beta) grows like n "
+        "and saturates at 1 / (1 - beta); the weights 1 / E_n are scaled to mean 1 over the classes. Each point is a "
+        "class, on the curve of beta = 0.999.",
         layout="grid",
     )
-    parts = []
+    factors, names = [], ""
     for entry in diagnosis.effective_numbers:
         compared = medians(diagnosis, list(entry.weights))
         if compared is not None:
             tail, of_tail, head, of_head = compared
-            parts.append(f"{number(of_tail / of_head)} times with beta {entry.beta:g}")
-    if not parts:
+            factors.append(f"{number(of_tail / of_head)} (beta {entry.beta:g})")
+            names = f"the weight of {tail.name} {{}} times that of {head.name}"
+    if not factors:
         return Finding(chart, UNKNOWN)
     counts = [entry.count for entry in diagnosis.classes]
-    return Finding(
-        chart,
-        f"With counts from {min(counts)} to {max(counts)}, class-balanced weights let {tail.name} weigh {listed(parts)} as "
-        f"much as {head.name} (medians).",
-    )
+    sentence = f"With counts from {min(counts)} to {max(counts)}, class balancing makes {names.format(listed(factors))}"
+    return Finding(chart, f"{sentence} (medians).")
 
 
 def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Panel:
     counts = np.array([max(entry.count, 1) for entry in diagnosis.classes])
     order = np.argsort(counts, kind="stable")
-    legend = [
+    legend = bucket_legend(diagnosis)
+    legend += [
         (f"beta {entry.beta:g}", Line2D([], [], color=LIGHT["k"], linestyle=dashes))
         for entry, dashes in zip(diagnosis.effective_numbers, _DASHES, strict=True)
     ]
@@ -89,8 +95,7 @@ def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Pane
         values = np.array(getattr(entry, attribute))
         axes.plot(counts[order], values[order], color=LIGHT["k"], linestyle=dashes, linewidth=1.8)
         if entry.beta == 0.999:
-            styles = {None: NO_BUCKET, **bucket_styles(diagnosis.buckets.names)}
-            for bucket, style in styles.items():
+            for bucket, style in styles_of(diagnosis).items():
                 own = [k for k, one in enumerate(diagnosis.classes) if one.bucket == bucket]
                 axes.scatter(
                     counts[own], values[own], s=30, marker=style.marker, color=style.color, edgecolor=LIGHT["paper"],
@@ -98,8 +103,8 @@ def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Pane
                 )  # fmt: skip
     set_count_axis(axes, counts)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(PLAIN)
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    shown = [value for entry in diagnosis.effective_numbers for value in getattr(entry, attribute)]
+    set_log_ticks(axes.yaxis, min(shown) / 1.3, max(shown) * 1.3)
     kind = "instances" if diagnosis.classes[0].instances is not None else "images"
     axes.set(xlabel=f"training {kind} n", ylabel=title)
     return Panel(name, f"{title} against n", figure)

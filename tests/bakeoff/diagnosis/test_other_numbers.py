@@ -117,8 +117,8 @@ def test_deviation_by_class(kind):
             means.append(h.mean(axis=0))
             spreads.append(((h - means[-1]) ** 2).sum())
             clusters = [(h[images == image] - means[-1]).sum(axis=0) for image in np.unique(images)]
-            I = len(clusters)
-            variances.append(I / (I - 1) * sum((c**2).sum() for c in clusters) / len(h) ** 2 if I > 1 else math.nan)
+            m = len(clusters)
+            variances.append(m / (m - 1) * sum((c**2).sum() for c in clusters) / len(h) ** 2 if m > 1 else math.nan)
             sizes.append(len(h))
         s = math.sqrt(sum(spreads) / (sum(sizes) - 2))
         assert found.deviation[k] == pytest.approx(np.linalg.norm(means[0] - means[1]) / s, rel=1e-6)
