@@ -134,7 +134,9 @@ def _tables(
     for name in datasets:
         records = test_records(cfg, name)
         units = [(0, image) for image in range(len(records))]
-        tables[name] = _table(folder / "proposals" / name, records, units, False, lambda record, _: proposals(record))
+        tables[name] = _table(
+            folder / "proposals" / name, records, units, False, lambda record, _: proposals(record)
+        )
     return tables
 
 
@@ -149,7 +151,9 @@ def _table(
 def _fill(cfg: Any, tables: dict[str, _Table], track: Track) -> None:
     """Compute this process's part of the missing chunks."""
     rank, size = comm.get_rank(), comm.get_world_size()
-    todo = [(table, [chunk for chunk in table.writer.missing() if chunk % size == rank]) for table in tables.values()]
+    todo = [
+        (table, [chunk for chunk in table.writer.missing() if chunk % size == rank]) for table in tables.values()
+    ]
     images = [unit for table, chunks in todo for chunk in chunks for unit in table.chunk(chunk)]
     steps = iter(track(range(len(images))))
     for table, chunks in todo:

@@ -189,3 +189,4 @@ def _weights(stages: list[Recorder]) -> Iterator[Tensor]:
         boxes.clip(image.image_size)
         weights = weights[boxes.nonempty()]
         yield weights
+
