@@ -13,8 +13,10 @@ from lt_det.bakeoff.cache.tables import ProposalTable, RoiTable
 from lt_det.bakeoff.cache.writer import read_state
 from lt_det.errors import LtDetError
 
+VERSION = 1  # of the files; a cache of another version is not read
 CACHE_NAME = "cache.json"
 ROIS = "rois"
+_ENTRIES = ("version", "finished", "key", "num_classes", "num_stages", "images")
 
 
 class FeatureCache:
@@ -94,7 +96,7 @@ class FeatureCache:
 
     def _column(self, table: str, name: str) -> NDArray[Any]:
         folder = self.folder / table
-        about = read_state(folder).get("columns", {}).get(name, {})
+        about = read_state(folder)["columns"].get(name, {})
         path = folder / f"{name}.npy"
         try:
             column: NDArray[Any] = np.load(path, mmap_mode="r" if about.get("rows") else None)
@@ -116,10 +118,15 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     """
     try:
         about = json.loads((folder / CACHE_NAME).read_text())
-        return {name: about[name] for name in ("version", "finished", "key", "num_classes", "num_stages", "images")}
+        about = {name: about[name] for name in _ENTRIES}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LtDetError(
             f"The feature cache {folder} is corrupt ({CACHE_NAME} cannot be read); delete it and compute it again."
         ) from error
+    if about["version"] != VERSION:
+        raise LtDetError(
+            f"The feature cache {folder} was written by another version of lt_det; delete it and compute it again."
+        )
+    return about

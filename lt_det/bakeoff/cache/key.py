@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from detectron2.data import DatasetCatalog
 from detectron2.utils.file_io import PathManager
 
-from lt_det.data.class_counts import FileState
 from lt_det.data.cache.record_cache import follows_json
+from lt_det.data.class_counts import FileState
 from lt_det.errors import LtDetError
 
 # Parts of the config that change no feature: losses, thresholds of detections, and where things are.
@@ -39,7 +40,8 @@ _STOCK_HEADS = {
 def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the content of a feature cache, as json.
 
-    The checkpoint counts by its content, the data by size and time of change of their annotation files.
+    The checkpoint counts by its content, a dataset by size and time of change of its annotation file, or by its records
+    where a user's own function makes them. Whether the images have changed is not known.
 
     Args:
         cfg: of the detector.
@@ -65,7 +67,7 @@ def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> 
         "config": config,
         "training sets": list(cfg.DATASETS.TRAIN),
         "datasets": list(datasets),
-        "data": {name: FileState.of([name]).fingerprint for name in names},
+        "data": {name: _state_of_data(name) for name in names},
         "seed": max(cfg.SEED, 0),
         "options": dict(options),
     }
@@ -81,6 +83,15 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
         elif one != other:
             result.append(f"{prefix}{name}".removeprefix("config."))
     return result
+
+
+def _state_of_data(name: str) -> str:
+    if follows_json(name):
+        return FileState.of([name]).fingerprint
+    digest = hashlib.sha256()
+    for record in DatasetCatalog.get(name):
+        digest.update(repr(record).encode())
+    return digest.hexdigest()
 
 
 def _checkpoint_digest(weights: str) -> str:

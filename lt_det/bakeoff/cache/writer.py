@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import atomic_file
+from lt_det.io.atomic import atomic_file, write_atomically
 
 STATE_NAME = "table.json"
 _HEADER = 128  # bytes of the header of a .npy file with one or two dimensions, whatever its number of rows
@@ -43,22 +43,36 @@ class TableWriter:
         self.num_chunks = num_chunks
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for unfinished in folder.glob(".*.npz"):  # of a process that was killed
-                unfinished.unlink(missing_ok=True)
-        state = read_state(folder) if (folder / STATE_NAME).exists() else {"chunks": num_chunks, "merged": 0}
-        if state["chunks"] != num_chunks:
-            raise LtDetError(
-                f"{folder} holds a table of {state['chunks']} chunks instead of {num_chunks}; delete the folder."
-            )
-        self._state: dict[str, Any] = {"columns": {}, **state}
+        found = self._state()["chunks"]
+        if found != num_chunks:
+            raise LtDetError(f"{folder} holds a table of {found} chunks instead of {num_chunks}; delete the folder.")
+
+    def _state(self) -> dict[str, Any]:
+        """Read again each time, because another process may be the one that merges."""
+        if (self.folder / STATE_NAME).exists():
+            return read_state(self.folder)
+        return {"chunks": self.num_chunks, "merged": 0, "columns": {}}
 
     @property
     def finished(self) -> bool:
-        return bool(self._state["merged"] == self.num_chunks)
+        return bool(self._state()["merged"] == self.num_chunks)
+
+    def clean_up(self) -> None:
+        """Merge the chunks and remove the unfinished files that a killed process has left. No other process may write.
+
+        Raises:
+            LtDetError: see `merge`.
+        """
+        with writing(self.folder):
+            for unfinished in self.folder.glob(".*"):
+                unfinished.unlink()
+            for chunk in range(self._state()["merged"]):
+                self._path(chunk).unlink(missing_ok=True)  # the state was written, and the chunk not yet removed
+        self.merge()
 
     def missing(self) -> list[int]:
         """The chunks that no process has written yet."""
-        return [chunk for chunk in range(self._state["merged"], self.num_chunks) if not self._path(chunk).exists()]
+        return [chunk for chunk in range(self._state()["merged"], self.num_chunks) if not self._path(chunk).exists()]
 
     def write(self, chunk: int, columns: Mapping[str, NDArray[Any]]) -> None:
         """Write the rows of a chunk; the file appears completely or not at all.
@@ -71,7 +85,7 @@ class TableWriter:
             LtDetError: the disk is full or cannot be written.
         """
         with writing(self.folder), atomic_file(self._path(chunk)) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, **columns)
+            np.savez(file, **columns)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
 
@@ -81,17 +95,16 @@ class TableWriter:
         Raises:
             LtDetError: the disk is full or cannot be written, or a chunk is corrupt.
         """
-        while not self.finished and self._path(self._state["merged"]).exists():
-            path = self._path(self._state["merged"])
-            columns = dict(self._state["columns"])
+        state = self._state()
+        while state["merged"] < self.num_chunks and (path := self._path(state["merged"])).exists():
+            columns = dict(state["columns"])
             for name, rows in _read_chunk(path).items():
                 with writing(self.folder):
                     columns[name] = self._append(name, rows, columns.get(name))
-            state = {"chunks": self.num_chunks, "merged": self._state["merged"] + 1, "columns": columns}
-            with writing(self.folder), atomic_file(self.folder / STATE_NAME) as unfinished:
-                unfinished.write_text(json.dumps(state))
-            self._state = state
-            path.unlink()
+            state = {"chunks": self.num_chunks, "merged": state["merged"] + 1, "columns": columns}
+            with writing(self.folder):
+                write_atomically(self.folder / STATE_NAME, json.dumps(state))
+                path.unlink()
 
     def _append(self, name: str, rows: NDArray[Any], column: Mapping[str, Any] | None) -> dict[str, Any]:
         """Append rows to a column, write its new header, and return what the state says about it."""
@@ -103,7 +116,8 @@ class TableWriter:
             file.truncate(_HEADER + before * width if column else 0)
             file.write(_header(rows.dtype, (before + len(rows), *rows.shape[1:])))
             file.seek(_HEADER + before * width)
-            file.write(rows.data)
+            if rows.size:
+                file.write(rows.data)
             file.flush()
             os.fsync(file.fileno())
         return {"rows": before + len(rows), "dtype": rows.dtype.str, "shape": list(rows.shape[1:])}
@@ -120,9 +134,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         state = json.loads((folder / STATE_NAME).read_text())
-        assert {"chunks", "merged"} <= state.keys()
-        return dict(state)
-    except (OSError, ValueError, AssertionError, AttributeError) as error:
+        return {name: state[name] for name in ("chunks", "merged", "columns")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LtDetError(f"The feature cache {folder} is corrupt ({STATE_NAME} cannot be read); delete it.") from error
 
 
@@ -158,7 +171,7 @@ def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
         buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     )
     header = buffer.getvalue()
-    # numpy fills up to a multiple of 64 bytes, and some versions leave room for more digits: 64 or 128.
+    # NumPy fills up to a multiple of 64 bytes, and only newer versions leave room for more digits.
     start, text = header[:10], header[10:].rstrip(b" \n")
     assert len(start) + len(text) < _HEADER
     return start[:8] + (_HEADER - 10).to_bytes(2, "little") + text.ljust(_HEADER - 11) + b"\n"

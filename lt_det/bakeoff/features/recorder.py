@@ -14,20 +14,19 @@ from torch import Tensor, nn
 from lt_det.errors import LtDetError
 from lt_det.modeling import LongTailPredictor
 
-Predictor = FastRCNNOutputLayers
-
 
 class Recorder(nn.Module):
-    """Takes the place of a box predictor, which it calls, and keeps its inputs.
+    """Takes the place of a box predictor, which it calls, and keeps what it gets.
 
     Losses are not computed, and detections are not selected: both take time, and neither is needed.
 
     Attributes:
         features: (R, D) input of the classifier and of the box regressor, from the last forward pass.
-        proposals: of each image, what the head passed with the predictions. In training mode with their targets.
+        proposals: of each image, what the head passed with the predictions; in training mode with their targets.
+        boxes: of each image, what the box regressor made of the proposals, where a cascade has asked for it.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Any) -> None:
         super().__init__()
         self.predictor = predictor
         self.features = torch.empty(0)
@@ -80,16 +79,21 @@ def recording(roi_heads: Any) -> Iterator[list[Recorder]]:
         One recorder for each stage.
 
     Raises:
-        LtDetError: a box predictor is neither Detectron2's nor lt_det's.
+        LtDetError: there is no box predictor, or one is neither Detectron2's nor lt_det's.
     """
     original = getattr(roi_heads, "box_predictor", None)
+    if original is None:
+        raise LtDetError(
+            f"The detector has no box predictor whose features could be cached ({type(roi_heads).__name__}); a "
+            "bake-off needs a two-stage detector with Standard, Cascade or Res5 (C4) ROI heads."
+        )
     predictors = list(original) if isinstance(original, nn.ModuleList) else [original]
     for predictor in predictors:
         # Another class may use its input in another way, and a subclass may, too.
         if type(predictor) not in (FastRCNNOutputLayers, LongTailPredictor):
             raise LtDetError(
-                f"The box predictor of {type(roi_heads).__name__} is a {type(predictor).__name__}, and a bake-off knows "
-                "only Detectron2's FastRCNNOutputLayers and lt_det's LongTailPredictor; choose another "
+                f"The box predictor of {type(roi_heads).__name__} is a {type(predictor).__name__}, and a bake-off "
+                "knows only Detectron2's FastRCNNOutputLayers and lt_det's LongTailPredictor; choose another "
                 "MODEL.ROI_HEADS.NAME."
             )
     recorders = [Recorder(predictor) for predictor in predictors]

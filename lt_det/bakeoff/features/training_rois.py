@@ -14,12 +14,15 @@ from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import matched_pairwise_iou
 from detectron2.utils.events import EventStorage
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_det.bakeoff.features.recorder import Recorder, recording, training_mode
+from lt_det.errors import LtDetError
 
-_WEIGHTS = "roi_weights"
+# Fields that the proposals of an image get on their way through the head.
+_ROW = "row"
 _TRUTH = "is_ground_truth"
+_WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class TrainingRois:
 
         Returns:
             For each stage "features" (R, D), "labels" (R,), "ious" (R,) and "weights" (R,), see `RoiTable`.
+
+        Raises:
+            LtDetError: a feature is too large for float16.
         """
         model = self.model
         heads, proposal_generator = model.roi_heads, model.proposal_generator
@@ -124,12 +130,18 @@ class TrainingRois:
     def _columns(self, stage: Recorder, weights: Tensor) -> dict[str, NDArray[Any]]:
         (rois,) = stage.proposals
         boxes = rois.proposal_boxes
+        # An image without objects has no gt_boxes.
         truth = rois.gt_boxes if rois.has("gt_boxes") else Boxes(torch.zeros_like(boxes.tensor))
-        ious = matched_pairwise_iou(boxes, truth)
-        labels = rois.gt_classes
+        ious = matched_pairwise_iou(boxes, truth).nan_to_num()
+        features = stage.features.cpu().numpy()
+        if features.size and np.abs(features).max() > np.finfo(self.dtype).max:
+            raise LtDetError(
+                f"Features of this detector are too large for {self.dtype} (up to {np.abs(features).max():.3g}); "
+                "compute the cache with dtype float32."
+            )
         return {
-            "features": stage.features.cpu().numpy().astype(self.dtype),
-            "labels": labels.cpu().numpy().astype(np.int64),
+            "features": features.astype(self.dtype),
+            "labels": rois.gt_classes.cpu().numpy().astype(np.int64),
             "ious": ious.cpu().numpy().astype(np.float32),
             "weights": weights.cpu().numpy().astype(np.float32),
         }
@@ -146,11 +158,11 @@ class TrainingRois:
             for image, target in zip(proposals, targets, strict=True):
                 rows = torch.arange(len(image), device=image.proposal_boxes.device)
                 image.set(_TRUTH, rows >= len(image) - len(target))
-                image.set("row", rows)
+                image.set(_ROW, rows)
             return [choose(image) for image in label_and_sample(proposals, targets)]
 
         def choose(image: Instances) -> Instances:
-            image = image[image.row.argsort()]  # Detectron2 has shuffled them with torch's random numbers
+            image = image[image.get(_ROW).argsort()]  # Detectron2 has shuffled them with torch's random numbers
             rows, weights = sample_rois(
                 image.gt_classes.cpu().numpy(),
                 image.get(_TRUTH).cpu().numpy(),
@@ -189,4 +201,3 @@ def _weights(stages: list[Recorder]) -> Iterator[Tensor]:
         boxes.clip(image.image_size)
         weights = weights[boxes.nonempty()]
         yield weights
-
