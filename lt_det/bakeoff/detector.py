@@ -96,7 +96,7 @@ def load_detector(cfg: Any) -> nn.Module:
     ours = detector_config(cfg)
     model: nn.Module = build_model(ours)
     box_predictors(model)
-    evaluation_checkpointer(model).load(ours.MODEL.WEIGHTS)
+    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(ours.MODEL.WEIGHTS)
     return model.eval()
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import ProposalTable
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates, box_predictors, load_detector, with_classifiers
+from lt_det.bakeoff.selection import select_detections
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator, boxes_as_arrays
 from lt_det.evaluation.matching.detections import Detections
@@ -159,10 +159,10 @@ def detect(predictors: Sequence[LongTailPredictor], table: ProposalTable, image:
         proposals = [Instances((height, width), proposal_boxes=Boxes(torch.tensor(boxes[rows], device=device)))]
         scores.append(predictor.predict_probs(predictions, proposals)[0])
     last = predictors[-1]
-    (instances,), _ = fast_rcnn_inference(
-        last.predict_boxes(predictions, proposals),
-        [sum(scores) * (1.0 / len(scores))],
-        [(height, width)],
+    instances = select_detections(
+        last.predict_boxes(predictions, proposals)[0],
+        sum(scores[1:], scores[0]) * (1.0 / len(scores)),
+        (height, width),
         last.test_score_thresh,
         last.test_nms_thresh,
         last.test_topk_per_image,
