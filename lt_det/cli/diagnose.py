@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise LtDetError("No detector is given; write lt-det diagnose RUN, the OUTPUT_DIR of a training, or --config.")
     from lt_det.bakeoff.diagnosis.diagnose import config_of_run, diagnose, open_features
     from lt_det.io.atomic import check_folder
-    from lt_det.reporting.diagnosis import diagnosis_sections, write_diagnosis_page
+    from lt_det.reporting.diagnosis import write_diagnosis_page
     from lt_det.training import load_config
 
     cfg = load_config(args.config, args.words) if args.config else config_of_run(args.words[0], args.words[1:])
@@ -43,10 +43,6 @@ def run(args: argparse.Namespace) -> int:
     features = args.features or Path(cfg.OUTPUT_DIR) / "bakeoff" / "features"
     cache = open_features(cfg, features, track_step("Computing features"))
     diagnosis = diagnose(cfg, cache, test=args.test, track=track_step("Measuring"))
-    page = write_diagnosis_page(diagnosis, out)
-    for section in diagnosis_sections(diagnosis):
-        console.print(section.title, style="bold", markup=False)
-        for finding in section.findings:
-            console.print(f"- {finding.chart.title}: {finding.sentence}", markup=False)
+    page = write_diagnosis_page(diagnosis, out, console)
     console.print(f"Diagnosis: {page}", soft_wrap=True, markup=False)
     return 0

@@ -1,9 +1,14 @@
-"""A small table of RoIs, and a last layer for each loss and classifier."""
+"""A small table of RoIs, a last layer for each loss and classifier, and their diagnosis."""
 
 import numpy as np
 import torch
 
 from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.diagnosis.batches import Rois
+from lt_det.bakeoff.diagnosis.effective_number import effective_numbers
+from lt_det.bakeoff.diagnosis.stage import Settings, diagnose_stage
+from lt_det.evaluation.diagnosis_schema import DiagnosedClass, Diagnosis
+from lt_det.evaluation.schema import Buckets
 from lt_det.layers import build_classifier
 from lt_det.losses import LOSSES, ClassReweighting, effective_number_weights
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -53,3 +58,32 @@ def trained(name, kind="auto", reweighted=False):
     if reweighted:
         loss = ClassReweighting(loss, effective_number_weights(COUNTS, 0.99), start=0.8)
     return classifier, loss
+
+
+def diagnosis(names=None, buckets=BUCKETS, stages=1):
+    """A diagnosis of the table above, with a random classifier."""
+    names = names or [f"class {k}" for k in range(K)]
+    settings = Settings(buckets, COUNTS, images_per_iteration=2)
+    test = roi_table(seed=1)
+    foreground = Rois.of_table(test, test.labels < K)
+    return Diagnosis(
+        checkpoint="runs/one/model_final.pth",
+        loss="softmax",
+        classifier="linear",
+        training=["a_train"],
+        training_images=IMAGES,
+        test="a_val",
+        test_images=IMAGES,
+        buckets=Buckets(names=list(buckets.names), by="images", edges=[10, 100]),
+        classes=[
+            DiagnosedClass(
+                name=name,
+                bucket=None if buckets.assignment[k] < 0 else buckets.names[buckets.assignment[k]],
+                images=int(COUNTS[k]),
+                instances=int(COUNTS[k]),
+            )
+            for k, name in enumerate(names)
+        ],
+        effective_numbers=effective_numbers(COUNTS),
+        stages=[diagnose_stage(roi_table(seed), *trained("softmax"), settings, foreground) for seed in range(stages)],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from lt_det.bakeoff.cache.cache import FeatureCache, read_about
 from lt_det.bakeoff.detector import box_predictors, detector_config, load_detector
 from lt_det.bakeoff.diagnosis.batches import Rois
 from lt_det.bakeoff.diagnosis.effective_number import effective_numbers
+from lt_det.bakeoff.diagnosis.matched_proposals import matched_proposals
 from lt_det.bakeoff.diagnosis.stage import Settings, diagnose_stage
-from lt_det.bakeoff.diagnosis.test_rois import matched_proposals
 from lt_det.bakeoff.features.extraction import compute_features
+from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.config import buckets_of_config
 from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import DiagnosedClass, Diagnosis
@@ -66,11 +68,12 @@ def open_features(cfg: Any, folder: str | Path, track: Track = iter) -> FeatureC
     Raises:
         LtDetError: see `compute_features`.
     """
-    about = read_about(Path(folder))
-    if about is None:
-        return compute_features(cfg, folder, track=track)
-    key = about["key"]
-    return compute_features(cfg, folder, datasets=key["datasets"], **key["options"], track=track)
+    about, options = read_about(Path(folder)), None
+    if about is not None:
+        known = {field.name for field in dataclasses.fields(FeatureOptions)} & set(about["key"]["options"])
+        chosen = {name: about["key"]["options"][name] for name in known}
+        options = FeatureOptions(**chosen, datasets=about["key"]["datasets"])
+    return compute_features(cfg, folder, options, track=track)
 
 
 def diagnose(

@@ -49,14 +49,15 @@ def _sentence_on_values(diagnosis: Diagnosis, found: FeatureDeviation) -> str:
         training, test = group.median(found.training_accuracy) or 0.0, group.median(found.test_accuracy) or 0.0
         gaps.append(group.median(gap) or 0.0)
         accuracies.append(training)
-        parts.append(f"by {number(gaps[-1])} for {group.name} (accuracy {percentage(training)} and {percentage(test)})")
+        change = f"{'drops' if gaps[-1] >= 0 else 'rises'} by {number(abs(gaps[-1]))}"
+        parts.append(f"{change} for {group.name} (accuracy {percentage(training)} and {percentage(test)})")
     if accuracies[0] < 0.5:
         meaning = "rare classes are not fitted even in training, so that feature deviation is not what limits them"
     elif gaps[0] > max(1.5 * gaps[1], 0.1):
         meaning = "rare classes are fitted to training objects that test objects do not resemble, which CDT corrects"
     else:
         meaning = "rare classes are not overfitted more than frequent ones, so CDT has little to correct"
-    return f"From training to test the decision value drops {parts[0]} and {parts[1]}, as medians: {meaning}."
+    return f"From training to test the decision value {parts[0]} and {parts[1]}, as medians: {meaning}."
 
 
 def deviation_of_features(diagnosis: Diagnosis, stage: Stage) -> Finding | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import Diagnosis, Stage, write_diagnosis
 from lt_det.io.atomic import write_atomically
@@ -59,8 +61,13 @@ def diagnosis_sections(diagnosis: Diagnosis, key: str = "diagnosis") -> list[Dia
     return sections
 
 
-def write_diagnosis_page(diagnosis: Diagnosis, folder: Path) -> Path:
-    """Write ``diagnosis.json`` and ``diagnosis.html``, a single file.
+def write_diagnosis_page(diagnosis: Diagnosis, folder: Path, console: Console | None = None) -> Path:
+    """Print what each chart means, and write ``diagnosis.json`` and ``diagnosis.html``, a single file.
+
+    Args:
+        diagnosis: of the detector.
+        folder: created if it does not exist.
+        console: where the sentences are printed; None: nowhere.
 
     Returns:
         Path of the page.
@@ -71,11 +78,17 @@ def write_diagnosis_page(diagnosis: Diagnosis, folder: Path) -> Path:
     write_diagnosis(diagnosis, folder)
     page = folder / PAGE_NAME
     name = Path(diagnosis.checkpoint).parent.name or diagnosis.checkpoint
-    content = render_page("diagnosis.html", name=name, sections=diagnosis_sections(diagnosis))
+    sections = diagnosis_sections(diagnosis)
+    content = render_page("diagnosis.html", name=name, sections=sections)
     try:
         write_atomically(page, content)
     except OSError as error:
         raise LtDetError(f"The page cannot be written to {folder} ({error.strerror}); free space there.") from error
+    if console is not None:
+        for section in sections:
+            console.print(section.title, style="bold", markup=False)
+            for finding in section.findings:
+                console.print(f"- {finding.chart.title}: {finding.sentence}", markup=False)
     return page
 
 
