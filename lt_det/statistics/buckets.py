@@ -219,7 +219,7 @@ def resolve_buckets(
 
 
 def _range_names(edges: Sequence[int]) -> list[str]:
-    lows = [min([1, *edges]), *(edge + 1 for edge in edges)]  # 0 images are "unseen", unless the first edge is 0
+    lows = [0, *(edge + 1 for edge in edges)]
     return [f"{low}-{high}" for low, high in zip(lows, edges, strict=False)] + [f">{edges[-1]}" if edges else "all"]
 
 

@@ -42,7 +42,7 @@ def test_stats_of_saved_counts(capsys, mini, tmp_path):
     ClassStats.from_json(mini.train_json).save(tmp_path / "class_stats.json")
     code, out, _ = run(capsys, "stats", tmp_path / "class_stats.json", "--edges", "50")
     assert code == 0
-    assert "1-50" in out
+    assert "0-50" in out
     code, _, err = run(capsys, "stats", tmp_path / "class_stats.json", "--images", tmp_path)
     assert code == 1
     assert "class_stats.json holds counts" in err

@@ -215,7 +215,7 @@ def test_counts_of_other_classes(mini, tmp_path, results, litter, capsys):
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        (["--edges", 20, 60, 200], ["1-20", "21-60", "61-200", ">200"]),
+        (["--edges", 20, 60, 200], ["0-20", "21-60", "61-200", ">200"]),
         (["--groups", 4], ["group0", "group1", "group2", "group3"]),
         (["--by", "instances"], ["rare", "common", "frequent"]),
     ],

@@ -25,18 +25,6 @@ def test_a_file_of_an_earlier_version_is_read_and_written_unchanged(name, tmp_pa
     assert write_report(tmp_path).is_file()
 
 
-def test_a_file_with_the_earlier_name_of_the_first_range_is_read(tmp_path):
-    """Which counted the unseen classes twice, as 0-10."""
-    text = (FIXTURES / "with_draws.json").read_text()
-    for kind in ("AP", "AR"):
-        text = text.replace(f'"{kind}r"', f'"{kind}-0-10"')
-    folder = tmp_path / "inference" / "val"
-    folder.mkdir(parents=True)
-    (folder / "evaluation.json").write_text(text.replace('"rare"', '"0-10"'))
-    assert read_evaluation(folder / "evaluation.json").buckets.names[0] == "0-10"
-    assert "AP-0-10" in write_report(tmp_path).with_name("report.md").read_text()
-
-
 def test_files_of_an_earlier_version_can_be_compared(tmp_path):
     roots = []
     for name in ("without_draws.json", "with_draws.json"):
