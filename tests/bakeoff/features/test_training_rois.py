@@ -127,8 +127,7 @@ def test_weights_stay_with_the_boxes_of_a_cascade(monkeypatch):
 
     monkeypatch.setattr(training_rois, "sample_rois", numbered)
     with torch.no_grad():
-        for predictor in model.roi_heads.box_predictor:
-            predictor.bbox_pred.bias[0] = 5.0  # to the right
+        model.roi_heads.box_predictor[0].bbox_pred.bias[0] = 20.0  # two widths to the right
     stages = TrainingRois(model, Thinning(), FLOAT32)(synthetic_batch()[0], np.random.default_rng(0))
     for number in (1, 2):
         before = stages[number - 1]["weights"].tolist()
