@@ -70,13 +70,12 @@ def test_predictor_of_another_class():
     model = build_model(small_config("StandardROIHeads"))
     predictor = model.roi_heads.box_predictor
     predictor.__class__ = MyPredictor
-    with pytest.raises(LtDetError, match=r"box predictor of StandardROIHeads is a MyPredictor"):
-        with recording(model.roi_heads):
-            pass
+    message = "box predictor of StandardROIHeads is a MyPredictor"
+    with pytest.raises(LtDetError, match=message), recording(model.roi_heads):
+        pass
     assert model.roi_heads.box_predictor is predictor
 
 
 def test_detector_without_box_predictor():
-    with pytest.raises(LtDetError, match=r"no box predictor .* \(Linear\)"):
-        with recording(nn.Linear(1, 1)):
-            pass
+    with pytest.raises(LtDetError, match=r"no box predictor .* \(Linear\)"), recording(nn.Linear(1, 1)):
+        pass

@@ -39,7 +39,7 @@ def test_lvis_on_paper():
     limited = CacheSize.of(5_000_000, {"val": 19_809_000, "train": 5_000_000}, **options)
     assert whole.num_bytes / 1e9 == pytest.approx(105, abs=1)
     assert limited.num_bytes / 1e9 == pytest.approx(10 + 81 + 21, abs=1)
-    assert str(limited) == "5,000,000 RoIs, 19,809,000 proposals of val and 5,000,000 proposals of train: 112.39 GB"
+    assert str(limited) == "5,000,000 RoIs, 19,809,000 proposals of val and 5,000,000 proposals of train: 112.37 GB"
 
 
 def test_limit_without_room_for_the_ground_truth():

@@ -7,6 +7,7 @@ from detectron2.modeling.sampling import subsample_labels
 from detectron2.structures import Boxes, pairwise_iou
 from torch import nn
 
+from lt_det.bakeoff.features import training_rois
 from lt_det.bakeoff.features.training_rois import Thinning, TrainingRois, sample_rois
 from lt_det.errors import LtDetError
 from tests.helpers import assert_same
@@ -67,7 +68,7 @@ def test_all_ground_truth_is_kept_and_no_row_comes_twice():
 
 
 def test_small_images_are_sampled_whole_with_weight_one():
-    labels, _, rows, weights = sampled(np.random.default_rng(0), batch_size=200)
+    _, _, rows, weights = sampled(np.random.default_rng(0), batch_size=200)
     assert sorted(rows) == list(range(70))
     assert np.all(weights == 1)
 
@@ -113,14 +114,28 @@ def test_only_the_generator_decides():
     assert len(found(one, np.random.default_rng(8))[0]["labels"]) != len(first[0]["labels"])
 
 
-def test_weights_stay_with_the_boxes_of_a_cascade():
+def test_weights_stay_with_the_boxes_of_a_cascade(monkeypatch):
+    """Every RoI gets a weight of its own, and some boxes leave the image on the way."""
     model = small_detector("CascadeROIHeads")
-    stages = TrainingRois(model, Thinning(1, 0.25), FLOAT32)(synthetic_batch()[0], np.random.default_rng(0))
-    assert set(stages[0]["weights"][stages[0]["labels"] == NUM_CLASSES]) == {4.0}
-    for before, after in zip(stages, stages[1:], strict=False):
-        if len(before["weights"]) == len(after["weights"]):
-            np.testing.assert_array_equal(before["weights"], after["weights"])
-    assert len(stages[2]["weights"]) == len(stages[2]["labels"])
+    recorders = []
+    by_stage = training_rois._weights
+    monkeypatch.setattr(training_rois, "_weights", lambda stages: recorders.extend(stages) or by_stage(stages))
+
+    def numbered(*args, **options):
+        rows, _ = sample_rois(*args, **options)
+        return rows, np.arange(len(rows), dtype=np.float32)
+
+    monkeypatch.setattr(training_rois, "sample_rois", numbered)
+    with torch.no_grad():
+        model.roi_heads.box_predictor[0].bbox_pred.bias[0] = 20.0  # two widths to the right
+    stages = TrainingRois(model, Thinning(), FLOAT32)(synthetic_batch()[0], np.random.default_rng(0))
+    for number in (1, 2):
+        before = stages[number - 1]["weights"].tolist()
+        kept = [before.index(weight) for weight in stages[number]["weights"]]
+        refined = Boxes(recorders[number - 1].boxes[0][kept])
+        refined.clip((96, 96))
+        assert_same(recorders[number].proposals[0].proposal_boxes.tensor, refined.tensor)
+    assert 0 < len(stages[1]["weights"]) < len(stages[0]["weights"])
 
 
 def test_image_without_objects():
