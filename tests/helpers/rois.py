@@ -1,7 +1,5 @@
 """Cached RoIs of a detector that never was: Gaussian clusters with a long tail."""
 
-import json
-
 import numpy as np
 from detectron2.config import get_cfg
 
@@ -65,9 +63,3 @@ def bakeoff_config(rois, folder, **overrides):
     cfg.OUTPUT_DIR = str(folder)
     cfg.merge_from_list([item for pair in overrides.items() for item in pair])
     return cfg
-
-
-def write_yaml(path, content):
-    """A candidates' file; json is yaml."""
-    path.write_text(json.dumps(content))
-    return path
