@@ -2,6 +2,7 @@
 
 import pytest
 
+from lt_det.bakeoff.candidates.sampling import ROI_SAMPLERS, register_roi_sampler
 from lt_det.data import register_format, register_sampler
 from lt_det.data.formats import FORMATS
 from lt_det.data.sampling import builtin  # noqa: F401 - registers samplers
@@ -27,6 +28,7 @@ def test_entries_are_kept_unchanged_in_their_order():
         (register_loss, LOSSES, "eql", "A loss"),
         (register_sampler, SAMPLERS, "ClassAwareTrainingSampler", "A sampler"),
         (register_format, FORMATS, "coco", "An annotation format"),
+        (register_roi_sampler, ROI_SAMPLERS, "class_aware", "A sampler of RoIs"),
     ],
 )
 def test_a_taken_name_is_refused(register, registry, name, kind):

@@ -15,8 +15,8 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import check_lists, has_lists
 from lt_det.evaluation.io.coco_results import Results, load_results
+from lt_det.evaluation.io.federated_lists import check_lists, has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import is_per_image, predictions_to_results, with_image_ids
 from lt_det.evaluation.matching.detections import Detections

@@ -16,7 +16,7 @@ import msgspec
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Buckets, ClassEntry, Interval, Numbers, group_metric
-from lt_det.io.atomic import write_atomically
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.statistics.buckets import UNSEEN
 
 BAKEOFF_NAME = "bakeoff.json"
@@ -306,13 +306,8 @@ def write_bakeoff(bakeoff: Bakeoff, folder: Path) -> Path:
         LtDetError: the folder cannot be written.
     """
     file = folder / BAKEOFF_NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, "The bake-off"):
         write_atomically(file, json.dumps(bakeoff.to_dict(), allow_nan=False, indent=1) + "\n")
-    except OSError as error:
-        raise LtDetError(
-            f"The bake-off cannot be written to {folder} ({error.strerror}); choose a folder with free space."
-        ) from None
     return file
 
 

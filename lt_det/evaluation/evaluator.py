@@ -27,8 +27,8 @@ from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import check_lists
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.federated_lists import check_lists
 from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth

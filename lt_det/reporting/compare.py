@@ -15,7 +15,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, read_evaluations
-from lt_det.io.atomic import write_atomically
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.reporting.charts.base import Panel, chart_style
 from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.charts.differences import difference_chart
@@ -96,15 +96,11 @@ def write_comparison(
             console.print(table.to_rich())
         for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
             console.print(sentence, soft_wrap=True, markup=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, comparisons=comparisons))
         write_atomically(folder / "compare.md", _markdown(runs, comparisons))
         write_atomically(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
-    except OSError as error:
-        message = f"The comparison cannot be written to {folder} ({error.strerror or error}); choose another --out."
-        raise LtDetError(message) from error
     return page
 
 

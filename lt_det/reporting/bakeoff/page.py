@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt_det.errors import LtDetError
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Entry
 from lt_det.evaluation.result import percent
-from lt_det.io.atomic import write_atomically
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.reporting.bakeoff.bars import bucket_bars, cost_bars
 from lt_det.reporting.bakeoff.class_gains import ClassGains, class_gains, gains_table
 from lt_det.reporting.bakeoff.learning_curves import learning_curves
@@ -73,14 +72,8 @@ def write_bakeoff_page(bakeoff: Bakeoff, folder: Path, diagnosis: Sequence[Chart
     """
     file = folder / PAGE_NAME
     page = render_page(PAGE_NAME, bakeoff=bakeoff, view=_view(bakeoff, diagnosis))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, "The page of the bake-off"):
         write_atomically(file, page)
-    except OSError as error:
-        raise LtDetError(
-            f"The page of the bake-off cannot be written to {folder} ({error.strerror}); choose a folder with free "
-            "space."
-        ) from None
     return file
 
 
