@@ -222,7 +222,7 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
     written: Written | None = None
     seconds: dict[str, float] = {}
-    held_out_measure: str = "measure on held-out images"
+    held_out_measure: str = "one by which learning rates are chosen"
     device: str = ""
     limits: list[str] = []
     unfinished: bool = False

@@ -46,9 +46,9 @@ def learning_curves(bakeoff: Bakeoff) -> Chart | None:
     return Chart(
         "Learning curves",
         tuple(drawn),
-        f"Means over the trainings on the folds. Left: {bakeoff.held_out_measure}; higher is better. Right: losses of "
-        "different methods have different units, so each is divided by its first value. It shows whether a training "
-        "had converged, not which candidate is better."
+        f"Means over the trainings on the folds. The measure on held-out images is the {bakeoff.held_out_measure}; "
+        "higher is better. Training losses of different methods have different units, so each is divided by its first "
+        "value: this shows whether a training had converged, not which candidate is better."
         if len(drawn) == 2
         else "Losses of different methods have different units, so each is divided by its first value.",
         layout="grid",

@@ -44,9 +44,9 @@ def pareto_plane(bakeoff: Bakeoff) -> Chart | None:
     )  # fmt: skip
     names = "; ".join(entry.name for entry in front)
     of_front = (
-        f"No other candidate is better in either than {names}."
+        f"The Pareto front is {names} alone: no candidate has a higher AP or a higher {rare}."
         if len(front) == 1
-        else f"The dashed line is the Pareto front: nothing is better than these in both. They are {names}."
+        else f"The dashed line joins the Pareto front: {names}. No candidate is better than one of these in both."
     )
     spread = any(entry.metrics["AP"].deviation is not None for entry in front)
     whiskers = ", as the mean over its seeds; whiskers are the standard deviation over the seeds" if spread else ""
