@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.errors import LtDetError
 
 Unit = tuple[int, int]  # a pass over the images, and the index of an image
 
@@ -36,14 +37,23 @@ def training_records(cfg: Any) -> Any:
     )
 
 
-def test_records(cfg: Any, name: str) -> Any:
-    """The records that an evaluation of a dataset reads."""
-    if cfg.MODEL.LOAD_PROPOSALS:
-        files = dict(zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSAL_FILES_TEST, strict=True)) | dict(
-            zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSAL_FILES_TRAIN, strict=True)
+def evaluation_records(cfg: Any, name: str) -> Any:
+    """The records that an evaluation of a dataset reads.
+
+    Raises:
+        LtDetError: proposals come from files, and there is none of this dataset.
+    """
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return load_records(name, filter_empty=False)
+    names = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
+    files = (*cfg.DATASETS.PROPOSAL_FILES_TEST, *cfg.DATASETS.PROPOSAL_FILES_TRAIN)
+    if len(files) != len(names) or name not in names:
+        raise LtDetError(
+            f"MODEL.LOAD_PROPOSALS is True, but there is no proposal file of '{name}'; give one for each dataset in "
+            "DATASETS.PROPOSAL_FILES_TEST and PROPOSAL_FILES_TRAIN."
         )
-        return get_detection_dataset_dicts([name], False, proposal_files=[files[name]], check_consistency=False)
-    return load_records(name, filter_empty=False)
+    file = files[names.index(name)]
+    return get_detection_dataset_dicts([name], filter_empty=False, proposal_files=[file], check_consistency=False)
 
 
 def build_loader(cfg: Any, records: Any, units: Sequence[Unit], *, training: bool, seed: int) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from lt_det.bakeoff.cache.cache import CACHE_NAME, ROIS, VERSION
 from lt_det.bakeoff.cache.writer import writing
 from lt_det.bakeoff.features.filling import Table, proposal_table, roi_table
-from lt_det.bakeoff.features.images import test_records, training_records
+from lt_det.bakeoff.features.images import evaluation_records, training_records
 from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.features.proposals import TestProposals
 from lt_det.bakeoff.features.recorder import recording
@@ -73,7 +73,7 @@ class Plan:
         sampled = TrainingRois(model, thinning, np.dtype(options.dtype))
         tables = {ROIS: roi_table(folder, records, sampled, options.passes, seed)}
         for name in datasets:
-            records = test_records(cfg, name)
+            records = evaluation_records(cfg, name)
             limit = options.max_training_images if name in cfg.DATASETS.TRAIN else None
             images = _chosen(records, limit, seed)
             tables[name] = proposal_table(folder, name, records, images, TestProposals(model))
@@ -117,7 +117,12 @@ class Plan:
 
     def _write(self, about: dict[str, Any]) -> None:
         with writing(self.folder):
-            write_atomically(self.folder / CACHE_NAME, json.dumps(about))
+            write_atomically(self.folder / CACHE_NAME, json.dumps(about, default=_as_json))
+
+
+def _as_json(value: Any) -> Any:
+    """Ids of images from a user's own function may be NumPy's integers."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _chosen(records: Any, limit: int | None, seed: int) -> Sequence[int]:

@@ -115,5 +115,6 @@ class CacheSize:
         return cls(rois, dict(proposals), num_stages * (of_rois + of_proposals))
 
     def __str__(self) -> str:
-        proposals = ", ".join(f"{rows:,} proposals of {name}" for name, rows in self.proposals.items())
-        return f"{self.rois:,} RoIs and {proposals}: {self.num_bytes / 1e9:.2f} GB"
+        rows = [f"{self.rois:,} RoIs", *(f"{number:,} proposals of {name}" for name, number in self.proposals.items())]
+        *others, last = rows
+        return f"{', '.join(others)}{' and ' if others else ''}{last}: {self.num_bytes / 1e9:.2f} GB"
