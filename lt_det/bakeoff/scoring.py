@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class Scorer:
         self._select(images)
 
     def of_images(self, images: NDArray[np.int64]) -> Scorer:
-        """A scorer of some images, which shares detector, proposals and ground truth with this one.
+        """A scorer of some images, with the detector, proposals and ground truth of this one.
 
         Args:
             images: indices into the table's image ids.
@@ -81,6 +81,22 @@ class Scorer:
         part.__dict__.update(self.__dict__)
         part._select(images)
         return part
+
+    def indices_of(self, image_ids: Iterable[Any]) -> NDArray[np.int64]:
+        """Indices of images in the table, whose order may be another than that of the RoI table that a fold is made of.
+
+        Raises:
+            LtDetError: the table has no proposals of an image.
+        """
+        index = {image_id: i for i, image_id in enumerate(self._table.image_ids)}
+        ids = list(image_ids)
+        missing = [image_id for image_id in ids if image_id not in index]
+        if missing:
+            raise LtDetError(
+                f"The cache has no proposals of {len(missing)} of {len(ids)} images, the first has the id "
+                f"{missing[0]!r}; compute those of all training images."
+            )
+        return np.asarray([index[image_id] for image_id in ids], dtype=np.int64)
 
     @property
     def buckets(self) -> FrequencyBuckets:
@@ -99,9 +115,6 @@ class Scorer:
             cfg: the candidate's config: that of the detector (see `detector_config`) with the candidate's keys.
             trained: what was trained with it.
             track: wraps the loop over the images, to show progress.
-
-        Raises:
-            LtDetError: the classifiers or losses are not those of `cfg`.
         """
         predictors = with_classifiers(self.predictors, cfg, trained)
         found = [_NO_DETECTIONS]

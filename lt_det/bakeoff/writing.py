@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from lt_det.bakeoff.detector import Classifiers, box_predictors, load_detector
+from lt_det.data.class_counts import training_stats_or_none
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.training.checkpointer import evaluation_checkpointer
@@ -35,10 +36,10 @@ def write_detector(cfg: Any, candidate_cfg: Any, trained: Classifiers, folder: P
         Path of the config, which ``tools/train_net.py --eval-only``, demo, export and a fine-tuning take.
 
     Raises:
-        LtDetError: `folder` cannot be written, or holds a training or the detector's weights.
+        LtDetError: `folder` cannot be written, or holds a training, the detector's weights, or another checkpoint.
     """
     folder = folder.absolute()
-    _check_folder(folder, cfg.MODEL.WEIGHTS)
+    _check_folder(folder, cfg.MODEL.WEIGHTS, f"{name}.pth")
     model = candidate_model(cfg, candidate_cfg, trained)
     written = candidate_cfg.clone()
     written.defrost()
@@ -52,6 +53,10 @@ def write_detector(cfg: Any, candidate_cfg: Any, trained: Classifiers, folder: P
             raise LtDetError(
                 f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
             ) from error
+    # On a machine without the training set, the loss, the buckets and the demo read the counts beside the weights.
+    training_stats_or_none(
+        written.DATASETS.TRAIN, class_stats=written.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=str(folder)
+    )
     return folder / "config.yaml"
 
 
@@ -86,10 +91,13 @@ def evaluate_written(config: Path, dataset: str) -> dict[str, dict[str, float]]:
     return LongTailTrainer.evaluate(load_config(str(config), ["DATASETS.TEST", str((dataset,))]))
 
 
-def _check_folder(folder: Path, weights: str) -> None:
+def _check_folder(folder: Path, weights: str, written: str) -> None:
     if (folder / "last_checkpoint").exists() or Path(weights).resolve().parent == folder.resolve():
         raise LtDetError(
             f"{folder} is the folder of a training or of the detector's weights, and its config would be overwritten; "
             "choose a new folder."
         )
+    others = sorted(path.name for path in folder.glob("*.pth") if path.name != written)
+    if others:
+        raise LtDetError(f"{folder} holds {others[0]}, whose config would be overwritten; choose a new folder.")
     check_folder(folder, "The folder")

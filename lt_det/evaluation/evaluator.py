@@ -151,7 +151,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         return self.context.buckets
 
     def of_images(self, image_ids: Iterable[Any]) -> LongTailEvaluator:
-        """An evaluator of some images of the dataset, which shares the ground truth with this one and writes no files.
+        """An evaluator of some images of the dataset, with the ground truth of this one; it writes no files.
 
         Raises:
             LtDetError: an image is not in the dataset.

@@ -56,6 +56,7 @@ def k_columns():
 CASCADE = ["MODEL.ROI_HEADS.NAME", "LongTailCascadeROIHeads"]
 C4 = ["MODEL.ROI_HEADS.NAME", "LongTailRes5ROIHeads", "MODEL.ROI_HEADS.IN_FEATURES", "['res4']"]
 C4 += ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RPN.IN_FEATURES", "['res4']"]
+C4 += ["INPUT.MIN_SIZE_TEST", "96"]
 C4 += ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.RPN.POST_NMS_TOPK_TEST", "25"]
 CLASS_SPECIFIC = ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "False"]
 LOSS = "MODEL.LONG_TAIL.LOSS.NAME"
@@ -95,7 +96,7 @@ def test_a_fold_is_evaluated_like_a_dataset_of_its_images(softmax, mini, tmp_pat
     (tmp_path / "five.json").write_text(json.dumps(first_images(mini.val_json, 5)))
     register_dataset("scored_five", tmp_path / "five.json", mini.image_root)
     ids = [image["id"] for image in first_images(mini.val_json, 5)["images"]]
-    images = np.flatnonzero(np.isin(table.image_ids, ids))
+    images = scorer.indices_of(ids)
     small = Scorer(cfg, record_proposals(cfg, "scored_five"), "scored_five", stats=training_stats_of(cfg), draws=100)
     expected = small.evaluate(detector_config(cfg), small.detector()).evaluation.tasks
     for part in (
@@ -103,6 +104,8 @@ def test_a_fold_is_evaluated_like_a_dataset_of_its_images(softmax, mini, tmp_pat
         Scorer(cfg, table, VAL, images=images, stats=training_stats_of(cfg), draws=100),
     ):
         assert part.evaluate(detector_config(cfg), part.detector()).evaluation.tasks == expected
+    with pytest.raises(LtDetError, match=r"no proposals of 1 of 6 images.* -5"):
+        scorer.indices_of([*ids, -5])
     whole = scorer.evaluate(detector_config(cfg), scorer.detector()).evaluation.tasks
     assert whole["bbox"].metrics["AP"] != expected["bbox"].metrics["AP"]
 

@@ -73,6 +73,7 @@ def test_the_written_detector_has_the_metrics_of_the_table(config, tmp_path, ove
     np.testing.assert_equal(metrics["bbox"], table)
     assert ("segm" in metrics) == cfg.MODEL.MASK_ON
 
+    assert (tmp_path / "out" / "class_stats.json").is_file()
     before, after = weights_of(cfg.MODEL.WEIGHTS), weights_of(tmp_path / "out" / "model_final.pth")
     kept = [name for name in before if ".cls_score." not in name and ".loss." not in name]
     assert len(kept) > 10
@@ -149,9 +150,15 @@ def test_a_full_disk_leaves_nothing(softmax, small_disk):
     assert list(small_disk.iterdir()) == []
 
 
-def test_the_folder_of_a_training_or_of_the_weights_is_refused(softmax, tmp_path):
+def test_a_folder_whose_config_belongs_to_another_checkpoint_is_refused(softmax, tmp_path):
     cfg, candidate, trained = softmax
     (tmp_path / "last_checkpoint").write_text("model_0000009.pth")
     for folder in (tmp_path, type(tmp_path)(cfg.OUTPUT_DIR)):
         with pytest.raises(LtDetError, match="folder of a training"):
             write_detector(cfg, candidate, trained, folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model_ldam.pth").write_text("precious")
+    with pytest.raises(LtDetError, match=r"holds model_ldam\.pth"):
+        write_detector(cfg, candidate, trained, other)
+    assert [path.name for path in other.iterdir()] == ["model_ldam.pth"]
