@@ -53,13 +53,13 @@ class ClassAxes:
         self._series = series
         self._styles = styles_of(diagnosis)
         self._shown: list[float] = []
-        self._size = 40 if len(diagnosis.classes) <= _MANY else 12
+        self._size, self._edge = point_size(diagnosis)
         order = frequency_order(diagnosis)
         self.x = np.empty(len(order))
         self.x[order] = np.arange(1, len(order) + 1)
         if by_count:
             self.x = np.array([max(entry.count, 0.5) for entry in diagnosis.classes])
-        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], left=74 if log else 56, right=12)
+        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], left=74 if log else 56, right=22)
         self._set_axes(y_label, by_count)
 
     def add(self, values: Numbers, hollow: bool = False, explain: Callable[[int], str] | None = None) -> None:
@@ -86,7 +86,7 @@ class ClassAxes:
                 marker=style.marker,
                 facecolor=LIGHT["paper"] if hollow else style.color,
                 edgecolor=style.color if hollow else LIGHT["paper"],
-                linewidth=1.2 if hollow else 0.6,
+                linewidth=2 * self._edge if hollow else self._edge,
                 zorder=3 if hollow else 4,
             )
             points.set_urls([f"point-{len(self.labels) + place}" for place in range(len(members))])
@@ -159,6 +159,11 @@ def set_log_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
     axis.set_major_formatter(PLAIN)
     axis.set_minor_locator(NullLocator())
+
+
+def point_size(diagnosis: Diagnosis) -> tuple[float, float]:
+    """Area of a marker and width of its edge; smaller where there are many classes."""
+    return (40, 0.6) if len(diagnosis.classes) <= _MANY else (10, 0.3)
 
 
 def styles_of(diagnosis: Diagnosis) -> dict[str | None, Style]:

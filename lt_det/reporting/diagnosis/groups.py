@@ -20,7 +20,7 @@ class Group:
     members: tuple[int, ...]
 
     def median(self, values: Numbers) -> float | None:
-        """Median over the classes with a value; None if there is none."""
+        """Median over the classes with a value; None if no class has one."""
         known = [value for k in self.members if (value := values[k]) is not None]
         return float(np.median(known)) if known else None
 

@@ -12,6 +12,7 @@ from lt_det.reporting.diagnosis.class_axes import (
     HALF,
     ClassAxes,
     bucket_legend,
+    point_size,
     set_count_axis,
     set_log_ticks,
     styles_of,
@@ -90,7 +91,8 @@ def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Pane
         (f"beta {entry.beta:g}", Line2D([], [], color=LIGHT["k"], linestyle=dashes))
         for entry, dashes in zip(diagnosis.effective_numbers, _DASHES, strict=True)
     ]
-    figure, axes = new_axes(HALF, 250, legend, left=62, right=12)
+    figure, axes = new_axes(HALF, 250, legend, left=62, right=22)
+    size, edge = point_size(diagnosis)
     for entry, dashes in zip(diagnosis.effective_numbers, _DASHES, strict=True):
         values = np.array(getattr(entry, attribute))
         axes.plot(counts[order], values[order], color=LIGHT["k"], linestyle=dashes, linewidth=1.8)
@@ -98,8 +100,8 @@ def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Pane
             for bucket, style in styles_of(diagnosis).items():
                 own = [k for k, one in enumerate(diagnosis.classes) if one.bucket == bucket]
                 axes.scatter(
-                    counts[own], values[own], s=30, marker=style.marker, color=style.color, edgecolor=LIGHT["paper"],
-                    linewidth=0.6, zorder=3,
+                    counts[own], values[own], s=size, marker=style.marker, color=style.color, zorder=3,
+                    edgecolor=LIGHT["paper"], linewidth=edge,
                 )  # fmt: skip
     set_count_axis(axes, counts)
     axes.set_yscale("log")

@@ -26,7 +26,7 @@ def dataset():
 
 
 def table():
-    """The network sees the images twice as wide and three times as high; a second stage has boxes of its own."""
+    """The network sees the images twice as wide and three times as high; each stage has boxes of its own."""
     first = np.array(
         [
             [20, 30, 60, 90],  # the first object
