@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_det.config import REWEIGHTING_DEFAULTS
+from lt_det.config import REWEIGHTING_DEFAULTS, loss_hyperparameters, reweighting_start
 from lt_det.data.class_counts import training_stats
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import read_json
@@ -25,6 +25,28 @@ from lt_det.losses.label_smoothing import PRIORS
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
+
+
+def loss_of_config(cfg: Any) -> ClassificationLoss | ClassReweighting:
+    """The loss that MODEL.LONG_TAIL asks for, with the class counts of DATASETS.TRAIN.
+
+    Raises:
+        LtDetError: see `build_loss_for_data`, and `lt_det.config.reweighting_start`.
+    """
+    node = cfg.MODEL.LONG_TAIL
+    return build_loss_for_data(
+        node.LOSS.NAME,
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        cfg.DATASETS.TRAIN,
+        class_stats=node.CLASS_STATS,
+        cache_dir=cfg.OUTPUT_DIR,
+        reweighting_start=reweighting_start(cfg),
+        reweighting_weights=node.REWEIGHTING.WEIGHTS,
+        reweighting_beta=node.REWEIGHTING.BETA,
+        reweighting_power=node.REWEIGHTING.POWER,
+        reweighting_mean_over=node.REWEIGHTING.MEAN_OVER,
+        **loss_hyperparameters(cfg),
+    )
 
 
 def build_loss_for_data(

@@ -12,12 +12,12 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from lt_det.config import chosen_classifier, loss_hyperparameters, reweighting_start
+from lt_det.config import chosen_classifier
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, build_classifier
 from lt_det.layers.build import checked_kind, set_initial_bias
 from lt_det.losses import ClassificationLoss, ClassReweighting
-from lt_det.modeling.loss_builder import build_loss_for_data
+from lt_det.modeling.loss_builder import loss_of_config
 from lt_det.modeling.training_accuracy import TrainingAccuracy
 from lt_det.trainer_keys import TrainerKeys
 
@@ -96,19 +96,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         arguments["classifier"] = chosen_classifier(cfg)
         arguments["cosine_scale"] = cfg.MODEL.LONG_TAIL.COSINE_SCALE
         arguments["trainer_keys"] = TrainerKeys.from_config(cfg)
-        arguments["loss"] = build_loss_for_data(
-            cfg.MODEL.LONG_TAIL.LOSS.NAME,
-            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-            cfg.DATASETS.TRAIN,
-            class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS,
-            cache_dir=cfg.OUTPUT_DIR,
-            reweighting_start=reweighting_start(cfg),
-            reweighting_weights=cfg.MODEL.LONG_TAIL.REWEIGHTING.WEIGHTS,
-            reweighting_beta=cfg.MODEL.LONG_TAIL.REWEIGHTING.BETA,
-            reweighting_power=cfg.MODEL.LONG_TAIL.REWEIGHTING.POWER,
-            reweighting_mean_over=cfg.MODEL.LONG_TAIL.REWEIGHTING.MEAN_OVER,
-            **loss_hyperparameters(cfg),
-        )
+        arguments["loss"] = loss_of_config(cfg)
         return arguments
 
     def forward(self, x: Tensor) -> Predictions:

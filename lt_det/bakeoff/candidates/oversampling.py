@@ -1,0 +1,111 @@
+"""Synthetic features of rare classes: SMOTE and its kin, from imbalanced-learn (pip install 'lt-det[bakeoff]').
+
+They interpolate between neighbors of a class. Between images that makes no sense; between features it does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
+
+# Name, and the class of imblearn.over_sampling.
+METHODS = {
+    "smote": "SMOTE",
+    "borderline_smote": "BorderlineSMOTE",
+    "svm_smote": "SVMSMOTE",
+    "adasyn": "ADASYN",
+}
+
+_NEIGHBORS = 5  # imbalanced-learn's default
+_MAX_SYNTHETIC = 200_000  # rows; 400 MB for 1024 features in half precision
+_MAX_BACKGROUND = 20_000  # rows that the methods see which look at neighbors of other classes
+
+
+def check_oversampling(name: str) -> None:
+    """
+    Raises:
+        LtDetError: there is no such method.
+    """
+    if name and name not in METHODS:
+        raise LtDetError(f"there is no oversampling '{name}'; known methods: {', '.join(METHODS)}.")
+
+
+def synthetic_features(
+    rois: RoiTable, rows: NDArray[np.int64], method: str, generator: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Synthesize features, so that no foreground class has fewer rows than the classes have on average.
+
+    A class needs two rows to interpolate between; with fewer than six, it has fewer neighbors than others. On big data
+    the average is lowered until there are at most 200,000 synthetic rows.
+
+    Args:
+        rois: the table.
+        rows: (R,) indices of the rows that may be used.
+        method: a key of `METHODS`.
+        generator: chooses neighbors and positions.
+
+    Returns:
+        (S, D) features, and (S,) classes.
+
+    Raises:
+        LtDetError: no such method, or imbalanced-learn is not installed.
+    """
+    check_oversampling(method)
+    try:
+        module = importlib.import_module("imblearn.over_sampling")
+    except ImportError as error:
+        raise LtDetError(f"Oversampling by {method} needs imbalanced-learn; pip install 'lt-det[bakeoff]'.") from error
+    labels = rois.labels[rows]
+    counts = np.bincount(labels, minlength=rois.num_classes + 1)[: rois.num_classes]
+    wanted = _wanted(counts)
+    raised = np.flatnonzero((wanted > counts) & (counts >= 2))
+    background = rows[labels == rois.num_classes]
+    seen = np.concatenate([rows[labels < rois.num_classes], generator.permutation(background)[:_MAX_BACKGROUND]])
+    features, classes = rois.features[seen].astype(np.float32), rois.labels[seen]
+    made = []
+    for neighbors in range(1, _NEIGHBORS + 1):  # a class of n rows has n - 1 neighbors
+        group = [k for k in raised if min(counts[k] - 1, _NEIGHBORS) == neighbors]
+        if group:
+            sampler = _sampler(module, method, neighbors, {int(k): int(wanted[k]) for k in group}, generator)
+            made.append(_resampled(sampler, method, features, classes))
+    if not made:
+        return np.empty((0, features.shape[1]), np.float32), np.empty(0, np.int64)
+    return np.concatenate([one for one, _ in made]), np.concatenate([one for _, one in made])
+
+
+def _wanted(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K,) rows that each class shall have at least."""
+    present = counts[counts > 0]
+    target = int(present.mean()) if len(present) else 0
+    while target and np.maximum(target - present, 0).sum() > _MAX_SYNTHETIC:
+        target = int(target * 0.9)
+    return np.where(counts > 0, target, 0)
+
+
+def _sampler(module: Any, method: str, neighbors: int, wanted: dict[int, int], generator: np.random.Generator) -> Any:
+    key = "n_neighbors" if method == "adasyn" else "k_neighbors"
+    options = {key: neighbors, "sampling_strategy": wanted, "random_state": int(generator.integers(2**31))}
+    return getattr(module, METHODS[method])(**options)
+
+
+def _resampled(
+    sampler: Any, method: str, features: NDArray[np.float32], classes: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of classes that a method leaves as they are
+            resampled, labels = sampler.fit_resample(features, classes)
+    except (ValueError, RuntimeError) as error:  # for example no row near another class
+        logger.warning("%s makes no features of %d classes: %s", method, len(sampler.sampling_strategy), error)
+        resampled, labels = features, classes
+    return resampled[len(features) :].astype(np.float32), np.asarray(labels[len(features) :], dtype=np.int64)

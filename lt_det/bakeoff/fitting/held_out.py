@@ -1,0 +1,87 @@
+"""A quick measure on images that are held out: average precision of their RoIs, without boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_det.bakeoff.cache.tables import RoiTable
+
+_FOREGROUND = 1500  # rows to measure on, but at least `_PER_CLASS` of each class that has them
+_PER_CLASS = 4
+_BACKGROUND = 1500
+_AT_ONCE = 1 << 20  # comparisons of scores
+
+
+class HeldOut:
+    """A sample of the RoIs of held-out images, the rarest classes as fully as the most frequent ones.
+
+    Args:
+        rois: the table.
+        images: indices of the images.
+        seed: chooses the rows.
+        device: of the features.
+
+    Attributes:
+        features: (M, D) float32.
+    """
+
+    def __init__(
+        self, rois: RoiTable, images: NDArray[np.int64], *, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        chosen = np.zeros(len(rois.image_ids), dtype=bool)
+        chosen[images] = True
+        rows, weights = _sample(rois, np.flatnonzero(chosen[rois.images]), np.random.default_rng(seed))
+        order = np.argsort(rows)  # read faster
+        rows, weights = rows[order], weights[order]
+        self.features = torch.from_numpy(np.take(rois.features, rows, axis=0)).float().to(device)
+        self._labels = torch.from_numpy(rois.labels[rows]).to(device)
+        self._weights = torch.from_numpy(weights.astype(np.float32)).to(device)
+        self._num_classes = rois.num_classes
+
+    def average_precision(self, scores: Tensor) -> float:
+        """Mean over the classes of the average precision of their scores.
+
+        Like a detector's AP it depends on the order of the scores of a class over all images, background included, and
+        not on their values. Boxes and duplicates play no part.
+
+        Args:
+            scores: (M, K+1), those of `features`.
+
+        Returns:
+            0 to 1; 0 if no image has a foreground RoI.
+        """
+        positives = (self._labels < self._num_classes).nonzero().squeeze(1)
+        by_class = scores.t()
+        sums = torch.zeros(2, self._num_classes, device=scores.device)
+        for some in positives.split(max(1, _AT_ONCE // max(1, len(scores)))):
+            classes = self._labels[some]
+            above = (by_class[classes] >= scores[some, classes].unsqueeze(1)) * self._weights
+            true = (above * (self._labels == classes.unsqueeze(1))).sum(dim=1)
+            precision = true / above.sum(dim=1)
+            weights = self._weights[some]
+            sums.index_add_(1, classes, torch.stack([weights * precision, weights]))
+        present = sums[1] > 0
+        return float((sums[0] / sums[1])[present].mean()) if present.any() else 0.0
+
+
+def _sample(
+    rois: RoiTable, rows: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Some of the rows, and how many RoIs each stands for."""
+    rows = generator.permutation(rows)
+    labels = rois.labels[rows]
+    present = len(np.unique(labels[labels < rois.num_classes]))
+    limits = np.full(rois.num_classes + 1, max(_PER_CLASS, _FOREGROUND // max(present, 1)))
+    limits[-1] = _BACKGROUND
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=len(limits))
+    rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = by_class[rank < limits[labels[by_class]]]
+    weights = rois.weights[rows].astype(np.float64)
+    totals = np.bincount(labels, weights, minlength=len(limits))
+    kept_totals = np.bincount(labels[kept], weights[kept], minlength=len(limits))
+    factors = np.divide(totals, kept_totals, out=np.ones(len(limits)), where=kept_totals > 0)
+    return rows[kept], weights[kept] * factors[labels[kept]]
