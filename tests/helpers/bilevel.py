@@ -3,6 +3,8 @@
 import torch
 from torch.func import functional_call
 
+from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep, classifier_gradient
+from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
 from lt_det.layers import build_classifier
 from lt_det.losses import LOSSES
 
@@ -45,3 +47,18 @@ def unrolled_meta_loss(classifier, training_loss, meta_loss, meta_rois, step, bu
     stepped = step.apply(weights, dict(zip(weights, gradient, strict=True)), buffers or {})
     features, targets = meta_rois
     return meta_loss(functional_call(classifier, stepped, (features,)), targets)
+
+
+def meta_step(classifier, optimizer, loss, method, rois, meta_rois):
+    """A step of a method and then one of the classifier, on the RoIs of all processes. Returns the mean loss before."""
+    (group,) = optimizer.param_groups
+    step = InnerStep(group["lr"], group["momentum"], group["weight_decay"])
+    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in classifier.named_parameters()}
+    buffers = {name: buffer for name, buffer in buffers.items() if buffer is not None}
+    rows = TrainingRows(loss, classifier(rois[0]).detach(), rois[1], rois[0])
+    bilevel = Bilevel(classifier, step, rois[0], MetaLoss(loss), *meta_rois, buffers)
+    gradient = classifier_gradient(classifier, bilevel.weights, rois[0], method.logit_gradients(rows, bilevel))
+    for name, parameter in classifier.named_parameters():
+        parameter.grad = gradient[name]
+    optimizer.step()
+    return rows.losses.mean()

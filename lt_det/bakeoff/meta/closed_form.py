@@ -47,19 +47,6 @@ class InnerStep:
     weight_decay: float = 0.0
     nesterov: bool = False
 
-    @classmethod
-    def of(cls, optimizer: torch.optim.SGD, *, momentum: bool) -> InnerStep:
-        """The next step of an optimizer of one parameter group.
-
-        Args:
-            optimizer: of the classifier.
-            momentum: False leaves out momentum and weight decay.
-        """
-        (group,) = optimizer.param_groups
-        if not momentum:
-            return cls(group["lr"])
-        return cls(group["lr"], group["momentum"], group["weight_decay"], group["nesterov"])
-
     @property
     def slope(self) -> float:
         """∂Ŵ/∂g: −η, or −η (1 + μ) with Nesterov's momentum. Momentum and weight decay only move Ŵ."""
@@ -156,18 +143,21 @@ class Bilevel:
 
     @torch.no_grad()
     def gradient(self, logit_gradients: Tensor) -> Tensor:
-        """(N, C) P, the gradient of the mean meta loss by A.
+        """(N, C) P, the gradient of the mean meta loss by A, for the step along A.
 
         Args:
-            logit_gradients: (N, C) A, with weights and divisor. Zeros stand for weights of 0.
+            logit_gradients: (N, C) A, with weights and divisor.
         """
-        weights = self.weights
-        gradient = classifier_gradient(self.classifier, weights, self.features, logit_gradients)
-        stepped = self.step.apply(weights, gradient, self.buffers)
+        gradient = classifier_gradient(self.classifier, self.weights, self.features, logit_gradients)
+        return self.gradient_at(self.step.apply(self.weights, gradient, self.buffers))
+
+    @torch.no_grad()
+    def gradient_at(self, stepped: Weights) -> Tensor:
+        """(N, C) P, for a step to Ŵ = `stepped`."""
         logits = functional_call(self.classifier, stepped, (self.meta_features,))
         _, d = row_losses_and_gradients(self.meta_loss, logits, self.meta_targets)
         meta = classifier_gradient(self.classifier, stepped, self.meta_features, d / rows_of_all_processes(d))
-        return self.step.slope * logit_derivative(self.classifier, weights, self.features, meta)
+        return self.step.slope * logit_derivative(self.classifier, self.weights, self.features, meta)
 
 
 def rows_of_all_processes(rows: Tensor) -> float:

@@ -6,7 +6,6 @@ Checked against https://github.com/uber-research/learning-to-reweight-examples.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lt_det.bakeoff.meta.closed_form import Bilevel, row_weight_gradient
@@ -22,5 +21,5 @@ class L2RW(MetaMethod):
 
     def logit_gradients(self, rows: TrainingRows, bilevel: Bilevel) -> Tensor:
         d = rows.gradients
-        by_weight = row_weight_gradient(bilevel.gradient(torch.zeros_like(d)), d, divisor=1.0)
+        by_weight = row_weight_gradient(bilevel.gradient_at(bilevel.weights), d, divisor=1.0)
         return normalize((-by_weight).clamp(min=0), 1.0).unsqueeze(1) * d

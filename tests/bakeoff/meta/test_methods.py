@@ -13,11 +13,10 @@ from lt_det.bakeoff.meta.hyperparameters import LearnedMargin, LearnedTau
 from lt_det.bakeoff.meta.l2rw import L2RW
 from lt_det.bakeoff.meta.meta_weight_net import MetaWeightNet
 from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
-from lt_det.bakeoff.meta.step import meta_step
 from lt_det.errors import LtDetError
 from lt_det.losses import ClassReweighting, LDAMLoss, LogitAdjustmentLoss, plain_formulas
 from lt_det.losses._rows import one_hot
-from tests.helpers.bilevel import COUNTS, D, K, toy_classifier, toy_loss, toy_rois, unrolled_meta_loss
+from tests.helpers.bilevel import COUNTS, D, K, meta_step, toy_classifier, toy_loss, toy_rois, unrolled_meta_loss
 from tests.helpers.gloo import in_processes
 
 close = functools.partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)
