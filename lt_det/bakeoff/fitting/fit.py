@@ -151,6 +151,8 @@ def fit_learning_rates(
         LtDetError: the config or the sampler is invalid, there is nothing to train on, the loss lacks class counts, or
             every learning rate diverged.
     """
+    if candidate.meta and make_stage is Stage:
+        raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.meta.fitting.fit_meta.")
     own = _training_config(candidate.config(cfg), steps)
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # a loss may sample, too

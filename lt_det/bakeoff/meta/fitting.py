@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import Batch, RoiBatches
 from lt_det.bakeoff.fitting.classifier import SGD
 from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit_learning_rates, learning_rates
 from lt_det.bakeoff.fitting.schedule import Phases
 from lt_det.bakeoff.fitting.trainee import Stage
-from lt_det.bakeoff.meta.candidates import MetaCandidate, build_meta_method
 from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep
 from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
+from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.errors import LtDetError
 
 
@@ -76,7 +77,7 @@ class MetaStage(Stage):
 
 def fit_meta(
     cfg: Any,
-    candidate: MetaCandidate,
+    candidate: Candidate,
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
     *,
@@ -107,7 +108,7 @@ def fit_meta(
 
 def fit_meta_learning_rates(
     cfg: Any,
-    candidate: MetaCandidate,
+    candidate: Candidate,
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
     rates: Sequence[float],
@@ -140,7 +141,7 @@ def fit_meta_learning_rates(
         stream = (seed, number, 1)
         weights = row_weights(rois[number], meta_images, "class_aware", own, np.random.default_rng(stream))
         batches = RoiBatches(rois[number], weights, batch_size=batch_size, seed=stream, device=device)
-        return MetaStage(own, number, width, device, method=candidate.method, meta_batches=batches)
+        return MetaStage(own, number, width, device, method=candidate.meta, meta_batches=batches)
 
     options |= {"batch_size": batch_size, "device": device, "make_stage": make_stage}
     return fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)

@@ -8,13 +8,16 @@ import torch
 from torch import nn
 
 from lt_det.bakeoff.cache.tables import RoiTable
-from lt_det.bakeoff.candidates.candidate import LOSS_NAME
+from lt_det.bakeoff.candidates.builtin import full
+from lt_det.bakeoff.candidates.candidate import LOSS_NAME, Candidate
+from lt_det.bakeoff.candidates.reading import read_candidates
+from lt_det.bakeoff.fitting import fit
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.trainee import Stage
-from lt_det.bakeoff.meta.candidates import META_METHODS, MetaCandidate, build_meta_method, meta_candidates
 from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta
 from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaMethod
+from lt_det.bakeoff.meta.methods import META_METHODS, build_meta_method
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss, register_loss
 from tests.helpers.models import NUM_CLASSES as K
@@ -23,6 +26,7 @@ from tests.helpers.models import small_config
 D = 8
 NUM_IMAGES = 3**K
 STEPS = 60
+META = [candidate for candidate in full() if candidate.meta]
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_meta_set_has_the_mixture_of_classes_and_no_image_of_the_training(rois, 
         assert len(found) == pytest.approx(fraction * len(total), abs=1)
 
 
-@pytest.mark.parametrize("candidate", meta_candidates(), ids=lambda candidate: candidate.name)
+@pytest.mark.parametrize("candidate", META, ids=lambda candidate: candidate.name)
 def test_every_method_trains_a_classifier(cfg, rois, candidate):
     candidate.check(cfg)
     fitted = [
@@ -90,7 +94,7 @@ def test_meta_batches_are_balanced_and_from_other_images(cfg, rois, monkeypatch)
 
     monkeypatch.setattr(MetaStage, "step", recorded)
     images, meta = split_meta_images(rois, None, seed=7)
-    candidate = meta_candidates()[0]
+    candidate = META[0]
     fit_meta(cfg, candidate, [rois], None, seed=7, steps=20, learning_rate=0.1)
     assert seen == {"training": set(images.tolist()), "meta": set(meta.tolist())}
     present = counts[:K] > 0
@@ -113,7 +117,7 @@ class Unweighted(MetaMethod):
 @pytest.mark.parametrize("loss", ["softmax", "ldam", "class_balanced"])
 def test_step_of_the_classifier_is_that_of_other_candidates(cfg, rois, loss, monkeypatch):
     monkeypatch.setitem(META_METHODS, "unweighted", lambda loss: Unweighted())
-    own = MetaCandidate("", {LOSS_NAME: loss}).config(cfg)
+    own = Candidate("", {LOSS_NAME: loss}).config(cfg)
     batches = [RoiBatches(rois, np.ones(len(rois.labels)), batch_size=32, seed=seed) for seed in (1, 2)]
     torch.manual_seed(0)
     plain = Stage(own, 0, D, "cpu")
@@ -136,7 +140,7 @@ def test_inner_step_of_balms_has_the_momentum_of_the_classifier(cfg, rois, monke
             return super().logit_gradients(rows, bilevel)
 
     monkeypatch.setitem(META_METHODS, "recorder", lambda loss: Recorder())
-    candidate = MetaCandidate("", {LOSS_NAME: "softmax"}, method="recorder")
+    candidate = Candidate("", {LOSS_NAME: "softmax"}, meta="recorder")
     fit_meta(cfg, candidate, [rois], None, seed=0, steps=3, learning_rate=0.1)
     assert found[0][0].momentum == cfg.SOLVER.MOMENTUM
     assert found[0][0].weight_decay == cfg.SOLVER.WEIGHT_DECAY
@@ -149,9 +153,13 @@ def test_mistakes(cfg, rois, monkeypatch):
     with pytest.raises(LtDetError, match=r"metaweightnet.*meta_weight_net"):
         build_meta_method("metaweightnet", SoftmaxCrossEntropyLoss(K))
     with pytest.raises(LtDetError, match=r"tau.*logit_adjustment.*LOSS\.NAME is softmax"):
-        MetaCandidate("", {LOSS_NAME: "softmax"}, method="learned_tau").check(cfg)
+        Candidate("", {LOSS_NAME: "softmax"}, meta="learned_tau").check(cfg)
+    with pytest.raises(LtDetError, match=r"meta.* not trained"):
+        Candidate("", meta="l2rw", kind="as_is").check(cfg)
+    with pytest.raises(ValueError, match="fit_meta"):
+        fit(cfg, META[0], [rois], None, seed=0, steps=3, learning_rate=0.1)
     with pytest.raises(ValueError, match="held_out"):
-        fit_meta(cfg, meta_candidates()[0], [rois], None, seed=0, steps=3)
+        fit_meta(cfg, META[0], [rois], None, seed=0, steps=3)
 
     monkeypatch.setattr("lt_det.losses.registry.LOSSES", dict(LOSSES))
 
@@ -162,6 +170,27 @@ def test_mistakes(cfg, rois, monkeypatch):
 
     register_loss("temperature")(Temperature)
     cfg.MODEL.LONG_TAIL.LOSS.TEMPERATURE = type(cfg)()
-    candidate = MetaCandidate("", {LOSS_NAME: "temperature"})
+    candidate = Candidate("", {LOSS_NAME: "temperature"})
     with pytest.raises(LtDetError, match="temperature has parameters"):
         fit_meta(cfg, candidate, [rois], None, seed=0, steps=3, learning_rate=0.1)
+
+
+def test_candidates_of_a_file(cfg, tmp_path):
+    file = tmp_path / "candidates.yaml"
+    file.write_text(
+        "candidates: [{loss: softmax, meta: balms}, {meta: l2rw, sampler: class_aware}, {meta: learned_ta}]"
+    )
+    with pytest.raises(LtDetError, match=r"entry 3.*'learned_ta'; did you mean 'learned_tau'"):
+        read_candidates(file, cfg)
+    file.write_text(file.read_text().replace("{meta: learned_ta}", "{meta: learned_tau, loss: logit_adjustment}"))
+    found = read_candidates(file, cfg)[2:]
+    assert [(one.name, one.meta, one.kind) for one in found] == [
+        ("softmax, balms", "balms", "meta"),
+        ("own loss, class-aware sampling, l2rw", "l2rw", "meta"),
+        ("logit_adjustment, learned-tau", "learned_tau", "meta"),
+    ]
+
+
+def test_full_list_has_every_method_once():
+    assert sorted(candidate.meta for candidate in META) == sorted(META_METHODS)
+    assert {candidate.kind for candidate in META} == {"meta"}
