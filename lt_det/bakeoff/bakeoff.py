@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from lt_det.bakeoff.candidates import Candidate, full, quick, read_candidates
+from lt_det.bakeoff.candidates import Candidate, applicable, full, quick, read_candidates
 from lt_det.bakeoff.detector import detector_config
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.bakeoff.features.options import FeatureOptions
@@ -193,23 +193,15 @@ def _candidates(cfg: Any, options: BakeoffOptions) -> list[Candidate]:
     lists = {"quick": quick, "full": full}
     ours = detector_config(cfg)
     if options.candidates in lists:
-        usable = [candidate for candidate in lists[options.candidates]() if _goes_with(candidate, ours)]
+        usable, left_out = applicable(lists[options.candidates](), ours)
+        for name, reason in left_out.items():
+            logger.info("%s is left out: %s", name, reason)
     else:
         usable = read_candidates(options.candidates, ours)
     if options.write is not None and options.write not in [candidate.name for candidate in usable]:
         names = ", ".join(candidate.name for candidate in usable)
         raise LtDetError(f"--write is '{options.write}', but the candidates are: {names}.")
     return sorted(usable, key=lambda candidate: candidate.kind != "retrained")
-
-
-def _goes_with(candidate: Candidate, cfg: Any) -> bool:
-    """Whether a built-in candidate is defined for this detector: tau_norm, for one, is not for a cosine classifier."""
-    try:
-        candidate.check(cfg)
-    except LtDetError as error:
-        logger.info("%s is left out: %s", candidate.name, error)
-        return False
-    return True
 
 
 def _device(cfg: Any) -> str:

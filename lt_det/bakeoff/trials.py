@@ -26,6 +26,7 @@ from lt_det.bakeoff.fitting import (
     learning_rates,
     mean_phases,
 )
+from lt_det.bakeoff.meta.fitting import fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.scoring import Scorer
 from lt_det.bakeoff.store import Trial, TrialStore
@@ -169,7 +170,8 @@ class Trials:
         first = self._store.read(candidate, "fold_0") if fold > 0 else None
         known = first.learning_rate if first else None
         held_out = self.folds[fold]
-        fits = fit_learning_rates(
+        train = fit_meta_learning_rates if candidate.meta else fit_learning_rates
+        fits = train(
             self.cfg,
             candidate,
             self._rois,
@@ -189,7 +191,8 @@ class Trials:
         folds = [self._store.read(candidate, f"fold_{fold}") for fold in range(self.options.folds)]
         first = folds[0]
         assert first is not None, "the folds come before the trainings on all images"
-        fitted = fit(
+        train = fit_meta if candidate.meta else fit
+        fitted = train(
             self.cfg,
             candidate,
             self._rois,
