@@ -11,7 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from lt_det.config import chosen_classifier
+from lt_det.config import REWEIGHTING_DEFAULTS, chosen_classifier
 from lt_det.errors import LtDetError
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.checkpointer import evaluation_checkpointer
@@ -69,12 +69,14 @@ def detector_config(cfg: Any) -> Any:
     """
     converted = cfg.clone()
     converted.defrost()
-    converted.MODEL.LONG_TAIL.CLASSIFIER = chosen_classifier(cfg)
-    converted.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
-    heads, box_head, loss = converted.MODEL.ROI_HEADS, converted.MODEL.ROI_BOX_HEAD, converted.MODEL.LONG_TAIL.LOSS
+    heads, box_head, node = converted.MODEL.ROI_HEADS, converted.MODEL.ROI_BOX_HEAD, converted.MODEL.LONG_TAIL
+    node.CLASSIFIER = chosen_classifier(cfg)
+    node.SECOND_STAGE.METHOD = ""
     if heads.NAME in _LONG_TAIL_HEADS:  # these use no key of MODEL.LONG_TAIL
         heads.NAME = _LONG_TAIL_HEADS[heads.NAME]
-        converted.MODEL.LONG_TAIL.CLASSIFIER = "linear"
+        node.CLASSIFIER, node.COSINE_SCALE = "linear", None
+        node.REWEIGHTING.update(REWEIGHTING_DEFAULTS, START=None)
+        loss = node.LOSS
         loss.NAME = "softmax"
         if box_head.USE_SIGMOID_CE:
             loss.NAME = "sigmoid"
