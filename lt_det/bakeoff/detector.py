@@ -11,7 +11,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from lt_det.config import chosen_classifier
+from lt_det.config import REWEIGHTING_DEFAULTS, chosen_classifier
 from lt_det.errors import LtDetError
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.checkpointer import evaluation_checkpointer
@@ -67,14 +67,16 @@ def detector_config(cfg: Any) -> Any:
     Args:
         cfg: a config with lt_det's keys; it stays unchanged.
     """
-    ours = cfg.clone()
-    ours.defrost()
-    ours.MODEL.LONG_TAIL.CLASSIFIER = chosen_classifier(cfg)
-    ours.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
-    heads, box_head, loss = ours.MODEL.ROI_HEADS, ours.MODEL.ROI_BOX_HEAD, ours.MODEL.LONG_TAIL.LOSS
+    converted = cfg.clone()
+    converted.defrost()
+    heads, box_head, node = converted.MODEL.ROI_HEADS, converted.MODEL.ROI_BOX_HEAD, converted.MODEL.LONG_TAIL
+    node.CLASSIFIER = chosen_classifier(cfg)
+    node.SECOND_STAGE.METHOD = ""
     if heads.NAME in _LONG_TAIL_HEADS:  # these use no key of MODEL.LONG_TAIL
         heads.NAME = _LONG_TAIL_HEADS[heads.NAME]
-        ours.MODEL.LONG_TAIL.CLASSIFIER = "linear"
+        node.CLASSIFIER, node.COSINE_SCALE = "linear", None
+        node.REWEIGHTING.update(REWEIGHTING_DEFAULTS, START=None)
+        loss = node.LOSS
         loss.NAME = "softmax"
         if box_head.USE_SIGMOID_CE:
             loss.NAME = "sigmoid"
@@ -83,7 +85,7 @@ def detector_config(cfg: Any) -> Any:
             loss.FEDERATED.NUM_SAMPLED = box_head.FED_LOSS_NUM_CLASSES
             loss.FEDERATED.FREQUENCY_POWER = box_head.FED_LOSS_FREQ_WEIGHT_POWER
         box_head.USE_SIGMOID_CE = box_head.USE_FED_LOSS = False
-    return ours
+    return converted
 
 
 def load_detector(cfg: Any) -> nn.Module:
@@ -93,10 +95,10 @@ def load_detector(cfg: Any) -> nn.Module:
         LtDetError: the weights are missing, corrupt or those of another model, or the model has no box predictor of
             lt_det or Detectron2.
     """
-    ours = detector_config(cfg)
-    model: nn.Module = build_model(ours)
+    converted = detector_config(cfg)
+    model: nn.Module = build_model(converted)
     box_predictors(model)
-    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(ours.MODEL.WEIGHTS)
+    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(converted.MODEL.WEIGHTS)
     return model.eval()
 
 

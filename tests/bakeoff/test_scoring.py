@@ -72,7 +72,7 @@ LOSS = "MODEL.LONG_TAIL.LOSS.NAME"
         [LOSS, "cdt", "MODEL.LONG_TAIL.CLASSIFIER", "cosine", "TEST.DETECTIONS_PER_IMAGE", "5"],
         ["MODEL.LONG_TAIL.CLASSIFIER", "scaled", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.1"],
         C4,
-        ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
+        ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "MODEL.LONG_TAIL.COSINE_SCALE", "10.0"],  # which it does not use
         ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"],
         ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", "True", *CLASS_SPECIFIC],
     ],
@@ -125,18 +125,18 @@ def test_candidates_are_resampled_with_the_same_draws(softmax):
 def test_adjustment_changes_the_classifier_alone(softmax):
     """As `lt-det adjust` does it; 0 changes nothing."""
     cfg, _, scorer = softmax
-    own, ours, stats = scorer.detector(), detector_config(cfg), training_stats_of(cfg)
+    own, own_cfg, stats = scorer.detector(), detector_config(cfg), training_stats_of(cfg)
     for method in ("tau_norm", "norcal", "logit_adjustment"):
-        by_value = adjusted_classifiers(scorer.predictors, ours, own, method, [0.0, 0.5, 1.0], stats)
-        aps = [scorer.evaluate(ours, states).metrics["bbox"]["AP"] for states in by_value.values()]
-        assert aps[0] == scorer.evaluate(ours, own).metrics["bbox"]["AP"]
+        by_value = adjusted_classifiers(scorer.predictors, own_cfg, own, method, [0.0, 0.5, 1.0], stats)
+        aps = [scorer.evaluate(own_cfg, states).metrics["bbox"]["AP"] for states in by_value.values()]
+        assert aps[0] == scorer.evaluate(own_cfg, own).metrics["bbox"]["AP"]
         assert len(set(aps)) == 3
     cosine = changed_config(cfg, LOSS, "seesaw")
     trained = random_classifiers(scorer.predictors, cosine)
     with pytest.raises(LtDetError, match="tau_norm is not defined for the cosine classifier"):
         adjusted_classifiers(scorer.predictors, cosine, trained, "tau_norm", [1.0], stats)
     with pytest.raises(LtDetError, match="no post-hoc method 'tau'"):
-        adjusted_classifiers(scorer.predictors, ours, own, "tau", [1.0], stats)
+        adjusted_classifiers(scorer.predictors, own_cfg, own, "tau", [1.0], stats)
 
 
 def test_a_table_of_something_else_is_refused(softmax):
