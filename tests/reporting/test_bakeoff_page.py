@@ -19,7 +19,9 @@ from lt_det.reporting.bakeoff.point_labels import label_points
 from lt_det.reporting.bakeoff.results import result_columns, result_rows
 from lt_det.reporting.bakeoff.selection import highlighted, ordered, pareto_front, shown
 from lt_det.reporting.charts.base import chart_style
+from lt_det.reporting.diagnosis import diagnosis_sections
 from tests.helpers.bakeoffs import QUICK, TWO, UNSEEN, bakeoff, full
+from tests.helpers.diagnosed import diagnosis
 from tests.helpers.evaluations import AWKWARD
 
 
@@ -167,16 +169,17 @@ def test_what_a_bakeoff_may_lack(tmp_path):
         assert missing not in page
 
 
-def test_written_checkpoint_and_diagnosis(waiting, finished, tmp_path):
+def test_written_checkpoint_and_diagnosis(waiting, tmp_path):
     written = Written(
         name="seesaw", config="out/config.yaml", checkpoint="out/model_seesaw.pth", metrics={"segm": {"AP": 12.34}}
     )
-    with chart_style():
-        chart = learning_curves(finished)
-    page = page_of(msgspec.structs.replace(waiting, written=written), tmp_path, diagnosis=[chart])
+    measured = diagnosis()
+    page = page_of(msgspec.structs.replace(waiting, written=written), tmp_path, diagnosis=measured)
     assert "--config out/config.yaml --eval-only" in page
     assert "Mask AP 12.3" in page
-    assert 'id="diagnosis"' in page
+    for section in diagnosis_sections(measured):
+        for finding in section.findings:
+            assert finding.chart.title.replace("'", "&#39;") in page
 
 
 def test_learning_curves_end_where_a_training_stopped_early(finished):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Entry
+from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.result import percent
 from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.reporting.bakeoff.bars import bucket_bars, cost_bars
@@ -15,6 +15,7 @@ from lt_det.reporting.bakeoff.learning_curves import learning_curves
 from lt_det.reporting.bakeoff.planes import agreement_plane, pareto_plane
 from lt_det.reporting.bakeoff.results import ResultRow, result_columns, result_rows
 from lt_det.reporting.charts.base import Chart, chart_style, count_of
+from lt_det.reporting.diagnosis.page import DiagnosisSection, diagnosis_sections
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import signed
 from lt_det.reporting.view_model import ClassTable, evaluation_facts
@@ -53,16 +54,16 @@ class _View:
     charts: list[Chart]
     gains: list[ClassGains]
     classes: ClassTable | None
-    diagnosis: list[Chart]
+    diagnosis: list[DiagnosisSection]
 
 
-def write_bakeoff_page(bakeoff: Bakeoff, folder: Path, diagnosis: Sequence[Chart] = ()) -> Path:
+def write_bakeoff_page(bakeoff: Bakeoff, folder: Path, diagnosis: Diagnosis | None = None) -> Path:
     """Write ``bakeoff.html`` atomically.
 
     Args:
         bakeoff: finished or not.
         folder: that holds ``bakeoff.json``.
-        diagnosis: more charts, for a section of their own.
+        diagnosis: of the same detector, for a section of its own.
 
     Returns:
         Path of the page.
@@ -77,7 +78,7 @@ def write_bakeoff_page(bakeoff: Bakeoff, folder: Path, diagnosis: Sequence[Chart
     return file
 
 
-def _view(bakeoff: Bakeoff, diagnosis: Sequence[Chart]) -> _View:
+def _view(bakeoff: Bakeoff, diagnosis: Diagnosis | None) -> _View:
     with chart_style():
         charts = (draw(bakeoff) for draw in (bucket_bars, agreement_plane, learning_curves, cost_bars))
         return _View(
@@ -91,7 +92,7 @@ def _view(bakeoff: Bakeoff, diagnosis: Sequence[Chart]) -> _View:
             charts=[chart for chart in charts if chart],
             gains=class_gains(bakeoff),
             classes=gains_table(bakeoff),
-            diagnosis=[*diagnosis],
+            diagnosis=diagnosis_sections(diagnosis) if diagnosis else [],
         )
 
 
