@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 
 from lt_det.bakeoff.cache.tables import ProposalTable
 from lt_det.bakeoff.diagnosis.batches import Rois
+from lt_det.data.cache.records import load_records
+from lt_det.errors import LtDetError
 
 
 def matched_proposals(proposals: ProposalTable, stage: int, dataset: str, iou_threshold: float) -> Rois:
@@ -23,12 +24,18 @@ def matched_proposals(proposals: ProposalTable, stage: int, dataset: str, iou_th
         stage: of the box head.
         dataset: registered name, with annotations.
         iou_threshold: MODEL.ROI_HEADS.IOU_THRESHOLDS of the training sampler, or the threshold of a cascade's stage.
+
+    Raises:
+        LtDetError: an image of the proposals is not in the dataset.
     """
-    records = {record["image_id"]: record for record in DatasetCatalog.get(dataset)}
+    records = load_records(dataset, filter_empty=False)
+    positions = {records[position]["image_id"]: position for position in range(len(records))}
     rows, labels, images = [], [], []
     for index, image_id in enumerate(proposals.image_ids):
+        if image_id not in positions:
+            raise LtDetError(f"'{dataset}' has no image {image_id} any more; compute the features again.")
         scale = np.asarray(proposals.network_sizes[index]) / np.asarray(proposals.sizes[index])
-        truth, classes = _objects(records[image_id], float(scale[1]), float(scale[0]))
+        truth, classes = _objects(records[positions[image_id]], float(scale[1]), float(scale[0]))
         start, stop = int(proposals.start[index]), int(proposals.start[index + 1])
         if not len(classes) or start == stop:
             continue

@@ -11,10 +11,10 @@ from lt_det.bakeoff.diagnosis.last_layer import LastLayer
 from lt_det.losses import LOSSES, ClassificationLoss
 from tests.helpers.diagnosed import IMAGES, K, roi_table, trained
 
-CASES = [(name, kind) for name in LOSSES for kind in ("linear", "cosine")] + [
-    ("softmax", "scaled"),
-    ("eqlv2", "scaled"),
-]
+# Each loss, with and without re-weighting, and with each classifier.
+CASES = [(name, kind, kind == "linear") for name in LOSSES for kind in ("linear", "cosine")]
+CASES += [("softmax", "linear", False), ("focal", "linear", False)]
+CASES += [("softmax", "scaled", False), ("eqlv2", "scaled", True)]
 
 
 def accumulated(table, classifier, loss, images_per_iteration=2):
@@ -49,8 +49,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(*zip(*known, strict=True), rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
-@pytest.mark.parametrize("reweighted", [False, True])
+@pytest.mark.parametrize(("name", "kind", "reweighted"), CASES)
 def test_both_readings_and_the_ratio_are_those_of_autograd(name, kind, reweighted):
     table = roi_table()
     classifier, loss = trained(name, kind, reweighted)

@@ -1,5 +1,7 @@
 """Proposals at test time are matched to the objects of their image, in the network's pixels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
@@ -7,6 +9,7 @@ from detectron2.structures import BoxMode
 
 from lt_det.bakeoff.cache.tables import ProposalTable
 from lt_det.bakeoff.diagnosis.matched_proposals import matched_proposals
+from lt_det.errors import LtDetError
 
 
 def annotation(box, k, **more):
@@ -61,6 +64,12 @@ def test_the_best_object_from_the_threshold_on(dataset):
 
 def test_each_stage_has_its_boxes_and_threshold(dataset):
     assert matched_proposals(table(), 1, dataset, 0.6).rows.tolist() == [0, 1, 2]
+
+
+def test_an_image_that_is_not_in_the_dataset(dataset):
+    unknown = dataclasses.replace(table(), image_ids=["crowded", "removed", "crowd"])
+    with pytest.raises(LtDetError, match=r"matched_val.*removed"):
+        matched_proposals(unknown, 0, dataset, 0.5)
 
 
 def test_no_object_at_all(dataset):
