@@ -16,6 +16,7 @@ import torch
 
 from lt_det.bakeoff.candidates import Candidate, applicable, full, quick, read_candidates
 from lt_det.bakeoff.detector import detector_config
+from lt_det.bakeoff.diagnosis.diagnose import diagnose
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.fitting import describe_classes
@@ -26,6 +27,7 @@ from lt_det.bakeoff.trials import Trials
 from lt_det.bakeoff.writing import WEIGHTS_NAME, evaluate_written, write_detector
 from lt_det.errors import LtDetError
 from lt_det.evaluation.bakeoff_schema import Bakeoff, Written, write_bakeoff
+from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
 from lt_det.io.atomic import check_folder
@@ -79,14 +81,16 @@ class _Run:
     def run(self, track: Callable[[str], Track]) -> Bakeoff:
         check_folder(self._folder, "The folder of the bake-off")
         with folder_lock(self._folder, "bake-off"):
+            diagnosis = None
             try:
                 bakeoff = self._compute(track)
+                diagnosis = self._diagnose(track("Diagnosis"))
             except KeyboardInterrupt:
                 unfinished = self._save() if self._trials else None
                 if unfinished is None:
                     raise
                 bakeoff = unfinished
-            write_bakeoff_page(bakeoff, self._folder)
+            write_bakeoff_page(bakeoff, self._folder, diagnosis)
         return bakeoff
 
     def _compute(self, track: Callable[[str], Track]) -> Bakeoff:
@@ -116,6 +120,15 @@ class _Run:
         with self._timed("writing"):
             self._write(bakeoff)
         return self._save() or bakeoff
+
+    def _diagnose(self, track: Track) -> Diagnosis | None:
+        """What the features say about the detector; a page without it is better than no page."""
+        assert self._trials is not None
+        try:
+            return diagnose(self._cfg, self._trials.cache, test=self._cfg.DATASETS.TEST[0], track=track)
+        except LtDetError as error:
+            logger.warning("The page has no diagnosis of the detector: %s", error)
+            return None
 
     def _save(self) -> Bakeoff | None:
         """Write and report what is known so far."""
