@@ -13,7 +13,7 @@ from lt_det.bakeoff.cache.tables import ProposalTable, RoiTable
 from lt_det.bakeoff.cache.writer import read_state
 from lt_det.errors import LtDetError
 
-VERSION = 1  # of the files; a cache of another version is not read
+VERSION = 1  # of the files and of the chunks; a cache of another version is not read
 CACHE_NAME = "cache.json"
 ROIS = "rois"
 _ENTRIES = ("version", "finished", "key", "num_classes", "num_stages", "images")

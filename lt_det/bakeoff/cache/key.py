@@ -49,7 +49,7 @@ def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> 
         options: of `compute_features`.
 
     Raises:
-        LtDetError: there is no checkpoint.
+        LtDetError: there is no checkpoint, or no file of proposals.
     """
     config = {"MODEL": yaml.safe_load(cfg.MODEL.dump()), "INPUT": yaml.safe_load(cfg.INPUT.dump())}
     for path in _WITHOUT_EFFECT:
@@ -68,6 +68,7 @@ def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> 
         "training sets": list(cfg.DATASETS.TRAIN),
         "datasets": list(datasets),
         "data": {name: _state_of_data(name) for name in names},
+        "proposal files": _proposal_files(cfg),
         "seed": max(cfg.SEED, 0),
         "options": dict(options),
     }
@@ -92,6 +93,18 @@ def _state_of_data(name: str) -> str:
     for record in DatasetCatalog.get(name):
         digest.update(repr(record).encode())
     return digest.hexdigest()
+
+
+def _proposal_files(cfg: Any) -> dict[str, str]:
+    """Size and time of change of the files that proposals come from, if they do not come from the detector."""
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return {}
+    files = (*cfg.DATASETS.PROPOSAL_FILES_TRAIN, *cfg.DATASETS.PROPOSAL_FILES_TEST)
+    try:
+        states = [Path(PathManager.get_local_path(file)).stat() for file in files]
+    except OSError as error:
+        raise LtDetError(f"A file of DATASETS.PROPOSAL_FILES_* cannot be read ({error}); correct the path.") from error
+    return {file: f"{state.st_size} bytes {state.st_mtime_ns}" for file, state in zip(files, states, strict=True)}
 
 
 def _checkpoint_digest(weights: str) -> str:

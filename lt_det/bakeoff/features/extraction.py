@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 
 from detectron2.utils import comm
 
-from lt_det.bakeoff.cache.cache import FeatureCache, read_about
+from lt_det.bakeoff.cache.cache import CACHE_NAME, ROIS, FeatureCache, read_about
 from lt_det.bakeoff.cache.key import cache_key, differences
 from lt_det.bakeoff.cache.lock import exclusive
 from lt_det.bakeoff.features.filling import fill
-from lt_det.bakeoff.features.options import FeatureOptions
+from lt_det.bakeoff.features.options import MAX_ROIS, MAX_TRAINING_IMAGES, FeatureOptions
 from lt_det.bakeoff.features.plan import Plan
 from lt_det.bakeoff.features.processes import fill_in_processes
 from lt_det.errors import LtDetError
@@ -26,18 +26,28 @@ from lt_det.training.preflight import check_datasets
 
 
 def compute_features(
-    cfg: Any, folder: str | Path, options: FeatureOptions | None = None, *, num_processes: int = 1, track: Track = iter
+    cfg: Any,
+    folder: str | Path,
+    *,
+    passes: int = 1,
+    dtype: str = "float16",
+    background_fraction: float = 1.0,
+    max_rois: int | None = MAX_ROIS,
+    max_training_images: int | None = MAX_TRAINING_IMAGES,
+    datasets: Sequence[str] | None = None,
+    num_processes: int = 1,
+    track: Track = iter,
 ) -> FeatureCache:
     """Compute the feature cache of MODEL.WEIGHTS, or what is missing of it, and open it.
 
     A finished cache in `folder` is only opened; an unfinished one is continued, with any number of processes. The
-    number of processes does not change the content. Where there is a process group already, all its processes call this
-    function.
+    content is the same to the last bit with any number of processes, but on the CPU torch rounds differently with
+    another number of threads. Where there is a process group already, all its processes call this function.
 
     Args:
         cfg: of the detector; its datasets are registered.
         folder: of the cache; created.
-        options: what the cache holds; None: the defaults.
+        passes, dtype, background_fraction, max_rois, max_training_images, datasets: see `FeatureOptions`.
         num_processes: to start; on GPUs, each takes one. A script that starts processes needs the usual
             ``if __name__ == "__main__":``.
         track: wraps the loop over the images, to show progress.
@@ -47,7 +57,8 @@ def compute_features(
             Detectron2's nor lt_det's; a folder with a cache of something else; another process in the same folder; a
             full disk.
     """
-    folder, options = Path(folder), options or FeatureOptions()
+    folder = Path(folder)
+    options = FeatureOptions(passes, dtype, background_fraction, max_rois, max_training_images, datasets)
     silence_known_warnings()
     key = _key(cfg, options)
     if _is_finished(folder, key):
@@ -79,6 +90,11 @@ def _key(cfg: Any, options: FeatureOptions) -> dict[str, Any]:
 def _is_finished(folder: Path, key: dict[str, Any]) -> bool:
     about = read_about(folder)
     if about is None:
+        if any((folder / ROIS).glob("*")):
+            raise LtDetError(
+                f"{folder} holds features whose {CACHE_NAME} is missing, so that nobody knows what they were computed "
+                "from; choose another folder, or delete this one."
+            )
         return False
     different = differences(about["key"], key)
     if different:

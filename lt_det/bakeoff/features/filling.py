@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 IMAGES_PER_CHUNK = 32
 
 Columns = dict[str, NDArray[Any]]
-_SAMPLING = 1  # told apart from the random numbers of the augmentation
+_SAMPLING = 1  # its random numbers are not those of the augmentation
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def evaluation_records(cfg: Any, name: str) -> Any:
     """The records that an evaluation of a dataset reads.
 
     Raises:
-        LtDetError: proposals come from files, and there is none of this dataset.
+        LtDetError: proposals come from files, and no file is given for this dataset.
     """
     if not cfg.MODEL.LOAD_PROPOSALS:
         return load_records(name, filter_empty=False)

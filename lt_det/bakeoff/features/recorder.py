@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,9 +33,10 @@ class Recorder(nn.Module):
         self.features = torch.empty(0)
         self.proposals: list[Instances] = []
         self.boxes: list[Tensor] = []
+        self.test_score_thresh = math.inf  # a cascade selects detections itself; no score is above this
 
     def __getattr__(self, name: str) -> Any:
-        """Other attributes, such as ``test_nms_thresh``, are the predictor's."""
+        """Other attributes are the predictor's."""
         try:
             return super().__getattr__(name)
         except AttributeError:

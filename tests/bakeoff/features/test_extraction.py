@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 from pathlib import Path
@@ -11,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 from torch.multiprocessing import ProcessExitedException
 
 from lt_det.bakeoff.cache.cache import FeatureCache
 from lt_det.bakeoff.cache.lock import exclusive
 from lt_det.bakeoff.features import filling
 from lt_det.bakeoff.features.extraction import compute_features
-from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.errors import LtDetError
 from tests.helpers.frozen_detector import (
     NUM_CLASSES,
@@ -126,7 +127,7 @@ def compute(config, folder, track=iter, **options):
     """In a process of its own, or one of several."""
     filling.IMAGES_PER_CHUNK = CHUNK
     torch.set_num_threads(1)
-    compute_features(load(config), folder, FeatureOptions(**options), track=track)
+    compute_features(load(config), folder, track=track, **options)
 
 
 def test_killed_process(config, folder, tmp_path):
@@ -172,8 +173,7 @@ def test_loading_processes_change_nothing(config, folder, tmp_path):
 
 
 def test_passes_differ_by_augmentation_and_sampling(config, folder, tmp_path):
-    options = FeatureOptions(passes=2, dtype="float32", datasets=[])
-    rois = compute_features(load(config), tmp_path / "cache", options).rois()
+    rois = compute_features(load(config), tmp_path / "cache", passes=2, dtype="float32", datasets=[]).rois()
     one = FeatureCache.open(folder).rois()
     number = len(one.labels)
     np.testing.assert_array_equal(rois.features[:number].astype(np.float16), one.features)
@@ -186,9 +186,9 @@ def test_passes_differ_by_augmentation_and_sampling(config, folder, tmp_path):
 def test_limits(config, tmp_path, names, caplog):
     train, val = names
     ground_truth = len(annotations(config, "train")["annotations"])
-    options = FeatureOptions(max_rois=ground_truth + 60, max_training_images=3)
+    options = {"max_rois": ground_truth + 60, "max_training_images": 3}
     with caplog.at_level(logging.INFO, logger="lt_det"):
-        cache = compute_features(load(config), tmp_path / "cache", options)
+        cache = compute_features(load(config), tmp_path / "cache", **options)
     rois = cache.rois()
     assert len(rois.labels) < ground_truth + 80
     assert (rois.ious > 0.999).sum() == ground_truth
@@ -203,7 +203,7 @@ def test_limits(config, tmp_path, names, caplog):
 
 def test_limit_below_the_ground_truth(config, tmp_path):
     with pytest.raises(LtDetError, match=r"max_rois is 5\b.* ground-truth"):
-        compute_features(load(config), tmp_path / "cache", FeatureOptions(max_rois=5))
+        compute_features(load(config), tmp_path / "cache", max_rois=5)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_limit_below_the_ground_truth(config, tmp_path):
 )
 def test_option_that_makes_no_sense(options, name):
     with pytest.raises(LtDetError, match=name):
-        FeatureOptions(**options)
+        compute_features(None, "", **options)
 
 
 def test_key_does_not_hold_what_changes_no_feature(config, folder, tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ def test_cache_of_another_checkpoint(config, folder, tmp_path):
 )
 def test_cache_of_another_config(config, folder, overrides, options, name):
     with pytest.raises(LtDetError, match=rf"differs in {name};"):
-        compute_features(load(config, *overrides), folder, FeatureOptions(**options))
+        compute_features(load(config, *overrides), folder, **options)
 
 
 def test_cache_of_older_annotations(config, folder, names):
@@ -269,12 +269,41 @@ def test_cache_of_a_function_whose_records_change(config, tmp_path, names):
     name = f"{config.parent.name}_function"
     DatasetCatalog.register(name, lambda: records)
     MetadataCatalog.get(name).thing_classes = classes
-    options = FeatureOptions(datasets=[name])
-    compute_features(cfg, tmp_path / "cache", options)
-    compute_features(cfg, tmp_path / "cache", options)
+    compute_features(cfg, tmp_path / "cache", datasets=[name])
+    compute_features(cfg, tmp_path / "cache", datasets=[name])
     records.pop()
     with pytest.raises(LtDetError, match=rf"differs in data\.{name};"):
-        compute_features(cfg, tmp_path / "cache", options)
+        compute_features(cfg, tmp_path / "cache", datasets=[name])
+
+
+def write_proposals(config, part):
+    images = annotations(config, part)["images"]
+    boxes = [np.asarray([[0, 0, 20 + index, 20], [5, 5, 30, 40]], dtype=np.float32) for index in range(len(images))]
+    content = {"ids": [image["id"] for image in images], "boxes": boxes, "bbox_mode": BoxMode.XYXY_ABS}
+    content["objectness_logits"] = [np.asarray([2, 1], dtype=np.float32)] * len(images)
+    file = config.parent / f"{part}_proposals.pkl"
+    file.write_bytes(pickle.dumps(content))
+    return str(file)
+
+
+def test_proposals_from_files(config, tmp_path, names):
+    files = {part: write_proposals(config, part) for part in ("train", "val")}
+    overrides = [
+        *("MODEL.LOAD_PROPOSALS", True, "MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"),
+        *("DATASETS.PROPOSAL_FILES_TRAIN", (files["train"],), "DATASETS.PROPOSAL_FILES_TEST", (files["val"],)),
+    ]
+    cache = compute_features(load(config, *overrides), tmp_path / "cache")
+    table = cache.proposals(names[1])
+    assert table.start.tolist() == list(range(0, 2 * NUM_VAL + 1, 2))
+    np.testing.assert_array_equal(table.proposals[0][6], [0, 0, 23, 20])
+    assert len(cache.rois().labels) == 2 * NUM_TRAIN + len(annotations(config, "train")["annotations"])
+    os.utime(files["val"], (0, 0))
+    with pytest.raises(LtDetError, match=r"differs in proposal files\."):
+        compute_features(load(config, *overrides), tmp_path / "cache")
+    with pytest.raises(LtDetError, match="no proposal file of"):
+        compute_features(load(config, *overrides[:6]), tmp_path / "other")
+    with pytest.raises(LtDetError, match=r"missing\.pkl"):
+        compute_features(load(config, *overrides[:-1], ("missing.pkl",)), tmp_path / "other")
 
 
 def test_second_process_in_the_same_folder(config, tmp_path):
@@ -315,56 +344,8 @@ def test_full_disk(config, folder, small_disk):
     assert contents(small_disk / "cache") == contents(folder)
 
 
-def test_no_cache(tmp_path):
-    with pytest.raises(LtDetError, match="no feature cache"):
-        FeatureCache.open(tmp_path)
-
-
-def corrupt_column(folder: Path) -> str:
-    file = folder / "rois" / "features_0.npy"
-    file.write_bytes(file.read_bytes()[:-1])
-    return r"features_0\.npy"
-
-
-def missing_column(folder: Path) -> str:
-    (folder / "rois" / "labels_0.npy").unlink()
-    return r"labels_0\.npy"
-
-
-def exchanged_column(folder: Path) -> str:
-    shutil.copy(folder / "rois" / "labels_0.npy", folder / "rois" / "ious_0.npy")
-    return r"ious_0\.npy"
-
-
-def corrupt_table(folder: Path) -> str:
-    (folder / "rois" / "table.json").write_text("[")
-    return r"table\.json"
-
-
-def corrupt_about(folder: Path) -> str:
-    (folder / "cache.json").write_text("{}")
-    return r"cache\.json"
-
-
-def other_version(folder: Path) -> str:
-    file = folder / "cache.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 0}))
-    return "another version"
-
-
-@pytest.mark.parametrize(
-    "damage", [corrupt_column, missing_column, exchanged_column, corrupt_table, corrupt_about, other_version]
-)
-def test_damaged_cache(folder, tmp_path, damage):
+def test_tables_without_their_key(config, folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "cache"))
-    message = damage(copy)
-    with pytest.raises(LtDetError, match=message):
-        FeatureCache.open(copy).rois()
-
-
-def test_what_is_not_in_the_cache(folder):
-    cache = FeatureCache.open(folder)
-    with pytest.raises(LtDetError, match="no proposals of 'lvis'"):
-        cache.proposals("lvis")
-    with pytest.raises(LtDetError, match="no stage 1"):
-        cache.rois(1)
+    (copy / "cache.json").unlink()
+    with pytest.raises(LtDetError, match=r"cache\.json is missing"):
+        compute_features(load(config), copy)
