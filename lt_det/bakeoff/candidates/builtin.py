@@ -15,6 +15,15 @@ from lt_det.modeling.post_hoc_adjustment import METHODS as POST_HOC
 AS_IS = Candidate("as it is", kind="as_is")
 RETRAINED = Candidate("retrained", kind="retrained")
 
+# The loss that each meta-learning method was published with, or whose hyper-parameter it learns.
+_META_LOSSES = {
+    "meta_weight_net": "softmax",
+    "l2rw": "softmax",
+    "balms": "logit_adjustment",
+    "learned_tau": "logit_adjustment",
+    "learned_margin": "ldam",
+}
+
 _CLASSIFIER = "MODEL.LONG_TAIL.CLASSIFIER"
 _BALANCED: dict[str, Any] = {"MEAN_OVER": "instances"}  # what a detector needs, see `ClassBalancedLoss`
 _MEAN_OVER_INSTANCES = {f"{REWEIGHTING}.MEAN_OVER": "instances"}
@@ -119,6 +128,8 @@ def _more() -> Iterator[Candidate]:
     ):
         balanced = _BALANCED if loss == "class_balanced" else {}
         yield _loss(loss, f"{loss}, {classifier} classifier", balanced, classifier=classifier)
+    for method, loss in _META_LOSSES.items():
+        yield Candidate(f"{loss}, {method.replace('_', '-')}", {LOSS_NAME: loss}, meta=method, kind="meta")
     yield from (_post_hoc(method, value) for method in POST_HOC for value in (0.25, 0.5, 0.75, 1.0))
 
 

@@ -11,6 +11,7 @@ import torch
 
 from lt_det.bakeoff.candidates.oversampling import check_oversampling
 from lt_det.bakeoff.candidates.sampling import check_sampler
+from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.config import REWEIGHTING_DEFAULTS, loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.layers import build_classifier
@@ -37,9 +38,10 @@ class Candidate:
             `lt_det.bakeoff.candidates.oversampling.METHODS`; empty: not at all.
         learning_rates: tried on the held-out images; empty: those of `lt_det.bakeoff.fitting.learning_rates`.
         adjustment: post-hoc method and its strength, applied to the classifier.
+        meta: method that learns weights or hyper-parameters of the loss on a meta set, a key of
+            `lt_det.bakeoff.meta.methods.META_METHODS`; empty: none.
         kind: "as_is" is the detector's own classifier, "post_hoc" the same after `adjustment`, "retrained" its own loss
-            trained on the cached features, "trained" anything else that is trained on them, "meta" what
-            `lt_det.bakeoff.meta` trains.
+            trained on the cached features, "meta" one with `meta`, "trained" anything else that is trained on them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Candidate:
     oversampling: str = ""
     learning_rates: tuple[float, ...] = ()
     adjustment: tuple[str, float] | None = None
+    meta: str = ""
     kind: Kind = "trained"
 
     @property
@@ -91,12 +94,14 @@ class Candidate:
         check_oversampling(self.oversampling)
         if any(not rate > 0 for rate in self.learning_rates):
             raise LtDetError(f"learning_rates must be above 0, but are {', '.join(map(str, self.learning_rates))}.")
-        if self.keeps_classifier and (self.learning_rates or self.sampler != "plain" or self.oversampling):
+        if self.keeps_classifier and (self.learning_rates or self.sampler != "plain" or self.oversampling or self.meta):
             raise LtDetError(
-                "a sampler, oversampling or learning_rates has no effect on the detector's own classifier, which is "
-                "not trained; name a loss, or leave them out."
+                "a sampler, oversampling, meta or learning_rates has no effect on the detector's own classifier, which "
+                "is not trained; name a loss, or leave them out."
             )
         loss = self._check_loss(changed)
+        if self.meta:
+            build_meta_method(self.meta, loss)
         classifier = build_classifier(2, loss, changed.MODEL.LONG_TAIL.CLASSIFIER, changed.MODEL.LONG_TAIL.COSINE_SCALE)
         if self.adjustment is not None:
             method, value = self.adjustment

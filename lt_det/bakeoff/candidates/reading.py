@@ -28,6 +28,7 @@ _ENTRY = (
     "oversampling",
     "learning_rates",
     "adjustment",
+    "meta",
 )
 
 
@@ -46,6 +47,7 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
         oversampling: smote                 # smote, borderline_smote, svm_smote, adasyn
         learning_rates: [0.05, 0.2]
         adjustment: {tau_norm: 0.5}         # post-hoc; without a loss and without a sampler, of the detector as it is
+        meta: balms                         # meta_weight_net, l2rw, balms, learned_tau, learned_margin
 
     Args:
         file: the yaml file.
@@ -107,10 +109,13 @@ def _of_entry(entry: Any) -> Iterator[Candidate]:
         oversampling=_text(entry, "oversampling"),
         learning_rates=_numbers(entry.get("learning_rates", [])),
         adjustment=_adjustment(entry),
+        meta=_text(entry, "meta"),
     )
-    trains = loss is not None or one.sampler != "plain" or one.oversampling or entry.get("overrides")
+    trains = loss is not None or one.sampler != "plain" or one.oversampling or one.meta or entry.get("overrides")
     if one.adjustment and not trains:
         one = replace(one, kind="post_hoc")
+    elif one.meta:
+        one = replace(one, kind="meta")
     for values in itertools.product(*grid.values()):
         chosen = hyperparameters | dict(zip(grid, values, strict=True))
         overrides = _mapping(entry, "overrides") | (loss_overrides(loss, chosen) if loss is not None else {})
@@ -185,6 +190,8 @@ def _made_up_name(
         parts.append(one.sampler.replace("_", "-") + " sampling")
     if one.oversampling:
         parts.append(one.oversampling)
+    if one.meta:
+        parts.append(one.meta.replace("_", "-"))
     if one.adjustment:
         parts += _named(dict([one.adjustment]))
     return ", ".join(parts)

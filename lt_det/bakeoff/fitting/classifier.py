@@ -80,6 +80,12 @@ class ClassifierStep:
         self._bias_momentum = None if self._bias is None else torch.zeros_like(self._bias)
         self._logits, self._norms = self._weight, self._weight  # of the last batch, for a cosine classifier
 
+    @property
+    def momentum(self) -> dict[str, Tensor]:
+        """Momentum of the weights, by the names of the classifier's parameters."""
+        found = {"weight": self._momentum}
+        return found if self._bias_momentum is None else found | {"bias": self._bias_momentum}
+
     def logits(self, batch: Batch) -> Tensor:
         """(B, C) logits of a batch, a leaf of autograd's graph."""
         if self._scale is None:

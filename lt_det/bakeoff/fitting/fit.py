@@ -20,7 +20,7 @@ from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.held_out import HeldOut
 from lt_det.bakeoff.fitting.schedule import PHASE_STARTS, Phases, Schedule
-from lt_det.bakeoff.fitting.trainee import Trainee
+from lt_det.bakeoff.fitting.trainee import MakeStage, Stage, Trainee
 from lt_det.errors import LtDetError
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ def fit_learning_rates(
     device: torch.device | str = "cpu",
     held_out: NDArray[np.int64] | None = None,
     track: Callable[[float], None] | None = None,
+    make_stage: MakeStage = Stage,
 ) -> list[Fitted]:
     """Train a candidate with several learning rates at a time, on the same batches and from the same initial weights.
 
@@ -139,6 +140,7 @@ def fit_learning_rates(
         device: where to train.
         held_out: indices of images to measure on.
         track: called with the completed fraction of the budget.
+        make_stage: what trains each stage: a `Stage`, or called with the arguments of one.
 
     Returns:
         A `Fitted` for each learning rate with which the training did not diverge, in their order.
@@ -147,6 +149,8 @@ def fit_learning_rates(
         LtDetError: the config or the sampler is invalid, there is nothing to train on, the loss lacks class counts, or
             every learning rate diverged.
     """
+    if candidate.meta and make_stage is Stage:
+        raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.meta.fitting.fit_meta.")
     own = _training_config(candidate.config(cfg), steps)
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # a loss may sample, too
@@ -160,7 +164,15 @@ def fit_learning_rates(
             measured = [HeldOut(table, held_out, seed=seed, device=device) for table in rois]
         widths = [table.features.shape[1] for table in rois]
         trainees = [
-            Trainee(own, widths, rate, seed=seed, schedule=_schedule(own, steps, phases), device=device)
+            Trainee(
+                own,
+                widths,
+                rate,
+                seed=seed,
+                schedule=_schedule(own, steps, phases),
+                device=device,
+                make_stage=make_stage,
+            )
             for rate in rates
         ]
         start = perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,11 +23,12 @@ class Stage:
 
     Args:
         cfg: the candidate's config.
+        number: of the stage, from 0.
         width: D.
         device: where to train.
     """
 
-    def __init__(self, cfg: Any, width: int, device: torch.device | str) -> None:
+    def __init__(self, cfg: Any, number: int, width: int, device: torch.device | str) -> None:
         node = cfg.MODEL.LONG_TAIL
         self.loss: ClassificationLoss | ClassReweighting = loss_of_config(cfg)
         self.classifier = build_classifier(width, self.loss, node.CLASSIFIER, node.COSINE_SCALE)
@@ -68,6 +69,9 @@ class Stage:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.loss.state_dict().items()}
 
 
+MakeStage = Callable[[Any, int, int, "torch.device | str"], Stage]
+
+
 class Trainee:
     """The stages of a candidate, trained with one learning rate.
 
@@ -78,6 +82,7 @@ class Trainee:
         seed: of the initial weights.
         schedule: where it stands.
         device: where to train.
+        make_stage: see `fit_learning_rates`.
 
     Attributes:
         curve: see `Fitted`.
@@ -93,9 +98,10 @@ class Trainee:
         seed: int,
         schedule: Schedule,
         device: torch.device | str,
+        make_stage: MakeStage = Stage,
     ) -> None:
         torch.manual_seed(seed)
-        self.stages = [Stage(cfg, width, device) for width in widths]
+        self.stages = [make_stage(cfg, number, width, device) for number, width in enumerate(widths)]
         self.rate, self.schedule = rate, schedule
         starts = [getattr(module, "start", 0.0) for stage in self.stages for module in stage.loss.modules()]
         schedule.earliest_end = max(start for start in starts if isinstance(start, int | float))

@@ -1,0 +1,147 @@
+"""Train the classifier of a meta-learning candidate on cached RoI features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.candidates.candidate import Candidate
+from lt_det.bakeoff.candidates.sampling import row_weights
+from lt_det.bakeoff.fitting.batch import Batch, RoiBatches
+from lt_det.bakeoff.fitting.classifier import SGD
+from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit_learning_rates, learning_rates
+from lt_det.bakeoff.fitting.schedule import Phases
+from lt_det.bakeoff.fitting.trainee import Stage
+from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep
+from lt_det.bakeoff.meta.meta_set import split_meta_images
+from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
+from lt_det.bakeoff.meta.methods import build_meta_method
+from lt_det.errors import LtDetError
+
+
+class MetaStage(Stage):
+    """The classifier, the loss and the meta-learning method of one stage.
+
+    The classifier's own step is that of every other candidate. The inner step leaves out the clipping of gradients and
+    the factors of the bias.
+
+    Args:
+        cfg, number, width, device: see `Stage`.
+        method: a key of `META_METHODS`.
+        meta_batches: RoIs of the meta set.
+
+    Raises:
+        LtDetError: see `build_meta_method`; also for a loss with parameters, which would not be trained.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        number: int,
+        width: int,
+        device: torch.device | str,
+        *,
+        method: str,
+        meta_batches: RoiBatches,
+    ) -> None:
+        super().__init__(cfg, number, width, device)
+        if self._parameters:
+            raise LtDetError(
+                f"The loss {cfg.MODEL.LONG_TAIL.LOSS.NAME} has parameters of its own, which meta-learning does not "
+                "train; choose another loss."
+            )
+        self.method = build_meta_method(method, self.loss).to(device)
+        self._meta_loss = MetaLoss(self.loss)
+        self._meta_batches = meta_batches
+        self._sgd = SGD.from_config(cfg)
+
+    def step(self, batch: Batch, rate: float, progress: float) -> Tensor:
+        """Take a step of the method and one of the classifier, and return the loss without the learned weights."""
+        self.loss.progress = progress
+        rows = TrainingRows(self.loss, self._step.logits(batch).detach(), batch.labels, batch.features)
+        meta, sgd = self._meta_batches.draw(), self._sgd
+        inner, buffers = InnerStep(rate), {}
+        if self.method.uses_momentum:
+            inner = InnerStep(rate, sgd.momentum, sgd.weight_decay, sgd.nesterov)
+            buffers = self._step.momentum
+        bilevel = Bilevel(self.classifier, inner, batch.features, self._meta_loss, meta.features, meta.labels, buffers)
+        self._step.update(self.method.logit_gradients(rows, bilevel), batch, rate)
+        return rows.losses.sum() / rows.divisor
+
+
+def fit_meta(
+    cfg: Any,
+    candidate: Candidate,
+    rois: Sequence[RoiTable],
+    images: NDArray[np.int64] | None,
+    *,
+    seed: int,
+    steps: int,
+    learning_rate: float | None = None,
+    phases: Phases | None = None,
+    batch_size: int = BATCH_SIZE,
+    device: torch.device | str = "cpu",
+    held_out: NDArray[np.int64] | None = None,
+    meta_images: NDArray[np.int64] | None = None,
+    track: Callable[[float], None] | None = None,
+) -> Fitted:
+    """Train a candidate with one learning rate, or with several and return the best on the held-out images.
+
+    Args and errors are those of `lt_det.bakeoff.fitting.fit` and `fit_meta_learning_rates`.
+    """
+    rates = learning_rates(candidate) if learning_rate is None else (learning_rate,)
+    if len(rates) > 1 and held_out is None:
+        raise ValueError(
+            "Several learning rates need held-out images to choose by; give `learning_rate` or `held_out`."
+        )
+    options: dict[str, Any] = {"phases": phases, "batch_size": batch_size, "device": device, "track": track}
+    options |= {"held_out": held_out, "meta_images": meta_images}
+    fits = fit_meta_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
+    return max(fits, key=lambda one: one.measure)
+
+
+def fit_meta_learning_rates(
+    cfg: Any,
+    candidate: Candidate,
+    rois: Sequence[RoiTable],
+    images: NDArray[np.int64] | None,
+    rates: Sequence[float],
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int = BATCH_SIZE,
+    device: torch.device | str = "cpu",
+    meta_images: NDArray[np.int64] | None = None,
+    **options: Any,
+) -> list[Fitted]:
+    """Train a candidate with several learning rates, as `fit_learning_rates` trains any other.
+
+    A batch of the meta set has every foreground class of the meta set equally often, and the fraction of background of
+    a training.
+
+    Args:
+        images: indices of the images to train on and to take the meta set from; None for all.
+        meta_images: indices of the images of the meta set, which are then not taken from `images`. With the images to
+            train on, as BALMS does, classes of few images are learned by heart, and their weights say little.
+        cfg, candidate, rois, rates, seed, steps, batch_size, device, options: see `fit_learning_rates`.
+
+    Raises:
+        LtDetError: see `fit_learning_rates`, `split_meta_images` and `build_meta_method`.
+    """
+    if meta_images is None:
+        images, meta_images = split_meta_images(rois[0], images, seed)
+
+    def make_stage(own: Any, number: int, width: int, device: torch.device | str) -> MetaStage:
+        stream = (seed, number, 1)
+        weights = row_weights(rois[number], meta_images, "class_aware", own, np.random.default_rng(stream))
+        batches = RoiBatches(rois[number], weights, batch_size=batch_size, seed=stream, device=device)
+        return MetaStage(own, number, width, device, method=candidate.meta, meta_batches=batches)
+
+    options |= {"batch_size": batch_size, "device": device, "make_stage": make_stage}
+    return fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
