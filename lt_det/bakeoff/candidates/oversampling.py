@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.candidates.sampling import at_most
 from lt_det.errors import LtDetError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ METHODS = {
 
 _NEIGHBORS = 5  # imbalanced-learn's default
 _MAX_SYNTHETIC = 200_000  # rows; 400 MB for 1024 features in half precision
-_MAX_BACKGROUND = 20_000  # rows that the methods see which look at neighbors of other classes
+_OTHERS = 500  # rows of each class that needs no synthetic ones, for methods that look at neighbors of other classes
+_BACKGROUND = 5000  # rows of background, for the same
 
 
 def check_oversampling(name: str) -> None:
@@ -45,8 +47,9 @@ def synthetic_features(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Synthesize features, so that no foreground class has fewer rows than the classes have on average.
 
-    A class needs two rows to interpolate between; with fewer than six, it has fewer neighbors than others. On big data
-    the average is lowered until there are at most 200,000 synthetic rows.
+    A class needs two rows to interpolate between; with fewer than six, it has fewer neighbors than others. Methods that
+    look for rows near other classes see a sample of these. On big data the average is lowered until there are at most
+    200,000 synthetic rows.
 
     Args:
         rois: the table.
@@ -69,8 +72,10 @@ def synthetic_features(
     counts = np.bincount(labels, minlength=rois.num_classes + 1)[: rois.num_classes]
     wanted = _wanted(counts)
     raised = np.flatnonzero((wanted > counts) & (counts >= 2))
-    background = rows[labels == rois.num_classes]
-    seen = np.concatenate([rows[labels < rois.num_classes], generator.permutation(background)[:_MAX_BACKGROUND]])
+    limits = np.full(rois.num_classes + 1, _OTHERS)
+    limits[raised], limits[-1] = counts[raised], _BACKGROUND
+    shuffled = generator.permutation(rows)
+    seen = np.sort(shuffled[at_most(rois.labels[shuffled], limits)])
     features, classes = rois.features[seen].astype(np.float32), rois.labels[seen]
     made = []
     for neighbors in range(1, _NEIGHBORS + 1):  # a class of n rows has n - 1 neighbors
