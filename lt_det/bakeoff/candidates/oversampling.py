@@ -5,9 +5,11 @@ They interpolate between neighbors of a class. Between images that makes no sens
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,8 +83,10 @@ def synthetic_features(
     for neighbors in range(1, _NEIGHBORS + 1):  # a class of n rows has n - 1 neighbors
         group = [k for k in raised if min(counts[k] - 1, _NEIGHBORS) == neighbors]
         if group:
-            sampler = _sampler(module, method, neighbors, {int(k): int(wanted[k]) for k in group}, generator)
-            made.append(_resampled(sampler, method, features, classes))
+            key = "n_neighbors" if method == "adasyn" else "k_neighbors"
+            options = {key: neighbors, "random_state": int(generator.integers(2**31))}
+            sampler = functools.partial(getattr(module, METHODS[method]), **options)
+            made += _resampled(sampler, {int(k): int(wanted[k]) for k in group}, features, classes)
     if not made:
         return np.empty((0, features.shape[1]), np.float32), np.empty(0, np.int64)
     return np.concatenate([one for one, _ in made]), np.concatenate([one for _, one in made])
@@ -97,20 +101,17 @@ def _wanted(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(counts > 0, target, 0)
 
 
-def _sampler(module: Any, method: str, neighbors: int, wanted: dict[int, int], generator: np.random.Generator) -> Any:
-    key = "n_neighbors" if method == "adasyn" else "k_neighbors"
-    options = {key: neighbors, "sampling_strategy": wanted, "random_state": int(generator.integers(2**31))}
-    return getattr(module, METHODS[method])(**options)
-
-
 def _resampled(
-    sampler: Any, method: str, features: NDArray[np.float32], classes: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    sampler: Callable[..., Any], wanted: dict[int, int], features: NDArray[np.float32], classes: NDArray[np.int64]
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Synthetic rows of the classes in `wanted`, in one or several parts."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of classes that a method leaves as they are
-            resampled, labels = sampler.fit_resample(features, classes)
-    except (ValueError, RuntimeError) as error:  # for example no row near another class
-        logger.warning("%s makes no features of %d classes: %s", method, len(sampler.sampling_strategy), error)
-        resampled, labels = features, classes
-    return resampled[len(features) :].astype(np.float32), np.asarray(labels[len(features) :], dtype=np.int64)
+            resampled, labels = sampler(sampling_strategy=wanted).fit_resample(features, classes)
+    except (ValueError, RuntimeError) as error:  # for example because no row is near another class
+        if len(wanted) > 1:  # one class spoils it for all
+            return [part for k in wanted for part in _resampled(sampler, {k: wanted[k]}, features, classes)]
+        logger.info("No features are synthesized for class %d: %s", next(iter(wanted)), error)
+        return []
+    return [(resampled[len(features) :].astype(np.float32), np.asarray(labels[len(features) :], dtype=np.int64))]
