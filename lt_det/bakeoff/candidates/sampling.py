@@ -100,12 +100,13 @@ def under_sampling(rois: RoiTable, weights: Weights, cfg: Any, generator: np.ran
 
     Which RoIs are kept is chosen once, at random. The fraction of background stays.
     """
-    kept = weights.copy()
-    counts = np.bincount(rois.labels[weights > 0], minlength=rois.num_classes + 1)[:-1]
-    median = int(np.median(counts[counts > 0])) if counts.any() else 0
-    for k in np.flatnonzero(counts > median):
-        rows = np.flatnonzero((rois.labels == k) & (weights > 0))
-        kept[generator.permutation(rows)[median:]] = 0
+    rows = generator.permutation(np.flatnonzero(weights > 0))
+    counts = np.bincount(rois.labels[rows], minlength=rois.num_classes + 1)
+    present = counts[:-1][counts[:-1] > 0]
+    limits = np.append(np.full(rois.num_classes, int(np.median(present)) if len(present) else 0), counts[-1])
+    kept = np.zeros(len(weights))
+    rows = rows[at_most(rois.labels[rows], limits)]
+    kept[rows] = weights[rows]
     foreground = rois.labels < rois.num_classes
     return np.where(foreground, kept * (weights[foreground].sum() / max(kept[foreground].sum(), 1e-300)), kept)
 
@@ -134,3 +135,15 @@ def class_totals(rois: RoiTable, weights: Weights) -> Weights:
     """(K,) total weight of the rows of each foreground class."""
     totals = np.bincount(rois.labels, weights, minlength=rois.num_classes + 1)
     return totals[: rois.num_classes].astype(np.float64)
+
+
+def at_most(labels: NDArray[np.int64], limits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the first ``limits[k]`` occurrences of each label k, by label.
+
+    >>> at_most(np.array([1, 0, 1, 1]), np.array([5, 2])).tolist()
+    [1, 0, 2]
+    """
+    by_label = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=len(limits))
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return by_label[rank < limits[labels[by_label]]]

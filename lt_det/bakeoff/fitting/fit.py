@@ -151,7 +151,7 @@ def fit_learning_rates(
     """
     if candidate.meta and make_stage is Stage:
         raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.meta.fitting.fit_meta.")
-    own = _training_config(candidate.config(cfg), steps)
+    own = _training_config(candidate.config(cfg))
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # a loss may sample, too
         torch.manual_seed(seed)
@@ -250,7 +250,7 @@ def _batches(
     return RoiBatches(rois, weights, batch_size=batch_size, seed=seed, device=device, synthetic=synthetic)
 
 
-def _training_config(cfg: Any, steps: int) -> Any:
+def _training_config(cfg: Any) -> Any:
     """The candidate's config, in which the first step of the learning rate is that of `Schedule`."""
     node = cfg.MODEL.LONG_TAIL.REWEIGHTING
     if node.START == "first_lr_step":

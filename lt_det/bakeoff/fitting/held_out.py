@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.candidates.sampling import at_most
 
 _FOREGROUND = 1500  # rows to measure on, but at least `_PER_CLASS` of each class that has them
 _PER_CLASS = 4
@@ -74,10 +75,7 @@ def _sample(
     present = len(np.unique(labels[labels < rois.num_classes]))
     limits = np.full(rois.num_classes + 1, max(_PER_CLASS, _FOREGROUND // max(present, 1)))
     limits[-1] = _BACKGROUND
-    by_class = np.argsort(labels, kind="stable")
-    counts = np.bincount(labels, minlength=len(limits))
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = by_class[rank < limits[labels[by_class]]]
+    kept = at_most(labels, limits)
     weights = rois.weights[rows].astype(np.float64)
     totals = np.bincount(labels, weights, minlength=len(limits))
     kept_totals = np.bincount(labels[kept], weights[kept], minlength=len(limits))

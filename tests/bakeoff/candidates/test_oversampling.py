@@ -1,3 +1,4 @@
+import dataclasses
 import sys
 
 import numpy as np
@@ -50,8 +51,6 @@ def test_only_given_rows_are_used(rois):
     rows = np.flatnonzero(rois.images < 60)
     features = rois.features.copy()
     features[rois.images >= 60] = np.nan
-    import dataclasses
-
     found, _ = made(dataclasses.replace(rois, features=features), "smote", rows=rows)
     assert np.isfinite(found).all()
 
