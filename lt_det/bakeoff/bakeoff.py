@@ -18,7 +18,6 @@ from lt_det.bakeoff.candidates import Candidate, applicable, full, quick, read_c
 from lt_det.bakeoff.detector import detector_config
 from lt_det.bakeoff.diagnosis.diagnose import diagnose
 from lt_det.bakeoff.features.extraction import compute_features
-from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.fitting import describe_classes
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.pool import run_trials
@@ -99,7 +98,7 @@ class _Run:
             compute_features(
                 self._cfg,
                 features,
-                FeatureOptions(passes=self._options.passes),
+                passes=self._options.passes,
                 num_processes=self._options.num_processes,
                 track=track("Features"),
             )
@@ -212,7 +211,7 @@ def _candidates(cfg: Any, options: BakeoffOptions) -> list[Candidate]:
     else:
         usable = read_candidates(options.candidates, ours)
     if options.write is not None and options.write not in [candidate.name for candidate in usable]:
-        names = ", ".join(candidate.name for candidate in usable)
+        names = ", ".join(f"'{candidate.name}'" for candidate in usable)
         raise LtDetError(f"--write is '{options.write}', but the candidates are: {names}.")
     return sorted(usable, key=lambda candidate: candidate.kind != "retrained")
 

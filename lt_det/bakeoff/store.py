@@ -62,7 +62,7 @@ class TrialStore:
         self._about = json.dumps(about, sort_keys=True, default=str)
 
     def read(self, candidate: Candidate, part: str) -> Trial | None:
-        """A finished trial; None if there is none, or an unreadable one.
+        """A finished trial; None if it is missing or unreadable.
 
         Args:
             candidate: what was trained.

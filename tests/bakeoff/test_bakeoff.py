@@ -96,8 +96,8 @@ def test_a_second_call_trains_nothing_and_may_write_another_candidate(cfg, finis
     bakeoff, folder, _ = finished
     for name in ("fit", "fit_learning_rates"):
         monkeypatch.setattr(trials, name, lambda *_, **__: (_ for _ in ()).throw(LtDetError("it trains")))
-    again = run_bakeoff(cfg, options_in(cfg, folder, write="tau_norm 0.5"))
-    assert again.written.name == "tau_norm 0.5"
+    again = run_bakeoff(cfg, options_in(cfg, folder, write="as it is, tau_norm 0.5"))
+    assert again.written.name == "as it is, tau_norm 0.5"
     assert again.entry("too fast").failed == "it trains"  # what has failed is tried again
     assert again.entry("seesaw") == bakeoff.entry("seesaw")
     assert again.entry("retrained") == bakeoff.entry("retrained")
@@ -168,7 +168,7 @@ def test_a_config_that_cannot_be_used(cfg, tmp_path, key, value, complaint):
 
 
 def test_an_unknown_name_to_write(cfg, tmp_path):
-    with pytest.raises(LtDetError, match=r"'seasaw'.*retrained, .*seesaw"):
+    with pytest.raises(LtDetError, match=r"'seasaw'.*'retrained', .*'seesaw'"):
         run_bakeoff(cfg, options_in(cfg, tmp_path, write="seasaw"))
 
 

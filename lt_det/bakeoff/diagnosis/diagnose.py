@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from lt_det.bakeoff.diagnosis.effective_number import effective_numbers
 from lt_det.bakeoff.diagnosis.matched_proposals import matched_proposals
 from lt_det.bakeoff.diagnosis.stage import Settings, diagnose_stage
 from lt_det.bakeoff.features.extraction import compute_features
-from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.config import buckets_of_config
 from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import DiagnosedClass, Diagnosis
@@ -68,12 +66,9 @@ def open_features(cfg: Any, folder: str | Path, track: Track = iter) -> FeatureC
     Raises:
         LtDetError: see `compute_features`.
     """
-    about, options = read_about(Path(folder)), None
-    if about is not None:
-        known = {field.name for field in dataclasses.fields(FeatureOptions)} & set(about["key"]["options"])
-        chosen = {name: about["key"]["options"][name] for name in known}
-        options = FeatureOptions(**chosen, datasets=about["key"]["datasets"])
-    return compute_features(cfg, folder, options, track=track)
+    about = read_about(Path(folder))
+    known = {} if about is None else {**about["key"]["options"], "datasets": about["key"]["datasets"]}
+    return compute_features(cfg, folder, **known, track=track)
 
 
 def diagnose(
