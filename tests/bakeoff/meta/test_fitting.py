@@ -1,6 +1,7 @@
 """Meta-learning candidates on a table of RoIs."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from lt_det.bakeoff.candidates.reading import read_candidates
 from lt_det.bakeoff.fitting import fit
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.trainee import Stage
-from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta
+from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaMethod
 from lt_det.bakeoff.meta.methods import META_METHODS, build_meta_method
@@ -105,6 +106,22 @@ def test_meta_batches_are_balanced_and_from_other_images(cfg, rois, monkeypatch)
     seen = {"training": set(), "meta": set()}
     fit_meta(cfg, candidate, [rois], images, seed=7, steps=20, learning_rate=0.1, meta_images=images)
     assert seen["meta"] == seen["training"] == set(images.tolist())
+
+
+def test_learning_rates_and_stages_of_a_cascade(cfg, rois):
+    """Each stage learns its own weights, from its own RoIs; the learning rates see the same batches."""
+    other = dataclasses.replace(rois, features=np.ascontiguousarray(rois.features[:, ::-1]))
+    held_out = np.arange(0, NUM_IMAGES, 3)
+    options = {"seed": 0, "steps": 20, "held_out": held_out}
+    fits = fit_meta_learning_rates(cfg, META[0], [rois, other], None, (0.05, 0.2), **options)
+    assert [one.learning_rate for one in fits] == [0.05, 0.2]
+    for one in fits:
+        first, second = one.classifiers
+        assert not torch.equal(first["weight"], second["weight"].flip(1))
+        alone = fit_meta(cfg, META[0], [rois, other], None, learning_rate=one.learning_rate, **options)
+        torch.testing.assert_close(alone.classifiers, one.classifiers)
+    best = fit_meta(cfg, META[0], [rois, other], None, **options)
+    assert best.learning_rate == max(fits, key=lambda one: one.measure).learning_rate
 
 
 class Unweighted(MetaMethod):
