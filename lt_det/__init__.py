@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lt_det.errors import LtDetError
+from lt_det.lazy_imports import lazy_exports
 
 if TYPE_CHECKING:
     from lt_det.data import register_dataset, register_from_config
@@ -34,21 +35,7 @@ __all__ = [
     "register_from_config",
 ]
 
-_MODULE_OF = {  # names that need no Detectron2
-    "ClassStats": "lt_det.statistics",
-    "FrequencyBuckets": "lt_det.statistics",
-}
-_DETECTRON2_MODULE_OF = {
-    "LongTailCascadeROIHeads": "lt_det.modeling",
-    "LongTailPredictor": "lt_det.modeling",
-    "LongTailROIHeads": "lt_det.modeling",
-    "LongTailRes5ROIHeads": "lt_det.modeling",
-    "register_dataset": "lt_det.data",
-    "register_from_config": "lt_det.data",
-}
-# `import lt_det` is enough to use them.
-_SUBMODULES = ("config", "evaluation", "layers", "losses", "reporting", "statistics")
-_DETECTRON2_SUBMODULES = ("data", "inference", "modeling", "training")
+_ON_DETECTRON2 = ("lt_det.data", "lt_det.inference", "lt_det.modeling", "lt_det.training")
 _PEERS = ("torch", "torchvision", "detectron2")  # installed by the user, not by pip for lt_det
 
 
@@ -63,25 +50,6 @@ def add_lt_config(cfg: Any) -> None:
     for module in ("lt_det.data", "lt_det.modeling"):  # importing them registers what they define
         _import_on_detectron2(module, "add_lt_config")
     importlib.import_module("lt_det.config").add_keys(cfg)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _DETECTRON2_MODULE_OF:
-        value = getattr(_import_on_detectron2(_DETECTRON2_MODULE_OF[name], name), name)
-    elif name in _MODULE_OF:
-        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    elif name in _DETECTRON2_SUBMODULES:
-        value = _import_on_detectron2(f"lt_det.{name}", name)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"lt_det.{name}")
-    else:
-        raise AttributeError(f"module 'lt_det' has no attribute '{name}'")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
 
 
 def _import_on_detectron2(module: str, wanted: str) -> Any:
@@ -107,3 +75,34 @@ def _advice(wanted: str, error: Exception) -> ImportError:
     return ImportError(
         f"lt_det.{wanted} needs torch and Detectron2, which do not import ({error}); run `lt-det doctor`."
     )
+
+
+def _load(module: str, name: str) -> Any:
+    return _import_on_detectron2(module, name) if module in _ON_DETECTRON2 else importlib.import_module(module)
+
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ClassStats": "lt_det.statistics",
+        "FrequencyBuckets": "lt_det.statistics",
+        "LongTailCascadeROIHeads": "lt_det.modeling",
+        "LongTailPredictor": "lt_det.modeling",
+        "LongTailROIHeads": "lt_det.modeling",
+        "LongTailRes5ROIHeads": "lt_det.modeling",
+        "register_dataset": "lt_det.data",
+        "register_from_config": "lt_det.data",
+        # `import lt_det` is enough to use its parts.
+        "config": "lt_det.config",
+        "data": "lt_det.data",
+        "evaluation": "lt_det.evaluation",
+        "inference": "lt_det.inference",
+        "layers": "lt_det.layers",
+        "losses": "lt_det.losses",
+        "modeling": "lt_det.modeling",
+        "reporting": "lt_det.reporting",
+        "statistics": "lt_det.statistics",
+        "training": "lt_det.training",
+    },
+    _load,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -129,24 +130,38 @@ def checked_decoupled_method(method: str) -> str:
     return method
 
 
-def reweighting_without_start(cfg: Any) -> str:
-    """The sentence for a config that chooses weights and leaves re-weighting off; empty for every other config.
+def reweighting_without_start(node: Mapping[str, Any]) -> str:
+    """The sentence for options of re-weighting that have no effect, because START is None; empty for all others.
+
+    Args:
+        node: MODEL.LONG_TAIL.REWEIGHTING, or its keys from a LazyConfig.
 
     Raises:
-        LtDetError: the config chooses WEIGHTS or POWER. BETA and MEAN_OVER alone are no error, because configs from
-            before there was such a check may have them.
+        LtDetError: WEIGHTS or POWER is chosen. BETA and MEAN_OVER alone are no error, because configs from before
+            there was such a check may have them.
     """
-    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
     chosen = [key for key, default in REWEIGHTING_DEFAULTS.items() if node[key] != default]
-    if node.START is not None or not chosen:
+    if node["START"] is not None or not chosen:
         return ""
     sentence = (
         f"MODEL.LONG_TAIL.REWEIGHTING has {' and '.join(f'{key} {node[key]}' for key in chosen)}, but its START is "
-        "None, which switches it off; set START to 0 for weights from the beginning, or to first_lr_step."
+        "None, which switches it off; set START to 0 for weights from the beginning, or to first_lr_step (LazyConfig: "
+        "reweighting_start, a fraction of the training)."
     )
     if "WEIGHTS" in chosen or "POWER" in chosen:
         raise LtDetError(sentence)
     return sentence
+
+
+def warn_of_reweighting_without_start(node: Mapping[str, Any]) -> None:
+    """Log the sentence of `reweighting_without_start`, once in a process.
+
+    Raises:
+        LtDetError: see `reweighting_without_start`.
+    """
+    sentence = reweighting_without_start(node)
+    if sentence:
+        _warn_once(sentence)
 
 
 def reweighting_start(cfg: Any) -> float | None:
@@ -155,10 +170,9 @@ def reweighting_start(cfg: Any) -> float | None:
     Raises:
         LtDetError: REWEIGHTING.START is not a point of the training; or see `reweighting_without_start`.
     """
-    sentence = reweighting_without_start(cfg)
-    if sentence:
-        _warn_once(sentence)
-    return _fraction_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", cfg.MODEL.LONG_TAIL.REWEIGHTING.START)
+    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
+    warn_of_reweighting_without_start(node)
+    return _fraction_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", node.START)
 
 
 @functools.cache

@@ -28,6 +28,8 @@ FLOORS = (
     "statistics",
     "compat",
     "io",
+    "registry",
+    "lazy_imports",
     "errors",
 )
 
@@ -37,6 +39,8 @@ PACKAGES_OF = {
     "losses": {"torch", "numpy"},
     "layers": {"torch", "numpy"},
     "statistics": {"numpy"},
+    "registry": set(),
+    "lazy_imports": set(),
     "errors": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")

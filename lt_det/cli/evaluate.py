@@ -52,9 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
     tasks = parse_tasks(args.iou, "--iou")
     _check_options(args)
-    buckets = bucket_options(args)
-    if buckets is not None and not args.train_stats:
-        raise LtDetError("--by, --edges, --groups and --bucket-map divide the training classes; add --train-stats.")
     with console.status("Reading"):
         annotations = read_ground_truth(args.gt, tasks)
     result = evaluate(
@@ -62,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         args.results,
         args.train_stats,
         args.protocol,
-        buckets,
+        bucket_options(args),
         tasks,
         args.resamples,
         image_root=args.images,
@@ -81,6 +78,9 @@ def _check_options(args: argparse.Namespace) -> None:
     from lt_det.evaluation.metrics.bootstrap import check_draws
 
     check_draws(args.resamples, "--resamples")
+    by_counts = (args.by, args.edges, args.groups)  # --bucket-map needs no counts
+    if not args.train_stats and any(option is not None for option in by_counts):
+        raise LtDetError("--by, --edges and --groups divide the classes by their training counts; add --train-stats.")
     if args.images and not args.images.is_dir():
         raise LtDetError(f"The image folder {args.images} does not exist; correct --images, or leave it out.")
     if args.out and args.out.exists() and not args.out.is_dir():

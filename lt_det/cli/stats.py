@@ -8,8 +8,9 @@ from pathlib import Path
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
+from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.atomic import atomic_file
-from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 

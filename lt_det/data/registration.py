@@ -18,7 +18,9 @@ from lt_det.config import unused_loss
 from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
 from lt_det.data.formats.registry import COCO, format_reader
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import box_polygon, check_annotations, image_file_name, usable_segmentation
+from lt_det.io.annotation_checks import check_annotations
+from lt_det.io.coco_json import image_file_name
+from lt_det.io.shapes import box_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)
 

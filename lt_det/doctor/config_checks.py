@@ -24,15 +24,15 @@ from lt_det.data.formats import annotations_of
 from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
-from lt_det.io.coco_json import find_problems
+from lt_det.io.annotation_checks import find_problems
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, prepare_device
 from lt_det.training.trainer import LongTailTrainer
-from lt_det.training.wandb_writer import WandbWriter
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 _OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
@@ -71,7 +71,7 @@ def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
             yield finding
-        elif subject == "re-weighting" and (advice := reweighting_without_start(cfg)):
+        elif subject == "re-weighting" and (advice := reweighting_without_start(cfg.MODEL.LONG_TAIL.REWEIGHTING)):
             yield Finding(subject, "off", advice)
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder  # the checks share the class counts that are saved there

@@ -6,8 +6,9 @@ not.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lt_det.lazy_imports import lazy_exports
 
 if TYPE_CHECKING:
     from lt_det.evaluation.accumulator import LongTailAP
@@ -30,25 +31,18 @@ __all__ = [
     "summarize",
 ]
 
-_MODULES = {
-    "BucketAP": "lt_det.evaluation.metrics.bucket_ap",
-    "BucketOptions": "lt_det.statistics.buckets",
-    "ClassResult": "lt_det.evaluation.result",
-    "ClassStats": "lt_det.statistics.class_stats",
-    "EvaluationResult": "lt_det.evaluation.result",
-    "FrequencyBuckets": "lt_det.statistics.buckets",
-    "LongTailAP": "lt_det.evaluation.accumulator",
-    "LongTailEvaluator": "lt_det.evaluation.evaluator",
-    "evaluate": "lt_det.evaluation.api",
-    "summarize": "lt_det.evaluation.metrics.bucket_ap",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'lt_det.evaluation' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "BucketAP": "lt_det.evaluation.metrics.bucket_ap",
+        "BucketOptions": "lt_det.statistics.buckets",
+        "ClassResult": "lt_det.evaluation.result",
+        "ClassStats": "lt_det.statistics.class_stats",
+        "EvaluationResult": "lt_det.evaluation.result",
+        "FrequencyBuckets": "lt_det.statistics.buckets",
+        "LongTailAP": "lt_det.evaluation.accumulator",
+        "LongTailEvaluator": "lt_det.evaluation.evaluator",
+        "evaluate": "lt_det.evaluation.api",
+        "summarize": "lt_det.evaluation.metrics.bucket_ap",
+    },
+)

@@ -27,8 +27,8 @@ from lt_det.evaluation.api import (
 )
 from lt_det.evaluation.checks import count_unusual_detections, warn_of_empty_images, warn_of_unusual_detections
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import has_lists
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.federated_lists import has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import (
     check_distinct,
@@ -81,7 +81,8 @@ class LongTailAP:
         Args:
             ground_truth: path of a COCO- or LVIS-format json, or its content; `update` then takes detections only. None
                 if `update` takes the targets, too; the protocol is then "coco".
-            train, protocol, buckets, iou, draws, classes, dataset, image_root: see `evaluate`.
+            train, protocol, buckets, iou, draws, dataset, image_root: see `evaluate`.
+            classes: class names by category id, as in `evaluate`. A json has its own categories and refuses them.
 
         Raises:
             LtDetError: see `evaluate`.
@@ -95,15 +96,16 @@ class LongTailAP:
         self._buckets, self._draws = buckets, draws
         self._dataset, self._image_root = dataset, image_root
         self._annotations: Annotations | None = None
+        self._categories = categories_of_lists(
+            [] if ground_truth is None else ground_truth, classes, self._stats, train_categories
+        )
         if ground_truth is None:
             if chosen not in (None, COCO):
                 raise LtDetError(
                     f"The {protocol} protocol needs an annotation file with LVIS's lists; pass it as ground_truth."
                 )
-            self._categories = categories_of_lists([], classes, self._stats, train_categories)
         else:
-            categories_of_lists(ground_truth, classes, self._stats, train_categories)
-            self._annotations = read_ground_truth(ground_truth, self._tasks)
+            self._annotations = read_ground_truth(ground_truth, self._tasks, self._categories)
             chosen = chosen or (LVIS if has_lists(self._annotations.data["images"]) else COCO)
             self._context = make_context(self._annotations, chosen, buckets, self._stats, self._tasks)
             self._sizes = self._annotations.image_sizes
@@ -265,19 +267,12 @@ def _join_truths(
     category_ids = np.asarray([category["id"] for category in categories])
     image_ids = np.concatenate([truth.image_ids for truth in truths])
     image_order = np.argsort(image_ids, kind="stable")
-    new_image = np.empty_like(image_order)
-    new_image[image_order] = np.arange(len(image_order))
-    offsets = np.cumsum([0, *(len(truth.image_ids) for truth in truths)])
-    images = [new_image[start:stop] for start, stop in itertools.pairwise(offsets)]
-
+    images = _new_indices(image_order, [len(truth.image_ids) for truth in truths])
     image_of_object = np.concatenate(
         [np.repeat(index, np.diff(truth.start)) for index, truth in zip(images, truths, strict=True)]
     )
     object_order = np.argsort(image_of_object, kind="stable")
-    new_object = np.empty_like(object_order)
-    new_object[object_order] = np.arange(len(object_order))
-    offsets = np.cumsum([0, *(len(truth.classes) for truth in truths)])
-    objects = [new_object[start:stop] for start, stop in itertools.pairwise(offsets)]
+    objects = _new_indices(object_order, [len(truth.classes) for truth in truths])
 
     def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(truth, name) for truth in truths])[object_order]
@@ -299,6 +294,14 @@ def _join_truths(
         not_exhaustive=no_lists,
     )
     return truth, images, objects
+
+
+def _new_indices(order: Ints, lengths: Sequence[int]) -> list[Ints]:
+    """Where the elements of each of several arrays of these lengths are once they are joined and sorted by `order`."""
+    index = np.empty_like(order)
+    index[order] = np.arange(len(order))
+    offsets = np.cumsum([0, *lengths])
+    return [index[start:stop] for start, stop in itertools.pairwise(offsets)]
 
 
 _Part = TypeVar("_Part", Matches, Errors)

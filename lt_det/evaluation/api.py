@@ -15,8 +15,8 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import check_lists, has_lists
 from lt_det.evaluation.io.coco_results import Results, load_results
+from lt_det.evaluation.io.federated_lists import check_lists, has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import is_per_image, predictions_to_results, with_image_ids
 from lt_det.evaluation.matching.detections import Detections
@@ -164,12 +164,18 @@ def categories_of_lists(
 ) -> list[dict[str, Any]] | None:
     """The categories for a ground truth that is a list of images; None if they are the labels that occur.
 
+    None, too, for a json, which lists its categories. It refuses `classes`: names that differ from its own would be
+    ignored.
+
     Raises:
         LtDetError: `classes` is given although the ground truth has categories, or `stats` without category ids.
     """
     if isinstance(ground_truth, str | os.PathLike | Mapping | Annotations):
         if classes is not None:
-            raise LtDetError("classes are those of the ground truth's file; leave classes out.")
+            raise LtDetError(
+                "classes names the categories of a list of images, but the ground truth is a json, which has its own; "
+                "leave classes out."
+            )
         return None
     if classes is not None:
         return [{"id": id_, "name": name} for id_, name in sorted(classes.items())]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds, log_first_n
+from numpy.typing import NDArray
 
 from lt_det.config import bucket_options
 from lt_det.data.cache.record_cache import follows_json
@@ -25,8 +27,8 @@ from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.federated import check_lists
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.federated_lists import check_lists
 from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -34,9 +36,10 @@ from lt_det.evaluation.matching.match import Matches, match
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task
-from lt_det.evaluation.schema import write_evaluation
+from lt_det.evaluation.result import EvaluationResult
+from lt_det.evaluation.schema import Evaluation, write_evaluation
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
-from lt_det.io.coco_json import check_annotations
+from lt_det.io.annotation_checks import check_annotations
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -147,6 +150,49 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """The buckets of the classes."""
         return self.context.buckets
 
+    def of_images(self, image_ids: Iterable[Any]) -> LongTailEvaluator:
+        """An evaluator of some images of the dataset, with the ground truth of this one; it writes no files.
+
+        Raises:
+            LtDetError: an image is not in the dataset.
+        """
+        part = copy.copy(self)
+        part._output_dir = None
+        index = np.unique(self.image_indices(image_ids))
+        truth = self.context.ground_truth.of_images(index)
+        part.context = EvaluationContext(truth, self.context.protocol, self.context.buckets)
+        part._image_index = {image_id: i for i, image_id in enumerate(truth.image_ids.tolist())}
+        part.reset()
+        return part
+
+    def image_indices(self, image_ids: Iterable[Any]) -> NDArray[np.int64]:
+        """The indices of images in the ground truth.
+
+        Raises:
+            LtDetError: an image is not in the dataset.
+        """
+        ids = list(image_ids)
+        unknown = [image_id for image_id in ids if image_id not in self._image_index]
+        if unknown:
+            raise LtDetError(
+                f"{len(unknown)} of {len(ids)} images are not in '{self._dataset_name}', the first has the id "
+                f"{unknown[0]!r}; evaluate detections on the dataset that they were predicted for."
+            )
+        return np.asarray([self._image_index[image_id] for image_id in ids], dtype=np.int64)
+
+    def evaluate_boxes(self, detections: Detections) -> EvaluationResult:
+        """The box metrics of detections that are arrays, in this process and without files.
+
+        Args:
+            detections: in any order; ties of scores are broken by it. Images are given by their `image_indices`.
+
+        Returns:
+            The metrics that `process` and `evaluate` give, and intervals if the evaluator has draws.
+        """
+        matches = match(self.context, detections, "bbox")
+        result = summarize_task(self.context, matches, draws=self._draws, track=_log_progress)
+        return EvaluationResult(self._evaluation({"bbox": result}, None), self.buckets)
+
     def reset(self) -> None:
         """Discard all detections."""
         self._matches: dict[Task, list[Matches]] = {}
@@ -247,22 +293,23 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                     DETECTIONS_NAME,
                     ", ".join(map(str, lost)),
                 )
-            self._write(results)
+            assert self._output_dir is not None
+            write_evaluation(self._evaluation(results, DETECTIONS_NAME), self._output_dir)
         return {task: result.summary.metrics for task, result in results.items()}
 
     def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
-        boxes = instances.pred_boxes.tensor.numpy()
-        return Detections(
-            np.full(len(instances), self._image_index[image_id]),
-            instances.pred_classes.numpy().astype(np.int64),
-            instances.scores.numpy().astype(np.float64),
-            BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).astype(np.float64),
-            [detection["segmentation"] for detection in detected] if instances.has("pred_masks") else None,
-        )
+        found = boxes_as_arrays(instances, self._image_index[image_id])
+        if not instances.has("pred_masks"):
+            return found
+        return replace(found, masks=[detection["segmentation"] for detection in detected])
 
-    def _write(self, results: dict[Task, TaskResult]) -> None:
-        assert self._output_dir is not None
-        evaluation = build_evaluation(
+    def _evaluation(self, results: dict[Task, TaskResult], detections: str | None) -> Evaluation:
+        """
+        Args:
+            results: one per task.
+            detections: name of the file of the detections; None without one.
+        """
+        return build_evaluation(
             self.context,
             results,
             dataset=self._dataset_name,
@@ -270,9 +317,24 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             stats=self._stats,
             ground_truth=os.path.abspath(self._json_file) if reads_coco_json(self._dataset_name) else None,
             image_root=None if self._image_root is None else os.path.abspath(self._image_root),
-            detections=DETECTIONS_NAME,
+            detections=detections,
         )
-        write_evaluation(evaluation, self._output_dir)
+
+
+def boxes_as_arrays(instances: Instances, image: int) -> Detections:
+    """The boxes that a model predicts in one image, on the CPU.
+
+    Args:
+        instances: with ``pred_boxes``, ``scores`` and ``pred_classes``, in pixels of the image.
+        image: its index in the ground truth.
+    """
+    boxes = instances.pred_boxes.tensor.numpy()
+    return Detections(
+        np.full(len(instances), image),
+        instances.pred_classes.numpy().astype(np.int64),
+        instances.scores.numpy().astype(np.float64),
+        BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).astype(np.float64),
+    )
 
 
 def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_file: Path) -> GroundTruth:

@@ -22,7 +22,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.matching.iou import to_rle
 from lt_det.evaluation.metrics.bucket_ap import BucketAP, percent_mean, summarize
 from lt_det.evaluation.protocols import Protocol, Task
-from lt_det.io.coco_json import box_polygon, usable_segmentation
+from lt_det.io.shapes import box_polygon, usable_segmentation
 from lt_det.statistics.buckets import FrequencyBuckets
 
 _LOW_LIMITS = (1, 10)  # detections per image and class at which COCO also reports the recall

@@ -15,7 +15,7 @@ import msgspec
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
-from lt_det.io.atomic import write_atomically
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.statistics.buckets import metric_name
 
 EVALUATION_NAME = "evaluation.json"
@@ -203,14 +203,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         LtDetError: the folder cannot be written.
     """
     file = folder / EVALUATION_NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, "The evaluation"):
         # json also writes whole numbers beyond 64 bits, which category ids may be.
         write_atomically(file, json.dumps(evaluation.to_dict(), allow_nan=False) + "\n")
-    except OSError as error:
-        raise LtDetError(
-            f"The evaluation cannot be written to {folder} ({error.strerror}); choose a folder with free space."
-        ) from None
     return file
 
 

@@ -5,10 +5,10 @@ Names are imported on first use: a detector needs neither the export nor the sea
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
+from lt_det.lazy_imports import lazy_exports
 
 if TYPE_CHECKING:
     from lt_det.inference.adjustment_search import search_adjustment
@@ -17,19 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainedDetector", "load_trained_config", "read_image", "search_adjustment"]
 
-_MODULES = {
-    "TrainedDetector": "lt_det.inference.detector",
-    "load_trained_config": "lt_det.inference.detector",
-    "read_image": "lt_det.inference.media",
-    "search_adjustment": "lt_det.inference.adjustment_search",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'lt_det.inference' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "TrainedDetector": "lt_det.inference.detector",
+        "load_trained_config": "lt_det.inference.detector",
+        "read_image": "lt_det.inference.media",
+        "search_adjustment": "lt_det.inference.adjustment_search",
+    },
+)

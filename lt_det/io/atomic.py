@@ -48,6 +48,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+@contextmanager
+def writing_to(folder: Path, what: str, advice: str = "choose a folder with free space") -> Iterator[None]:
+    """Context that creates `folder` for what is written to it, and explains why it cannot be written.
+
+    Args:
+        folder: created with its parents.
+        what: is written, for the message: "The report".
+        advice: what the user can do.
+
+    Raises:
+        LtDetError: an OSError inside the context.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise LtDetError(f"{what} cannot be written to {folder} ({error.strerror or error}); {advice}.") from error
+
+
 def check_folder(folder: Path, option: str) -> None:
     """Create the folder given by an option before the work whose results are written there.
 

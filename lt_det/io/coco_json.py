@@ -1,38 +1,19 @@
-"""Read COCO- and LVIS-format json files and report their mistakes with the record and the fix."""
+"""Read COCO- and LVIS-format json files, and refuse those without COCO's structure."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from lt_det.errors import LtDetError
-from lt_det.io.rle import covered_pixels
+from lt_det.io.shapes import LARGEST
 
-logger = logging.getLogger(__name__)
-
-# Annotated boxes often exceed the image by a rounding error; more than this many pixels is a mistake.
-BORDER_TOLERANCE = 1.0
-LARGEST = 10**6  # pixels; much larger coordinates or sizes crash pycocotools
-_SHOWN = 5  # problems printed in an error before "and ... more"
-
-
-class Problem(NamedTuple):
-    """A mistake in an annotation file. One that is not `fatal` does not stop training: Detectron2 clips or skips it."""
-
-    message: str
-    fatal: bool
-
-
-_REQUIRED = {
+REQUIRED_KEYS = {
     "images": ("id", "height", "width"),
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
@@ -95,7 +76,7 @@ def check_structure(data: Any, path: str) -> None:
     """
     if not isinstance(data, dict):
         raise LtDetError(f"{path} holds a {type(data).__name__}, not an object with images, annotations, categories.")
-    for section, keys in _REQUIRED.items():
+    for section, keys in REQUIRED_KEYS.items():
         records = data.get(section)
         if not isinstance(records, list):
             raise LtDetError(f"{path} has no list '{section}'; is it a COCO- or LVIS-format annotation file?")
@@ -112,7 +93,7 @@ def check_structure(data: Any, path: str) -> None:
 
 def _check_types(data: dict[str, Any], path: str) -> None:
     for section, records in data.items():
-        if section not in _REQUIRED:
+        if section not in REQUIRED_KEYS:
             continue
         kinds = {type(record["id"]) for record in records}
         if not (kinds <= {int} or kinds <= {str}):
@@ -121,7 +102,7 @@ def _check_types(data: dict[str, Any], path: str) -> None:
     for image in data["images"]:
         for key in ("height", "width"):
             if not isinstance(image[key], int | float) or not 0 < image[key] <= LARGEST:
-                found = _short_repr(image[key])
+                found = short_repr(image[key])
                 raise LtDetError(f"{path}: image {image['id']} has '{key}' {found}; write the number of pixels.")
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             ids = image.get(key) or []
@@ -135,7 +116,7 @@ def _check_types(data: dict[str, Any], path: str) -> None:
     for annotation in data["annotations"]:
         area = annotation.get("area")
         if area is not None and not (isinstance(area, float) or (isinstance(area, int) and abs(area) <= LARGEST**2)):
-            found = _short_repr(area)
+            found = short_repr(area)
             raise LtDetError(f"{path}: annotation {annotation['id']} has 'area' {found}; write a number of pixels.")
         for key in ("image_id", "category_id"):
             if not isinstance(annotation[key], int | str):
@@ -144,178 +125,9 @@ def _check_types(data: dict[str, Any], path: str) -> None:
                 )
 
 
-def usable_segmentation(annotation: dict[str, Any]) -> list[list[float]] | dict[str, Any] | None:
-    """An annotation's RLE or its polygons with three or more points; None if it has neither, or an invalid one on which
-    pycocotools would crash or hang."""
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict):
-        return segmentation if _is_rle(segmentation) else None
-    if not isinstance(segmentation, list):
-        return None
-    return [polygon for polygon in segmentation if _is_polygon(polygon)] or None
-
-
-def _is_rle(segmentation: dict[str, Any]) -> bool:
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)):
-        return False
-    height, width = size
-    if not (1 <= height <= LARGEST and 1 <= width <= LARGEST and height * width < 2**32):
-        return False
-    if isinstance(counts, str | bytes):
-        return bool(covered_pixels([counts])[0] == height * width)
-    if not isinstance(counts, list):
-        return False
-    try:
-        return bool(min(counts) >= 0 and sum(map(int, counts)) == height * width)
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _are_pixels(polygon)
-
-
-def _are_pixels(numbers: list[Any]) -> bool:
-    """Whether all numbers are finite and at most `LARGEST` in size."""
-    try:  # hypot is the fastest check of every element
-        return math.hypot(*numbers) <= LARGEST or all(abs(number) <= LARGEST for number in numbers)
-    except (TypeError, OverflowError):
-        return False
-
-
-def _short_repr(value: Any) -> str:
+def short_repr(value: Any) -> str:
+    """The first characters of a value, for error messages."""
     return repr(value)[:60]
-
-
-def box_polygon(box: list[float]) -> list[float]:
-    """[x, y, width, height] as a polygon."""
-    x, y, width, height = box
-    return [x, y, x + width, y, x + width, y + height, x, y + height]
-
-
-def find_problems(
-    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
-) -> Iterator[Problem]:
-    """Yield every mistake in loaded annotations: the record, what is wrong, and the fix.
-
-    Checks duplicate ids and names, unknown image and category ids, boxes of zero size or outside their image,
-    polygons with fewer than three points and, with `image_root`, images that are not on disk.
-    """
-    for section in _REQUIRED:
-        for id_, times in Counter(record["id"] for record in data[section]).items():
-            if times > 1:
-                message = f"'{section}' id {id_} is used {times} times; give each record a unique id"
-                yield Problem(message, fatal=section != "annotations")
-    for name, times in Counter(category["name"] for category in data["categories"]).items():
-        if times > 1:
-            yield Problem(f"category name '{name}' is used {times} times; rename all but one", fatal=False)
-
-    category_ids = {category["id"] for category in data["categories"]}
-    images = {image["id"]: image for image in data["images"]}
-    for image in data["images"]:
-        for key in ("neg_category_ids", "not_exhaustive_category_ids"):
-            for id_ in sorted(set(image.get(key) or ()) - category_ids, key=str):
-                message = f"image {image['id']}: '{key}' lists category {id_}, which is not in 'categories'; remove it"
-                yield Problem(message, fatal=True)
-    for annotation in data["annotations"]:
-        yield from _reference_problems(annotation, images, category_ids)
-        yield from _shape_problems(annotation, images.get(annotation["image_id"]))
-    if image_root is not None:
-        files = ((image["id"], Path(image_root, image_file_name(image, json_file))) for image in data["images"])
-        yield from _missing_images(files, Path(image_root))
-
-
-def _reference_problems(
-    annotation: dict[str, Any], images: dict[Any, dict[str, Any]], category_ids: set[Any]
-) -> Iterator[Problem]:
-    for kind, id_, known in (
-        ("category", annotation["category_id"], category_ids),
-        ("image", annotation["image_id"], images),
-    ):
-        if id_ not in known:
-            plural = "categories" if kind == "category" else "images"
-            message = f"annotation {annotation['id']}: {kind} {id_} is not in '{plural}'; add it or correct the id"
-            yield Problem(message, fatal=True)
-
-
-def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) -> Iterator[Problem]:
-    here, box = f"annotation {annotation['id']}", annotation["bbox"]
-    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-        yield Problem(f"{here}: 'bbox' is {_short_repr(box)}; write four numbers [x, y, width, height]", fatal=True)
-        return
-    x, y, width, height = box
-    if not _are_pixels(box):
-        message = f"{here}: 'bbox' {_short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
-        yield Problem(message, fatal=True)
-    elif width <= 0 or height <= 0:
-        yield Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
-    elif image is not None and (
-        min(x, y) < -BORDER_TOLERANCE
-        or x + width > image["width"] + BORDER_TOLERANCE
-        or y + height > image["height"] + BORDER_TOLERANCE
-    ):
-        size = f"{image['width']} x {image['height']}"
-        message = f"{here}: 'bbox' {box} exceeds image {image['id']} of {size} pixels; correct the box or the size"
-        yield Problem(message, fatal=False)
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict) and usable_segmentation(annotation) is None:
-        message = f"{here}: 'segmentation' has no 'counts' or 'size', or its RLE does not cover height x width pixels"
-        yield Problem(message + "; correct or drop it", fatal=False)
-    elif isinstance(segmentation, list) and not all(map(_is_polygon, segmentation)):
-        message = f"{here}: 'segmentation' is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
-        yield Problem(message + "; correct or drop it", fatal=False)
-
-
-def _missing_images(files: Iterable[tuple[Any, Path]], root: Path) -> Iterator[Problem]:
-    if not root.is_dir():
-        yield Problem(f"the image folder {root} does not exist; correct the path", fatal=True)
-        return
-    listed: dict[Path, set[str]] = {}  # one listing per folder: a hundred thousand stat calls are slow on NFS
-    for id_, file in files:
-        if file.parent not in listed:
-            listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
-        if file.name not in listed[file.parent]:
-            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
-            yield Problem(message, fatal=True)
-
-
-def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: str) -> None:
-    """Raise unless the images, given as id and path, are on disk.
-
-    Raises:
-        LtDetError: images are missing; the message lists the first few.
-    """
-    paths = ((id_, Path(file)) for id_, file in files)
-    missing = [problem.message for problem in _missing_images(paths, Path(image_root))]
-    if missing:
-        raise LtDetError(f"{json_file}: {_first_few(missing)}.")
-
-
-def check_annotations(
-    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
-) -> None:
-    """Log a warning for harmless mistakes and raise for fatal ones.
-
-    Raises:
-        LtDetError: fatal mistakes; the message names the file and the first few records.
-    """
-    problems = list(find_problems(data, json_file, image_root))
-    fatal = [problem.message for problem in problems if problem.fatal]
-    harmless = [problem.message for problem in problems if not problem.fatal]
-    if fatal:
-        raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
-    if harmless:
-        logger.warning(
-            "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
-            json_file,
-            _first_few(harmless),
-        )
-
-
-def _first_few(messages: list[str]) -> str:
-    more = f" ... and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
-    return "; ".join(messages[:_SHOWN]) + more
 
 
 def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_det.losses._rows import Reduction
+from lt_det.losses._wrapper import LossWrapper
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.reweighting import ClassReweighting
 
@@ -19,7 +20,7 @@ def background_last(labels: Tensor, num_classes: int) -> Tensor:
     return torch.where(labels == 0, num_classes, labels - 1)
 
 
-class BackgroundFirst(nn.Module):
+class BackgroundFirst(LossWrapper):
     """Wraps a loss for callers whose background is class 0 and whose classes are 1..K.
 
     The caller's first column becomes the last column of the loss, and the other columns move by one. The first column
@@ -29,6 +30,8 @@ class BackgroundFirst(nn.Module):
     Args:
         loss: a loss that was built with background.
     """
+
+    loss: ClassificationLoss | ClassReweighting
 
     def __init__(self, loss: ClassificationLoss | ClassReweighting) -> None:
         super().__init__()
@@ -48,15 +51,6 @@ class BackgroundFirst(nn.Module):
     def scales_cosines(self) -> bool:
         """See `ClassificationLoss`."""
         return self.loss.scales_cosines
-
-    @property
-    def progress(self) -> float | None:
-        """See `ClassificationLoss`; the value belongs to the wrapped loss."""
-        return self.loss.progress
-
-    @progress.setter
-    def progress(self, progress: float | None) -> None:
-        self.loss.progress = progress
 
     def forward(
         self, logits: Tensor, labels: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"

@@ -12,11 +12,12 @@ from torch import nn
 from lt_det.errors import LtDetError
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.reweighting import ClassReweighting
+from lt_det.registry import Registry
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
 
-LOSSES: dict[str, type[ClassificationLoss]] = {}
+LOSSES: Registry[type[ClassificationLoss]] = Registry("A loss")
 
 # Names of loss classes in older checkpoints.
 _OLD_CLASS_NAMES = {
@@ -48,16 +49,13 @@ def register_loss(name: str) -> Callable[[_Loss], _Loss]:
     """
 
     def register(loss: _Loss) -> _Loss:
-        if name in LOSSES:
-            raise ValueError(f"A loss named '{name}' is registered already: {LOSSES[name]}")
         for parameter, default in loss.hyperparameters().items():
             if default is inspect.Parameter.empty:
                 raise LtDetError(
                     f"The loss {loss.__name__} ('{name}') has the hyper-parameter '{parameter}' without a default; "
                     "give it one in the constructor, for its config key starts from it."
                 )
-        LOSSES[name] = loss
-        return loss
+        return LOSSES.register(name)(loss)
 
     return register
 

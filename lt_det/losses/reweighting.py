@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses._rows import Reduction, reduced
+from lt_det.losses._wrapper import LossWrapper
 from lt_det.losses.base import ClassificationLoss
 
 
-class ClassReweighting(nn.Module):
+class ClassReweighting(LossWrapper):
     """Multiplies the loss of each row by the weight of its class from `start` on: L = sum_i w_{y_i} L_i / D.
 
     D is the divisor of the wrapped loss. All other attributes and methods (scores, initial bias, state, checkpoint) are
@@ -43,6 +44,7 @@ class ClassReweighting(nn.Module):
     >>> loss.progress = 0.9  # set it before each step
     """
 
+    loss: ClassificationLoss
     class_weight: Tensor
 
     def __init__(self, loss: ClassificationLoss, weights: Sequence[float] | Tensor, *, start: float = 0.0) -> None:
@@ -63,7 +65,7 @@ class ClassReweighting(nn.Module):
             raise LtDetError("REWEIGHTING needs finite weights of at least 0.")
         self.start = start
         self.register_buffer("class_weight", loss.per_column(weight, 1.0), persistent=False)
-        self.loss = loss
+        self.loss = loss  # after the buffer, because the loss may have one of this name, too
         self.register_load_state_dict_post_hook(_report_keys_of_checkpoint)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:
@@ -71,15 +73,6 @@ class ClassReweighting(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("loss"), name)
-
-    @property
-    def progress(self) -> float | None:
-        """See `ClassificationLoss`; the value belongs to the wrapped loss, which may have phases, too."""
-        return self.loss.progress
-
-    @progress.setter
-    def progress(self, progress: float | None) -> None:
-        self.loss.progress = progress
 
     def forward(
         self, logits: Tensor, gt_classes: Tensor, features: Tensor | None = None, reduction: Reduction = "mean"

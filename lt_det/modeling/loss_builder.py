@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lt_det.config import REWEIGHTING_DEFAULTS, loss_hyperparameters, reweighting_start
+from lt_det.config import (
+    REWEIGHTING_DEFAULTS,
+    loss_hyperparameters,
+    reweighting_start,
+    warn_of_reweighting_without_start,
+)
 from lt_det.data.class_counts import training_stats
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import read_json
@@ -78,9 +83,16 @@ def build_loss_for_data(
             probability per class, background last.
 
     Raises:
-        LtDetError: unknown loss or hyper-parameter, class counts that do not have K classes, or a file that does not
-            hold what it should.
+        LtDetError: unknown loss or hyper-parameter, class counts that do not have K classes, a file that does not hold
+            what it should, or weights that are chosen without `reweighting_start`.
     """
+    reweighting = {
+        "WEIGHTS": reweighting_weights,
+        "BETA": reweighting_beta,
+        "POWER": reweighting_power,
+        "MEAN_OVER": reweighting_mean_over,
+    }
+    warn_of_reweighting_without_start({"START": reweighting_start, **reweighting})
     prior = hyperparameters.get("prior")
     if isinstance(prior, str) and prior not in PRIORS and "prior" in loss_class(name).hyperparameters():
         hyperparameters["prior"] = _read_prior(prior)
@@ -111,12 +123,8 @@ def build_loss_for_data(
             mean_over=reweighting_mean_over,
         )
     else:
-        for key, value in (
-            ("BETA", reweighting_beta),
-            ("POWER", reweighting_power),
-            ("MEAN_OVER", reweighting_mean_over),
-        ):
-            if value != REWEIGHTING_DEFAULTS[key]:
+        for key, value in reweighting.items():
+            if key != "WEIGHTS" and value != REWEIGHTING_DEFAULTS[key]:
                 raise LtDetError(
                     f"REWEIGHTING.{key} is {value}, but the weights of the file {reweighting_weights} are used as they "
                     f"are; leave {key} out, or set REWEIGHTING.WEIGHTS to {' or '.join(WEIGHTS)}."

@@ -14,17 +14,16 @@ from rich.console import Console
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
-from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, Numbers, read_evaluations
-from lt_det.io.atomic import write_atomically
+from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, read_evaluations
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.reporting.charts.base import Panel, chart_style
 from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.charts.differences import difference_chart
+from lt_det.reporting.class_extremes import EXTREMES_COLUMNS, class_extremes
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
 from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
-
-_SHOWN = 8  # classes that gained and that lost most
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,11 @@ def write_comparison(
             console.print(table.to_rich())
         for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
             console.print(sentence, soft_wrap=True, markup=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, comparisons=comparisons))
         write_atomically(folder / "compare.md", _markdown(runs, comparisons))
         write_atomically(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
-    except OSError as error:
-        message = f"The comparison cannot be written to {folder} ({error.strerror or error}); choose another --out."
-        raise LtDetError(message) from error
     return page
 
 
@@ -205,8 +200,7 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         for found in metrics
     ]
     title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
-    gained, lost = _extremes(first, a.class_ap, classes)
-    heads = ["class", "AP", "difference", "images", "bucket"]
+    gained, lost = class_extremes(first.classes, a.class_ap, classes)
     with chart_style():
         chart = difference_chart([found for found in metrics if found.interval] or metrics)
         scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
@@ -217,35 +211,11 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         unpaired_because(a, b),
         classes,
         TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
-        TextTable(f"Largest gains: {run} against {first_run}", heads, gained),
-        TextTable(f"Largest losses: {run} against {first_run}", heads, lost),
+        TextTable(f"Largest gains: {run} against {first_run}", EXTREMES_COLUMNS, gained),
+        TextTable(f"Largest losses: {run} against {first_run}", EXTREMES_COLUMNS, lost),
         chart,
         scatter,
     )
-
-
-def _extremes(evaluation: Evaluation, before: Numbers, differences: Numbers) -> tuple[list[list[str]], list[list[str]]]:
-    """Rows of the classes that gained the most and of those that lost the most."""
-    known = [
-        (value, old, entry)
-        for value, old, entry in zip(differences, before, evaluation.classes, strict=True)
-        if value is not None and old is not None
-    ]
-
-    def rows(sign: int) -> list[list[str]]:
-        picked = sorted((point for point in known if sign * point[0] > 0), key=lambda point: -sign * point[0])
-        return [
-            [
-                entry.name,
-                f"{percent(old)} -> {percent(old + value)}",
-                signed(value),
-                "?" if entry.images is None else str(entry.images),
-                entry.bucket or "-",
-            ]
-            for value, old, entry in picked[:_SHOWN]
-        ]
-
-    return rows(1), rows(-1)
 
 
 def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str) -> TextTable | None:

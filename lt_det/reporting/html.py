@@ -10,7 +10,7 @@ from lt_det.reporting.charts.render import inline_svg
 
 
 def render_page(template: str, **content: object) -> str:
-    """A page from one of `templates/`: ``report.html`` or ``compare.html``."""
+    """A page from one of `templates/`: ``report.html``, ``compare.html`` or ``bakeoff.html``."""
     # Every text is escaped; only `inline_svg` returns markup.
     environment = Environment(
         loader=PackageLoader("lt_det.reporting"),

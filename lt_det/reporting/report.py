@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 from rich.console import Console
 
-from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, read_evaluations
-from lt_det.io.atomic import atomic_file, write_atomically
+from lt_det.io.atomic import atomic_file, write_atomically, writing_to
 from lt_det.reporting.charts.render import write_figure
 from lt_det.reporting.html import render_page
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
@@ -40,13 +39,8 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     root, console = Path(output_dir), console or Console()
     evaluations = read_evaluations(root)
     report = root / "report"
-    try:
-        report.mkdir(exist_ok=True)
+    with writing_to(report, "The report", "free space there"):
         return _write(evaluations, root, report, console)
-    except OSError as error:
-        raise LtDetError(
-            f"The report cannot be written to {report} ({error.strerror or error}); free space there."
-        ) from error
 
 
 def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt_det.evaluation.bakeoff_schema import Bakeoff
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import TASK_NAMES, Evaluation, group_metric
@@ -90,7 +91,7 @@ def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Pat
     )
 
 
-def evaluation_facts(evaluation: Evaluation) -> list[str]:
+def evaluation_facts(evaluation: Evaluation | Bakeoff) -> list[str]:
     """Protocol, size of the set, and how the buckets are defined."""
     buckets = evaluation.buckets
     facts = [f"{evaluation.protocol} protocol"]
@@ -109,7 +110,9 @@ def evaluation_facts(evaluation: Evaluation) -> list[str]:
     return facts
 
 
-def class_table(evaluation: Evaluation, columns: dict[str, list[Any]], gains: tuple[str, ...] = ()) -> ClassTable:
+def class_table(
+    evaluation: Evaluation | Bakeoff, columns: dict[str, list[Any]], gains: tuple[str, ...] = ()
+) -> ClassTable:
     """Rows in the order of the classes; a metric has one decimal, a gain its sign as well."""
     headings = list(columns)
     indices = [evaluation.bucket_index(entry) for entry in evaluation.classes]

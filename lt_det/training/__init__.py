@@ -7,12 +7,13 @@ from lt_det.training.checkpointer import LongTailCheckpointer
 from lt_det.training.config_loading import load_config, load_lazy_config, setup, setup_lazy
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
-from lt_det.training.launch.cli import argument_parser, run
+from lt_det.training.launch.launcher import run
+from lt_det.training.launch.options import argument_parser
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer, evaluate_lazy
-from lt_det.training.log_hooks import build_log_hooks
+from lt_det.training.log.hooks import build_log_hooks
+from lt_det.training.log.writers import ConsoleWriter
 from lt_det.training.trainer import LongTailTrainer, equip
-from lt_det.training.writers import ConsoleWriter
 
 __all__ = [
     "ConsoleWriter",

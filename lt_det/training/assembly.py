@@ -21,7 +21,7 @@ from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
-from lt_det.training.log_hooks import build_log_hooks
+from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics

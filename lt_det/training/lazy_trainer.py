@@ -27,9 +27,9 @@ from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.launch.timeouts import evaluation_timeout
+from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import names_of
-from lt_det.training.writers import build_writers
 
 
 class LazyTrainer:

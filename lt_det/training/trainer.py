@@ -38,10 +38,10 @@ from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
+from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
-from lt_det.training.writers import build_writers
 
 logger = logging.getLogger(__name__)
 

@@ -185,6 +185,17 @@ def test_lists_may_be_plain_and_have_classes():
     assert np.isnan(result.per_class["bbox"][1].ap)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_accumulator_uses_the_classes_of_a_list(at_once):
+    classes = {3: "cup", 7: "fork"}
+    metric = LongTailAP([BOX, BOX] if at_once else None, classes=classes)
+    for image in (0, 1):
+        metric.update({image: FOUND}) if at_once else metric.update([FOUND], [BOX])
+    result = metric.compute()
+    same(result, evaluate([BOX, BOX], [FOUND, FOUND], classes=classes))
+    assert [entry.name for entry in result.per_class["bbox"]] == ["cup", "fork"]
+
+
 def test_labels_that_only_detections_have_do_not_change_ap():
     found = {"boxes": [[10, 10, 20, 20], [0, 0, 5, 5]], "labels": [3, 9], "scores": [0.5, 0.9]}
     assert evaluate([BOX], [found]).metrics["bbox"]["AP"] == pytest.approx(100)
@@ -257,6 +268,8 @@ def test_mistakes(arguments, options, message):
 def test_mistakes_with_the_accumulator():
     with pytest.raises(LtDetError, match="lvis protocol needs an annotation file"):
         LongTailAP(protocol="lvis")
+    with pytest.raises(LtDetError, match="leave classes out"):
+        LongTailAP(DATA, classes={3: "a"})
     metric = LongTailAP()
     with pytest.raises(LtDetError, match="call update before compute"):
         metric.compute()

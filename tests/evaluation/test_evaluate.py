@@ -236,15 +236,22 @@ def test_map_of_buckets(mini, tmp_path, results, capsys, caplog):
     options = ("--train-stats", mini.train_json, "--bucket-map", chosen)
     chosen.write_text(json.dumps({name: "base" if index < 5 else "novel" for index, name in enumerate(names)}))
     assert evaluate(mini, tmp_path, results, *options, "--cross-check") == 0
-    assert re.search(r"AP-base .*AP-novel ", capsys.readouterr().out, re.DOTALL)
+    checked = capsys.readouterr().out
+    assert re.search(r"AP-base .*AP-novel ", checked, re.DOTALL)
+    without_counts = options[2:]
+    assert evaluate(mini, tmp_path, results, *without_counts, "--cross-check") == 0
+    assert capsys.readouterr().out == checked
     assert not caplog.text
+    assert evaluate(mini, tmp_path, results, *without_counts, "--by", "instances") == 1
+    assert "--by" in capsys.readouterr().err
     chosen.write_text(json.dumps({names[0]: "base"}))
     assert evaluate(mini, tmp_path, results, *options) == 0
     assert "11 of 12 classes of" in caplog.text
     assert "are in no bucket of the map." in caplog.text
     chosen.write_text('{"unicorn": "base"}')
-    assert evaluate(mini, tmp_path, results, *options) == 1
-    assert "'unicorn'" in capsys.readouterr().err
+    for some in (options, without_counts):
+        assert evaluate(mini, tmp_path, results, *some) == 1
+        assert "'unicorn'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         evaluate(mini, tmp_path, results, *options, "--groups", 2)
     assert "argument --groups: not allowed with argument --bucket-map" in capsys.readouterr().err

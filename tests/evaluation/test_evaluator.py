@@ -21,6 +21,7 @@ from lt_det.evaluation import LongTailEvaluator, evaluate
 from lt_det.evaluation.protocols import COCO
 from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
+from tests.helpers import first_images
 from tests.helpers.gloo import in_processes
 
 
@@ -73,6 +74,23 @@ def test_no_detections(val, caplog):
     metrics = evaluator.evaluate()["bbox"]
     assert metrics["AP"] == metrics["APr"] == 0
     assert "detected nothing in eval_val" in caplog.text
+
+
+def test_some_images(val, mini, tmp_path):
+    """The metrics are those of a dataset of these images; with the evaluator of all images nothing changes."""
+    (tmp_path / "few.json").write_text(json.dumps(first_images(mini.val_json, 9)))
+    register_dataset("eval_few", tmp_path / "few.json", mini.image_root)
+    few = LongTailEvaluator("eval_few")
+    whole = LongTailEvaluator(val, output_dir=str(tmp_path))
+    ids = [record["image_id"] for record in DatasetCatalog.get("eval_few")]
+    part = whole.of_images(ids[::-1])
+    for evaluator in (few, part):
+        feed(evaluator, "eval_few", skip_class=1)
+    assert part.evaluate() == few.evaluate()
+    assert not (tmp_path / "evaluation.json").exists()
+    assert whole.context.num_images == 40
+    with pytest.raises(LtDetError, match=r"1 of 2 images are not in 'eval_val'.* -5"):
+        whole.of_images([ids[0], -5])
 
 
 def config(tmp_path, **buckets):

@@ -26,6 +26,7 @@ SLOW = (
     "tools/test_export.py",
     "tools/test_launch_scripts.py",
     "training/launch",
+    "training/log/test_writers.py",
     "training/resume",
     "training/test_accumulation.py",
     "training/test_cached_training.py",
@@ -34,7 +35,6 @@ SLOW = (
     "training/test_equip.py",
     "training/test_preemption.py",
     "training/test_tools.py",
-    "training/test_writers.py",
 )
 
 needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")

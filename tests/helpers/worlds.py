@@ -10,7 +10,7 @@ from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
 from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.protocols import Protocol
-from lt_det.io.coco_json import box_polygon
+from lt_det.io.shapes import box_polygon
 from lt_det.statistics.buckets import FrequencyBuckets
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.atomic import atomic_file, atomic_files, check_folder, write_atomically
+from lt_det.io.atomic import atomic_file, atomic_files, check_folder, write_atomically, writing_to
 
 
 def test_an_error_keeps_the_old_file(tmp_path):
@@ -61,3 +61,14 @@ def test_folders(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LtDetError, match=r"--out .*file/x.*Not a directory"):
         check_folder(tmp_path / "file" / "x", "--out")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with writing_to(tmp_path / "a" / "b", "The report"):
+        (tmp_path / "a" / "b" / "page").write_text("text")
+    full = pytest.raises(LtDetError, match=r"^The report cannot be written to .*b \(No space left on device\); choose")
+    with full, writing_to(tmp_path / "a" / "b", "The report"):
+        raise OSError(28, "No space left on device")
+    refused = pytest.raises(LtDetError, match=r"page/c \(Not a directory\); free space there\.$")
+    with refused, writing_to(tmp_path / "a" / "b" / "page" / "c", "The report", "free space there"):
+        pytest.fail("the folder does not exist")

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import check_annotations, find_problems, image_file_name, load_annotations, usable_segmentation
+from lt_det.io.annotation_checks import check_annotations, find_problems
+from lt_det.io.coco_json import image_file_name, load_annotations
+from lt_det.io.shapes import usable_segmentation
 
 GOOD = {
     "images": [{"id": 7, "width": 100, "height": 50, "file_name": "a.jpg"}],

@@ -9,10 +9,11 @@ import torch
 from detectron2.config import get_cfg
 
 import lt_det
-from lt_det.config import _warn_once, reweighting_start
+from lt_det.config import REWEIGHTING_DEFAULTS, _warn_once, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     LOSSES,
+    BackgroundFirst,
     ClassificationLoss,
     ClassReweighting,
     LDAMLoss,
@@ -87,6 +88,10 @@ def test_otherwise_it_is_the_loss(name):
     assert torch.equal(reweighted.predicted_classes(logits), plain.predicted_classes(logits))
     reweighted.progress = 0.25
     assert reweighted.loss.progress == copy.deepcopy(reweighted).progress == 0.25
+    wrapped = BackgroundFirst(reweighted)
+    assert wrapped.progress == 0.25
+    wrapped.progress = 0.75
+    assert reweighted.loss.progress == reweighted.progress == 0.75
     with pytest.raises(AttributeError):
         _ = reweighted.nothing
 
@@ -284,12 +289,18 @@ def test_start_that_is_not_a_point_of_the_training(start):
 def test_weights_without_a_start_are_not_ignored(key, chosen):
     cfg = config("None")
     cfg.MODEL.LONG_TAIL.REWEIGHTING[key] = chosen
-    with pytest.raises(LtDetError, match="START is None"):
+    with pytest.raises(LtDetError, match=f"{key} {chosen}.* START is None"):
         reweighting_start(cfg)
 
 
+@pytest.mark.parametrize(("key", "chosen"), [("WEIGHTS", "sqrt"), ("POWER", 0.5), ("WEIGHTS", "weights.json")])
+def test_weights_of_a_lazy_config_without_a_start_are_not_ignored(key, chosen, stats_file):
+    with pytest.raises(LtDetError, match=rf"{key} {chosen}.* START is None.*reweighting_start"):
+        from_data(stats_file, start=None, **{key.lower(): chosen})
+
+
 @pytest.mark.parametrize(("key", "chosen"), [("BETA", 0.99), ("MEAN_OVER", "instances")])
-def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, caplog):
+def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, caplog, stats_file):
     """Older configs may have them, so that they are no error."""
     _warn_once.cache_clear()
     cfg = config("None")
@@ -298,6 +309,14 @@ def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, capl
     (record,) = caplog.records
     assert f"{key} {chosen}" in record.getMessage()
     assert "START is None" in record.getMessage()
+    node = cfg.MODEL.LONG_TAIL.REWEIGHTING
+    options = {name.lower(): node[name] for name in REWEIGHTING_DEFAULTS}
+    assert isinstance(from_data(stats_file, start=None, **options), SoftmaxCrossEntropyLoss)
+    assert len(caplog.records) == 1  # a yaml config, whose loss is built from the same options, is warned of once
+    _warn_once.cache_clear()
+    from_data(stats_file, start=None, **options)
+    assert caplog.records[-1].getMessage() == record.getMessage()
+    assert len(caplog.records) == 2
 
 
 def test_unknown_progress_is_no_early_phase():

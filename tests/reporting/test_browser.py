@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from lt_det.reporting import write_comparison, write_report
+from lt_det.reporting.bakeoff import write_bakeoff_page
+from tests.helpers.bakeoffs import TWO, bakeoff, full
 from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
 CHROMIUM = "/usr/bin/chromium"
@@ -58,6 +60,8 @@ def pages(tmp_path_factory):
     return {
         "report": write_report(run, quiet).parent / "report.html",
         "compare": write_comparison([run, other], root / "compare", quiet),
+        "bakeoff": write_bakeoff_page(bakeoff(), root / "bakeoff"),
+        "long bakeoff": write_bakeoff_page(bakeoff(division=TWO, specs=full()), root / "long"),
     }
 
 
@@ -149,6 +153,7 @@ def test_keyboard_and_pointer_name_a_class(page):
     assert "training images" in label.inner_text()
 
 
+@pytest.mark.parametrize("page", ["report", "compare", "bakeoff", "long bakeoff"], indirect=True)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
 def test_texts_are_complete_and_do_not_overlap(page, scheme, width):
@@ -160,6 +165,19 @@ def test_texts_are_complete_and_do_not_overlap(page, scheme, width):
     assert overlaps == []
 
 
+@pytest.mark.parametrize("page", ["bakeoff"], indirect=True)
+def test_candidates_are_named_and_their_classes_unfold(page):
+    label = page.locator("#label")
+    page.locator("#bakeoff-plane .point").nth(2).hover(force=True)
+    assert "seesaw: AP" in label.inner_text()
+    page.locator("details").first.scroll_into_view_if_needed()
+    hidden = page.locator("details table").first
+    assert not hidden.is_visible()
+    page.locator("summary").first.click()
+    assert hidden.is_visible()
+
+
+@pytest.mark.parametrize("page", ["report", "compare", "bakeoff"], indirect=True)
 def test_print(page):
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

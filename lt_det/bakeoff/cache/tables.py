@@ -19,7 +19,9 @@ class RoiTable:
         labels: (N,) class 0..K-1, or K for background.
         images: (N,) index into `image_ids`.
         ious: (N,) IoU with the ground-truth box that the RoI was matched to.
-        weights: (N,) how many RoIs of training a row stands for: 1, or more for background that was thinned.
+        weights: (N,) how many RoIs of training a row stands for: 1; more where RoIs were thinned; less for the
+            ground-truth boxes of an image with more foreground proposals than training samples, because all of them
+            are here.
         image_ids: ids of the training images.
         num_classes: K.
     """

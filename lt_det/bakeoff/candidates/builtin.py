@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from lt_det.bakeoff.candidates.candidate import LOSS_NAME, REWEIGHTING, Candidate
 from lt_det.bakeoff.candidates.oversampling import METHODS as OVERSAMPLING
+from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES
 from lt_det.modeling.post_hoc_adjustment import METHODS as POST_HOC
 
@@ -72,6 +73,25 @@ def full() -> list[Candidate]:
     for candidate in _more():
         found.setdefault(candidate.name, candidate)
     return list(found.values())
+
+
+def applicable(candidates: Sequence[Candidate], cfg: Any) -> tuple[list[Candidate], dict[str, str]]:
+    """The candidates that go with a detector, and for each of the others its name and the reason.
+
+    The weights of a cosine classifier cannot be tau-normalized, for example.
+
+    Args:
+        candidates: from a built-in list.
+        cfg: `detector_config` of the detector.
+    """
+    fitting, refused = [], {}
+    for candidate in candidates:
+        try:
+            candidate.check(cfg)
+            fitting.append(candidate)
+        except LtDetError as error:
+            refused[candidate.name] = str(error)
+    return fitting, refused
 
 
 def _more() -> Iterator[Candidate]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.data.sampling.repeat_factors import repeat_factors
 from lt_det.errors import LtDetError
+from lt_det.registry import Registry
 
 Weights = NDArray[np.float64]
 
 # (RoI table, (N,) weights of its rows, config, generator) to (N,) new weights.
 RoiSampler = Callable[[RoiTable, Weights, Any, np.random.Generator], Weights]
 
-ROI_SAMPLERS: dict[str, RoiSampler] = {}
+ROI_SAMPLERS: Registry[RoiSampler] = Registry("A sampler of RoIs")
 
 _Sampler = TypeVar("_Sampler", bound=RoiSampler)
 
@@ -32,14 +33,7 @@ def register_roi_sampler(name: str) -> Callable[[_Sampler], _Sampler]:
     Raises:
         ValueError: the name is taken.
     """
-
-    def register(sampler: _Sampler) -> _Sampler:
-        if name in ROI_SAMPLERS:
-            raise ValueError(f"A sampler of RoIs named '{name}' is registered already: {ROI_SAMPLERS[name]}")
-        ROI_SAMPLERS[name] = sampler
-        return sampler
-
-    return register
+    return ROI_SAMPLERS.register(name)
 
 
 def check_sampler(name: str) -> None:

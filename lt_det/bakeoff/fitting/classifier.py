@@ -78,7 +78,7 @@ class ClassifierStep:
         self._sgd = sgd
         self._momentum = torch.zeros_like(self._weight)
         self._bias_momentum = None if self._bias is None else torch.zeros_like(self._bias)
-        self._norms, self._products = self._weight, self._weight  # of the last batch, for a cosine classifier
+        self._logits, self._norms = self._weight, self._weight  # of the last batch, for a cosine classifier
 
     @property
     def momentum(self) -> dict[str, Tensor]:
@@ -89,46 +89,52 @@ class ClassifierStep:
     def logits(self, batch: Batch) -> Tensor:
         """(B, C) logits of a batch, a leaf of autograd's graph."""
         if self._scale is None:
-            logits = _plus(batch.features @ self._weight.t(), self._bias)
-        else:
-            self._norms = self._weight.norm(dim=1).clamp_(min=1e-12)
-            self._products = batch.normalized @ self._weight.t()
-            logits = _plus(self._products * (self._scale / self._norms), self._bias)
-        return logits.requires_grad_()
+            if self._bias is None:
+                return (batch.features @ self._weight.t()).requires_grad_()
+            return torch.addmm(self._bias, batch.features, self._weight.t()).requires_grad_()
+        self._norms = self._weight.norm(dim=1).clamp_(min=1e-12)
+        logits = (batch.normalized @ self._weight.t()).mul_(self._scale / self._norms)
+        self._logits = logits if self._bias is None else logits.add_(self._bias)
+        return self._logits.detach().requires_grad_()
 
     def update(self, gradient: Tensor, batch: Batch, rate: float) -> None:
         """Take a step.
 
         With h the normalized features, w a weight vector and G = dL/dz, a cosine classifier z = s h.w / ||w|| + b has
-        dL/dw = G' h - (G' (h.w) / ||w||^2) w, where G' = s G / ||w||, summed over the batch.
+        dL/dw = s / ||w|| G h - G (z - b) / ||w||^2 w, summed over the batch.
 
         Args:
-            gradient: (B, C) dL/dz; it is overwritten.
+            gradient: (B, C) G; it is overwritten.
             batch: the one that `logits` has seen last.
             rate: learning rate.
         """
+        sgd, momentum, features = self._sgd, self._momentum, batch.features
+        along = None  # how much of w itself is in its gradient
+        if self._scale is not None:
+            features = batch.normalized
+            along = torch.linalg.vecdot(gradient, self._logits, dim=0).neg_()
         if self._bias is not None:
             assert self._bias_momentum is not None
-            of_bias = self._sgd.clipped(gradient.sum(dim=0)).add_(self._bias, alpha=self._sgd.bias_decay)
-            self._descend(self._bias, self._bias_momentum, of_bias, rate * self._sgd.bias_rate)
-        along, features = None, batch.features  # how much of w itself is in the gradient
-        if self._scale is not None:
+            of_bias = gradient.sum(dim=0)
+            if along is not None:
+                along.add_(of_bias * self._bias)
+            of_bias = sgd.clipped(of_bias).add_(self._bias, alpha=sgd.bias_decay)
+            self._descend(self._bias, self._bias_momentum, of_bias, rate * sgd.bias_rate)
+        if self._scale is not None and along is not None:
             gradient.mul_(self._scale / self._norms)
-            along = -torch.linalg.vecdot(gradient, self._products, dim=0).div_(self._norms.square()).unsqueeze(1)
-            features = batch.normalized
-        decay, momentum = self._sgd.weight_decay, self._momentum
-        if self._sgd.clip or self._sgd.nesterov:
+            along = along.div_(self._norms.square()).unsqueeze(1)
+        if sgd.clip or sgd.nesterov:
             of_weight = gradient.t() @ features
             if along is not None:
                 of_weight.addcmul_(self._weight, along)
-            of_weight = self._sgd.clipped(of_weight).add_(self._weight, alpha=decay)
+            of_weight = sgd.clipped(of_weight).add_(self._weight, alpha=sgd.weight_decay)
             self._descend(self._weight, momentum, of_weight, rate)
             return
-        momentum.addmm_(gradient.t(), features, beta=self._sgd.momentum)
+        momentum.addmm_(gradient.t(), features, beta=sgd.momentum)
         if along is None:
-            momentum.add_(self._weight, alpha=decay)
+            momentum.add_(self._weight, alpha=sgd.weight_decay)
         else:
-            momentum.addcmul_(self._weight, along.add_(decay))
+            momentum.addcmul_(self._weight, along.add_(sgd.weight_decay))
         self._weight.add_(momentum, alpha=-rate)
 
     def _descend(self, parameter: Tensor, momentum: Tensor, gradient: Tensor, rate: float) -> None:
@@ -138,7 +144,3 @@ class ClassifierStep:
             parameter.add_(momentum_ahead, alpha=-rate)
         else:
             parameter.add_(momentum, alpha=-rate)
-
-
-def _plus(logits: Tensor, bias: Tensor | None) -> Tensor:
-    return logits if bias is None else logits.add_(bias)

@@ -98,9 +98,7 @@ def fit(
     """
     rates = learning_rates(candidate) if learning_rate is None else (learning_rate,)
     if len(rates) > 1 and held_out is None:
-        raise ValueError(
-            "Several learning rates need held-out images to choose by; give `learning_rate` or `held_out`."
-        )
+        raise ValueError("Several learning rates need held-out images to choose by; give learning_rate or held_out.")
     options: dict[str, Any] = {"phases": phases, "batch_size": batch_size, "device": device, "track": track}
     options |= {"held_out": held_out, "make_stage": make_stage}
     fits = fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)

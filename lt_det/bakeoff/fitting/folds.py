@@ -36,17 +36,15 @@ def image_folds(rois: RoiTable, k: int, seed: int) -> list[NDArray[np.int64]]:
     num_images = len(rois.image_ids)
     if not 2 <= k <= num_images:
         raise LtDetError(
-            f"{k} folds of {num_images} training images cannot be made; write 2 folds or more, up to that."
+            f"{num_images} training images cannot be split into {k} folds; choose at least 2 folds, and at most one "
+            "per image."
         )
     generator = np.random.default_rng(seed)
     pairs = _images_of_classes(rois)
     fold_of = np.full(num_images, -1)
     in_folds = np.zeros((k, rois.num_classes), dtype=np.int64)  # images of each class in each fold
     sizes = np.zeros(k, dtype=np.int64)
-    order = np.argsort(pairs[0], kind="stable")
-    classes_of = np.split(
-        pairs[1][np.argsort(pairs[0], kind="stable")], np.searchsorted(pairs[0][order], range(1, num_images))
-    )
+    classes_of = np.split(pairs[1], np.searchsorted(pairs[0], range(1, num_images)))  # pairs are sorted by image
     counts = np.bincount(pairs[1], minlength=rois.num_classes)
     for rarest in np.argsort(counts, kind="stable"):
         images = pairs[0][pairs[1] == rarest]

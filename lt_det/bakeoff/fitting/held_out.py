@@ -12,7 +12,7 @@ from lt_det.bakeoff.cache.tables import RoiTable
 _FOREGROUND = 1500  # rows to measure on, but at least `_PER_CLASS` of each class that has them
 _PER_CLASS = 4
 _BACKGROUND = 1500
-_AT_ONCE = 1 << 20  # comparisons of scores
+_AT_ONCE = 1 << 20  # scores
 
 
 class HeldOut:
@@ -53,18 +53,16 @@ class HeldOut:
         Returns:
             0 to 1; 0 if no image has a foreground RoI.
         """
-        positives = (self._labels < self._num_classes).nonzero().squeeze(1)
-        by_class = scores.t()
-        sums = torch.zeros(2, self._num_classes, device=scores.device)
-        for some in positives.split(max(1, _AT_ONCE // max(1, len(scores)))):
-            classes = self._labels[some]
-            above = (by_class[classes] >= scores[some, classes].unsqueeze(1)) * self._weights
-            true = (above * (self._labels == classes.unsqueeze(1))).sum(dim=1)
-            precision = true / above.sum(dim=1)
-            weights = self._weights[some]
-            sums.index_add_(1, classes, torch.stack([weights * precision, weights]))
-        present = sums[1] > 0
-        return float((sums[0] / sums[1])[present].mean()) if present.any() else 0.0
+        found = []
+        for classes in torch.arange(self._num_classes, device=scores.device).split(max(1, _AT_ONCE // len(scores))):
+            order = scores[:, classes].t().argsort(dim=1, descending=True)
+            weights = self._weights[order]
+            true = weights * (self._labels[order] == classes.unsqueeze(1))
+            precision = true.cumsum(dim=1) / weights.cumsum(dim=1)
+            total = true.sum(dim=1)
+            found.append(((precision * true).sum(dim=1) / total)[total > 0])
+        by_class = torch.cat(found)
+        return float(by_class.mean()) if len(by_class) else 0.0
 
 
 def _sample(

@@ -28,8 +28,8 @@ class Schedule:
         phases: steps in each phase, as another schedule of this budget used them; None for the whole budget.
 
     Attributes:
-        earliest_end: a plateau ends no phase before this fraction of the budget. A loss with phases of its own sets it
-            to the beginning of the last one, so that none of them is skipped.
+        earliest_end: only from this fraction of the budget on can there be a plateau. For a loss with phases of its own
+            it is the beginning of the last one, so that none of them is skipped.
         done: whether the budget is used up, or ended by a plateau in the last phase.
         step: steps so far.
     """
@@ -79,11 +79,13 @@ class Schedule:
 
     def report(self, measure: float) -> None:
         """Take a value of the held-out measure; where it has stopped rising, the phase ends."""
+        if self.done or self.progress < self.earliest_end:
+            return
         if measure > self._best + _GAIN:
             self._best, self._without_gain = measure, 0
             return
         self._without_gain += 1
-        if self._without_gain >= _PATIENCE and self.progress >= self.earliest_end and not self.done:
+        if self._without_gain >= _PATIENCE:
             self._next_phase()
             self._skip_finished()
 

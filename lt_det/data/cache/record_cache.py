@@ -29,7 +29,8 @@ from lt_det.data import registration
 from lt_det.data.cache import record_file
 from lt_det.data.cache.record_file import RecordFile, write_record_file
 from lt_det.data.formats import reads_coco_json
-from lt_det.io.coco_json import check_annotations, load_annotations
+from lt_det.io.annotation_checks import check_annotations
+from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,12 @@ from detectron2.data import MetadataCatalog
 
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import check_structure
+from lt_det.registry import Registry
 
 Reader = Callable[[Path], dict[str, Any]]
 
 COCO = "coco"
-FORMATS: dict[str, Reader] = {}
+FORMATS: Registry[Reader] = Registry("An annotation format")
 
 
 def register_format(name: str) -> Callable[[Reader], Reader]:
@@ -28,14 +29,7 @@ def register_format(name: str) -> Callable[[Reader], Reader]:
     Raises:
         ValueError: the name is taken.
     """
-
-    def register(reader: Reader) -> Reader:
-        if name in FORMATS:
-            raise ValueError(f"An annotation format named '{name}' is registered already: {FORMATS[name]}")
-        FORMATS[name] = reader
-        return reader
-
-    return register
+    return FORMATS.register(name)
 
 
 def read_annotations(path: str | os.PathLike[str], annotation_format: str = COCO) -> dict[str, Any]:

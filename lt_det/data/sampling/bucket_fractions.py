@@ -31,6 +31,32 @@ def bucket_fractions(
     return [float(counts[indices].sum() / total) if total else 0.0 for indices in members]
 
 
+def sampling_lines(
+    buckets: FrequencyBuckets,
+    classes: NDArray[np.int64],
+    draws: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+    what: str,
+) -> list[str]:
+    """A line of the log for each bucket: how many of its classes are `counted`, and its fraction of the instances.
+
+    Args:
+        buckets: frequency buckets of the K classes.
+        classes, draws: see `bucket_fractions`.
+        counted: (K,) the classes to count.
+        what: what is true of them, such as "drawn".
+    """
+    before, after = bucket_fractions(buckets, classes), bucket_fractions(buckets, classes, draws)
+    lines = []
+    for bucket, name in enumerate(buckets.names):
+        members = buckets.members(bucket)
+        lines.append(
+            f"  {name}: {counted[members].sum()} of {len(members)} classes {what}, "
+            f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
+        )
+    return lines
+
+
 def log_instances(dataset_dicts: Sequence[Mapping[str, Any]], buckets: FrequencyBuckets) -> None:
     """Log the fractions for a sampler that draws each image once per epoch.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_det.data.sampling.bucket_fractions import bucket_fractions
+from lt_det.data.sampling.bucket_fractions import sampling_lines
 from lt_det.data.sampling.samplers import ClassAwareTrainingSampler, annotated_classes
 from lt_det.statistics.buckets import FrequencyBuckets
 
@@ -30,17 +30,10 @@ def class_aware_sampler(
     """
     sampler = ClassAwareTrainingSampler(dataset_dicts, seed)
     images, classes = annotated_classes(dataset_dicts)
-    before, after = bucket_fractions(buckets, classes), bucket_fractions(buckets, classes, sampler.weights()[images])
     drawn = np.bincount(classes, minlength=len(buckets.assignment)) > 0
     lines = [
         f"Class-aware sampling: {drawn.sum()} of {len(drawn)} classes have images; one of them is drawn, all with "
         "the same probability, then one of its images."
     ]
-    for bucket, name in enumerate(buckets.names):
-        members = buckets.members(bucket)
-        lines.append(
-            f"  {name}: {drawn[members].sum()} of {len(members)} classes drawn, "
-            f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
-        )
-    logger.info("\n".join(lines))
+    logger.info("\n".join(lines + sampling_lines(buckets, classes, sampler.weights()[images], drawn, "drawn")))
     return sampler

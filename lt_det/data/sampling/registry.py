@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from torch.utils.data import Sampler
 
+from lt_det.registry import Registry
+
 SamplerBuilder = Callable[[Any, Sequence[Mapping[str, Any]], "int | None"], Sampler[int]]
 
-SAMPLERS: dict[str, SamplerBuilder] = {}
+SAMPLERS: Registry[SamplerBuilder] = Registry("A sampler")
 
 _Builder = TypeVar("_Builder", bound=SamplerBuilder)
 
@@ -25,11 +27,4 @@ def register_sampler(name: str) -> Callable[[_Builder], _Builder]:
     Raises:
         ValueError: the name is taken.
     """
-
-    def register(builder: _Builder) -> _Builder:
-        if name in SAMPLERS:
-            raise ValueError(f"A sampler named '{name}' is registered already: {SAMPLERS[name]}")
-        SAMPLERS[name] = builder
-        return builder
-
-    return register
+    return SAMPLERS.register(name)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lt_det.data.sampling.bucket_fractions import bucket_fractions
+from lt_det.data.sampling.bucket_fractions import sampling_lines
 from lt_det.data.sampling.samplers import RepeatFactorSampler, annotated_classes
 from lt_det.statistics.buckets import FrequencyBuckets
 
@@ -85,15 +85,8 @@ def _summary(
     threshold: float,
     buckets: FrequencyBuckets,
 ) -> str:
-    before, after = bucket_fractions(buckets, classes), bucket_fractions(buckets, classes, factors[images])
     lines = [
         f"Repeat factors: {below.sum()} of {len(below)} classes are below the threshold {threshold:g}; "
         f"{(factors > 1).mean():.1%} of the images are repeated, an epoch has {factors.mean():.2f} times the images."
     ]
-    for bucket, name in enumerate(buckets.names):
-        members = buckets.members(bucket)
-        lines.append(
-            f"  {name}: {below[members].sum()} of {len(members)} classes below, "
-            f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
-        )
-    return "\n".join(lines)
+    return "\n".join(lines + sampling_lines(buckets, classes, factors[images], below, "below"))

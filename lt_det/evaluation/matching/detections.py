@@ -15,8 +15,8 @@ from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import to_rle
 from lt_det.evaluation.protocols import Task
-from lt_det.io.coco_json import LARGEST
 from lt_det.io.rle import covered_pixels
+from lt_det.io.shapes import LARGEST
 
 _CHECKED_TOGETHER = 1000  # masks per call of `covered_pixels`
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lt_det.evaluation._arrays import Bools, Floats, Ints
-from lt_det.io.coco_json import box_polygon, usable_segmentation
+from lt_det.evaluation._arrays import Bools, Floats, Ints, index_ranges
+from lt_det.io.shapes import box_polygon, usable_segmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,12 @@ class ClassLists:
     def from_lists(cls, lists: Sequence[Sequence[int]]) -> ClassLists:
         start = np.concatenate([[0], np.cumsum([len(entry) for entry in lists], dtype=np.int64)]).astype(np.int64)
         return cls(start, np.asarray([value for entry in lists for value in entry], dtype=np.int64))
+
+    def of_images(self, index: Ints) -> ClassLists:
+        """The lists of (J,) image indices, in their order."""
+        counts = np.diff(self.start)[index]
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return ClassLists(start, self.values[index_ranges(self.start[index], counts)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +120,29 @@ class GroundTruth:
             ignore=self.ignore[kept],
             crowd=self.crowd[kept],
             segmentations=[mask for mask, keep in zip(self.segmentations, kept, strict=True) if keep],
+        )
+
+    def of_images(self, index: Ints) -> GroundTruth:
+        """The ground truth of some images.
+
+        Args:
+            index: (J,) image indices, ascending.
+        """
+        counts = np.diff(self.start)[index]
+        objects = index_ranges(self.start[index], counts)
+        return dataclasses.replace(
+            self,
+            image_ids=self.image_ids[index],
+            sizes=self.sizes[index],
+            start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            classes=self.classes[objects],
+            boxes=self.boxes[objects],
+            areas=self.areas[objects],
+            ignore=self.ignore[objects],
+            crowd=self.crowd[objects],
+            segmentations=[self.segmentations[g] for g in objects.tolist()],
+            negative=self.negative.of_images(index),
+            not_exhaustive=self.not_exhaustive.of_images(index),
         )
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from lt_det.evaluation.bakeoff_schema import Bakeoff
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import Evaluation
@@ -34,12 +35,12 @@ def class_ap_scatter(evaluation: Evaluation, task: Task) -> Chart | None:
 
 
 def class_scatter(
-    evaluation: Evaluation, values: Sequence[float | None], y_title: str, symmetric: bool = False
+    evaluation: Evaluation | Bakeoff, values: Sequence[float | None], y_title: str, symmetric: bool = False
 ) -> Panel | None:
     """A value of each class against its training images (log axis), with the marker of its bucket.
 
     Args:
-        evaluation: see `lt_det.evaluation.schema`.
+        evaluation: that has the classes and buckets.
         values: (K,) AP, or differences of AP; None: the class is left out.
         y_title: of the axis, and of the value in a label.
         symmetric: the axis is symmetric about 0 instead of from 0 to 100.
@@ -109,7 +110,7 @@ def _set_axes(axes: Any, limits: tuple[float, float], y_title: str) -> None:
     axes.set(xlabel="training images of the class", ylabel=y_title)
 
 
-def _draw_edges(evaluation: Evaluation, axes: Any) -> None:
+def _draw_edges(evaluation: Evaluation | Bakeoff, axes: Any) -> None:
     """Lines between the buckets, where images define them."""
     buckets = evaluation.buckets
     if buckets.by != "images" or not buckets.edges:

@@ -1,1 +1,1 @@
-"""Start the processes of a training: command line, torchrun, SLURM, rendezvous and timeouts."""
+"""Start the processes of a training: options, torchrun, SLURM, rendezvous and timeouts."""

@@ -18,8 +18,9 @@ from torch.distributed.run import get_args_parser
 from lt_det.compat.torch_distributed import CAN_CHANGE_TIMEOUT
 from lt_det.errors import LtDetError
 from lt_det.training.launch import spawn
-from lt_det.training.launch.cli import argument_parser, run
 from lt_det.training.launch.env import ProcessInfo, first_host, process_from_environment
+from lt_det.training.launch.launcher import run
+from lt_det.training.launch.options import argument_parser
 from lt_det.training.launch.rendezvous import wait_for_all
 from tests.helpers import REPOSITORY, free_port
 

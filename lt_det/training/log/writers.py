@@ -10,7 +10,7 @@ from detectron2.engine import default_writers
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter, get_event_storage
 from fvcore.common.checkpoint import Checkpointer
 
-from lt_det.training.wandb_writer import WandbWriter
+from lt_det.training.log.wandb_writer import WandbWriter
 
 _BY_CLASS = re.compile(r"(stage\d+/)?(accuracy|loss_state/\w+)(?:/(.+))?")
 _SINGLE = {

@@ -1,4 +1,4 @@
-"""LVIS's federated annotation: which classes an image's annotation says are present or absent."""
+"""LVIS's federated lists: which classes the annotation of an image says are present or absent."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailTrainer, load_config
-from lt_det.training.wandb_writer import WandbWriter
-from lt_det.training.writers import ConsoleWriter
+from lt_det.training.log.wandb_writer import WandbWriter
+from lt_det.training.log.writers import ConsoleWriter
 
 NUMBER = r"[\d.e+-]+"
 BY_BUCKET = rf"(?: (?:unseen|rare|common) {NUMBER})+"

@@ -1,21 +1,16 @@
-"""Options of the training tools, and how they start: one process, several, or those of torchrun or SLURM."""
+"""Options of the training tools: Detectron2's, and how many processes of how many machines train."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import torch
 from detectron2.engine import default_argument_parser
 
-from lt_det.errors import LtDetError, exit_code_of
-from lt_det.training.launch.env import ProcessInfo, process_from_environment
-from lt_det.training.launch.spawn import spawn
-from lt_det.training.launch.timeouts import Timeouts
-from lt_det.training.launch.worker import run_worker, uses_cpu
+from lt_det.errors import LtDetError
+from lt_det.training.launch.env import ProcessInfo
+from lt_det.training.launch.worker import uses_cpu
 
 _EXAMPLES = """examples:
   %(prog)s --config FILE --num-gpus 8
@@ -55,31 +50,16 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
-    """Run `main(args)` in all processes of the training run and return the exit code.
+def processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None) -> int:
+    """``--num-gpus`` or ``--num-processes``, checked against the environment and the GPUs.
 
-    Processes of torchrun or srun join each other. Otherwise ``--num-gpus`` or ``--num-processes`` says how many to
-    start; one runs in this process.
+    Args:
+        args: the options.
+        process: this process of torchrun or srun, if one of them has started it.
 
-    A user's mistake (`LtDetError`) is printed as one sentence by one process; exit code 1.
+    Raises:
+        LtDetError: the options contradict each other or the environment, or this machine has fewer GPUs.
     """
-    return exit_code_of(lambda: _launch(main, args), args.traceback)
-
-
-def _launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
-    Timeouts.from_args(args)  # refuse a bad one before any process starts
-    process = process_from_environment(os.environ)
-    per_machine = _processes_per_machine(args, process)
-    if process is not None and process.world_size > 1:
-        return run_worker(main, args, process)
-    if process is not None or per_machine * args.num_machines == 1:
-        main(args)
-        return 0
-    return spawn(main, args, per_machine, *_address(args))
-
-
-def _processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None) -> int:
-    """``--num-gpus`` or ``--num-processes``, checked against the environment and the GPUs."""
     if args.num_gpus is not None and args.num_processes is not None:
         raise LtDetError("Give --num-gpus to train on GPUs or --num-processes to train on the CPU, not both.")
     given = args.num_gpus if args.num_processes is None else args.num_processes
@@ -105,8 +85,12 @@ def _processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None
     return count
 
 
-def _address(args: argparse.Namespace) -> tuple[str, int]:
-    """Host and port of ``--dist-url``, where the processes connect; port 0 means any free port."""
+def address(args: argparse.Namespace) -> tuple[str, int]:
+    """Host and port of ``--dist-url``, where the processes connect; port 0 means any free port.
+
+    Raises:
+        LtDetError: ``--dist-url`` is not an address that all machines can reach, or ``--machine-rank`` is out of range.
+    """
     machines, url = args.num_machines, args.dist_url
     if not 0 <= args.machine_rank < machines:
         raise LtDetError(

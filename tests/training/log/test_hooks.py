@@ -20,7 +20,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training import LongTailTrainer, load_config
-from lt_det.training.log_hooks import LogAccuracy, LogLossState, LogSpeed
+from lt_det.training.log.hooks import LogAccuracy, LogLossState, LogSpeed
 from lt_det.training.preemption import EvalUnlessStopped
 from tests.helpers.gloo import in_processes
 from tests.helpers.models import annotations, small_config, synthetic_batch

@@ -1,0 +1,1 @@
+"""What the papers of the losses plot, measured on one detector: gradients, influence, margins, deviation, confusion."""

@@ -1,0 +1,1 @@
+"""Compute the features of a frozen detector: sampled RoIs of the training images, and proposals at test time."""

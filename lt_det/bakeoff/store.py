@@ -1,0 +1,113 @@
+"""Finished trials on disk, so that an interruption loses at most the ones that were running."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from lt_det.bakeoff.candidates import Candidate
+from lt_det.bakeoff.detector import Classifiers, ClassifierStates
+from lt_det.errors import LtDetError
+from lt_det.evaluation.bakeoff_schema import CurvePoint, TriedRate
+from lt_det.evaluation.schema import Evaluation, TaskEvaluation
+from lt_det.io.atomic import atomic_file, write_atomically
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A classifier that was trained, or only evaluated, and its box metrics.
+
+    Attributes:
+        evaluation: of boxes, on a held-out fold or on the evaluation set.
+        phases: steps in each phase of the schedule.
+        rates: all learning rates that were tried, on the first fold.
+    """
+
+    evaluation: Evaluation
+    learning_rate: float | None = None
+    rates: list[TriedRate] = []
+    curve: list[CurvePoint] = []
+    phases: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def boxes(self) -> TaskEvaluation:
+        """The box metrics and their draws."""
+        return self.evaluation.tasks["bbox"]
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return sum(self.phases)
+
+
+class TrialStore:
+    """The trials of a bake-off, one file each; the classifiers of a trial on all images stand beside it.
+
+    Args:
+        folder: created when the first trial is written.
+        about: everything that all trials depend on beside their candidate: features and options. Trials of other
+            values are not found.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._about = json.dumps(about, sort_keys=True, default=str)
+
+    def read(self, candidate: Candidate, part: str) -> Trial | None:
+        """A finished trial; None if there is none, or an unreadable one.
+
+        Args:
+            candidate: what was trained.
+            part: "fold_0", "seed_0", ...
+        """
+        try:
+            return msgspec.json.decode(self._file(candidate, part).read_bytes(), type=Trial)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def write(self, candidate: Candidate, part: str, trial: Trial, classifiers: Classifiers | None = None) -> None:
+        """Keep a finished trial.
+
+        Raises:
+            LtDetError: the folder cannot be written.
+        """
+        file = self._file(candidate, part)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if classifiers is not None:
+                states = {"classifiers": list(classifiers.classifiers), "losses": list(classifiers.losses)}
+                with atomic_file(file.with_suffix(".pth")) as unfinished:
+                    torch.save(states, unfinished)
+            write_atomically(file, msgspec.json.encode(trial))
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise LtDetError(
+                f"{file.parent} cannot be written ({reason}); free space and run the same command again, which keeps "
+                "what is finished."
+            ) from error
+
+    def read_classifiers(self, candidate: Candidate, part: str) -> ClassifierStates:
+        """The classifiers of a finished trial.
+
+        Raises:
+            LtDetError: they cannot be read.
+        """
+        file = self._file(candidate, part).with_suffix(".pth")
+        try:
+            states = torch.load(file, weights_only=True)
+            return ClassifierStates(states["classifiers"], states["losses"])
+        except (OSError, EOFError, RuntimeError, KeyError) as error:
+            raise LtDetError(f"{file} cannot be read; delete it and its .json, and run the bake-off again.") from error
+
+    def _file(self, candidate: Candidate, part: str) -> Path:
+        content = json.dumps([self._about, asdict(candidate)], sort_keys=True, default=str)
+        name = re.sub(r"[^a-z0-9]+", "_", candidate.name.lower()).strip("_")[:60]
+        return self._folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}" / f"{part}.json"

@@ -1,0 +1,241 @@
+"""Train and evaluate one candidate on each fold and on all training images, or evaluate it as it stands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_det.bakeoff.adjusting import adjusted_classifiers
+from lt_det.bakeoff.cache.cache import FeatureCache
+from lt_det.bakeoff.cache.tables import RoiTable
+from lt_det.bakeoff.candidates import Candidate
+from lt_det.bakeoff.detector import Classifiers, ClassifierStates, detector_config
+from lt_det.bakeoff.fitting import (
+    Fitted,
+    best_learning_rate,
+    fit,
+    fit_learning_rates,
+    image_folds,
+    learning_rates,
+    mean_phases,
+)
+from lt_det.bakeoff.meta.fitting import fit_meta, fit_meta_learning_rates
+from lt_det.bakeoff.options import BakeoffOptions
+from lt_det.bakeoff.scoring import Scorer
+from lt_det.bakeoff.store import Trial, TrialStore
+from lt_det.config import bucket_options
+from lt_det.evaluation.bakeoff_schema import CurvePoint, TriedRate
+from lt_det.evaluation.result import EvaluationResult
+from lt_det.evaluation.schema import Evaluation
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training.preflight import training_stats_of
+
+logger = logging.getLogger(__name__)
+
+
+class Trials:
+    """All trials on one feature cache, in one process. What is finished is read from disk.
+
+    A candidate is trained once for each fold, on the images of the other folds, and evaluated on this fold; then, for
+    each seed, on all training images, and evaluated on the evaluation set. The learning rate is chosen on the first
+    fold. The steps in each phase of the trainings on all images, where no held-out image shows a plateau, are the mean
+    over the folds.
+
+    Args:
+        cfg: the detector's config, with its datasets registered, one of them for training and one for evaluation.
+        options: of the bake-off.
+        features: folder of the finished feature cache.
+        folder: of the trials.
+    """
+
+    def __init__(self, cfg: Any, options: BakeoffOptions, features: Path, folder: Path) -> None:
+        self._detector_cfg = cfg
+        self.cfg = detector_config(cfg)
+        self.options = options
+        self.cache = FeatureCache.open(features)
+        self._store = TrialStore(
+            folder,
+            {
+                "features": self.cache.key,
+                "steps": options.steps,
+                "batch_size": options.batch_size,
+                "folds": options.folds,
+                "draws": cfg.TEST.RESAMPLES,
+                "buckets": cfg.TEST.BUCKETS,
+            },
+        )
+
+    def parts(self, candidate: Candidate) -> list[str]:
+        """The names of a candidate's trials, folds first."""
+        if candidate.keeps_classifier:
+            return ["seed_0"]
+        folds = [f"fold_{fold}" for fold in range(self.options.folds)]
+        return [*folds, *(f"seed_{seed}" for seed in range(self.options.seeds))]
+
+    def run(self, candidate: Candidate) -> None:
+        """Do the trials of a candidate that are not finished.
+
+        Raises:
+            LtDetError: the candidate cannot be trained or evaluated, or the folder cannot be written.
+        """
+        for part in self.parts(candidate):
+            if self._store.read(candidate, part) is None:
+                kind, number = part.split("_")
+                if candidate.keeps_classifier:
+                    self._evaluate_as_it_stands(candidate, part)
+                elif kind == "fold":
+                    self._train_on_other_folds(candidate, part, int(number))
+                else:
+                    self._train_on_all(candidate, part, int(number))
+
+    def finished(self, candidate: Candidate) -> dict[str, Trial]:
+        """The finished trials of a candidate by name."""
+        found = {part: self._store.read(candidate, part) for part in self.parts(candidate)}
+        return {part: trial for part, trial in found.items() if trial is not None}
+
+    def classifiers(self, candidate: Candidate, part: str = "seed_0") -> ClassifierStates:
+        """The classifiers of a finished trial on all images.
+
+        Raises:
+            LtDetError: they cannot be read.
+        """
+        return self._store.read_classifiers(candidate, part)
+
+    @cached_property
+    def stats(self) -> ClassStats:
+        """Class counts of the training set."""
+        return training_stats_of(self._detector_cfg)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Evaluates on the evaluation set."""
+        return self._scorer(self._detector_cfg.DATASETS.TEST[0])
+
+    @cached_property
+    def _fold_scorer(self) -> Callable[[int], Scorer]:
+        """Evaluates on the training images of a fold."""
+        dataset = self._detector_cfg.DATASETS.TRAIN[0]
+        scorer = self._scorer(dataset, complete=False)
+        position = {image_id: n for n, image_id in enumerate(self.cache.proposals(dataset).image_ids)}
+        # Of a large training set, the cache has the proposals of some images only.
+        of_image = np.array([position.get(image_id, -1) for image_id in self._rois[0].image_ids])
+        recorded = [of_image[fold][of_image[fold] >= 0] for fold in self.folds]
+        return lambda fold: scorer.of_images(recorded[fold])
+
+    def _scorer(self, dataset: str, complete: bool = True) -> Scorer:
+        table = self.cache.proposals(dataset)
+        return Scorer(
+            self._detector_cfg,
+            table,
+            dataset,
+            images=None if complete else np.arange(len(table.image_ids)),
+            stats=self.stats,
+            buckets=bucket_options(self._detector_cfg),
+            draws=self._detector_cfg.TEST.RESAMPLES,
+        )
+
+    @cached_property
+    def _rois(self) -> list[RoiTable]:
+        return [self.cache.rois(stage) for stage in range(self.cache.num_stages)]
+
+    @cached_property
+    def folds(self) -> list[NDArray[np.int64]]:
+        return image_folds(self._rois[0], self.options.folds, seed=0)
+
+    @property
+    def _budget(self) -> dict[str, Any]:
+        return {
+            "steps": self.options.steps,
+            "batch_size": self.options.batch_size,
+            "device": self._detector_cfg.MODEL.DEVICE,
+        }
+
+    def _evaluate_as_it_stands(self, candidate: Candidate, part: str) -> None:
+        cfg = candidate.config(self.cfg)
+        classifiers = self.scorer.detector()
+        if candidate.adjustment is not None:
+            method, value = candidate.adjustment
+            own = self.scorer.predictors
+            classifiers = adjusted_classifiers(own, self.cfg, classifiers, method, [value], self.stats)[value]
+        self._keep(candidate, part, self.scorer.evaluate(cfg, classifiers), classifiers)
+
+    def _train_on_other_folds(self, candidate: Candidate, part: str, fold: int) -> None:
+        first = self._store.read(candidate, "fold_0") if fold > 0 else None
+        known = first.learning_rate if first else None
+        held_out = self.folds[fold]
+        train = fit_meta_learning_rates if candidate.meta else fit_learning_rates
+        fits = train(
+            self.cfg,
+            candidate,
+            self._rois,
+            np.setdiff1d(np.arange(len(self._rois[0].image_ids)), held_out),
+            learning_rates(candidate) if known is None else (known,),
+            seed=fold,
+            held_out=held_out,
+            **self._budget,
+        )
+        rate = best_learning_rate([fits])
+        best = next(one for one in fits if one.learning_rate == rate)
+        result = self._fold_scorer(fold).evaluate(candidate.config(self.cfg), self._after_adjustment(candidate, best))
+        tried = [TriedRate(learning_rate=one.learning_rate, held_out=one.measure) for one in fits]
+        self._keep(candidate, part, result, fitted=best, rates=tried)
+
+    def _train_on_all(self, candidate: Candidate, part: str, seed: int) -> None:
+        folds = [self._store.read(candidate, f"fold_{fold}") for fold in range(self.options.folds)]
+        first = folds[0]
+        assert first is not None, "the folds come before the trainings on all images"
+        train = fit_meta if candidate.meta else fit
+        fitted = train(
+            self.cfg,
+            candidate,
+            self._rois,
+            None,
+            seed=seed,
+            learning_rate=first.learning_rate,
+            **self._budget,
+            phases=mean_phases([trial.phases for trial in folds if trial is not None]),
+        )
+        classifiers = self._after_adjustment(candidate, fitted)
+        result = self.scorer.evaluate(candidate.config(self.cfg), classifiers)
+        self._keep(candidate, part, result, classifiers, fitted)
+
+    def _after_adjustment(self, candidate: Candidate, fitted: Classifiers) -> Classifiers:
+        if candidate.adjustment is None:
+            return fitted
+        method, value = candidate.adjustment
+        cfg = candidate.config(self.cfg)
+        return adjusted_classifiers(self.scorer.predictors, cfg, fitted, method, [value], self.stats)[value]
+
+    def _keep(
+        self,
+        candidate: Candidate,
+        part: str,
+        result: EvaluationResult,
+        classifiers: Classifiers | None = None,
+        fitted: Fitted | None = None,
+        rates: list[TriedRate] | None = None,
+    ) -> None:
+        trained: dict[str, Any] = {}
+        if fitted is not None:
+            trained = {
+                "learning_rate": fitted.learning_rate,
+                "curve": [CurvePoint(step=step, loss=loss, held_out=measure) for step, loss, measure in fitted.curve],
+                "phases": fitted.phases,
+                "seconds": fitted.seconds,
+            }
+        trial = Trial(evaluation=_numbers_only(result.evaluation), rates=rates or [], **trained)
+        self._store.write(candidate, part, trial, classifiers)
+
+
+def _numbers_only(evaluation: Evaluation) -> Evaluation:
+    """The metrics and draws of the boxes, without curves and errors, of which a bake-off has no use."""
+    boxes = evaluation.tasks["bbox"]
+    boxes = msgspec.structs.replace(boxes, precision_recall=None, errors=None, calibration=None)
+    return msgspec.structs.replace(evaluation, tasks={"bbox": boxes})

@@ -1,0 +1,114 @@
+"""`lt-det bakeoff`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lt_det.cli.console import console
+from lt_det.errors import INTERRUPTED
+
+if TYPE_CHECKING:
+    from lt_det.evaluation.bakeoff_schema import Bakeoff
+
+_DESCRIPTION = """Find out which loss helps your data, on your own detector and without training
+it again: its features are computed once, the classifier is trained on them
+with every candidate, and each is evaluated by bucket. The choice is made on
+held-out training images; the evaluation set reports it."""
+_EXAMPLES = """examples:
+  lt-det bakeoff --config output/config.yaml MODEL.WEIGHTS output/model_final.pth
+  lt-det bakeoff --config output/config.yaml --candidates full --seeds 5
+  lt-det bakeoff --config output/config.yaml --candidates mine.yaml --steps 10000
+  lt-det bakeoff --config output/config.yaml --write seesaw
+
+Ctrl-C keeps what has finished; the same command goes on from there.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bakeoff",
+        help="which loss for my data: train every candidate on a frozen detector's features",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="yaml of the trained detector")
+    parser.add_argument(
+        "--candidates",
+        default="quick",
+        metavar="LIST",
+        help="quick (about ten), full, or a yaml file of your own (default: quick)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="trainings of each candidate on all training images (3)"
+    )
+    parser.add_argument(
+        "--folds", type=int, default=3, metavar="K", help="parts of the training images, each held out once (3)"
+    )
+    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="budget of every training (3000)")
+    parser.add_argument(
+        "--batch-size", type=int, default=512, metavar="N", help="RoIs in each step of a training (512)"
+    )
+    parser.add_argument(
+        "--passes", type=int, default=1, metavar="N", help="augmented passes over the training images for features (1)"
+    )
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that compute features and train candidates (1)",
+    )
+    parser.add_argument("--write", metavar="NAME", help="candidate to write as a checkpoint (default: recommended)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: bakeoff/ in OUTPUT_DIR")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.bakeoff.options import BakeoffOptions
+
+    options = BakeoffOptions(
+        candidates=args.candidates,
+        seeds=args.seeds,
+        folds=args.folds,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        passes=args.passes,
+        num_processes=args.num_processes,
+        write=args.write,
+        output=args.output,
+    )
+    from lt_det.bakeoff.bakeoff import run_bakeoff
+    from lt_det.cli.live_results import LiveResults
+    from lt_det.training import load_config
+
+    cfg = load_config(args.config, args.opts)
+    with LiveResults(console) as live:
+        result: Bakeoff = run_bakeoff(cfg, options, on_result=live.show, track=live.track)
+        live.show(result)
+    _print_answer(result, options.folder(cfg.OUTPUT_DIR))
+    return INTERRUPTED if result.unfinished else 0
+
+
+def _print_answer(result: Bakeoff, folder: Path) -> None:
+    """The recommendation, what failed, what was written, and where the page is."""
+    from lt_det.evaluation.bakeoff_schema import BAKEOFF_NAME
+    from lt_det.reporting.bakeoff import PAGE_NAME
+
+    recommendation = result.recommendation
+    lines = [f"Recommended: {recommendation.name}"] if recommendation.name else []
+    lines += [recommendation.reason, recommendation.for_ap_only_reason]
+    lines += [f"Failed: {entry.name}: {entry.failed}" for entry in result.candidates if entry.failed]
+    if result.written:
+        lines += [
+            f"Written: {result.written.name}, {result.written.checkpoint}",
+            f"Evaluate it: python tools/train_net.py --config {result.written.config} --eval-only",
+        ]
+    lines.append(f"Numbers: {folder / BAKEOFF_NAME}\nPage: {folder / PAGE_NAME}")
+    if result.unfinished:
+        lines.append("Unfinished: the same command goes on from here.")
+    for line in filter(None, lines):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

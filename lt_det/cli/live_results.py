@@ -1,0 +1,85 @@
+"""The table of a bake-off while candidates finish: live on a terminal, one line for each elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lt_det.reporting.bakeoff import results_table
+
+if TYPE_CHECKING:
+    from lt_det.evaluation.bakeoff_schema import Bakeoff
+    from lt_det.evaluation.progress import Track
+
+
+class LiveResults:
+    """A context in which a bake-off runs. It leaves the table of what has finished, also when it is interrupted.
+
+    Args:
+        console: where the table is printed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._latest: Bakeoff | None = None
+        self._printed: set[str] = set()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("time left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._live = Live(self._progress, console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> LiveResults:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        if self._latest:
+            self._console.print(results_table(self._latest).to_rich())
+
+    def show(self, bakeoff: Bakeoff) -> None:
+        """Show the bake-off as it is now; called whenever a candidate has finished or failed."""
+        self._latest = bakeoff
+        if self._live:
+            # The bars come first: a table that is longer than the terminal is cut off below.
+            self._live.update(Group(self._progress, results_table(bakeoff).to_rich()), refresh=True)
+            return
+        for entry in bakeoff.candidates:
+            if (entry.finished or entry.failed) and entry.name not in self._printed:
+                self._printed.add(entry.name)
+                metrics = ", ".join(
+                    f"{name} {value:.1f}"
+                    for name in ("AP", *bakeoff.bucket_metrics)
+                    if (value := entry.mean(name)) is not None
+                )
+                words = f"failed: {entry.failed}" if entry.failed else metrics
+                self._console.print(f"{entry.name}: {words}", soft_wrap=True, markup=False, highlight=False)
+
+    def track(self, step: str) -> Track:
+        """A wrapper of the loop of a step that shows its bar above the table, and removes it when the step is done."""
+
+        def track(items: Iterable[int]) -> Iterator[int]:
+            listed = list(items)
+            task = self._progress.add_task(step, total=len(listed))
+            try:
+                for item in listed:
+                    yield item
+                    self._progress.advance(task)
+            finally:
+                self._progress.remove_task(task)
+
+        return track

@@ -1,0 +1,1 @@
+"""The log of a training: what is measured, and where it is written."""

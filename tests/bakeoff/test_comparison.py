@@ -1,0 +1,68 @@
+import msgspec
+import numpy as np
+import pytest
+
+from lt_det.bakeoff.comparison import mean_intervals, paired_differences, spreads
+from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN
+from lt_det.evaluation.metrics.intervals import interval
+from tests.helpers.bakeoffs import LVIS, UNSEEN, class_counts, classes_of, task_evaluation
+
+BUCKETS = ["rare", "common", "frequent"]
+CLASSES = classes_of(class_counts(62), LVIS)
+
+
+def results(gain, first_seed, number=3, images="evaluation"):
+    return [task_evaluation(CLASSES, LVIS, gain, 0.0, first_seed + seed, images) for seed in range(number)]
+
+
+def draws(evaluations, name):
+    return np.mean([evaluation.resamples.values[name] for evaluation in evaluations], axis=0)
+
+
+def test_mean_and_deviation_over_the_seeds():
+    found = results(5.0, 10)
+    values = [result.metrics["APr"] for result in found]
+    spread = spreads(found, BUCKETS)["APr"]
+    assert spread.mean == pytest.approx(np.mean(values))
+    assert spread.deviation == pytest.approx(np.std(values, ddof=1))
+    assert spreads(found[:1], BUCKETS)["APr"].deviation is None
+    means = [np.mean([result.metrics[name] for name in ("APr", "APc", "APf")]) for result in found]
+    assert spreads(found, BUCKETS)[BUCKET_MEAN].mean == pytest.approx(np.mean(means))
+
+
+def test_interval_of_the_mean_over_the_seeds():
+    found = results(5.0, 10)
+    ends = mean_intervals(found, BUCKETS)
+    expected = interval(draws(found, "APr"), spreads(found, BUCKETS)["APr"].mean)
+    assert ends["APr"] == pytest.approx(expected)
+    of_buckets = np.mean([draws(found, name) for name in ("APr", "APc", "APf")], axis=0)
+    assert ends[BUCKET_MEAN] == pytest.approx(interval(of_buckets, spreads(found, BUCKETS)[BUCKET_MEAN].mean))
+
+
+def test_paired_differences():
+    base, other = results(0.0, 0), results(5.0, 10)
+    found = paired_differences(other, base, BUCKETS)["APr"]
+    value = spreads(other, BUCKETS)["APr"].mean - spreads(base, BUCKETS)["APr"].mean
+    assert found.value == pytest.approx(value)
+    assert found.interval == pytest.approx(interval(draws(other, "APr") - draws(base, "APr"), value))
+    # Pairing pays: the difference's interval is narrower than either's own.
+    assert np.diff(found.interval) < 0.5 * np.diff(mean_intervals(base, BUCKETS)["APr"])
+
+
+def test_other_draws_are_not_paired():
+    base = results(0.0, 0)
+    for other in (results(5.0, 10, images="other images"), [msgspec.structs.replace(base[0], resamples=None)]):
+        found = paired_differences(other, base, BUCKETS)
+        assert found["APr"].value is not None
+        assert all(delta.interval is None for delta in found.values())
+    assert mean_intervals([base[0], *results(0.0, 0, 1, "other images")], BUCKETS) == {}
+
+
+def test_a_bucket_without_ap():
+    classes = classes_of(class_counts(62), UNSEEN)
+    found = [task_evaluation(classes, UNSEEN, 1.0, 0.0, seed, "evaluation") for seed in range(2)]
+    names = [*UNSEEN[0]]
+    assert spreads(found, names)["AP-unseen"].mean is None
+    assert mean_intervals(found, names)["AP-unseen"] is None
+    assert mean_intervals(found, names)[BUCKET_MEAN] is not None
+    assert paired_differences(found, found, names)[BUCKET_MEAN].value == 0
