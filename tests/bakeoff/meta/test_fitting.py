@@ -20,7 +20,7 @@ from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaMethod
 from lt_det.bakeoff.meta.methods import META_METHODS, build_meta_method
 from lt_det.errors import LtDetError
-from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss, register_loss
+from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss
 from tests.helpers.models import NUM_CLASSES as K
 from tests.helpers.models import small_config
 
@@ -178,14 +178,12 @@ def test_mistakes(cfg, rois, monkeypatch):
     with pytest.raises(ValueError, match="held_out"):
         fit_meta(cfg, META[0], [rois], None, seed=0, steps=3)
 
-    monkeypatch.setattr("lt_det.losses.registry.LOSSES", dict(LOSSES))
-
     class Temperature(SigmoidCrossEntropyLoss):
         def __init__(self, num_classes, *, background=True):
             super().__init__(num_classes, background=background)
             self.temperature = nn.Parameter(torch.ones(()))
 
-    register_loss("temperature")(Temperature)
+    monkeypatch.setitem(LOSSES, "temperature", Temperature)
     cfg.MODEL.LONG_TAIL.LOSS.TEMPERATURE = type(cfg)()
     candidate = Candidate("", {LOSS_NAME: "temperature"})
     with pytest.raises(LtDetError, match="temperature has parameters"):
