@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
 from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
 
 
 class MetaStage(Stage):
@@ -72,6 +75,13 @@ class MetaStage(Stage):
         bilevel = Bilevel(self.classifier, inner, batch.features, self._meta_loss, meta.features, meta.labels, buffers)
         self._step.update(self.method.logit_gradients(rows, bilevel), batch, rate)
         return rows.losses.sum() / rows.divisor
+
+    def loss_state(self) -> dict[str, Tensor]:
+        """State of the loss at the end, when what was learned is logged."""
+        for name, value in self.method.learned().items():
+            low, high = float(value.min()), float(value.max())
+            logger.info(f"Meta-learned {name}: {low:.3g}" + (f" to {high:.3g}, by class" if value.numel() > 1 else ""))
+        return super().loss_state()
 
 
 def fit_meta(

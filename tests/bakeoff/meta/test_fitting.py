@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -164,6 +165,16 @@ def test_inner_step_of_balms_has_the_momentum_of_the_classifier(cfg, rois, monke
     assert {name: buffer.shape for name, buffer in found[0][1].items()} == {"weight": (K + 1, D), "bias": (K + 1,)}
     assert not found[0][1]["weight"].any()
     assert found[1][1]["weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("meta", "logged"), [("learned_tau", r"tau: \d(\.\d+)?$"), ("balms", r"weight: 0\.\d+ to 0\.\d+")]
+)
+def test_what_was_learned_is_logged(cfg, rois, caplog, meta, logged):
+    candidate = Candidate("", {LOSS_NAME: "logit_adjustment"}, meta=meta)
+    with caplog.at_level("INFO", "lt_det"):
+        fit_meta(cfg, candidate, [rois], None, seed=0, steps=5, learning_rate=0.1)
+    assert re.search(logged, caplog.messages[-1])
 
 
 def test_mistakes(cfg, rois, monkeypatch):
