@@ -83,12 +83,13 @@ def fit(
     device: torch.device | str = "cpu",
     held_out: NDArray[np.int64] | None = None,
     track: Callable[[float], None] | None = None,
+    make_stage: MakeStage = Stage,
 ) -> Fitted:
     """Train a candidate with one learning rate, or with several and return the best on the held-out images.
 
     Args:
         learning_rate: None: all of `learning_rates`.
-        cfg, candidate, rois, images, seed, steps, phases, batch_size, device, held_out, track: see
+        cfg, candidate, rois, images, seed, steps, phases, batch_size, device, held_out, track, make_stage: see
             `fit_learning_rates`.
 
     Raises:
@@ -99,7 +100,8 @@ def fit(
     if len(rates) > 1 and held_out is None:
         raise ValueError("Several learning rates need held-out images to choose by; give learning_rate or held_out.")
     options: dict[str, Any] = {"phases": phases, "batch_size": batch_size, "device": device, "track": track}
-    fits = fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, held_out=held_out, **options)
+    options |= {"held_out": held_out, "make_stage": make_stage}
+    fits = fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
     return max(fits, key=lambda one: one.measure)
 
 

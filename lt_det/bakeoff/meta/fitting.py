@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import Batch, RoiBatches
 from lt_det.bakeoff.fitting.classifier import SGD
-from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit_learning_rates, learning_rates
-from lt_det.bakeoff.fitting.schedule import Phases
-from lt_det.bakeoff.fitting.trainee import Stage
+from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit, fit_learning_rates
+from lt_det.bakeoff.fitting.trainee import MakeStage, Stage
 from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep
 from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
 from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
 
 
 class MetaStage(Stage):
@@ -74,6 +76,13 @@ class MetaStage(Stage):
         self._step.update(self.method.logit_gradients(rows, bilevel), batch, rate)
         return rows.losses.sum() / rows.divisor
 
+    def loss_state(self) -> dict[str, Tensor]:
+        """State of the loss at the end, when what was learned is logged."""
+        for name, value in self.method.learned().items():
+            low, high = float(value.min()), float(value.max())
+            logger.info(f"Meta-learned {name}: {low:.3g}" + (f" to {high:.3g}, by class" if value.numel() > 1 else ""))
+        return super().loss_state()
+
 
 def fit_meta(
     cfg: Any,
@@ -83,27 +92,28 @@ def fit_meta(
     *,
     seed: int,
     steps: int,
-    learning_rate: float | None = None,
-    phases: Phases | None = None,
     batch_size: int = BATCH_SIZE,
-    device: torch.device | str = "cpu",
-    held_out: NDArray[np.int64] | None = None,
     meta_images: NDArray[np.int64] | None = None,
-    track: Callable[[float], None] | None = None,
+    **options: Any,
 ) -> Fitted:
-    """Train a candidate with one learning rate, or with several and return the best on the held-out images.
+    """Train a candidate with `meta` as `lt_det.bakeoff.fitting.fit` trains any other.
 
-    Args and errors are those of `lt_det.bakeoff.fitting.fit` and `fit_meta_learning_rates`.
+    A batch of the meta set has every foreground class of the meta set equally often, and the fraction of background of
+    a training.
+
+    Args:
+        images: indices of the images to train on and to take the meta set from; None for all.
+        meta_images: indices of the images of the meta set, which is then not taken from `images`. With the images to
+            train on, as in BALMS, classes of few images are learned by heart, and what is learned about them says
+            little.
+        cfg, candidate, rois, seed, steps, batch_size, options: see `lt_det.bakeoff.fitting.fit`.
+
+    Raises:
+        LtDetError: see `lt_det.bakeoff.fitting.fit`, `split_meta_images` and `MetaStage`.
     """
-    rates = learning_rates(candidate) if learning_rate is None else (learning_rate,)
-    if len(rates) > 1 and held_out is None:
-        raise ValueError(
-            "Several learning rates need held-out images to choose by; give `learning_rate` or `held_out`."
-        )
-    options: dict[str, Any] = {"phases": phases, "batch_size": batch_size, "device": device, "track": track}
-    options |= {"held_out": held_out, "meta_images": meta_images}
-    fits = fit_meta_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
-    return max(fits, key=lambda one: one.measure)
+    images, make_stage = _meta_stages(candidate, rois, images, meta_images, seed, batch_size)
+    options |= {"batch_size": batch_size, "make_stage": make_stage}
+    return fit(cfg, candidate, rois, images, seed=seed, steps=steps, **options)
 
 
 def fit_meta_learning_rates(
@@ -116,24 +126,24 @@ def fit_meta_learning_rates(
     seed: int,
     steps: int,
     batch_size: int = BATCH_SIZE,
-    device: torch.device | str = "cpu",
     meta_images: NDArray[np.int64] | None = None,
     **options: Any,
 ) -> list[Fitted]:
-    """Train a candidate with several learning rates, as `fit_learning_rates` trains any other.
+    """Train a candidate with `meta` as `fit_learning_rates` trains any other; see there, and `fit_meta`."""
+    images, make_stage = _meta_stages(candidate, rois, images, meta_images, seed, batch_size)
+    options |= {"batch_size": batch_size, "make_stage": make_stage}
+    return fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
 
-    A batch of the meta set has every foreground class of the meta set equally often, and the fraction of background of
-    a training.
 
-    Args:
-        images: indices of the images to train on and to take the meta set from; None for all.
-        meta_images: indices of the images of the meta set, which are then not taken from `images`. With the images to
-            train on, as BALMS does, classes of few images are learned by heart, and their weights say little.
-        cfg, candidate, rois, rates, seed, steps, batch_size, device, options: see `fit_learning_rates`.
-
-    Raises:
-        LtDetError: see `fit_learning_rates`, `split_meta_images` and `build_meta_method`.
-    """
+def _meta_stages(
+    candidate: Candidate,
+    rois: Sequence[RoiTable],
+    images: NDArray[np.int64] | None,
+    meta_images: NDArray[np.int64] | None,
+    seed: int,
+    batch_size: int,
+) -> tuple[NDArray[np.int64] | None, MakeStage]:
+    """The images to train on, and what trains each stage."""
     if meta_images is None:
         images, meta_images = split_meta_images(rois[0], images, seed)
 
@@ -143,5 +153,4 @@ def fit_meta_learning_rates(
         batches = RoiBatches(rois[number], weights, batch_size=batch_size, seed=stream, device=device)
         return MetaStage(own, number, width, device, method=candidate.meta, meta_batches=batches)
 
-    options |= {"batch_size": batch_size, "device": device, "make_stage": make_stage}
-    return fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
+    return images, make_stage

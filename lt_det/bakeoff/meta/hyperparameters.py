@@ -17,7 +17,11 @@ from lt_det.losses._rows import one_hot
 
 
 class LearnedHyperparameter(MetaMethod):
-    """Learns φ >= 0 by ∂M/∂φ. Subclasses define `row_gradients`.
+    """Learns φ by ∂M/∂φ. Subclasses define `row_gradients`.
+
+    φ stays between 0 and 2, or twice its start if that is above 1. Looking one step ahead is short-sighted: a larger φ
+    pays for one step also where it hurts in the long run. Without the limit, tau grew to 3.3 in 3000 steps on the
+    synthetic mini_lvis, and with a learning rate of 0.01 to more than 20.
 
     Args:
         start: φ before the first step.
@@ -26,6 +30,7 @@ class LearnedHyperparameter(MetaMethod):
 
     def __init__(self, start: float, learning_rate: float) -> None:
         super().__init__()
+        self._limit = 2 * max(start, 1.0)
         self.phi = nn.Parameter(torch.tensor(start, dtype=torch.float64))
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
@@ -40,7 +45,7 @@ class LearnedHyperparameter(MetaMethod):
         self.phi.grad = hyperparameter_gradient(P, A, self.phi)
         self.optimizer.step()
         with torch.no_grad():
-            self.phi.clamp_(min=0)
+            self.phi.clamp_(0, self._limit)
             return self.row_gradients(rows.logits, rows.targets) / rows.divisor
 
 
@@ -57,7 +62,7 @@ class LearnedTau(LearnedHyperparameter):
 
     log_prior: Tensor
 
-    def __init__(self, loss: AnyLoss, *, learning_rate: float = 0.01) -> None:
+    def __init__(self, loss: AnyLoss, *, learning_rate: float = 0.001) -> None:
         if not isinstance(loss, LogitAdjustmentLoss):
             raise _other_loss("tau", "logit_adjustment", loss)
         super().__init__(loss.tau, learning_rate)
@@ -84,7 +89,7 @@ class LearnedMargin(LearnedHyperparameter):
 
     margins: Tensor
 
-    def __init__(self, loss: AnyLoss, *, learning_rate: float = 0.01) -> None:
+    def __init__(self, loss: AnyLoss, *, learning_rate: float = 0.001) -> None:
         if not isinstance(loss, LDAMLoss) or loss.hinge:
             raise _other_loss("margin", "ldam without HINGE", loss)
         super().__init__(1.0, learning_rate)

@@ -1,6 +1,8 @@
 """Meta-learning candidates on a table of RoIs."""
 
 import copy
+import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -14,12 +16,12 @@ from lt_det.bakeoff.candidates.reading import read_candidates
 from lt_det.bakeoff.fitting import fit
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.trainee import Stage
-from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta
+from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.meta.meta_set import split_meta_images
 from lt_det.bakeoff.meta.method import MetaMethod
 from lt_det.bakeoff.meta.methods import META_METHODS, build_meta_method
 from lt_det.errors import LtDetError
-from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss, register_loss
+from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss
 from tests.helpers.models import NUM_CLASSES as K
 from tests.helpers.models import small_config
 
@@ -107,6 +109,22 @@ def test_meta_batches_are_balanced_and_from_other_images(cfg, rois, monkeypatch)
     assert seen["meta"] == seen["training"] == set(images.tolist())
 
 
+def test_learning_rates_and_stages_of_a_cascade(cfg, rois):
+    """Each stage learns its own weights, from its own RoIs; the learning rates see the same batches."""
+    other = dataclasses.replace(rois, features=np.ascontiguousarray(rois.features[:, ::-1]))
+    held_out = np.arange(0, NUM_IMAGES, 3)
+    options = {"seed": 0, "steps": 20, "held_out": held_out}
+    fits = fit_meta_learning_rates(cfg, META[0], [rois, other], None, (0.05, 0.2), **options)
+    assert [one.learning_rate for one in fits] == [0.05, 0.2]
+    for one in fits:
+        first, second = one.classifiers
+        assert not torch.equal(first["weight"], second["weight"].flip(1))
+        alone = fit_meta(cfg, META[0], [rois, other], None, learning_rate=one.learning_rate, **options)
+        torch.testing.assert_close(alone.classifiers, one.classifiers)
+    best = fit_meta(cfg, META[0], [rois, other], None, **options)
+    assert best.learning_rate == max(fits, key=lambda one: one.measure).learning_rate
+
+
 class Unweighted(MetaMethod):
     """Learns nothing."""
 
@@ -149,6 +167,16 @@ def test_inner_step_of_balms_has_the_momentum_of_the_classifier(cfg, rois, monke
     assert found[1][1]["weight"].any()
 
 
+@pytest.mark.parametrize(
+    ("meta", "logged"), [("learned_tau", r"tau: \d(\.\d+)?$"), ("balms", r"weight: 0\.\d+ to 0\.\d+")]
+)
+def test_what_was_learned_is_logged(cfg, rois, caplog, meta, logged):
+    candidate = Candidate("", {LOSS_NAME: "logit_adjustment"}, meta=meta)
+    with caplog.at_level("INFO", "lt_det"):
+        fit_meta(cfg, candidate, [rois], None, seed=0, steps=5, learning_rate=0.1)
+    assert re.search(logged, caplog.messages[-1])
+
+
 def test_mistakes(cfg, rois, monkeypatch):
     with pytest.raises(LtDetError, match=r"metaweightnet.*meta_weight_net"):
         build_meta_method("metaweightnet", SoftmaxCrossEntropyLoss(K))
@@ -161,14 +189,12 @@ def test_mistakes(cfg, rois, monkeypatch):
     with pytest.raises(ValueError, match="held_out"):
         fit_meta(cfg, META[0], [rois], None, seed=0, steps=3)
 
-    monkeypatch.setattr("lt_det.losses.registry.LOSSES", dict(LOSSES))
-
     class Temperature(SigmoidCrossEntropyLoss):
         def __init__(self, num_classes, *, background=True):
             super().__init__(num_classes, background=background)
             self.temperature = nn.Parameter(torch.ones(()))
 
-    register_loss("temperature")(Temperature)
+    monkeypatch.setitem(LOSSES, "temperature", Temperature)
     cfg.MODEL.LONG_TAIL.LOSS.TEMPERATURE = type(cfg)()
     candidate = Candidate("", {LOSS_NAME: "temperature"})
     with pytest.raises(LtDetError, match="temperature has parameters"):

@@ -160,6 +160,18 @@ def test_rare_classes_gain(kind):
         assert learned > 0.2
 
 
+@pytest.mark.parametrize(("start", "limit"), [(0.5, 2.0), (1.5, 3.0)])
+def test_hyperparameter_stays_in_its_limits(start, limit):
+    loss = toy_loss("logit_adjustment", tau=start)
+    classifier = toy_classifier(loss)
+    found = set()
+    for _ in range(20):
+        method = LearnedTau(loss, learning_rate=100.0)
+        one_step(method, loss, classifier, toy_rois(16), toy_rois(12), InnerStep(0.1), {})
+        found.add(float(method.learned()["tau"]))
+    assert found == {0.0, limit}
+
+
 def test_losses_that_do_not_fit():
     ldam = LDAMLoss(K, instance_counts=COUNTS["instance_counts"], hinge=True)
     with pytest.raises(LtDetError, match=r"margin.* ldam"):
