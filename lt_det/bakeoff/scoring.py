@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,22 +81,6 @@ class Scorer:
         part.__dict__.update(self.__dict__)
         part._select(images)
         return part
-
-    def indices_of(self, image_ids: Iterable[Any]) -> NDArray[np.int64]:
-        """Indices of images in the table, whose order may be another than that of the RoI table that a fold is made of.
-
-        Raises:
-            LtDetError: the table has no proposals of an image.
-        """
-        index = {image_id: i for i, image_id in enumerate(self._table.image_ids)}
-        ids = list(image_ids)
-        missing = [image_id for image_id in ids if image_id not in index]
-        if missing:
-            raise LtDetError(
-                f"The cache has no proposals of {len(missing)} of {len(ids)} images, the first has the id "
-                f"{missing[0]!r}; compute those of all training images."
-            )
-        return np.asarray([index[image_id] for image_id in ids], dtype=np.int64)
 
     @property
     def buckets(self) -> FrequencyBuckets:
