@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from lt_det.reporting.bakeoff import results_table
 if TYPE_CHECKING:
     from lt_det.evaluation.bakeoff_schema import Bakeoff
     from lt_det.evaluation.progress import Track
+
+_SECONDS_BETWEEN_LINES = 30  # of progress where the output is no terminal
 
 
 class LiveResults:
@@ -70,8 +74,13 @@ class LiveResults:
                 self._console.print(f"{entry.name}: {words}", soft_wrap=True, markup=False, highlight=False)
 
     def track(self, step: str) -> Track:
-        """A wrapper of the loop of a step that shows its bar above the table, and removes it when the step is done."""
+        """A wrapper of the loop of a step that shows its progress and the time left.
 
+        On a terminal that is a bar above the table, which goes when the step is done; elsewhere, a line now and then.
+        """
+        return self._bar(step) if self._live else self._lines(step)
+
+    def _bar(self, step: str) -> Track:
         def track(items: Iterable[int]) -> Iterator[int]:
             listed = list(items)
             task = self._progress.add_task(step, total=len(listed))
@@ -81,5 +90,20 @@ class LiveResults:
                     self._progress.advance(task)
             finally:
                 self._progress.remove_task(task)
+
+        return track
+
+    def _lines(self, step: str) -> Track:
+        def track(items: Iterable[int]) -> Iterator[int]:
+            listed = list(items)
+            start = last = time.monotonic()
+            for done, item in enumerate(listed, 1):
+                yield item
+                now = time.monotonic()
+                if now - last >= _SECONDS_BETWEEN_LINES and done < len(listed):
+                    last = now
+                    left = timedelta(seconds=round((now - start) / done * (len(listed) - done)))
+                    line = f"{step}: {done} of {len(listed)}, time left {left}"
+                    self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
         return track
