@@ -127,7 +127,6 @@ def test_an_interruption_keeps_what_is_finished(cfg, finished, tmp_path, monkeyp
         assert [fold.metrics for fold in after.entry(entry.name).folds] == [fold.metrics for fold in entry.folds]
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_also_after_a_kill(cfg, finished, tmp_path):
     bakeoff, _, _ = finished
     options = ["--candidates", f"{cfg.OUTPUT_DIR}/mine.yaml", "--seeds", "2", "--folds", "2", "--steps", "20"]

@@ -16,6 +16,7 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"  # real annotation files; mo
 # Files and folders below tests/ whose tests train or start processes; `make test-fast` leaves them out, as it does
 # single tests that are marked slow.
 SLOW = (
+    "bakeoff/test_bakeoff.py",
     "benchmarks",
     "data/test_worker_signals.py",
     "inference/test_adjustment_search.py",
