@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +20,8 @@ from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.trials import Trials
 from lt_det.data.registration import register_from_config
 from lt_det.errors import LtDetError
+
+_POLL = 1.0  # seconds between two checks of the main process
 
 _trials: Trials  # of this process, if it is one of several
 
@@ -71,9 +75,19 @@ def _prepare(cfg: Any, options: BakeoffOptions, features: Path, folder: Path) ->
     """Set up a process of the pool."""
     global _trials
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # the main process reports Ctrl-C
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None
+    threading.Thread(target=_end_with, args=(main_process.pid,), daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.num_processes))
     register_from_config(cfg)
     _trials = Trials(cfg, options, features, folder)
+
+
+def _end_with(parent: int) -> None:
+    """End when the main process is gone, which could be killed; a process of the pool would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os._exit(1)
 
 
 def _run(candidate: Candidate) -> str | None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,14 @@ def test_an_interruption_keeps_what_is_finished(cfg, finished, tmp_path, monkeyp
         assert [fold.metrics for fold in after.entry(entry.name).folds] == [fold.metrics for fold in entry.folds]
 
 
+def parent_of(stat):
+    """The parent's id of a process, from its file in /proc; None if it has ended."""
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def test_two_processes_give_the_numbers_of_one_also_after_a_kill(cfg, finished, tmp_path):
     bakeoff, _, _ = finished
     options = ["--candidates", f"{cfg.OUTPUT_DIR}/mine.yaml", "--seeds", "2", "--folds", "2", "--steps", "20"]
@@ -138,8 +147,12 @@ def test_two_processes_give_the_numbers_of_one_also_after_a_kill(cfg, finished, 
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None and not list(tmp_path.glob("trials/*/*.json")):
         time.sleep(0.1)
+    workers = [file.parent for file in Path("/proc").glob("[0-9]*/stat") if parent_of(file) == process.pid]
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert len(workers) >= 2
+    while any(worker.exists() for worker in workers):  # they end with the main process
+        time.sleep(0.1)
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "Traceback" not in again.stderr
