@@ -10,7 +10,16 @@ from lt_det.errors import LtDetError
 
 LISTS = ("quick", "full")  # the built-in lists of candidates
 # The options of `lt-det bakeoff`, which messages name; a call in Python uses the same words with underscores.
-_LEAST: Mapping[str, int] = {"seeds": 1, "folds": 2, "steps": 1, "batch_size": 1, "passes": 1, "num_processes": 1}
+_LEAST: Mapping[str, int] = {
+    "num_processes": 1,
+    "max_rois": 1,
+    "max_training_images": 1,
+    "seeds": 1,
+    "folds": 2,
+    "steps": 1,
+    "batch_size": 1,
+    "passes": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class BakeoffOptions:
         steps: budget of every training.
         batch_size: RoIs per step.
         passes: augmented passes over the training images when features are computed.
+        dtype, max_rois, max_training_images: of the features, see `FeatureOptions`.
         num_processes: that compute features and train candidates.
         write: name of the candidate to write as a checkpoint; None for the recommended one.
         output: folder of the results; None for the folder ``bakeoff`` in OUTPUT_DIR.
@@ -38,6 +48,9 @@ class BakeoffOptions:
     steps: int = 3000
     batch_size: int = 512
     passes: int = 1
+    dtype: str = "float16"
+    max_rois: int = 5_000_000
+    max_training_images: int = 5_000
     num_processes: int = 1
     write: str | None = None
     output: Path | None = None

@@ -25,6 +25,7 @@ def build_bakeoff(
     seconds: Mapping[str, float],
     device: str,
     written: Written | None = None,
+    interrupted: bool = False,
 ) -> Bakeoff | None:
     """All that is known so far.
 
@@ -36,6 +37,7 @@ def build_bakeoff(
         seconds: wall time of the parts of the work, by name.
         device: what it runs on, in words.
         written: the candidate that was written as a checkpoint.
+        interrupted: whether the work ends here.
 
     Returns:
         None as long as nothing has been evaluated on the evaluation set.
@@ -51,10 +53,7 @@ def build_bakeoff(
         _entry(candidate, finished[candidate.name], baseline, buckets, failed.get(candidate.name))
         for candidate in candidates
     ]
-    complete = all(
-        candidate.name in failed or len(finished[candidate.name]) == len(trials.parts(candidate))
-        for candidate in candidates
-    )
+    complete = all(candidate.name in failed or trials.is_finished(candidate) for candidate in candidates)
     cfg, options, rois = trials.cfg, trials.options, trials.cache.rois()
     return Bakeoff(
         version=lt_det.__version__,
@@ -84,7 +83,7 @@ def build_bakeoff(
             *standing_limits(cfg.MODEL.LONG_TAIL.LOSS.NAME, options.seeds, bool(cfg.MODEL.MASK_ON)),
             *remarks,
         ],
-        unfinished=not complete,
+        unfinished=interrupted or not complete,
     )
 
 

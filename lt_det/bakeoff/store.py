@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import torch
 from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates
 from lt_det.errors import LtDetError
-from lt_det.evaluation.bakeoff_schema import CurvePoint, TriedRate
+from lt_det.evaluation.bakeoff_schema import CurvePoint, Metrics, TriedRate
+from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, TaskEvaluation
-from lt_det.io.atomic import atomic_file, write_atomically
+from lt_det.io.atomic import atomic_file, write_atomically, writing_to
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +55,15 @@ class TrialStore:
 
     Args:
         folder: created when the first trial is written.
-        about: everything that all trials depend on beside their candidate: features and options. Trials of other
-            values are not found.
+        depends_on: everything, beside the candidate itself, that a candidate's trials depend on. Trials of other values
+            are not found.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        self._folder = folder
-        self._about = json.dumps(about, sort_keys=True, default=str)
+    def __init__(self, folder: Path, depends_on: Callable[[Candidate], Mapping[str, Any]]) -> None:
+        self.folder = folder
+        self._depends_on = depends_on
+        self._folder_of: dict[str, Path] = {}
+        self._known: dict[Path, Trial] = {}
 
     def read(self, candidate: Candidate, part: str) -> Trial | None:
         """A finished trial; None if it is missing or unreadable.
@@ -68,10 +72,13 @@ class TrialStore:
             candidate: what was trained.
             part: "fold_0", "seed_0", ...
         """
-        try:
-            return msgspec.json.decode(self._file(candidate, part).read_bytes(), type=Trial)
-        except (OSError, msgspec.DecodeError):
-            return None
+        file = self._file(candidate, part)
+        if file not in self._known:
+            try:
+                self._known[file] = msgspec.json.decode(file.read_bytes(), type=Trial)
+            except (OSError, msgspec.DecodeError):
+                return None
+        return self._known[file]
 
     def write(self, candidate: Candidate, part: str, trial: Trial, classifiers: Classifiers | None = None) -> None:
         """Keep a finished trial.
@@ -102,12 +109,32 @@ class TrialStore:
         """
         file = self._file(candidate, part).with_suffix(".pth")
         try:
-            states = torch.load(file, weights_only=True)
+            states = torch.load(file, map_location="cpu", weights_only=True)
             return ClassifierStates(states["classifiers"], states["losses"])
-        except (OSError, EOFError, RuntimeError, KeyError) as error:
+        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
             raise LtDetError(f"{file} cannot be read; delete it and its .json, and run the bake-off again.") from error
 
+    def read_written(self, candidate: Candidate) -> dict[Task, Metrics] | None:
+        """The metrics of the candidate's written detector; None if they are not known."""
+        try:
+            return msgspec.json.decode(self._file(candidate, "written").read_bytes(), type=dict[Task, Metrics])
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def keep_written(self, candidate: Candidate, metrics: dict[Task, Metrics]) -> None:
+        """Keep the metrics of the candidate's written detector, whose evaluation takes long.
+
+        Raises:
+            LtDetError: the folder cannot be written.
+        """
+        file = self._file(candidate, "written")
+        with writing_to(file.parent, "The metrics of the written detector"):
+            write_atomically(file, msgspec.json.encode(metrics))
+
     def _file(self, candidate: Candidate, part: str) -> Path:
-        content = json.dumps([self._about, asdict(candidate)], sort_keys=True, default=str)
-        name = re.sub(r"[^a-z0-9]+", "_", candidate.name.lower()).strip("_")[:60]
-        return self._folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}" / f"{part}.json"
+        if candidate.name not in self._folder_of:
+            content = json.dumps([self._depends_on(candidate), asdict(candidate)], sort_keys=True, default=str)
+            digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+            name = re.sub(r"[^a-z0-9]+", "_", candidate.name.lower()).strip("_")[:60]
+            self._folder_of[candidate.name] = self.folder / f"{name}-{digest}"
+        return self._folder_of[candidate.name] / f"{part}.json"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import lt_det
 from lt_det.bakeoff.adjusting import adjusted_classifiers
 from lt_det.bakeoff.cache.cache import FeatureCache
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.bakeoff.candidates import Candidate
-from lt_det.bakeoff.detector import Classifiers, ClassifierStates, detector_config
+from lt_det.bakeoff.detector import Classifiers, detector_config
 from lt_det.bakeoff.fitting import (
+    DivergedError,
     Fitted,
     best_learning_rate,
     fit,
@@ -30,14 +32,17 @@ from lt_det.bakeoff.meta.fitting import fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.scoring import Scorer
 from lt_det.bakeoff.store import Trial, TrialStore
-from lt_det.config import bucket_options
+from lt_det.config import bucket_options, buckets_of_config
 from lt_det.evaluation.bakeoff_schema import CurvePoint, TriedRate
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.schema import Evaluation
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.preflight import training_stats_of
 
-logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# Keys of SOLVER that a training end to end reads, and a training of the classifier on cached features does not.
+_OF_TRAINING_ONLY = {"MAX_ITER", "STEPS", "BASE_LR", "IMS_PER_BATCH", "CHECKPOINT_PERIOD", "ACCUMULATE", "AMP"}
 
 
 class Trials:
@@ -60,17 +65,7 @@ class Trials:
         self.cfg = detector_config(cfg)
         self.options = options
         self.cache = FeatureCache.open(features)
-        self._store = TrialStore(
-            folder,
-            {
-                "features": self.cache.key,
-                "steps": options.steps,
-                "batch_size": options.batch_size,
-                "folds": options.folds,
-                "draws": cfg.TEST.RESAMPLES,
-                "buckets": cfg.TEST.BUCKETS,
-            },
-        )
+        self.store = TrialStore(folder, self._depends_on)
 
     def parts(self, candidate: Candidate) -> list[str]:
         """The names of a candidate's trials, folds first."""
@@ -79,14 +74,14 @@ class Trials:
         folds = [f"fold_{fold}" for fold in range(self.options.folds)]
         return [*folds, *(f"seed_{seed}" for seed in range(self.options.seeds))]
 
-    def run(self, candidate: Candidate) -> None:
+    def complete(self, candidate: Candidate) -> None:
         """Do the trials of a candidate that are not finished.
 
         Raises:
             LtDetError: the candidate cannot be trained or evaluated, or the folder cannot be written.
         """
         for part in self.parts(candidate):
-            if self._store.read(candidate, part) is None:
+            if self.store.read(candidate, part) is None:
                 kind, number = part.split("_")
                 if candidate.keeps_classifier:
                     self._evaluate_as_it_stands(candidate, part)
@@ -95,18 +90,14 @@ class Trials:
                 else:
                     self._train_on_all(candidate, part, int(number))
 
+    def is_finished(self, candidate: Candidate) -> bool:
+        """Whether all trials of a candidate are finished."""
+        return all(self.store.read(candidate, part) is not None for part in self.parts(candidate))
+
     def finished(self, candidate: Candidate) -> dict[str, Trial]:
         """The finished trials of a candidate by name."""
-        found = {part: self._store.read(candidate, part) for part in self.parts(candidate)}
+        found = {part: self.store.read(candidate, part) for part in self.parts(candidate)}
         return {part: trial for part, trial in found.items() if trial is not None}
-
-    def classifiers(self, candidate: Candidate, part: str = "seed_0") -> ClassifierStates:
-        """The classifiers of a finished trial on all images.
-
-        Raises:
-            LtDetError: they cannot be read.
-        """
-        return self._store.read_classifiers(candidate, part)
 
     @cached_property
     def stats(self) -> ClassStats:
@@ -157,6 +148,30 @@ class Trials:
             "device": self._detector_cfg.MODEL.DEVICE,
         }
 
+    def _depends_on(self, candidate: Candidate) -> dict[str, Any]:
+        """What decides a candidate's numbers, beside what the candidate itself says."""
+        cfg = candidate.config(self.cfg)
+        node = cfg.MODEL.LONG_TAIL
+        buckets = buckets_of_config(self.cfg, self.stats)
+        return {
+            "version": lt_det.__version__,
+            "features": self.cache.key,
+            "budget": [self.options.steps, self.options.batch_size, self.options.folds],
+            "draws": cfg.TEST.RESAMPLES,
+            "buckets": [buckets.names, buckets.assignment.tolist()],
+            "counts": [self.stats.image_counts.tolist(), np.asarray(self.stats.instance_counts).tolist()],
+            "head": {
+                **cfg.MODEL.ROI_HEADS,
+                **node,
+                "box": cfg.MODEL.ROI_BOX_HEAD,
+                "cascade": cfg.MODEL.ROI_BOX_CASCADE_HEAD,
+            },
+            "solver": {name: value for name, value in cfg.SOLVER.items() if name not in _OF_TRAINING_ONLY},
+            "sampling": cfg.DATALOADER.REPEAT_THRESHOLD,
+            "detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "files": [_digest(file) for file in (node.REWEIGHTING.WEIGHTS, node.LOSS.LABEL_SMOOTHING.PRIOR)],
+        }
+
     def _evaluate_as_it_stands(self, candidate: Candidate, part: str) -> None:
         cfg = candidate.config(self.cfg)
         classifiers = self.scorer.detector()
@@ -167,20 +182,15 @@ class Trials:
         self._keep(candidate, part, self.scorer.evaluate(cfg, classifiers), classifiers)
 
     def _train_on_other_folds(self, candidate: Candidate, part: str, fold: int) -> None:
-        first = self._store.read(candidate, "fold_0") if fold > 0 else None
-        known = first.learning_rate if first else None
         held_out = self.folds[fold]
+        images = np.setdiff1d(np.arange(len(self._rois[0].image_ids)), held_out)
         train = fit_meta_learning_rates if candidate.meta else fit_learning_rates
-        fits = train(
-            self.cfg,
-            candidate,
-            self._rois,
-            np.setdiff1d(np.arange(len(self._rois[0].image_ids)), held_out),
-            learning_rates(candidate) if known is None else (known,),
-            seed=fold,
-            held_out=held_out,
-            **self._budget,
-        )
+
+        def fit_rates(*rates: float) -> list[Fitted]:
+            options = {**self._budget, "seed": fold, "held_out": held_out}
+            return train(self.cfg, candidate, self._rois, images, rates, **options)
+
+        fits = fit_rates(*learning_rates(candidate)) if fold == 0 else self._first_that_converges(candidate, fit_rates)
         rate = best_learning_rate([fits])
         best = next(one for one in fits if one.learning_rate == rate)
         result = self._fold_scorer(fold).evaluate(candidate.config(self.cfg), self._after_adjustment(candidate, best))
@@ -188,23 +198,30 @@ class Trials:
         self._keep(candidate, part, result, fitted=best, rates=tried)
 
     def _train_on_all(self, candidate: Candidate, part: str, seed: int) -> None:
-        folds = [self._store.read(candidate, f"fold_{fold}") for fold in range(self.options.folds)]
-        first = folds[0]
-        assert first is not None, "the folds come before the trainings on all images"
+        folds = [self.store.read(candidate, f"fold_{fold}") for fold in range(self.options.folds)]
+        phases = mean_phases([trial.phases for trial in folds if trial is not None])
         train = fit_meta if candidate.meta else fit
-        fitted = train(
-            self.cfg,
-            candidate,
-            self._rois,
-            None,
-            seed=seed,
-            learning_rate=first.learning_rate,
-            **self._budget,
-            phases=mean_phases([trial.phases for trial in folds if trial is not None]),
-        )
+
+        def fit_rate(rate: float) -> Fitted:
+            options = {**self._budget, "seed": seed, "phases": phases}
+            return train(self.cfg, candidate, self._rois, None, learning_rate=rate, **options)
+
+        fitted = self._first_that_converges(candidate, fit_rate)
         classifiers = self._after_adjustment(candidate, fitted)
         result = self.scorer.evaluate(candidate.config(self.cfg), classifiers)
         self._keep(candidate, part, result, classifiers, fitted)
+
+    def _first_that_converges(self, candidate: Candidate, train: Callable[[float], _T]) -> _T:
+        """Train with the learning rate that was best on the first fold; if it diverges, with the next best one."""
+        first = self.store.read(candidate, "fold_0")
+        assert first is not None, "the first fold comes first"
+        *rates, last = [one.learning_rate for one in sorted(first.rates, key=lambda one: -(one.held_out or 0.0))]
+        for rate in rates:
+            try:
+                return train(rate)
+            except DivergedError:
+                continue
+        return train(last)
 
     def _after_adjustment(self, candidate: Candidate, fitted: Classifiers) -> Classifiers:
         if candidate.adjustment is None:
@@ -231,7 +248,7 @@ class Trials:
                 "seconds": fitted.seconds,
             }
         trial = Trial(evaluation=_numbers_only(result.evaluation), rates=rates or [], **trained)
-        self._store.write(candidate, part, trial, classifiers)
+        self.store.write(candidate, part, trial, classifiers)
 
 
 def _numbers_only(evaluation: Evaluation) -> Evaluation:
@@ -239,3 +256,8 @@ def _numbers_only(evaluation: Evaluation) -> Evaluation:
     boxes = evaluation.tasks["bbox"]
     boxes = msgspec.structs.replace(boxes, precision_recall=None, errors=None, calibration=None)
     return msgspec.structs.replace(evaluation, tasks={"bbox": boxes})
+
+
+def _digest(file: str) -> str:
+    """Of the content of a file that a config key may name, else the key's value."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if Path(file).is_file() else file

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lt_det.cli.console import console
+from lt_det.cli.detector_arguments import add_detector_arguments, log_sizes
 from lt_det.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ it again: its features are computed once, the classifier is trained on them
 with every candidate, and each is evaluated by bucket. The choice is made on
 held-out training images; the evaluation set reports it."""
 _EXAMPLES = """examples:
-  lt-det bakeoff --config output/config.yaml MODEL.WEIGHTS output/model_final.pth
-  lt-det bakeoff --config output/config.yaml --candidates full --seeds 5
-  lt-det bakeoff --config output/config.yaml --candidates mine.yaml --steps 10000
-  lt-det bakeoff --config output/config.yaml --write seesaw
+  lt-det bakeoff output/mine
+  lt-det bakeoff output/mine --candidates full --seeds 5
+  lt-det bakeoff output/mine --candidates mine.yaml --steps 10000
+  lt-det bakeoff output/mine --write seesaw
+  lt-det bakeoff --num-processes 4 --config theirs.yaml MODEL.WEIGHTS theirs.pth
 
 Ctrl-C keeps what has finished; the same command goes on from there.
 """
@@ -34,7 +36,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="yaml of the trained detector")
     parser.add_argument(
         "--candidates",
         default="quick",
@@ -63,7 +64,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--write", metavar="NAME", help="candidate to write as a checkpoint (default: recommended)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: bakeoff/ in OUTPUT_DIR")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+    parser.add_argument(
+        "--dtype", default="float16", metavar="TYPE", help="of the training features: float16 or float32"
+    )
+    parser.add_argument(
+        "--max-rois", type=int, default=5_000_000, metavar="N", help="the most RoIs to train on (5 million)"
+    )
+    parser.add_argument(
+        "--max-training-images",
+        type=int,
+        default=5_000,
+        metavar="N",
+        help="the most training images on which the choice is made (5000)",
+    )
+    add_detector_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -77,15 +91,19 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         batch_size=args.batch_size,
         passes=args.passes,
+        dtype=args.dtype,
+        max_rois=args.max_rois,
+        max_training_images=args.max_training_images,
         num_processes=args.num_processes,
         write=args.write,
         output=args.output,
     )
     from lt_det.bakeoff.bakeoff import run_bakeoff
     from lt_det.cli.live_results import LiveResults
-    from lt_det.training import load_config
+    from lt_det.training.config_loading import config_of_detector
 
-    cfg = load_config(args.config, args.opts)
+    cfg = config_of_detector(args.config, args.words)
+    log_sizes()
     with LiveResults(console) as live:
         result: Bakeoff = run_bakeoff(cfg, options, on_result=live.show, track=live.track)
         live.show(result)

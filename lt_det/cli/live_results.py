@@ -63,7 +63,7 @@ class LiveResults:
             self._live.update(Group(self._progress, results_table(bakeoff).to_rich()), refresh=True)
             return
         for entry in bakeoff.candidates:
-            if (entry.finished or entry.failed) and entry.name not in self._printed:
+            if (bakeoff.is_complete(entry) or entry.failed) and entry.name not in self._printed:
                 self._printed.add(entry.name)
                 metrics = ", ".join(
                     f"{name} {value:.1f}"

@@ -249,6 +249,12 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
         """Position of a class's bucket."""
         return None if entry.bucket is None else self.buckets.names.index(entry.bucket)
 
+    def is_complete(self, entry: Entry) -> bool:
+        """Whether all seeds and folds of a candidate are there."""
+        if entry.kind in ("as_is", "post_hoc"):
+            return bool(entry.seeds)
+        return len(entry.seeds) >= len(self.seeds) and len(entry.folds) >= self.num_folds
+
     def entry(self, name: str) -> Entry:
         """The candidate of a name."""
         return next(candidate for candidate in self.candidates if candidate.name == name)

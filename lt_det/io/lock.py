@@ -8,22 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lt_det.errors import LtDetError
+from lt_det.io.atomic import writing_to
 
 
 @contextmanager
 def folder_lock(folder: Path, what: str) -> Iterator[None]:
-    """Hold the lock of an existing folder. The operating system releases it when the process ends, however it ends.
+    """Hold the lock of a folder. The operating system releases it when the process ends, however it ends.
 
     Args:
-        folder: to work in.
+        folder: to work in; created.
         what: does the work, for the message: "bake-off".
 
     Raises:
-        LtDetError: another process holds the lock.
+        LtDetError: another process holds the lock, or the folder cannot be written.
     """
-    with (folder / ".lock").open("w") as held:
+    with writing_to(folder, f"The lock of a {what}"):
+        file = (folder / ".lock").open("w")
+    with file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LtDetError(
                 f"Another {what} is running in {folder}; wait until it has ended, or choose another folder."

@@ -96,6 +96,52 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
+def config_of_run(folder: str | Path, opts: list[str]) -> Any:
+    """The config of a finished training, with its last checkpoint as MODEL.WEIGHTS unless `opts` name another.
+
+    Args:
+        folder: OUTPUT_DIR of the training, wherever it lies now.
+        opts: KEY VALUE overrides.
+
+    Raises:
+        LtDetError: the folder has no config.yaml or no checkpoint, see also `load_config`.
+    """
+    folder = Path(folder)
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise LtDetError(
+            f"{folder} has no config.yaml; give the OUTPUT_DIR of a training, or --config FILE MODEL.WEIGHTS FILE."
+        )
+    cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts])
+    if "MODEL.WEIGHTS" in opts[::2]:
+        return cfg
+    last = folder / "last_checkpoint"
+    weights = folder / (last.read_text().strip() if last.is_file() else Path(cfg.MODEL.WEIGHTS).name)
+    if not weights.is_file():
+        raise LtDetError(
+            f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."
+        )
+    cfg.MODEL.WEIGHTS = str(weights)
+    return cfg
+
+
+def config_of_detector(config_file: str | None, words: Sequence[str]) -> CfgNode:
+    """The config of a trained detector, from what a command line says.
+
+    Args:
+        config_file: a yaml config; None if the first of `words` is the OUTPUT_DIR of a training.
+        words: OUTPUT_DIR, if there is no config, and KEY VALUE overrides.
+
+    Raises:
+        LtDetError: no detector is given, see also `load_config` and `config_of_run`.
+    """
+    if config_file:
+        return load_config(config_file, list(words))
+    if not words:
+        raise LtDetError("No detector is given; name RUN, the OUTPUT_DIR of a training, or give --config FILE.")
+    return config_of_run(words[0], list(words[1:]))
+
+
 def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     """Read a LazyConfig file with ``key=value`` overrides.
 

@@ -14,6 +14,7 @@ import pytest
 
 from lt_det.bakeoff import trials
 from lt_det.bakeoff.bakeoff import run_bakeoff
+from lt_det.bakeoff.fitting import DivergedError
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.writing import evaluate_written
 from lt_det.errors import LtDetError
@@ -93,15 +94,98 @@ def test_the_recommended_detector_has_the_metrics_of_the_table(cfg, finished):
     np.testing.assert_equal({name: math.nan if table[name] is None else table[name] for name in metrics}, metrics)
 
 
-def test_a_second_call_trains_nothing_and_may_write_another_candidate(cfg, finished, monkeypatch):
+def test_a_second_call_trains_nothing_and_may_write_another_candidate(cfg, finished, no_training):
     bakeoff, folder, _ = finished
-    for name in ("fit", "fit_learning_rates"):
-        monkeypatch.setattr(trials, name, lambda *_, **__: (_ for _ in ()).throw(LtDetError("it trains")))
     again = run_bakeoff(cfg, options_in(cfg, folder, write="as it is, tau_norm 0.5"))
     assert again.written.name == "as it is, tau_norm 0.5"
     assert again.entry("too fast").failed == "it trains"  # what has failed is tried again
     assert again.entry("seesaw") == bakeoff.entry("seesaw")
     assert again.entry("retrained") == bakeoff.entry("retrained")
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def refuse(*args, **options):
+        raise LtDetError("it trains")
+
+    for name in ("fit", "fit_learning_rates"):
+        monkeypatch.setattr(trials, name, refuse)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("TEST.DETECTIONS_PER_IMAGE", 10),
+        ("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.3),
+        ("SOLVER.MOMENTUM", 0.5),
+        ("TEST.BUCKETS.EDGES", [3, 20]),
+    ],
+)
+def test_other_values_of_the_config_are_other_trials(cfg, finished, no_training, key, value):
+    other = cfg.clone()
+    other.merge_from_list([key, value])
+    _, folder, _ = finished
+    after = run_bakeoff(other, options_in(cfg, folder))
+    assert [after.entry(name).failed for name in ("retrained", "seesaw")] == ["it trains", "it trains"]
+    assert after.entry("as it is").finished
+    assert not run_bakeoff(cfg, options_in(cfg, folder)).entry("seesaw").failed  # those of before are still there
+
+
+def test_a_candidate_to_write_that_has_failed(cfg, finished):
+    _, folder, _ = finished
+    (folder / "bakeoff.html").unlink()
+    with pytest.raises(LtDetError, match=r"--write is 'too fast'.*diverges"):
+        run_bakeoff(cfg, options_in(cfg, folder, write="too fast"))
+    assert (folder / "bakeoff.html").is_file()
+
+
+def test_an_interruption_while_the_detector_is_written(cfg, finished, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lt_det.bakeoff.bakeoff.write_detector", interrupted)
+    assert run_bakeoff(cfg, options_in(cfg, finished[1])).unfinished
+
+
+def test_a_bug_in_one_candidate_leaves_the_others(cfg, tmp_path, monkeypatch):
+    train = trials.fit_learning_rates
+
+    def broken(of_detector, candidate, *args, **options):
+        if candidate.name == "seesaw":
+            raise ValueError("a bug in a loss")
+        return train(of_detector, candidate, *args, **options)
+
+    monkeypatch.setattr(trials, "fit_learning_rates", broken)
+    bakeoff = run_bakeoff(cfg, options_in(cfg, tmp_path, seeds=1))
+    assert bakeoff.entry("seesaw").failed == "ValueError: a bug in a loss"
+    assert bakeoff.entry("retrained").finished
+
+
+def test_the_next_best_learning_rate_where_the_best_diverges(cfg, tmp_path, monkeypatch):
+    fit, rates = trials.fit, []
+
+    def diverges(*args, learning_rate, **options):
+        rates.append(learning_rate)
+        if len(rates) == 1:
+            raise DivergedError("it diverges")
+        return fit(*args, learning_rate=learning_rate, **options)
+
+    monkeypatch.setattr(trials, "fit", diverges)
+    bakeoff = run_bakeoff(cfg, options_in(cfg, tmp_path, seeds=1))
+    assert bakeoff.entry("retrained").finished
+    assert rates[0] != rates[1]
+
+
+def test_a_corrupt_classifier(cfg, finished):
+    _, folder, _ = finished
+    (file,) = folder.glob("trials/seesaw-*/seed_0.pth")
+    content = file.read_bytes()
+    file.write_bytes(b"not a checkpoint")
+    try:
+        with pytest.raises(LtDetError, match=r"seed_0\.pth cannot be read"):
+            run_bakeoff(cfg, options_in(cfg, folder, write="seesaw"))
+    finally:
+        file.write_bytes(content)
 
 
 def test_an_interruption_keeps_what_is_finished(cfg, finished, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
@@ -17,6 +18,9 @@ VAL, TRAIN = "scored_val", "scored_train"
 
 def write_config(mini, folder, num_images):
     """A config that evaluates `num_images` images as `VAL`."""
+    for name in {VAL, TRAIN} & set(DatasetCatalog.list()):  # another file of tests may have given it other images
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
     few = mini.val_json.with_name(f"first_{num_images}.json")
     few.write_text(json.dumps(first_images(mini.val_json, num_images)))
     named = ", ".join(

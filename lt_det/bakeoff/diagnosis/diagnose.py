@@ -24,50 +24,36 @@ from lt_det.layers import CosineClassifier, ScaledLinear
 from lt_det.losses import ClassReweighting, registered_name
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.training import load_config
 from lt_det.training.preflight import training_stats_of
 
 
-def config_of_run(folder: str | Path, opts: list[str]) -> Any:
-    """The config of a finished training, with its last checkpoint as MODEL.WEIGHTS unless `opts` name another.
-
-    Args:
-        folder: OUTPUT_DIR of the training, wherever it lies now.
-        opts: KEY VALUE overrides.
-
-    Raises:
-        LtDetError: the folder has no config.yaml or no checkpoint, see also `load_config`.
-    """
-    folder = Path(folder)
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise LtDetError(
-            f"{folder} has no config.yaml; give the OUTPUT_DIR of a training, or --config FILE MODEL.WEIGHTS FILE."
-        )
-    cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts])
-    if "MODEL.WEIGHTS" in opts[::2]:
-        return cfg
-    last = folder / "last_checkpoint"
-    weights = folder / (last.read_text().strip() if last.is_file() else Path(cfg.MODEL.WEIGHTS).name)
-    if not weights.is_file():
-        raise LtDetError(
-            f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."
-        )
-    cfg.MODEL.WEIGHTS = str(weights)
-    return cfg
-
-
-def open_features(cfg: Any, folder: str | Path, track: Track = iter) -> FeatureCache:
+def open_features(cfg: Any, folder: str | Path, test: str | None = None, track: Track = iter) -> FeatureCache:
     """The feature cache in a folder, which is computed or finished first if necessary.
 
     A cache that is there is used with the options that it was computed with, if it is that of the same detector and
     data.
 
+    Args:
+        cfg: of the detector; its datasets are registered.
+        folder: of the cache.
+        test: a test set whose proposals have to be in it, beside those of DATASETS.
+        track: wraps the loop over the images, to show progress.
+
     Raises:
-        LtDetError: see `compute_features`.
+        LtDetError: the cache that is there lacks `test`; see also `compute_features`.
     """
     about = read_about(Path(folder))
-    known = {} if about is None else {**about["key"]["options"], "datasets": about["key"]["datasets"]}
+    known: dict[str, Any]
+    if about is None:
+        wanted = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, *([] if test is None else [test])]
+        known = {"datasets": list(dict.fromkeys(wanted))}
+    else:
+        known = {**about["key"]["options"], "datasets": about["key"]["datasets"]}
+        if test is not None and test not in known["datasets"]:
+            raise LtDetError(
+                f"The feature cache {folder} has no proposals of '{test}', but of {', '.join(known['datasets'])}; name "
+                "one of these, or choose another folder for the features."
+            )
     return compute_features(cfg, folder, **known, track=track)
 
 

@@ -34,6 +34,10 @@ _MOST_WARMUP = 0.1  # of the budget
 Curve = list[tuple[int, float, "float | None"]]
 
 
+class DivergedError(LtDetError):
+    """A candidate diverges with every learning rate that was tried."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A trained classifier for each stage.
@@ -149,7 +153,7 @@ def fit_learning_rates(
 
     Raises:
         LtDetError: the config or the sampler is invalid, there is nothing to train on, the loss lacks class counts, or
-            every learning rate diverged.
+            every learning rate diverged (`DivergedError`).
     """
     if candidate.meta and make_stage is Stage:
         raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.meta.fitting.fit_meta.")
@@ -194,7 +198,7 @@ def fit_learning_rates(
         if not trainee.diverged
     ]
     if not finished:
-        raise LtDetError(
+        raise DivergedError(
             f"{candidate.name} diverges with the learning rates {', '.join(f'{rate:g}' for rate in rates)}; give it "
             "lower ones (learning_rates in the candidates' file)."
         )

@@ -57,7 +57,7 @@ def results_table(bakeoff: Bakeoff) -> TextTable:
     metrics = ["AP", *bakeoff.bucket_metrics, BUCKET_MEAN]
     rows = [
         [
-            entry.name,
+            entry.name if bakeoff.is_complete(entry) else f"{entry.name} (so far)",
             *(percent(entry.mean(metric)) for metric in metrics),
             _delta_in_words(entry),
             "" if not entry.seconds else duration(entry.seconds),
