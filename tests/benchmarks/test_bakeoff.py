@@ -1,5 +1,6 @@
 """benchmarks/bakeoff.py with small sizes: every figure is printed."""
 
+import dataclasses
 import json
 import re
 
@@ -47,11 +48,11 @@ def test_every_figure_at_the_shape_of_lvis(printed):
         rf"reading ahead, features on disk \d+\.\d s {RATIO} GB, {RATIO} GB/s",
         rf"preparing a training {RATIO} s 2,000 RoIs.*",
         rf"one measure on held-out images {RATIO} s \d+ RoIs",
-        r"detections of one image \d+\.\d{3} s 50 proposals.*",
+        r"detections of one image \d+\.\d{3} s 50 proposals, \d+ of their scores.*",
         *3 * [rf"\w+, 7 x 3000 steps \(default\) {HOURS} {RATIO} with its evaluations"],
         *3 * [rf"\w+, 7 x 78125 steps \(each RoI once\) {HOURS} {RATIO} with its evaluations"],
         rf"evaluations {HOURS} 64,427 images",
-        r"on a GPU of 20 TFLOP/s, on paper \d+\.\d min .*",
+        r"the default on a GPU, on paper \d+\.\d min .*",
         r"Assumed: 5,000,000 RoIs of 16 float16 features.*",
     )
 
@@ -63,16 +64,14 @@ def test_chosen_losses_and_sizes(printed):
     assert "600 RoIs" in output
 
 
-def test_the_quick_list_by_stages(printed, mini, tmp_path):
-    config = write_config(mini, tmp_path, 3)
-    few = mini.train_json.with_name("first_16_train.json")
-    few.write_text(json.dumps(first_images(mini.train_json, 16)))
-    config.write_text(config.read_text().replace(str(mini.train_json), str(few)))
+def test_the_quick_list_by_stages(printed, mini, datasets_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+    few = mini.train_json.with_name("first_12_train.json")
+    few.write_text(json.dumps(first_images(mini.train_json, 12)))
+    config = write_config(dataclasses.replace(mini, train_json=few), tmp_path, 3)
     cfg = random_detector(config, tmp_path, "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64)
     (tmp_path / "config.yaml").write_text(cfg.dump())  # as a training leaves it
-    output = printed("--mini", str(mini.image_root), cfg.MODEL.WEIGHTS, "--steps", "2")
+    output = printed("--mini", str(datasets_root), cfg.MODEL.WEIGHTS, "--steps", "2")
     stages = ("features", "candidates", "writing", "diagnosis and page")
-    check(
-        output, *(rf"{stage} \d+\.\d s" for stage in stages), r"in all \d+\.\d s \d+ candidates, 2 steps, 1 process.*"
-    )
+    check(output, *(rf"{stage} \d+\.\d s" for stage in stages), r"in all \d+\.\d s \d+ candidates, 2 steps, .*")
     assert "failed" not in output
