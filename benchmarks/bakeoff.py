@@ -149,7 +149,7 @@ def trainings(cfg, batches, losses, rounds):
         steps[name] = draw[1] + step[1]
         draws.append(draw[1])
     console.print(
-        "CPU time, but for: wall, the ratio in wall time, and draw/all in wall time; ratio: (draw + step) / products"
+        "ratio: (draw + step) / products; wall: the same in wall time; draw/all: draw / (draw + step) in wall time"
     )
     return steps, float(np.median(draws))
 
@@ -163,13 +163,18 @@ def drop_pages(features):
 
 
 def reading(rois, batches, rounds, draw, step):
-    """Print what reading the features takes that are not in memory."""
+    """Print what fraction of a step reading takes, and how fast features are read that are not in memory.
+
+    Args:
+        draw, step: median seconds of drawing a batch whose features are in memory, and of a step with it.
+    """
     from lt_det.bakeoff.fitting.batch import read_ahead
 
-    report("drawing a batch, features in memory", milliseconds(draw), f"{draw / step:.1%} of a step; {step_of(step)}")
-    drop_pages(rois.features)
+    remark = f"{draw / step:.1%} of a step; the median step takes {milliseconds(step)}"
+    report("drawing a batch, features in memory", milliseconds(draw), remark)
     times = []
-    while len(times) < rounds:
+    for _ in range(rounds):
+        drop_pages(rois.features)  # the system reads more than the rows, which the next batch would find in memory
         times.append(seconds(batches.draw)[0])
     cold = float(np.median(times))
     report("drawing a batch, features on disk", milliseconds(cold), f"{cold / (cold + step - draw):.1%} of a step")
@@ -177,11 +182,6 @@ def reading(rois, batches, rounds, draw, step):
     ahead = seconds(lambda: read_ahead(rois.features))[0]
     size = rois.features.nbytes / 1e9
     report("reading ahead, features on disk", f"{ahead:.1f} s", f"{size:.2f} GB, {size / ahead:.2f} GB/s")
-    return ahead
-
-
-def step_of(step):
-    return f"the median step takes {milliseconds(step)}"
 
 
 def preparation(cfg, rois, batch_size):
