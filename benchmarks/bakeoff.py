@@ -15,7 +15,9 @@ import mmap
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -154,32 +156,42 @@ def trainings(cfg, batches, losses, rounds):
     return steps, float(np.median(draws))
 
 
-def drop_pages(features):
-    """Take memory-mapped features out of memory, as if nobody had read the file."""
-    features._mmap.madvise(mmap.MADV_DONTNEED)
-    with open(features.filename, "rb") as file:
+def drop_pages(*mapped):
+    """Take a file out of memory, as if nobody had read it.
+
+    Args:
+        mapped: all arrays that the file is mapped to.
+    """
+    for features in mapped:
+        features.base.madvise(mmap.MADV_DONTNEED)
+    with open(mapped[0].filename, "rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def reading(rois, batches, rounds, draw, step):
+def reading(rois, args, draw, step):
     """Print what fraction of a step reading takes, and how fast features are read that are not in memory.
 
     Args:
         draw, step: median seconds of drawing a batch whose features are in memory, and of a step with it.
     """
-    from lt_det.bakeoff.fitting.batch import read_ahead
+    from lt_det.bakeoff.fitting import batch as batch_module
 
     remark = f"{draw / step:.1%} of a step; the median step takes {milliseconds(step)}"
     report("drawing a batch, features in memory", milliseconds(draw), remark)
+
+    large = replace(rois, features=np.load(rois.features.filename, mmap_mode="r"))
+    with patch.object(batch_module, "_available_memory", return_value=0.0):  # as if it did not fit
+        batches = batch_module.RoiBatches(large, np.ones(args.rows), batch_size=args.batch, seed=0)
     times = []
-    for _ in range(rounds):
-        drop_pages(rois.features)  # the system reads more than the rows, which the next batch would find in memory
+    for _ in range(args.rounds):
+        drop_pages(large.features, rois.features)
         times.append(seconds(batches.draw)[0])
     cold = float(np.median(times))
     report("drawing a batch, features on disk", milliseconds(cold), f"{cold / (cold + step - draw):.1%} of a step")
-    drop_pages(rois.features)
-    ahead = seconds(lambda: read_ahead(rois.features))[0]
+
+    drop_pages(large.features, rois.features)
+    ahead = seconds(lambda: batch_module.read_ahead(rois.features))[0]
     size = rois.features.nbytes / 1e9
     report("reading ahead, features on disk", f"{ahead:.1f} s", f"{size:.2f} GB, {size / ahead:.2f} GB/s")
 
@@ -223,9 +235,9 @@ def detection(cfg, width, rounds, proposals):
     start = np.arange(rounds + 1) * proposals
     table = ProposalTable([features], [boxes], start, sizes, sizes, range(rounds))
     predictor = LongTailPredictor(cfg, ShapeSpec(channels=width)).to(cfg.MODEL.DEVICE).eval()
-    with torch.no_grad():  # logits of standard deviation 3, and background in front of most proposals
+    with torch.no_grad():  # logits of standard deviation 3, and background as the class of most proposals
         torch.nn.init.normal_(predictor.cls_score.weight, std=3 / math.sqrt(0.045 * width))
-        predictor.cls_score.bias[-1] = 10
+        predictor.cls_score.weight[-1], predictor.cls_score.bias[-1] = 0, 15
         scores = predictor.loss.scores(predictor(torch.tensor(features[:proposals], device=cfg.MODEL.DEVICE))[0])
     threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
     above = int((scores[:, :-1] > threshold).sum())
@@ -269,7 +281,7 @@ def extrapolate(steps, prepared, measure, image, args):
         f"{options.folds} folds and one on each other, {options.seeds} seeds, no phase ended early by a plateau, "
         f"{MEASURES} measures in each training on folds; preparing grows with the RoIs; {LVIS_IMAGES:,} validation "
         f"images for each seed and {LVIS_FOLD_IMAGES:,} training images for the folds, of {args.proposals} proposals, "
-        "without matching and bootstrap. Computing the features is not in it.",
+        "with random logits, without matching and bootstrap. Computing the features is not in it.",
         soft_wrap=True,
     )
 
@@ -325,7 +337,7 @@ def lvis(args):
         steps, draw = trainings(cfg, batches, args.losses or list(LOSSES), args.rounds)
         if args.device == "cpu":
             console.print()
-            reading(rois, batches, args.rounds, draw, float(np.median(list(steps.values()))))
+            reading(rois, args, draw, float(np.median(list(steps.values()))))
         prepared, measure = preparation(cfg, rois, args.batch)
         image = detection(cfg, args.width, args.rounds, args.proposals)
         extrapolate(steps, prepared, measure, image, args)
