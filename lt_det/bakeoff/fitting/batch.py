@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -117,11 +118,14 @@ class RoiBatches:
 def read_ahead(features: NDArray[np.floating]) -> None:
     """Bring memory-mapped features into the page cache, in the order of the file, where they fit into memory.
 
-    Rows sampled at random would otherwise be read one by one, which takes far longer.
+    Rows sampled at random would otherwise be read one by one, which takes far longer. Where they do not fit, the system
+    is advised not to read what is around each row, which may be megabytes.
     """
     if not isinstance(features, np.memmap) or not features.size:
         return
     if features.nbytes > _available_memory() / 2:
+        if isinstance(features.base, mmap.mmap):
+            features.base.madvise(mmap.MADV_RANDOM)
         return
     flat = features.reshape(-1).view(np.uint8)
     for start in range(0, len(flat), 1 << 26):

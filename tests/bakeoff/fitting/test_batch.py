@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,3 +68,18 @@ def test_memory_mapped_features(tmp_path):
     two = RoiBatches(replace(rois, features=mapped), weights, batch_size=64, seed=0).draw()
     assert torch.equal(one.features, two.features)
     two.features.add_(1)  # a copy, although the file is read-only
+
+
+def test_only_the_rows_are_read_of_features_that_do_not_fit_into_memory(tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", np.zeros((100, 16), dtype=np.float16))
+    random_access = "rr"  # flag of a mapping of which the system reads nothing in advance
+
+    def flags():
+        mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+        read_ahead(mapped)
+        _, _, about = Path("/proc/self/smaps").read_text().partition(str(tmp_path / "features.npy"))
+        return about.partition("VmFlags:")[2].splitlines()[0].split()
+
+    assert random_access not in flags()
+    monkeypatch.setattr("lt_det.bakeoff.fitting.batch._available_memory", lambda: 0.0)
+    assert random_access in flags()
