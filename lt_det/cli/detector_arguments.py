@@ -1,4 +1,4 @@
-"""How the commands that work on a trained detector are told which one."""
+"""The arguments by which a command takes a trained detector."""
 
 from __future__ import annotations
 

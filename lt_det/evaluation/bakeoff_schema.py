@@ -29,9 +29,8 @@ Metrics = dict[str, float | None]
 
 
 class DetectorEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """The frozen detector: paths of its config and checkpoint, the name of its loss, and its number of RoI stages."""
+    """The frozen detector: path of its checkpoint, the name of its loss, and its number of RoI stages."""
 
-    config: str | None = None
     checkpoint: str
     loss: str
     stages: int = 1

@@ -182,7 +182,7 @@ def bakeoff(
     ]
     content = {
         "version": "0.0",
-        "detector": DetectorEntry(config="output/config.yaml", checkpoint="output/model_final.pth", loss="softmax"),
+        "detector": DetectorEntry(checkpoint="output/model_final.pth", loss="softmax"),
         "dataset": "synthetic_val",
         "protocol": "lvis",
         "num_images": 400,
