@@ -16,10 +16,10 @@ from detectron2.structures import BoxMode
 from torch.multiprocessing import ProcessExitedException
 
 from lt_det.bakeoff.cache.cache import FeatureCache
-from lt_det.bakeoff.cache.lock import exclusive
 from lt_det.bakeoff.features import filling
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.errors import LtDetError
+from lt_det.io.lock import folder_lock
 from tests.helpers.frozen_detector import (
     NUM_CLASSES,
     NUM_TRAIN,
@@ -307,7 +307,7 @@ def test_proposals_from_files(config, tmp_path, names):
 
 
 def test_second_process_in_the_same_folder(config, tmp_path):
-    with exclusive(tmp_path), pytest.raises(LtDetError, match="Another process"):
+    with folder_lock(tmp_path, "other"), pytest.raises(LtDetError, match=f"Another .* is running in {tmp_path}"):
         compute_features(load(config), tmp_path)
 
 
