@@ -184,7 +184,7 @@ def test_the_most_frequent_bucket_with_an_ap_is_guarded():
     assert (agreed.winner_on_folds, agreed.winner_on_evaluation, agreed.folds_agreeing) == ("b", "b", 3)
 
 
-def test_without_draws_nobody_speaks_of_intervals():
+def test_without_draws_rule_and_limits_mention_no_intervals():
     found = bakeoff(draws=0)
     assert not found.has_intervals
     assert "interval" not in found.recommendation.rule

@@ -80,8 +80,8 @@ def full() -> list[Candidate]:
 def applicable(candidates: Sequence[Candidate], cfg: Any) -> tuple[list[Candidate], dict[str, str]]:
     """The candidates that go with a detector, and for each of the others its name and the reason.
 
-    The weights of a cosine classifier cannot be tau-normalized, for example; and a candidate "softmax" is no other one
-    than "retrained" where the detector was trained with softmax.
+    The weights of a cosine classifier cannot be tau-normalized, for example; and the candidate "softmax" duplicates
+    "retrained" if the detector was trained with softmax.
 
     Args:
         candidates: from a built-in list.

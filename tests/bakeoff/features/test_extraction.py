@@ -167,6 +167,14 @@ def test_processes_of_the_launcher(config, folder, tmp_path, monkeypatch):
     }
 
 
+def test_a_process_that_fails(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    broken = write_detector(tmp_path)
+    (tmp_path / "train7.png").write_bytes(b"no image")
+    with pytest.raises(LtDetError, match=f"{tmp_path / 'cache'} has failed.*run the same command again"):
+        compute_features(load(broken), tmp_path / "cache", num_processes=2)
+
+
 def test_loading_processes_change_nothing(config, folder, tmp_path):
     compute_features(load(config, "DATALOADER.NUM_WORKERS", 2), tmp_path / "cache")
     assert contents(tmp_path / "cache") == contents(folder)
