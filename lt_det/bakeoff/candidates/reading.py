@@ -106,9 +106,9 @@ def _of_entry(entry: Any) -> Iterator[Candidate]:
     unknown = [str(key) for key in entry if key not in _ENTRY]
     if unknown:
         raise LtDetError(f"there is no key '{unknown[0]}'; known keys: {', '.join(_ENTRY)}.")
-    loss = _text(entry, "loss") or None
+    loss = entry.get("loss")
     if loss is not None:
-        loss_class(loss)
+        loss_class(_text(entry, "loss"))
     hyperparameters, grid = _mapping(entry, "hyperparameters"), _mapping(entry, "grid")
     if loss is None and (hyperparameters or grid):
         raise LtDetError("hyperparameters and grid belong to a loss; add 'loss'.")

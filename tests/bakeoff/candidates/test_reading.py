@@ -100,6 +100,7 @@ def test_builtin_lists_are_included(cfg, tmp_path):
         ("{loss: softmax, overrides: {MODEL.LONG_TAIL.REWEIGHTING.START: -1}}", "REWEIGHTING.START is -1"),
         ("{loss: [a]}", "loss is .*a"),
         ("{loss: 5}", "loss is 5"),
+        ("{loss: ''}", "no loss ''"),
         ("{loss: seesaw, hyperparameters: {p: null}}", r"SEESAW\.P has no value"),
         ("{loss: seesaw, grid: {p: [null]}}", r"SEESAW\.P has no value"),
         ("{loss: seesaw, hyperparameters: {p: .nan}}", r"SEESAW\.P is nan"),
