@@ -7,7 +7,7 @@ images, so that its AP there means nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ _NAMED = 3  # candidates that are named as ruled out
 
 @dataclass(frozen=True)
 class _Score:
-    """What the rule looks at: `frequent` is the difference of the most frequent bucket from the baseline."""
+    """What the rule looks at: `frequent` is the difference of `_frequent_bucket` from the baseline."""
 
     name: str
     buckets: float
@@ -52,7 +52,8 @@ def recommend(candidates: Sequence[Entry], buckets: Sequence[str]) -> Recommenda
         buckets: names of the buckets, from rare to frequent.
     """
     baseline = _baseline(candidates)
-    rule = rule_in_words(buckets)
+    frequent = _frequent_bucket([fold.metrics for fold in baseline.folds] if baseline else [], buckets)
+    rule = rule_in_words(buckets, frequent, has_intervals=_has_intervals(candidates))
     if baseline is None:
         reason = "There is no recommendation: the retrained baseline has not been evaluated on the held-out folds."
         return Recommendation(rule=rule, name=None, reason=reason)
@@ -67,7 +68,7 @@ def recommend(candidates: Sequence[Entry], buckets: Sequence[str]) -> Recommenda
     return Recommendation(
         rule=rule,
         name=best.name,
-        reason=" ".join(_reasons(best, scores, by_name, baseline, buckets)),
+        reason=" ".join(_reasons(best, scores, by_name, baseline, frequent)),
         for_ap_only=by_ap.name,
         for_ap_only_reason=_ap_reason(by_ap, best, by_name[by_ap.name], baseline),
     )
@@ -100,19 +101,28 @@ def agreement(candidates: Sequence[Entry], buckets: Sequence[str]) -> Agreement 
     )
 
 
-def rule_in_words(buckets: Sequence[str]) -> str:
-    """The rule for these buckets, as the page states it."""
+def rule_in_words(buckets: Sequence[str], frequent: str | None = None, *, has_intervals: bool = True) -> str:
+    """The rule for these buckets, as the page states it.
+
+    Args:
+        buckets: names of the buckets, from rare to frequent.
+        frequent: the bucket on which a candidate may not lose; None for the last one.
+        has_intervals: whether there are bootstrap draws (TEST.RESAMPLES).
+    """
     seen = seen_buckets(buckets)
+    frequent = frequent or seen[-1]
     if len(seen) == 1:
         return (
             f"On held-out folds of the training images, the best AP of the only bucket, {seen[0]}. The evaluation set "
             "takes no part in the choice."
         )
+    which = "" if frequent == seen[-1] else " (the most frequent one with an AP there)"
+    margin = " by more than the paired 95 % interval" if has_intervals else ""
     return (
-        f"On held-out folds of the training images: among the candidates whose AP on the bucket {seen[-1]} is not "
-        "below that of the retrained baseline by more than the paired 95 % interval, the one with the best mean over "
-        "the buckets. The evaluation set takes no part in the choice. Neither do the detector as it stands and its "
-        "post-hoc adjustments, whose classifier was trained on the held-out images."
+        f"On held-out folds of the training images: among the candidates whose AP on the bucket {frequent}{which} is "
+        f"not below that of the retrained baseline{margin}, the one with the best mean over the buckets. The "
+        "evaluation set takes no part in the choice. Neither do the detector as it stands and its post-hoc "
+        "adjustments, whose classifier was trained on the held-out images."
     )
 
 
@@ -134,6 +144,23 @@ def _baseline(candidates: Sequence[Entry]) -> Entry | None:
     return next(found, None)
 
 
+def _has_intervals(candidates: Sequence[Entry]) -> bool:
+    """Whether there are bootstrap draws; True as long as nothing has been evaluated."""
+    evaluated = [entry for entry in candidates if entry.seeds or entry.folds]
+    return not evaluated or any(
+        any(entry.intervals.values())
+        or any(delta.interval for fold in entry.folds for delta in fold.differences.values())
+        for entry in evaluated
+    )
+
+
+def _frequent_bucket(metrics: Sequence[Mapping[str, float | None]], buckets: Sequence[str]) -> str:
+    """The most frequent bucket that has an AP of the baseline; the last one if none has."""
+    seen = seen_buckets(buckets)
+    known = [name for name in seen if any(one.get(group_metric(name)) is not None for one in metrics)]
+    return (known or seen)[-1]
+
+
 def _comparable(candidates: Sequence[Entry], baseline: Entry) -> list[Entry]:
     """The candidates that were trained and evaluated on all folds of the baseline; the baseline comes first."""
     folds = {fold.fold for fold in baseline.folds}
@@ -149,10 +176,11 @@ def _comparable(candidates: Sequence[Entry], baseline: Entry) -> list[Entry]:
 
 
 def _fold_scores(entries: Sequence[Entry], buckets: Sequence[str], only: Sequence[int] | None = None) -> list[_Score]:
-    frequent = group_metric(seen_buckets(buckets)[-1])
+    """The scores on all folds, or some; the baseline is the first of the entries."""
+    of_entries = [[fold for fold in entry.folds if only is None or fold.fold in only] for entry in entries]
+    frequent = group_metric(_frequent_bucket([fold.metrics for fold in of_entries[0]], buckets))
     scores = []
-    for entry in entries:
-        folds = [fold for fold in entry.folds if only is None or fold.fold in only]
+    for entry, folds in zip(entries, of_entries, strict=True):
         mean, ap = _mean_over(folds, BUCKET_MEAN), _mean_over(folds, "AP")
         if mean is not None and ap is not None:
             delta = mean_delta([fold.differences[frequent] for fold in folds if frequent in fold.differences])
@@ -161,7 +189,9 @@ def _fold_scores(entries: Sequence[Entry], buckets: Sequence[str], only: Sequenc
 
 
 def _evaluation_scores(entries: Sequence[Entry], buckets: Sequence[str]) -> list[_Score]:
-    frequent = group_metric(seen_buckets(buckets)[-1])
+    """The scores on the evaluation set; the baseline is the first of the entries."""
+    means = {name: spread.mean for name, spread in entries[0].metrics.items()}
+    frequent = group_metric(_frequent_bucket([means], buckets))
     scores = []
     for entry in entries:
         mean, ap = entry.mean(BUCKET_MEAN), entry.mean("AP")
@@ -181,9 +211,8 @@ def _mean_over(folds: Sequence[FoldResult], metric: str) -> float | None:
 
 
 def _reasons(
-    best: _Score, scores: Sequence[_Score], entries: dict[str, Entry], baseline: Entry, buckets: Sequence[str]
+    best: _Score, scores: Sequence[_Score], entries: dict[str, Entry], baseline: Entry, frequent: str
 ) -> list[str]:
-    frequent = seen_buckets(buckets)[-1]
     higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
     among = f" of those that do not lose on the bucket {frequent}" if higher else ""
     if best.name == baseline.name:

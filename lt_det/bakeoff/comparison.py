@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Delta, Metrics, Spread, bucket_mean
+from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Delta, Metrics, Spread, bucket_mean, seen_buckets
 from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.schema import Interval, TaskEvaluation, group_metric
 
 
 def metrics_of(result: TaskEvaluation, buckets: Sequence[str]) -> Metrics:
-    """The metrics of an evaluation, and the mean of those buckets that have an AP."""
+    """The metrics of an evaluation, and the mean of those seen buckets that have an AP."""
     return {**result.metrics, BUCKET_MEAN: bucket_mean(result.metrics, buckets)}
 
 
@@ -74,7 +74,7 @@ def _mean_draws(results: Sequence[TaskEvaluation], buckets: Sequence[str]) -> di
 def _draws(result: TaskEvaluation, buckets: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
     assert result.resamples is not None
     draws = {name: np.array(values, dtype=np.float64) for name, values in result.resamples.values.items()}
-    known = [name for name in map(group_metric, buckets) if result.metrics.get(name) is not None]
+    known = [name for name in map(group_metric, seen_buckets(buckets)) if result.metrics.get(name) is not None]
     if known and all(name in draws for name in known):
         draws[BUCKET_MEAN] = np.mean([draws[name] for name in known], axis=0)
     return draws

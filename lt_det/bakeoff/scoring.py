@@ -12,8 +12,8 @@ from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import ProposalTable
+from lt_det.bakeoff.detections import select_detections
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates, box_predictors, load_detector, with_classifiers
-from lt_det.bakeoff.selection import select_detections
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator, boxes_as_arrays
 from lt_det.evaluation.matching.detections import Detections

@@ -285,8 +285,8 @@ def seen_buckets(names: Sequence[str]) -> list[str]:
 
 
 def bucket_mean(metrics: Mapping[str, float | None], buckets: Sequence[str]) -> float | None:
-    """The mean AP of those of the buckets that have one; None if none has."""
-    known = [value for name in buckets if (value := metrics.get(group_metric(name))) is not None]
+    """The mean AP of those of the seen buckets that have one; None if none has."""
+    known = [value for name in seen_buckets(buckets) if (value := metrics.get(group_metric(name))) is not None]
     return sum(known) / len(known) if known else None
 
 

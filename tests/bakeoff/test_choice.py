@@ -3,7 +3,8 @@ import math
 import msgspec
 import pytest
 
-from lt_det.bakeoff.choice import agreement, mean_delta, recommend
+from lt_det.bakeoff.choice import agreement, mean_delta, recommend, rule_in_words
+from lt_det.bakeoff.limits import standing_limits
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Delta, Entry, FoldResult, SeedResult, Spread
 from tests.helpers.bakeoffs import TWO, UNSEEN, bakeoff
 
@@ -14,7 +15,8 @@ def fold(number, mean, frequent, ap=50.0, half=1.0):
     """A held-out fold with this mean over the buckets and this difference of APf; `half` of its interval."""
     interval = None if half is None else [frequent - half, frequent + half]
     deltas = {"APf": Delta(value=frequent, interval=interval), BUCKET_MEAN: Delta(value=mean - 40.0)}
-    return FoldResult(fold=number, metrics={"AP": ap, BUCKET_MEAN: mean}, differences=deltas)
+    metrics = {"AP": ap, "APf": 60.0 + frequent, BUCKET_MEAN: mean}
+    return FoldResult(fold=number, metrics=metrics, differences=deltas)
 
 
 def candidate(name, means, frequent=0.0, kind="trained", evaluation=None, **options):
@@ -150,3 +152,45 @@ def test_rank_correlation(evaluation, expected):
     ]
     found = agreement(entries, BUCKETS).rank_correlation
     assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def without_frequent(entry):
+    """A candidate on data whose most frequent classes are "common": the differences of APf become those of APc."""
+
+    def renamed(metrics):
+        return {**{{"APf": "APc"}.get(name, name): value for name, value in metrics.items()}, "APf": None}
+
+    def deltas(differences):
+        return {**{{"APf": "APc"}.get(name, name): d for name, d in differences.items()}, "APf": Delta(value=None)}
+
+    folds = [
+        msgspec.structs.replace(one, metrics=renamed(one.metrics), differences=deltas(one.differences))
+        for one in entry.folds
+    ]
+    metrics = {**entry.metrics, "APc": Spread(mean=60.0), "APf": Spread(mean=None)}
+    return msgspec.structs.replace(entry, folds=folds, metrics=metrics, differences=deltas(entry.differences))
+
+
+def test_the_most_frequent_bucket_with_an_ap_is_guarded():
+    entries = [BASELINE, candidate("a", (50, 50, 50), -9.0), candidate("b", (45, 45, 45))]
+    entries = [without_frequent(entry) for entry in entries]
+    found = recommend(entries, BUCKETS)
+    assert found.name == "b"
+    assert "bucket common" in found.rule
+    assert "bucket common" in found.reason
+    assert "bucket frequent" not in found.rule + found.reason
+    assert "a, -9.0 points" in found.reason
+    agreed = agreement(entries, BUCKETS)
+    assert (agreed.winner_on_folds, agreed.winner_on_evaluation, agreed.folds_agreeing) == ("b", "b", 3)
+
+
+def test_without_draws_rule_and_limits_mention_no_intervals():
+    found = bakeoff(draws=0)
+    assert not found.has_intervals
+    assert "interval" not in found.recommendation.rule
+    assert "interval" in bakeoff().recommendation.rule
+    assert rule_in_words(BUCKETS, has_intervals=False) == found.recommendation.rule
+    limits = standing_limits("softmax", 1, has_intervals=False)
+    assert not [sentence for sentence in limits if sentence.startswith("Intervals")]
+    assert "TEST.RESAMPLES" in limits[-1]
+    assert limits[:-1] == standing_limits("softmax", 1)[:-1]

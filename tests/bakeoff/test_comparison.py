@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lt_det.bakeoff.comparison import mean_intervals, paired_differences, spreads
-from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN
+from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, bucket_mean
 from lt_det.evaluation.metrics.intervals import interval
 from tests.helpers.bakeoffs import LVIS, UNSEEN, class_counts, classes_of, task_evaluation
 
@@ -66,3 +66,17 @@ def test_a_bucket_without_ap():
     assert mean_intervals(found, names)["AP-unseen"] is None
     assert mean_intervals(found, names)[BUCKET_MEAN] is not None
     assert paired_differences(found, found, names)[BUCKET_MEAN].value == 0
+
+
+def test_unseen_classes_are_not_in_the_mean_over_the_buckets():
+    classes, names = classes_of(class_counts(62), UNSEEN), [*UNSEEN[0]]
+    plain = task_evaluation(classes, UNSEEN, 1.0, 0.0, 0, "evaluation")
+    resamples = msgspec.structs.replace(plain.resamples, values={**plain.resamples.values, "AP-unseen": [90.0] * 200})
+    found = msgspec.structs.replace(plain, metrics={**plain.metrics, "AP-unseen": 90.0}, resamples=resamples)
+    seen = [plain.metrics[name] for name in ("APr", "APc", "APf")]
+    assert spreads([found], names)[BUCKET_MEAN].mean == pytest.approx(np.mean(seen))
+    assert mean_intervals([found], names)[BUCKET_MEAN] == mean_intervals([plain], names)[BUCKET_MEAN]
+
+
+def test_the_mean_over_the_buckets_of_unseen_classes_alone():
+    assert bucket_mean({"AP-unseen": 30.0}, ["unseen"]) == 30.0

@@ -57,6 +57,8 @@ def weights_of(path):
         ([HEADS, "StandardROIHeads", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "False"], [LOSS, "eql"]),
         ([LOSS, "seesaw"], [LOSS, "softmax", "MODEL.LONG_TAIL.CLASSIFIER", "scaled"]),
         ([], [LOSS, "ib", "MODEL.LONG_TAIL.REWEIGHTING.START", 0.5]),
+        ([HEADS, "CascadeROIHeads"], ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.05, "TEST.DETECTIONS_PER_IMAGE", 40]),
+        ([], ["MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.9, "TEST.DETECTIONS_PER_IMAGE", 30]),
     ],
     ids=lambda overrides: "-".join(map(str, overrides[1::2])),
 )

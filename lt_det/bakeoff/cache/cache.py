@@ -50,9 +50,7 @@ class FeatureCache:
         if about is None:
             raise LtDetError(f"There is no feature cache in {folder}; compute one with lt_det's compute_features.")
         if not about["finished"]:
-            raise LtDetError(
-                f"The feature cache {folder} is unfinished; call compute_features again with this folder to finish it."
-            )
+            raise LtDetError(f"The feature cache {folder} is unfinished; run the same command again to finish it.")
         return cls(folder, about)
 
     def rois(self, stage: int = 0) -> RoiTable:

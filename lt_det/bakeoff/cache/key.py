@@ -111,8 +111,8 @@ def _checkpoint_digest(weights: str) -> str:
     """SHA-256 of the checkpoint file."""
     if not weights:
         raise LtDetError(
-            "No checkpoint is given, and there is no use in the features of a random network; set MODEL.WEIGHTS to "
-            "the checkpoint of a trained detector."
+            "No checkpoint is given, and features of an untrained network are useless; set MODEL.WEIGHTS to the "
+            "checkpoint of a trained detector."
         )
     try:
         path = Path(PathManager.get_local_path(weights))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from lt_det.bakeoff.candidates.candidate import LOSS_NAME, REWEIGHTING, Candidate
+from lt_det.bakeoff.candidates.candidate import Candidate
+from lt_det.bakeoff.candidates.keys import LOSS_NAME, REWEIGHTING
 from lt_det.bakeoff.candidates.oversampling import METHODS as OVERSAMPLING
 from lt_det.errors import LtDetError
-from lt_det.losses import LOSSES
+from lt_det.losses import LOSSES, loss_class
 from lt_det.modeling.post_hoc_adjustment import METHODS as POST_HOC
 
 AS_IS = Candidate("as it is", kind="as_is")
@@ -61,7 +63,7 @@ def quick() -> list[Candidate]:
         _loss("seesaw", "seesaw, class-aware sampling", sampler="class_aware"),
         Candidate(
             "softmax, deferred re-weighting",
-            {LOSS_NAME: "softmax", **_DEFERRED, f"{REWEIGHTING}.MEAN_OVER": "instances"},
+            {LOSS_NAME: "softmax", **_DEFERRED},
         ),
         *(_post_hoc(method, value) for method in POST_HOC for value in (0.5, 1.0)),
     ]
@@ -78,7 +80,8 @@ def full() -> list[Candidate]:
 def applicable(candidates: Sequence[Candidate], cfg: Any) -> tuple[list[Candidate], dict[str, str]]:
     """The candidates that go with a detector, and for each of the others its name and the reason.
 
-    The weights of a cosine classifier cannot be tau-normalized, for example.
+    The weights of a cosine classifier cannot be tau-normalized, for example; and the candidate "softmax" duplicates
+    "retrained" if the detector was trained with softmax.
 
     Args:
         candidates: from a built-in list.
@@ -88,10 +91,28 @@ def applicable(candidates: Sequence[Candidate], cfg: Any) -> tuple[list[Candidat
     for candidate in candidates:
         try:
             candidate.check(cfg)
-            fitting.append(candidate)
+            if _is_retrained(candidate, cfg):
+                refused[candidate.name] = f"it is the same training as '{RETRAINED.name}'."
+            else:
+                fitting.append(candidate)
         except LtDetError as error:
             refused[candidate.name] = str(error)
     return fitting, refused
+
+
+def _is_retrained(candidate: Candidate, cfg: Any) -> bool:
+    """Whether a candidate of another name would train what `RETRAINED` trains."""
+    only_overrides = replace(RETRAINED, name=candidate.name, overrides=candidate.overrides, kind="trained")
+    return candidate == only_overrides and _training(candidate, cfg) == _training(RETRAINED, cfg)
+
+
+def _training(candidate: Candidate, cfg: Any) -> Any:
+    """The candidate's config, with the classifier that "auto" stands for."""
+    own = candidate.config(cfg)
+    node = own.MODEL.LONG_TAIL
+    if node.CLASSIFIER == "auto":
+        node.CLASSIFIER = loss_class(node.LOSS.NAME).default_classifier
+    return own
 
 
 def _more() -> Iterator[Candidate]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
+from lt_det.bakeoff.candidates.keys import LOSS_NAME, REWEIGHTING, check_keys, check_value
 from lt_det.bakeoff.candidates.oversampling import check_oversampling
 from lt_det.bakeoff.candidates.sampling import check_sampler
 from lt_det.bakeoff.meta.methods import build_meta_method
@@ -21,9 +23,6 @@ from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 
 Kind = Literal["trained", "as_is", "retrained", "post_hoc", "meta"]
 
-LOSS_NAME = "MODEL.LONG_TAIL.LOSS.NAME"
-REWEIGHTING = "MODEL.LONG_TAIL.REWEIGHTING"
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -31,8 +30,9 @@ class Candidate:
 
     Attributes:
         name: unique in a bake-off.
-        overrides: config keys and values. With another loss, the detector's own choice of classifier and re-weighting
-            is dropped: a candidate "seesaw" is Seesaw as it was published, whatever the detector was trained with.
+        overrides: config keys, those of `lt_det.bakeoff.candidates.keys`, and values. With another loss, the detector's
+            own choice of classifier and re-weighting is dropped: a candidate "seesaw" is Seesaw as it was published,
+            whatever the detector was trained with.
         sampler: how RoIs are sampled for a batch, a key of `lt_det.bakeoff.candidates.sampling.ROI_SAMPLERS`.
         oversampling: how features of rare classes are synthesized, a key of
             `lt_det.bakeoff.candidates.oversampling.METHODS`; empty: not at all.
@@ -86,18 +86,25 @@ class Candidate:
             cfg: see `config`.
 
         Raises:
-            LtDetError: an unknown key, loss, sampler, oversampling or post-hoc method, an invalid value, or methods
-                that do not go together.
+            LtDetError: an unknown key, loss, sampler, oversampling or post-hoc method, a key that has no effect, an
+                invalid value, or methods that do not go together.
         """
         changed = self.config(cfg)
         check_sampler(self.sampler)
+        check_keys(self.overrides, changed.MODEL.LONG_TAIL.LOSS.NAME, self.sampler)
         check_oversampling(self.oversampling)
-        if any(not rate > 0 for rate in self.learning_rates):
-            raise LtDetError(f"learning_rates must be above 0, but are {', '.join(map(str, self.learning_rates))}.")
+        if not all(rate > 0 and math.isfinite(rate) for rate in self.learning_rates):
+            rates = ", ".join(map(str, self.learning_rates))
+            raise LtDetError(f"learning_rates must be finite and above 0, but are {rates}.")
         if self.keeps_classifier and (self.learning_rates or self.sampler != "plain" or self.oversampling or self.meta):
             raise LtDetError(
                 "a sampler, oversampling, meta or learning_rates has no effect on the detector's own classifier, which "
                 "is not trained; name a loss, or leave them out."
+            )
+        if not self.keeps_classifier and changed.MODEL.LONG_TAIL.CLASSIFIER == "scaled":
+            raise LtDetError(
+                "MODEL.LONG_TAIL.CLASSIFIER is scaled, but a scale per class adds nothing to weights that are trained "
+                "from scratch; write linear."
             )
         loss = self._check_loss(changed)
         if self.meta:
@@ -107,6 +114,8 @@ class Candidate:
             method, value = self.adjustment
             if method not in METHODS:
                 raise LtDetError(f"there is no post-hoc method '{method}'; known methods: {', '.join(METHODS)}.")
+            if not (value >= 0 and math.isfinite(value)):
+                raise LtDetError(f"the strength of {method} is {value}; write a finite number, 0 or above.")
             adjusted(classifier, loss, method, value, torch.ones(loss.num_classes, dtype=torch.float64))
 
     @staticmethod
@@ -131,18 +140,19 @@ def _override(cfg: Any, key: str, value: Any) -> None:
     for part in path:
         node = node[part] if isinstance(node, dict) and part in node else {}
     old = node.get(name) if isinstance(node, dict) else None
+    check_value(key, value, old)
     if key == f"{REWEIGHTING}.START":
         node[name] = None  # a word or a number: without this, only a value of the old one's type
     elif type(old) is float and type(value) is int:
         value = float(value)
     try:
         cfg.merge_from_list([key, value])
-    except (AssertionError, KeyError) as error:
+    except (AssertionError, KeyError, TypeError) as error:
         close = difflib.get_close_matches(key.upper(), _keys(cfg), n=1)
         hint = f"did you mean {close[0]}?" if close else "correct it."
         raise LtDetError(f"the config has no key {key}; {hint}") from error
     except (ValueError, AttributeError) as error:
-        raise LtDetError(f"{str(error).rstrip('.')}; correct the value of {key}.") from error
+        raise LtDetError(f"{' '.join(str(error).split()).rstrip('.')}; correct the value of {key}.") from error
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

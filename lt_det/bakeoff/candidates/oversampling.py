@@ -110,7 +110,7 @@ def _resampled(
             warnings.simplefilter("ignore")  # of classes that a method leaves as they are
             resampled, labels = sampler(sampling_strategy=wanted).fit_resample(features, classes)
     except (ValueError, RuntimeError) as error:  # for example because no row is near another class
-        if len(wanted) > 1:  # one class spoils it for all
+        if len(wanted) > 1:  # one failing class fails the call
             return [part for k in wanted for part in _resampled(sampler, {k: wanted[k]}, features, classes)]
         logger.info("No features are synthesized for class %d: %s", next(iter(wanted)), error)
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -11,10 +12,13 @@ from typing import Any
 
 import yaml
 
-from lt_det.bakeoff.candidates.builtin import AS_IS, RETRAINED, full, quick
-from lt_det.bakeoff.candidates.candidate import LOSS_NAME, Candidate
+from lt_det.bakeoff.candidates.builtin import AS_IS, RETRAINED, applicable, full, quick
+from lt_det.bakeoff.candidates.candidate import Candidate
+from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.errors import LtDetError
 from lt_det.losses import loss_class
+
+logger = logging.getLogger(__name__)
 
 BUILTIN = {"quick": quick, "full": full}
 
@@ -42,7 +46,7 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
         loss: eql                           # otherwise the detector's own
         hyperparameters: {frequency_threshold: 0.01}
         grid: {prior_prob: [0.001, 0.01]}   # hyper-parameters; a candidate for each combination
-        overrides: {MODEL.LONG_TAIL.CLASSIFIER: cosine}
+        overrides: {MODEL.LONG_TAIL.CLASSIFIER: cosine}   # see `lt_det.bakeoff.candidates.keys`
         sampler: class_aware                # plain, class_aware, repeat_factor, under_sampling
         oversampling: smote                 # smote, borderline_smote, svm_smote, adasyn
         learning_rates: [0.05, 0.2]
@@ -67,11 +71,11 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
         raise LtDetError(f"{path} needs a list 'candidates', whose entries are like '- loss: seesaw'.")
     unknown = sorted(map(str, set(content) - {"include", "candidates"}))
     if unknown:
-        raise LtDetError(f"{path} has '{unknown[0]}', which is no key of it; write include and candidates.")
+        raise LtDetError(f"{path} has '{unknown[0]}', an unknown key; write include and candidates.")
     include = content.get("include")
-    if include is not None and include not in BUILTIN:
+    if include is not None and (not isinstance(include, str) or include not in BUILTIN):
         raise LtDetError(f"{path}: include is '{include}'; write {' or '.join(BUILTIN)}.")
-    found = BUILTIN[include]() if include else [AS_IS, RETRAINED]
+    found = _included(include, cfg) if include else [AS_IS, RETRAINED]
     names = {candidate.name for candidate in found}
     for number, entry in enumerate(content.get("candidates", []), 1):
         where = f"{path}, entry {number}"
@@ -88,6 +92,14 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
     return found
 
 
+def _included(name: str, cfg: Any) -> list[Candidate]:
+    """The candidates of a built-in list that go with the detector; the log says which do not, and why."""
+    usable, left_out = applicable(BUILTIN[name](), cfg)
+    for candidate, reason in left_out.items():
+        logger.warning("%s is left out: %s", candidate, reason)
+    return usable
+
+
 def _of_entry(entry: Any) -> Iterator[Candidate]:
     if not isinstance(entry, dict) or not entry:
         raise LtDetError(f"it is '{entry}'; write keys and values, for example 'loss: seesaw'.")
@@ -96,7 +108,7 @@ def _of_entry(entry: Any) -> Iterator[Candidate]:
         raise LtDetError(f"there is no key '{unknown[0]}'; known keys: {', '.join(_ENTRY)}.")
     loss = entry.get("loss")
     if loss is not None:
-        loss_class(loss)
+        loss_class(_text(entry, "loss"))
     hyperparameters, grid = _mapping(entry, "hyperparameters"), _mapping(entry, "grid")
     if loss is None and (hyperparameters or grid):
         raise LtDetError("hyperparameters and grid belong to a loss; add 'loss'.")
@@ -142,7 +154,7 @@ def loss_overrides(loss: str, hyperparameters: Mapping[str, Any]) -> dict[str, A
 
 
 def _mapping(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = entry.get(key) or {}
+    value = {} if entry.get(key) is None else entry[key]
     if not isinstance(value, dict):
         raise LtDetError(f"{key} is '{value}'; write {{key: value}}.")
     return {str(name): item for name, item in value.items()}

@@ -17,7 +17,7 @@ from lt_det.errors import LtDetError
 def matched_proposals(proposals: ProposalTable, stage: int, dataset: str, iou_threshold: float) -> Rois:
     """The proposals that have enough overlap with an object, labeled with the class of the best one.
 
-    Crowd regions are no objects. No ground-truth box is added to the proposals.
+    Crowd regions do not count as objects. No ground-truth box is added to the proposals.
 
     Args:
         proposals: of the dataset.

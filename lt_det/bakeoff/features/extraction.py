@@ -13,13 +13,14 @@ from detectron2.utils import comm
 
 from lt_det.bakeoff.cache.cache import CACHE_NAME, ROIS, FeatureCache, read_about
 from lt_det.bakeoff.cache.key import cache_key, differences
-from lt_det.bakeoff.cache.lock import exclusive
+from lt_det.bakeoff.cache.writer import writing
 from lt_det.bakeoff.features.filling import fill
 from lt_det.bakeoff.features.options import MAX_ROIS, MAX_TRAINING_IMAGES, FeatureOptions
 from lt_det.bakeoff.features.plan import Plan
 from lt_det.bakeoff.features.processes import fill_in_processes
 from lt_det.errors import LtDetError
 from lt_det.evaluation.progress import Track
+from lt_det.io.lock import folder_lock
 from lt_det.training.launch.single_process import silence_known_warnings
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.preflight import check_datasets
@@ -54,7 +55,8 @@ def compute_features(
 
     Raises:
         LtDetError: no checkpoint, or one that does not fit; datasets that are missing; a box predictor that is neither
-            Detectron2's nor lt_det's; a folder with a cache of something else; another process in the same folder; a
+            Detectron2's nor lt_det's; a folder with a cache of another detector,
+            dataset or options; another process in the same folder; a
             full disk.
     """
     folder = Path(folder)
@@ -92,16 +94,16 @@ def _is_finished(folder: Path, key: dict[str, Any]) -> bool:
     if about is None:
         if any((folder / ROIS).glob("*")):
             raise LtDetError(
-                f"{folder} holds features whose {CACHE_NAME} is missing, so that nobody knows what they were computed "
-                "from; choose another folder, or delete this one."
+                f"{folder} holds features whose {CACHE_NAME} is missing, so their origin is unknown; choose another "
+                "folder, or delete this one."
             )
         return False
     different = differences(about["key"], key)
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise LtDetError(
-            f"{folder} holds the feature cache of something else, which differs in {', '.join(different[:3])}{more}; "
-            "choose another folder, or delete this one."
+            f"{folder} holds a feature cache of another detector, dataset or options, which differs in "
+            f"{', '.join(different[:3])}{more}; choose another folder, or delete this one."
         )
     return bool(about["finished"])
 
@@ -113,7 +115,9 @@ def _locked(folder: Path) -> Iterator[None]:
         mistake = ""
         if comm.is_main_process():
             try:
-                stack.enter_context(exclusive(folder))
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(folder_lock(folder, "computation of features"))
             except LtDetError as error:
                 mistake = str(error)
         if mistake := comm.all_gather(mistake)[0]:

@@ -62,8 +62,8 @@ def fill_in_processes(
         raise KeyboardInterrupt
     if code:
         raise LtDetError(
-            f"A process that computes the feature cache {folder} has failed, see its error above; call "
-            "compute_features again to continue."
+            f"A process that computes the feature cache {folder} has failed, see its error above; run "
+            "the same command again to continue."
         )
 
 

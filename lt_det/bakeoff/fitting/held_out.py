@@ -52,8 +52,10 @@ class HeldOut:
             scores: (M, K+1), those of `features`.
 
         Returns:
-            0 to 1; 0 if no image has a foreground RoI.
+            0 to 1; 0 if no image has a foreground RoI, or any RoI.
         """
+        if not len(scores):
+            return 0.0
         found = []
         for classes in torch.arange(self._num_classes, device=scores.device).split(max(1, _AT_ONCE // len(scores))):
             order = scores[:, classes].t().argsort(dim=1, descending=True)

@@ -188,17 +188,6 @@ def class_weight_gradient(by_row: Tensor, targets: Tensor, num_classes: int) -> 
     return sum_over_processes(by_row.new_zeros(num_classes + 1).index_add_(0, targets, by_row))
 
 
-def column_weight_gradient(P: Tensor, e: Tensor, divisor: float) -> Tensor:
-    """(N, C) ∂M/∂w_ic for masks w_ic on the terms of a sigmoid loss, A_ic = w_ic e_ic / N.
-
-    Args:
-        P: (N, C), see `Bilevel.gradient`.
-        e: (N, C) σ(z_ic) − t_ic.
-        divisor: N, rows of all processes.
-    """
-    return P * e / divisor
-
-
 def hyperparameter_gradient(P: Tensor, logit_gradients: Tensor, hyperparameter: Tensor) -> Tensor:
     """∂M/∂φ = Σ_i (∂A_i/∂φ)ᵀ P_i, of the rows of all processes.
 

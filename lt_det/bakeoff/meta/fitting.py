@@ -104,8 +104,7 @@ def fit_meta(
     Args:
         images: indices of the images to train on and to take the meta set from; None for all.
         meta_images: indices of the images of the meta set, which is then not taken from `images`. With the images to
-            train on, as in BALMS, classes of few images are learned by heart, and what is learned about them says
-            little.
+            train on, as in BALMS, classes of few images are memorized, and what is learned about them says little.
         cfg, candidate, rois, seed, steps, batch_size, options: see `lt_det.bakeoff.fitting.fit`.
 
     Raises:

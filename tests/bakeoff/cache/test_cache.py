@@ -77,7 +77,7 @@ def test_no_cache(tmp_path):
 
 def test_unfinished_cache(folder):
     write_about(folder, finished=False)
-    with pytest.raises(LtDetError, match="unfinished"):
+    with pytest.raises(LtDetError, match="unfinished; run the same command"):
         FeatureCache.open(folder)
 
 

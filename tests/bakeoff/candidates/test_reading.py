@@ -1,4 +1,7 @@
+import math
+
 import pytest
+import yaml
 
 from lt_det.bakeoff.candidates import quick, read_candidates
 from lt_det.errors import LtDetError
@@ -95,6 +98,26 @@ def test_builtin_lists_are_included(cfg, tmp_path):
         ("{overrides: {MODEL.LONG_TAIL: 1}}", r"MODEL\.LONG_TAIL"),
         ("{overrides: {MODEL.LONG_TAIL.LOSS.NAME: nosuch}}", "'nosuch'"),
         ("{loss: softmax, overrides: {MODEL.LONG_TAIL.REWEIGHTING.START: -1}}", "REWEIGHTING.START is -1"),
+        ("{loss: [a]}", "loss is .*a"),
+        ("{loss: 5}", "loss is 5"),
+        ("{loss: ''}", "no loss ''"),
+        ("{loss: seesaw, hyperparameters: {p: null}}", r"SEESAW\.P has no value"),
+        ("{loss: seesaw, grid: {p: [null]}}", r"SEESAW\.P has no value"),
+        ("{loss: seesaw, hyperparameters: {p: .nan}}", r"SEESAW\.P is nan"),
+        ("{loss: seesaw, hyperparameters: 0}", "hyperparameters is '0'"),
+        ("{overrides: {MODEL.LONG_TAIL.LOSS.NAME: null}}", r"LOSS\.NAME has no value"),
+        ("{overrides: {MODEL.LONG_TAIL.LOSS.SEESAW.P: 2.0}}", r"SEESAW\.P .*softmax"),
+        ("{overrides: {MODEL.LONG_TAIL.LOSS.SEESAW.P.X: 2.0}}", r"no key MODEL.*SEESAW\.P\.X"),
+        ("{overrides: {MODEL.LONG_TAIL.CLASSIFIER: scaled}}", "CLASSIFIER is scaled.*linear"),
+        ("{overrides: {SOLVER.CLIP_GRADIENTS.CLIP_TYPE: both}}", "CLIP_TYPE is 'both'"),
+        ("{overrides: {SOLVER.WEIGHT_DECAY_BIAS: none}}", "WEIGHT_DECAY_BIAS is 'none'"),
+        ("{sampler: plain, overrides: {DATALOADER.REPEAT_THRESHOLD: 0.1}}", "REPEAT_THRESHOLD.*repeat_factor"),
+        ("{adjustment: {tau_norm: .nan}}", "tau_norm is nan"),
+        ("{adjustment: {tau_norm: .inf}}", "tau_norm is inf"),
+        ("{adjustment: {norcal: -0.5}}", "norcal is -0.5"),
+        ("{loss: softmax, learning_rates: [.inf]}", "learning_rates.*inf"),
+        ("{loss: softmax, learning_rates: [0.1, -0.1]}", "learning_rates.*-0.1"),
+        ("{loss: softmax, learning_rates: [.nan]}", "learning_rates.*nan"),
         ("{loss: softmax, sampler: clever}", "'clever'.*class_aware"),
         ("{loss: softmax, sampler: [plain]}", "sampler"),
         ("{loss: softmax, oversampling: mote}", "'mote'.*smote"),
@@ -115,6 +138,68 @@ def test_a_mistake_names_file_and_entry(entry, message, cfg, tmp_path):
         read(text, cfg, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+        ("SOLVER.BASE_LR", 0.1),
+        ("SOLVER.MAX_ITER", 10),
+        ("MODEL.WEIGHTS", "other.pth"),
+        ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+        ("MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"),
+        ("MODEL.LONG_TAIL.CALIBRATION.METHOD", "norcal"),
+        ("MODEL.LONG_TAIL.CLASS_STATS", "other.json"),
+        ("MODEL.ROI_HEADS.NUM_CLASSES", 7),
+        ("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "true"),
+        ("OUTPUT_DIR", "elsewhere"),
+    ],
+)
+def test_keys_that_a_bakeoff_does_not_use(key, value, cfg, tmp_path):
+    with pytest.raises(LtDetError, match=rf"{key} cannot be set .*SOLVER\.MOMENTUM.*TEST\.DETECTIONS_PER_IMAGE"):
+        read(f"candidates: [{{loss: seesaw, overrides: {{{key}: {value}}}}}]", cfg, tmp_path)
+
+
+def test_keys_that_a_bakeoff_uses(cfg, tmp_path):
+    overrides = {
+        "MODEL.LONG_TAIL.LOSS.NAME": "seesaw",
+        "MODEL.LONG_TAIL.LOSS.SEESAW.P": 0.5,
+        "MODEL.LONG_TAIL.CLASSIFIER": "cosine",
+        "MODEL.LONG_TAIL.COSINE_SCALE": 10.0,
+        "MODEL.LONG_TAIL.REWEIGHTING.START": 0.5,
+        "MODEL.LONG_TAIL.REWEIGHTING.BETA": 0.99,
+        "SOLVER.MOMENTUM": 0.8,
+        "SOLVER.NESTEROV": True,
+        "SOLVER.WEIGHT_DECAY": 0.001,
+        "SOLVER.WEIGHT_DECAY_BIAS": 0.0,
+        "SOLVER.BIAS_LR_FACTOR": 2.0,
+        "SOLVER.GAMMA": 0.2,
+        "SOLVER.WARMUP_ITERS": 5,
+        "SOLVER.WARMUP_FACTOR": 0.01,
+        "SOLVER.CLIP_GRADIENTS.ENABLED": True,
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "norm",
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": 2.0,
+        "SOLVER.CLIP_GRADIENTS.NORM_TYPE": math.inf,
+        "DATALOADER.REPEAT_THRESHOLD": 0.01,
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.01,
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.6,
+        "TEST.DETECTIONS_PER_IMAGE": 50,
+    }
+    content = {"candidates": [{"sampler": "repeat_factor", "overrides": overrides}]}
+    assert read(yaml.safe_dump(content), cfg, tmp_path)[-1].overrides == overrides
+
+
+def test_included_candidates_go_with_the_detector(cfg, tmp_path, caplog):
+    cfg.MODEL.LONG_TAIL.LOSS.NAME = "seesaw"
+    with caplog.at_level("WARNING", "lt_det"):
+        found = read("include: quick\ncandidates: [{loss: seql}]", cfg, tmp_path)
+    names = [candidate.name for candidate in found]
+    assert names[0] == "as it is"
+    assert names[-1] == "seql"
+    assert "tau_norm 1" not in names
+    assert "norcal 1" in names
+    assert "tau_norm 1 is left out: tau_norm is not defined for the cosine classifier" in caplog.text
+
+
 def test_two_candidates_of_one_name(cfg, tmp_path):
     with pytest.raises(LtDetError, match=r"entry 2 \('seesaw'\).*name"):
         read("candidates: [{loss: seesaw}, {loss: seesaw}]", cfg, tmp_path)
@@ -128,6 +213,8 @@ def test_two_candidates_of_one_name(cfg, tmp_path):
         ("candidates: [", "not valid yaml"),
         ("candidate: []", "'candidate'"),
         ("include: all", "'all'.*quick"),
+        ("include: [quick]", "quick.*; write quick or full"),
+        ("include: {quick: full}", "write quick or full"),
     ],
 )
 def test_a_file_that_is_no_list_of_candidates(text, message, cfg, tmp_path):

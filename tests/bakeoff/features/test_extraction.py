@@ -16,10 +16,10 @@ from detectron2.structures import BoxMode
 from torch.multiprocessing import ProcessExitedException
 
 from lt_det.bakeoff.cache.cache import FeatureCache
-from lt_det.bakeoff.cache.lock import exclusive
 from lt_det.bakeoff.features import filling
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.errors import LtDetError
+from lt_det.io.lock import folder_lock
 from tests.helpers.frozen_detector import (
     NUM_CLASSES,
     NUM_TRAIN,
@@ -167,6 +167,14 @@ def test_processes_of_the_launcher(config, folder, tmp_path, monkeypatch):
     }
 
 
+def test_a_process_that_fails(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    broken = write_detector(tmp_path)
+    (tmp_path / "train7.png").write_bytes(b"no image")
+    with pytest.raises(LtDetError, match=f"{tmp_path / 'cache'} has failed.*run the same command again"):
+        compute_features(load(broken), tmp_path / "cache", num_processes=2)
+
+
 def test_loading_processes_change_nothing(config, folder, tmp_path):
     compute_features(load(config, "DATALOADER.NUM_WORKERS", 2), tmp_path / "cache")
     assert contents(tmp_path / "cache") == contents(folder)
@@ -307,7 +315,7 @@ def test_proposals_from_files(config, tmp_path, names):
 
 
 def test_second_process_in_the_same_folder(config, tmp_path):
-    with exclusive(tmp_path), pytest.raises(LtDetError, match="Another process"):
+    with folder_lock(tmp_path, "other"), pytest.raises(LtDetError, match=f"Another .* is running in {tmp_path}"):
         compute_features(load(config), tmp_path)
 
 

@@ -54,3 +54,10 @@ def test_without_foreground_it_is_0():
     empty = np.setdiff1d(np.arange(120), rois.images[rois.labels < 5])
     held_out = HeldOut(rois, empty, seed=0)
     assert held_out.average_precision(torch.rand(len(held_out.features), 6)) == 0
+
+
+def test_without_rois_it_is_0():
+    rois = synthetic_rois()
+    held_out = HeldOut(rois, np.empty(0, dtype=np.int64), seed=0)
+    assert len(held_out.features) == 0
+    assert held_out.average_precision(torch.rand(0, 6)) == 0

@@ -10,7 +10,6 @@ from lt_det.bakeoff.meta.closed_form import (
     Bilevel,
     InnerStep,
     class_weight_gradient,
-    column_weight_gradient,
     hyperparameter_gradient,
     row_losses_and_gradients,
     row_weight_gradient,
@@ -131,7 +130,7 @@ def test_weights_of_classes_and_columns():
     A = omega.detach()[targets].unsqueeze(1) * masked / 16
     P = Bilevel(classifier, PLAIN, features, toy_loss("softmax"), *meta_rois).gradient(A)
     close(class_weight_gradient(row_weight_gradient(P, masked, 16), targets, K), by_omega)
-    close(column_weight_gradient(P, omega.detach()[targets].unsqueeze(1) * e, 16)[:, :K], by_w)
+    close((P * omega.detach()[targets].unsqueeze(1) * e / 16)[:, :K], by_w)
 
 
 def test_exponent_of_the_focal_loss():

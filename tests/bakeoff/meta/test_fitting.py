@@ -11,7 +11,8 @@ from torch import nn
 
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.bakeoff.candidates.builtin import full
-from lt_det.bakeoff.candidates.candidate import LOSS_NAME, Candidate
+from lt_det.bakeoff.candidates.candidate import Candidate
+from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.bakeoff.candidates.reading import read_candidates
 from lt_det.bakeoff.fitting import fit
 from lt_det.bakeoff.fitting.batch import RoiBatches

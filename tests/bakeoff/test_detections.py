@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 
-from lt_det.bakeoff.selection import select_detections
+from lt_det.bakeoff.detections import select_detections
 
 
 def proposals(generator, num_boxes, num_classes, *, coarse, columns=1):
