@@ -80,7 +80,12 @@ def build_bakeoff(
         held_out_measure=HELD_OUT_MEASURE,
         device=device,
         limits=[
-            *standing_limits(cfg.MODEL.LONG_TAIL.LOSS.NAME, options.seeds, bool(cfg.MODEL.MASK_ON)),
+            *standing_limits(
+                cfg.MODEL.LONG_TAIL.LOSS.NAME,
+                options.seeds,
+                bool(cfg.MODEL.MASK_ON),
+                has_intervals=cfg.TEST.RESAMPLES > 0,
+            ),
             *remarks,
         ],
         unfinished=interrupted or not complete,
