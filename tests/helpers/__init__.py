@@ -16,8 +16,11 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"  # real annotation files; mo
 # Files and folders below tests/ whose tests train or start processes; `make test-fast` leaves them out, as it does
 # single tests that are marked slow.
 SLOW = (
+    "bakeoff/features/test_extraction.py",
     "bakeoff/test_bakeoff.py",
+    "bakeoff/test_writing.py",
     "benchmarks",
+    "cli/test_diagnose.py",
     "data/test_worker_signals.py",
     "inference/test_adjustment_search.py",
     "inference/test_export.py",
