@@ -23,7 +23,7 @@ help:  ## show this list
 
 test: lint pytest  ## lint, types and all tests (WORKERS=2 processes)
 
-test-fast: $(READY)  ## the tests that neither train nor start processes: about three minutes
+test-fast: $(READY)  ## the tests that neither train nor start processes: three to four minutes
 	$(PYTEST) -m "not slow"
 
 test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its own (5.5 GB each)
