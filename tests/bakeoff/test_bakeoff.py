@@ -212,12 +212,13 @@ def test_an_interruption_keeps_what_is_finished(cfg, finished, tmp_path, monkeyp
         assert [fold.metrics for fold in after.entry(entry.name).folds] == [fold.metrics for fold in entry.folds]
 
 
-def parent_of(stat):
-    """The parent's id of a process, from its file in /proc; None if it has ended."""
+def state_and_parent(stat):
+    """State and parent's id of a process, from its file in /proc, where one that has ended may stay as a zombie."""
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
+        state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        return state, int(parent)
     except OSError:
-        return None
+        return "Z", None
 
 
 def test_two_processes_give_the_numbers_of_one_also_after_a_kill(cfg, finished, tmp_path):
@@ -231,11 +232,11 @@ def test_two_processes_give_the_numbers_of_one_also_after_a_kill(cfg, finished, 
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None and not list(tmp_path.glob("trials/*/*.json")):
         time.sleep(0.1)
-    workers = [file.parent for file in Path("/proc").glob("[0-9]*/stat") if parent_of(file) == process.pid]
+    workers = [file for file in Path("/proc").glob("[0-9]*/stat") if state_and_parent(file)[1] == process.pid]
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(workers) >= 2
-    while any(worker.exists() for worker in workers):  # they end with the main process
+    while any(state_and_parent(worker)[0] != "Z" for worker in workers):  # they end with the main process
         time.sleep(0.1)
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
