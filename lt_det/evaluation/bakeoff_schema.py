@@ -6,17 +6,15 @@ points. Keys of metrics are those of ``evaluation.json`` (AP, AP50, APr, ...) an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Buckets, ClassEntry, Interval, Numbers, group_metric
-from lt_det.io.atomic import write_atomically, writing_to
+from lt_det.io.json_files import reading, write_json
 from lt_det.statistics.buckets import UNSEEN
 
 BAKEOFF_NAME = "bakeoff.json"
@@ -295,10 +293,8 @@ def read_bakeoff(file: Path) -> Bakeoff:
     Raises:
         LtDetError: the file cannot be read or is not a bake-off; the message names the file and the key.
     """
-    try:
+    with reading(file, "a bake-off", "run lt-det bakeoff again"):
         return msgspec.json.decode(file.read_bytes(), type=Bakeoff)
-    except (OSError, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
-        raise LtDetError(f"{file} is not a bake-off written by lt_det ({error}); run lt-det bakeoff again.") from None
 
 
 def write_bakeoff(bakeoff: Bakeoff, folder: Path) -> Path:
@@ -310,10 +306,7 @@ def write_bakeoff(bakeoff: Bakeoff, folder: Path) -> Path:
     Raises:
         LtDetError: the folder cannot be written.
     """
-    file = folder / BAKEOFF_NAME
-    with writing_to(folder, "The bake-off"):
-        write_atomically(file, json.dumps(bakeoff.to_dict(), allow_nan=False, indent=1) + "\n")
-    return file
+    return write_json(bakeoff.to_dict(), folder / BAKEOFF_NAME, "The bake-off", indent=1)
 
 
 def _check_candidate(candidate: Entry, buckets: Sequence[str], num_classes: int) -> None:

@@ -7,15 +7,13 @@ of a RoI, w_c the weights of class c, n its training instances, and L_i the dete
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from lt_det.errors import LtDetError
 from lt_det.evaluation.schema import Buckets, Numbers
-from lt_det.io.atomic import write_atomically
+from lt_det.io.json_files import reading, write_json
 
 DIAGNOSIS_NAME = "diagnosis.json"
 BETAS = (0.9, 0.99, 0.999, 0.9999)
@@ -259,10 +257,8 @@ def read_diagnosis(file: Path) -> Diagnosis:
     Raises:
         LtDetError: the file cannot be read or is not a diagnosis; the message names the file and the key.
     """
-    try:
+    with reading(file, "a diagnosis", "run lt-det diagnose again"):
         return msgspec.json.decode(file.read_bytes(), type=Diagnosis)
-    except (OSError, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
-        raise LtDetError(f"{file} is not a diagnosis written by lt_det ({error}); run lt-det diagnose again.") from None
 
 
 def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> Path:
@@ -274,15 +270,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> Path:
     Raises:
         LtDetError: the folder cannot be written.
     """
-    file = folder / DIAGNOSIS_NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(msgspec.to_builtins(diagnosis), allow_nan=False) + "\n")
-    except OSError as error:
-        raise LtDetError(
-            f"The diagnosis cannot be written to {folder} ({error.strerror}); choose a folder with free space."
-        ) from None
-    return file
+    return write_json(msgspec.to_builtins(diagnosis), folder / DIAGNOSIS_NAME, "The diagnosis")
 
 
 # Lists that do not have one value per class.

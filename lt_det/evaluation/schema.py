@@ -6,7 +6,6 @@ A group is "all" or the name of a bucket. Keys that files of earlier versions la
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ import msgspec
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
-from lt_det.io.atomic import write_atomically, writing_to
+from lt_det.io.json_files import reading, write_json
 from lt_det.statistics.buckets import metric_name
 
 EVALUATION_NAME = "evaluation.json"
@@ -166,10 +165,8 @@ def read_evaluation(file: Path) -> Evaluation:
     Raises:
         LtDetError: the file cannot be read or is not an evaluation; the message names the file and the key.
     """
-    try:
+    with reading(file, "an evaluation", "evaluate again"):
         return parse_evaluation(file.read_bytes())
-    except (OSError, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
-        raise LtDetError(f"{file} is not an evaluation written by lt_det ({error}); evaluate again.") from None
 
 
 def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
@@ -202,11 +199,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     Raises:
         LtDetError: the folder cannot be written.
     """
-    file = folder / EVALUATION_NAME
-    with writing_to(folder, "The evaluation"):
-        # json also writes whole numbers beyond 64 bits, which category ids may be.
-        write_atomically(file, json.dumps(evaluation.to_dict(), allow_nan=False) + "\n")
-    return file
+    return write_json(evaluation.to_dict(), folder / EVALUATION_NAME, "The evaluation")
 
 
 def _check_task(task: TaskEvaluation, buckets: Sequence[str], num_classes: int) -> None:
