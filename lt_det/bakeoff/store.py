@@ -51,12 +51,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialStore:
-    """The trials of a bake-off, one file each; the classifiers of a trial on all images stand beside it.
+    """The trials of a bake-off, one file each; the classifiers of a trial on all images are in a file next to it.
 
     Args:
         folder: created when the first trial is written.
-        depends_on: everything, beside the candidate itself, that a candidate's trials depend on. Trials of other values
-            are not found.
+        depends_on: everything, besides the candidate itself, that a candidate's trials depend on. Trials with other
+            values are not found.
     """
 
     def __init__(self, folder: Path, depends_on: Callable[[Candidate], Mapping[str, Any]]) -> None:

@@ -149,7 +149,7 @@ class Trials:
         }
 
     def _depends_on(self, candidate: Candidate) -> dict[str, Any]:
-        """What decides a candidate's numbers, beside what the candidate itself says."""
+        """What decides a candidate's numbers, besides what the candidate itself says."""
         cfg = candidate.config(self.cfg)
         node = cfg.MODEL.LONG_TAIL
         buckets = buckets_of_config(self.cfg, self.stats)
@@ -167,7 +167,7 @@ class Trials:
                 "cascade": cfg.MODEL.ROI_BOX_CASCADE_HEAD,
             },
             "solver": {name: value for name, value in cfg.SOLVER.items() if name not in _OF_TRAINING_ONLY},
-            "sampling": cfg.DATALOADER.REPEAT_THRESHOLD,
+            "sampling": [cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.get("REPEAT_SQRT", True)],
             "detections": cfg.TEST.DETECTIONS_PER_IMAGE,
             "files": [_digest(file) for file in (node.REWEIGHTING.WEIGHTS, node.LOSS.LABEL_SMOOTHING.PRIOR)],
         }

@@ -131,6 +131,13 @@ def test_other_values_of_the_config_are_other_trials(cfg, finished, no_training,
     assert not run_bakeoff(cfg, options_in(cfg, folder)).entry("seesaw").failed  # those of before are still there
 
 
+def test_a_key_of_the_main_branch_of_detectron2_is_not_overlooked(cfg, finished, no_training):
+    other = cfg.clone()
+    other.defrost()
+    other.DATALOADER.REPEAT_SQRT = False
+    assert run_bakeoff(other, options_in(cfg, finished[1])).entry("seesaw").failed == "it trains"
+
+
 def test_a_candidate_to_write_that_has_failed(cfg, finished):
     _, folder, _ = finished
     (folder / "bakeoff.html").unlink()
