@@ -1,4 +1,4 @@
-"""What a user chooses about a bake-off beside the detector's config."""
+"""The options of a bake-off, besides the detector's config."""
 
 from __future__ import annotations
 

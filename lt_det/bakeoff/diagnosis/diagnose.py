@@ -36,7 +36,7 @@ def open_features(cfg: Any, folder: str | Path, test: str | None = None, track: 
     Args:
         cfg: of the detector; its datasets are registered.
         folder: of the cache.
-        test: a test set whose proposals have to be in it, beside those of DATASETS.
+        test: a test set whose proposals have to be in it, besides those of DATASETS.
         track: wraps the loop over the images, to show progress.
 
     Raises:
