@@ -23,6 +23,7 @@ FLOORS = (
     "evaluation",
     "trainer_keys",
     "config",
+    "meta",
     "losses",
     "layers",
     "statistics",
@@ -36,6 +37,7 @@ FLOORS = (
 # Other packages that a floor may import, so that it works where the rest is not installed.
 PACKAGES_OF = {
     "config": {"fvcore", "numpy"},
+    "meta": {"torch"},
     "losses": {"torch", "numpy"},
     "layers": {"torch", "numpy"},
     "statistics": {"numpy"},

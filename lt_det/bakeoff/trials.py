@@ -28,7 +28,7 @@ from lt_det.bakeoff.fitting import (
     learning_rates,
     mean_phases,
 )
-from lt_det.bakeoff.meta.fitting import fit_meta, fit_meta_learning_rates
+from lt_det.bakeoff.fitting.meta_fit import fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.scoring import Scorer
 from lt_det.bakeoff.store import Trial, TrialStore

@@ -64,6 +64,17 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
     return loader if in_equipped_trainer or not uses_stock_heads(cfg) else _CheckedLoader(loader, cfg)
 
 
+def meta_config(cfg: Any) -> Any:
+    """The config of the loader of the meta set: images of SECOND_STAGE.META.DATASETS, drawn class by class."""
+    meta = cfg.clone()
+    meta.defrost()
+    datasets = tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS)
+    if datasets:
+        meta.DATASETS.TRAIN, meta.MODEL.LONG_TAIL.CLASS_STATS, meta.OUTPUT_DIR = datasets, "", ""
+    meta.DATALOADER.SAMPLER_TRAIN, meta.DATALOADER.SAMPLER_START = "ClassAwareTrainingSampler", None
+    return meta
+
+
 def one_pass_config(cfg: Any) -> Any:
     """The config from which a user's own function builds a loader that `resample` then completes.
 

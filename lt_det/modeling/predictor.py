@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -36,6 +37,10 @@ class LongTailPredictor(FastRCNNOutputLayers):
     """`FastRCNNOutputLayers` with a `ClassificationLoss` for training and scores.
 
     Box regression, thresholds and non-maximum suppression stay Detectron2's.
+
+    Attributes:
+        training_loss: replaces `loss` in training, and is called with (N, C) logits, (N,) targets and (N, D) features;
+            None: nothing replaces it. `lt_det.training.meta` sets it.
     """
 
     cls_score: nn.Linear | CosineClassifier
@@ -83,6 +88,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         else:
             self.cls_score = build_classifier(self.cls_score.in_features, loss, classifier, cosine_scale)
         self.loss = loss
+        self.training_loss: Callable[[Tensor, Tensor, Any], Tensor] | None = None
         self.accuracy = TrainingAccuracy(num_classes)
         self.max_iter = max_iter
         self.trainer_keys = trainer_keys or TrainerKeys({})
@@ -100,12 +106,12 @@ class LongTailPredictor(FastRCNNOutputLayers):
         return arguments
 
     def forward(self, x: Tensor) -> Predictions:
-        """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if the
-        loss uses them."""
+        """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if they are
+        needed for the loss."""
         if x.dim() > 2:
             x = torch.flatten(x, start_dim=1)
         logits, deltas = self.cls_score(x), self.bbox_pred(x)
-        return (logits, deltas, x) if self.training and self.loss.uses_features else (logits, deltas)
+        return (logits, deltas, x) if self.training and self._needs_features else (logits, deltas)
 
     def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
         """The stock method's losses, with ``loss_cls`` from `self.loss`.
@@ -115,7 +121,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         """
         self.trainer_keys.check()
         logits, deltas = predictions[:2]
-        features = predictions[2] if self.loss.uses_features else None
+        features = predictions[2] if self._needs_features else None
         if len(proposals):
             gt_classes = cat([p.gt_classes for p in proposals], dim=0)
             proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals], dim=0)
@@ -128,10 +134,14 @@ class LongTailPredictor(FastRCNNOutputLayers):
             self.loss.progress = get_event_storage().iter / self.max_iter
         self.accuracy.update(self.loss.predicted_classes(logits.detach()), gt_classes)
         losses = {
-            "loss_cls": self.loss(logits, gt_classes, features),
+            "loss_cls": (self.training_loss or self.loss)(logits, gt_classes, features),
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
+
+    @property
+    def _needs_features(self) -> bool:
+        return self.loss.uses_features or self.training_loss is not None
 
     def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         return super().predict_boxes(predictions[:2], proposals)

@@ -22,6 +22,7 @@ from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
 from lt_det.training.log.hooks import build_log_hooks
+from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
@@ -39,6 +40,7 @@ class TrainingOptions:
         passes: forward and backward passes per iteration.
         precision: of mixed-precision training; None: off.
         decoupled: method of decoupled training; empty: everything is trained.
+        meta: what decoupled training with the method "meta" learns, a key of `lt_det.meta.methods.META_METHODS`.
         seed: negative: a random one.
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
@@ -51,6 +53,7 @@ class TrainingOptions:
     passes: int = 1
     precision: torch.dtype | None = None
     decoupled: str = ""
+    meta: str = ""
     seed: int = -1
     eval_period: int = 0
     log_period: int = 20
@@ -73,6 +76,7 @@ class Assembly:
         data_loader: Any,
         optimizer: torch.optim.Optimizer,
         hooks_run_in: TrainerBase | None = None,
+        meta_loader: Any = None,
     ) -> None:
         """
         Args:
@@ -81,6 +85,7 @@ class Assembly:
             data_loader: batches for one forward pass, not yet iterated.
             optimizer: of the parameters of `model` that are trained.
             hooks_run_in: the trainer whose loop runs; None: the step trainer itself.
+            meta_loader: batches of the meta set, where decoupled training needs them.
         """
         self.options = options
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
@@ -90,6 +95,9 @@ class Assembly:
             options.decoupled, model, options.output_dir, trainer=self._trainer, image_stream=self.images
         )
         self._model = model
+        self._meta = None
+        if options.decoupled == "meta":
+            self._meta = MetaLearning(model, optimizer, meta_loader, options.meta, options.seed)
 
     def build_hooks(
         self,
@@ -110,7 +118,10 @@ class Assembly:
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
-        found: list[HookBase] = [SeedPasses(self._model, options.seed), hooks.IterationTimer(), lr_scheduler]
+        found: list[HookBase] = [SeedPasses(self._model, options.seed)]
+        if self._meta is not None:
+            found.append(self._meta)
+        found += [hooks.IterationTimer(), lr_scheduler]
         found += before_checkpoint
         if is_main:
             found.append(hooks.PeriodicCheckpointer(self.checkpointer, **options.checkpoints))
@@ -136,7 +147,8 @@ class Assembly:
         self.checkpointer.resume_or_load(weights, resume=resume)
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
-        self.images.skip(start * options.images_per_step // comm.get_world_size())
+        for images in [self.images] if self._meta is None else [self.images, self._meta.images]:
+            images.skip(start * options.images_per_step // comm.get_world_size())
         if start and comm.is_main_process():
             rewind_metrics(options.output_dir, start)
         return start

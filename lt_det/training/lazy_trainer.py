@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lt_det.compat.detectron2 import create_ddp_model
+from lt_det.config import META_DEFAULT
 from lt_det.data.class_counts import remember_counts
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.errors import LtDetError
 from lt_det.losses import require_statistics
 from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import amp_precision
@@ -66,6 +68,7 @@ class LazyTrainer:
             passes=passes,
             precision=amp_precision(train.amp.enabled, train.amp.get("precision", "float16")),
             decoupled=method,
+            meta=train.get("meta_method", META_DEFAULT),
             seed=train.get("seed", -1),
             eval_period=train.eval_period,
             log_period=train.log_period,
@@ -73,7 +76,12 @@ class LazyTrainer:
         )
         optimizer = _optimizer(cfg, self.model)
         cfg.dataloader.train.total_batch_size = images_per_step // passes
-        self._assembly = Assembly(options, self.model, instantiate(cfg.dataloader.train), optimizer)
+        meta_loader = None
+        if method == "meta":
+            cfg.dataloader.meta.total_batch_size = images_per_step // passes
+            meta_loader = instantiate(cfg.dataloader.meta)
+        loader = instantiate(cfg.dataloader.train)
+        self._assembly = Assembly(options, self.model, loader, optimizer, meta_loader=meta_loader)
         self.trainer, self.checkpointer = self._assembly.step_trainer, self._assembly.checkpointer
         self.register_hooks(
             self._assembly.build_hooks(
@@ -127,9 +135,32 @@ def _prepared(cfg: Any) -> Any:
     evaluator = cfg.dataloader.evaluator
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     remember_counts(names_of(cfg.dataloader.train.dataset), cfg.train.output_dir)
-    for loader in (cfg.dataloader.test, cfg.dataloader.train):  # in Detectron2's configs test refers to train's mapper
+    loaders = [cfg.dataloader.test, cfg.dataloader.train]
+    if _learns_weights(cfg):
+        loaders.insert(0, cfg.dataloader.meta)
+    for loader in loaders:  # in Detectron2's configs test refers to train's mapper
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     return cfg
+
+
+def _learns_weights(cfg: Any) -> bool:
+    """Whether the config asks for meta-learned weights.
+
+    Raises:
+        LtDetError: it does, but has no loader of the meta set; or it does not, and has what only they need.
+    """
+    learns = cfg.train.get("second_stage", "") == "meta"
+    if learns and "meta" not in cfg.dataloader:
+        raise LtDetError(
+            "train.second_stage is meta, but there is no dataloader.meta, which draws the images of the meta set; write "
+            "it as docs/recipes.md does."
+        )
+    if not learns and ("meta" in cfg.dataloader or cfg.train.get("meta_method", META_DEFAULT) != META_DEFAULT):
+        raise LtDetError(
+            f"dataloader.meta and train.meta_method have no effect while train.second_stage is "
+            f"'{cfg.train.get('second_stage', '')}'; set it to meta, or leave them out."
+        )
+    return learns
 
 
 def _optimizer(cfg: Any, model: nn.Module) -> Any:

@@ -22,10 +22,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lt_det.compat.detectron2 import ddp_on
-from lt_det.config import bucket_options, buckets_of_config, unused_loss
+from lt_det.config import bucket_options, buckets_of_config, checked_meta_method, unused_loss
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
-from lt_det.data.loader import build_train_loader, one_pass_config, resample
+from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -94,6 +94,11 @@ class LongTailTrainer(DefaultTrainer):
         return build_train_loader(cfg, in_equipped_trainer=True)
 
     @classmethod
+    def build_meta_loader(cls, cfg: Any) -> Any:
+        """The training loader of the images that SECOND_STAGE.METHOD meta learns from; None with any other METHOD."""
+        return cls.build_train_loader(meta_config(cfg)) if cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD == "meta" else None
+
+    @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
         mapper = NameUnreadable(DatasetMapper(cfg, False))
         if cfg.MODEL.LOAD_PROPOSALS:
@@ -112,7 +117,12 @@ class LongTailTrainer(DefaultTrainer):
         """All hooks. The assembly here replaces the step trainer and checkpointer that Detectron2 has just built."""
         step = self._trainer
         self._assembly = Assembly(
-            _options(self.cfg), step.model, step.data_loader, step.optimizer, hooks_run_in=weakref.proxy(self)
+            _options(self.cfg),
+            step.model,
+            step.data_loader,
+            step.optimizer,
+            hooks_run_in=weakref.proxy(self),
+            meta_loader=self.build_meta_loader(self.cfg),
         )
         self._trainer, self.checkpointer = self._assembly.step_trainer, self._assembly.checkpointer
         return self._assembly.build_hooks(
@@ -258,6 +268,7 @@ def _options(cfg: Any) -> TrainingOptions:
         passes=cfg.SOLVER.ACCUMULATE,
         precision=amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION),
         decoupled=cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
+        meta=checked_meta_method(cfg),
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, row_losses_and_gradients
 from lt_det.errors import LtDetError
 from lt_det.losses import ClassBalancedLoss, ClassificationLoss, ClassReweighting, SeesawLoss, registered_name
 from lt_det.losses._all_reduce import sum_over_processes
 from lt_det.losses._rows import Reduction
 from lt_det.losses.sigmoid import SigmoidFamily, sigmoid_cross_entropy_loss
 from lt_det.losses.softmax import SoftmaxFamily, softmax_cross_entropy_loss
+from lt_det.meta.closed_form import Bilevel, row_losses_and_gradients
 
 AnyLoss = ClassificationLoss | ClassReweighting
 
@@ -65,9 +65,11 @@ class MetaMethod(nn.Module):
     Attributes:
         uses_momentum: whether the inner step has the momentum and the weight decay of the classifier's optimizer. If
             not, it is a plain step of gradient descent.
+        optimizer: of θ; None where nothing is learned from step to step.
     """
 
     uses_momentum: ClassVar[bool] = False
+    optimizer: torch.optim.Optimizer | None = None
 
     def logit_gradients(self, rows: TrainingRows, bilevel: Bilevel) -> Tensor:
         """Take a step of θ, and return (N, C) A, the gradient of the training loss by the logits at the new θ."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, class_weight_gradient, row_weight_gradient, rows_of_all_processes
-from lt_det.bakeoff.meta.method import MetaMethod, TrainingRows, normalization_gradient, normalize
+from lt_det.meta.closed_form import Bilevel, class_weight_gradient, row_weight_gradient, rows_of_all_processes
+from lt_det.meta.method import MetaMethod, TrainingRows, normalization_gradient, normalize
 
 
 class BalmsReweighter(MetaMethod):
@@ -30,7 +30,7 @@ class BalmsReweighter(MetaMethod):
     def __init__(self, num_classes: int, *, learning_rate: float = 0.01) -> None:
         super().__init__()
         self.theta = nn.Parameter(torch.zeros(num_classes))
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def logit_gradients(self, rows: TrainingRows, bilevel: Bilevel) -> Tensor:
         d, K = rows.gradients, len(self.theta)

@@ -7,15 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lt_det.bakeoff.meta.balms import BalmsReweighter
-from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep
-from lt_det.bakeoff.meta.hyperparameters import LearnedMargin, LearnedTau
-from lt_det.bakeoff.meta.l2rw import L2RW
-from lt_det.bakeoff.meta.meta_weight_net import MetaWeightNet
-from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
 from lt_det.errors import LtDetError
 from lt_det.losses import ClassReweighting, LDAMLoss, LogitAdjustmentLoss, plain_formulas
 from lt_det.losses._rows import one_hot
+from lt_det.meta.balms import BalmsReweighter
+from lt_det.meta.closed_form import Bilevel, InnerStep
+from lt_det.meta.hyperparameters import LearnedMargin, LearnedTau
+from lt_det.meta.l2rw import L2RW
+from lt_det.meta.meta_weight_net import MetaWeightNet
+from lt_det.meta.method import MetaLoss, TrainingRows
 from tests.helpers.bilevel import COUNTS, D, K, meta_step, toy_classifier, toy_loss, toy_rois, unrolled_meta_loss
 from tests.helpers.gloo import in_processes
 

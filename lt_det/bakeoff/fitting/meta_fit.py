@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,11 @@ from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import Batch, RoiBatches
 from lt_det.bakeoff.fitting.classifier import SGD
 from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit, fit_learning_rates
+from lt_det.bakeoff.fitting.meta_set import split_meta_images
 from lt_det.bakeoff.fitting.trainee import MakeStage, Stage
-from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep
-from lt_det.bakeoff.meta.meta_set import split_meta_images
-from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
-from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.errors import LtDetError
+from lt_det.meta.closed_form import InnerStep
+from lt_det.meta.learner import MetaLearner
 
 logger = logging.getLogger(__name__)
 
@@ -58,29 +58,30 @@ class MetaStage(Stage):
                 f"The loss {cfg.MODEL.LONG_TAIL.LOSS.NAME} has parameters of its own, which meta-learning does not "
                 "train; choose another loss."
             )
-        self.method = build_meta_method(method, self.loss).to(device)
-        self._meta_loss = MetaLoss(self.loss)
+        self.learner = MetaLearner(method, self.loss).to(device)
         self._meta_batches = meta_batches
-        self._sgd = SGD.from_config(cfg)
+        sgd = SGD.from_config(cfg)
+        self._inner = InnerStep(0.0, sgd.momentum, sgd.weight_decay, sgd.nesterov)
 
     def step(self, batch: Batch, rate: float, progress: float) -> Tensor:
         """Take a step of the method and one of the classifier, and return the loss without the learned weights."""
         self.loss.progress = progress
-        rows = TrainingRows(self.loss, self._step.logits(batch).detach(), batch.labels, batch.features)
-        meta, sgd = self._meta_batches.draw(), self._sgd
-        inner, buffers = InnerStep(rate), {}
-        if self.method.uses_momentum:
-            inner = InnerStep(rate, sgd.momentum, sgd.weight_decay, sgd.nesterov)
-            buffers = self._step.momentum
-        bilevel = Bilevel(self.classifier, inner, batch.features, self._meta_loss, meta.features, meta.labels, buffers)
-        self._step.update(self.method.logit_gradients(rows, bilevel), batch, rate)
-        return rows.losses.sum() / rows.divisor
+        meta = self._meta_batches.draw()
+        value, gradient = self.learner.step(
+            self.classifier,
+            (batch.features, batch.labels),
+            (meta.features, meta.labels),
+            replace(self._inner, learning_rate=rate),
+            self._step.momentum,
+            self._step.logits(batch).detach(),
+        )
+        self._step.update(gradient, batch, rate)
+        return value
 
     def loss_state(self) -> dict[str, Tensor]:
         """State of the loss at the end, when what was learned is logged."""
-        for name, value in self.method.learned().items():
-            low, high = float(value.min()), float(value.max())
-            logger.info(f"Meta-learned {name}: {low:.3g}" + (f" to {high:.3g}, by class" if value.numel() > 1 else ""))
+        for line in self.learner.summary():
+            logger.info(line)
         return super().loss_state()
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lt_det.bakeoff.meta.closed_form import (
+from lt_det.errors import LtDetError
+from lt_det.losses import LOSSES, plain_formulas
+from lt_det.meta.closed_form import (
     Bilevel,
     InnerStep,
     class_weight_gradient,
@@ -14,9 +16,7 @@ from lt_det.bakeoff.meta.closed_form import (
     row_losses_and_gradients,
     row_weight_gradient,
 )
-from lt_det.bakeoff.meta.method import MetaLoss
-from lt_det.errors import LtDetError
-from lt_det.losses import LOSSES, plain_formulas
+from lt_det.meta.method import MetaLoss
 from tests.helpers.bilevel import D, K, toy_classifier, toy_loss, toy_rois, unrolled_meta_loss
 
 close = functools.partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)

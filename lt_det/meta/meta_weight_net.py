@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, row_weight_gradient
-from lt_det.bakeoff.meta.method import MetaMethod, TrainingRows, normalization_gradient, normalize
 from lt_det.losses._all_reduce import sum_over_processes
+from lt_det.meta.closed_form import Bilevel, row_weight_gradient
+from lt_det.meta.method import MetaMethod, TrainingRows, normalization_gradient, normalize
 
 
 class MetaWeightNet(MetaMethod):
@@ -28,7 +28,7 @@ class MetaWeightNet(MetaMethod):
     def __init__(self, *, hidden: int = 100, learning_rate: float = 1e-3) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, losses: Tensor) -> Tensor:
         """(N,) weights v for (N,) losses."""

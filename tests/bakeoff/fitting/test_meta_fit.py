@@ -16,13 +16,13 @@ from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.bakeoff.candidates.reading import read_candidates
 from lt_det.bakeoff.fitting import fit
 from lt_det.bakeoff.fitting.batch import RoiBatches
+from lt_det.bakeoff.fitting.meta_fit import MetaStage, fit_meta, fit_meta_learning_rates
+from lt_det.bakeoff.fitting.meta_set import split_meta_images
 from lt_det.bakeoff.fitting.trainee import Stage
-from lt_det.bakeoff.meta.fitting import MetaStage, fit_meta, fit_meta_learning_rates
-from lt_det.bakeoff.meta.meta_set import split_meta_images
-from lt_det.bakeoff.meta.method import MetaMethod
-from lt_det.bakeoff.meta.methods import META_METHODS, build_meta_method
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, SigmoidCrossEntropyLoss, SoftmaxCrossEntropyLoss
+from lt_det.meta.method import MetaMethod
+from lt_det.meta.methods import META_METHODS, build_meta_method
 from tests.helpers.models import NUM_CLASSES as K
 from tests.helpers.models import small_config
 

@@ -8,8 +8,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from lt_det.bakeoff.features.proposals import TestProposals
-from lt_det.bakeoff.features.recorder import recording
 from lt_det.errors import LtDetError
+from lt_det.modeling.recorder import recording
 from tests.helpers import assert_same
 from tests.helpers.frozen_detector import small_detector
 from tests.helpers.models import small_config, synthetic_batch

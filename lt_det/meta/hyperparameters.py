@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, hyperparameter_gradient
-from lt_det.bakeoff.meta.method import AnyLoss, MetaMethod, TrainingRows
 from lt_det.errors import LtDetError
 from lt_det.losses import LDAMLoss, LogitAdjustmentLoss, registered_name
 from lt_det.losses._rows import one_hot
+from lt_det.meta.closed_form import Bilevel, hyperparameter_gradient
+from lt_det.meta.method import AnyLoss, MetaMethod, TrainingRows
 
 
 class LearnedHyperparameter(MetaMethod):
@@ -32,7 +32,7 @@ class LearnedHyperparameter(MetaMethod):
         super().__init__()
         self._limit = 2 * max(start, 1.0)
         self.phi = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def row_gradients(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(N, C) d(φ)."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, row_weight_gradient
-from lt_det.bakeoff.meta.method import MetaMethod, TrainingRows, normalize
+from lt_det.meta.closed_form import Bilevel, row_weight_gradient
+from lt_det.meta.method import MetaMethod, TrainingRows, normalize
 
 
 class L2RW(MetaMethod):
