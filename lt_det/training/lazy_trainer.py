@@ -152,12 +152,12 @@ def _learns_weights(cfg: Any) -> bool:
     learns = cfg.train.get("second_stage", "") == "meta"
     if learns and "meta" not in cfg.dataloader:
         raise LtDetError(
-            "train.second_stage is meta, but there is no dataloader.meta, which draws the images of the meta set; write "
-            "it as docs/recipes.md does."
+            "train.second_stage is meta, but there is no dataloader.meta, which draws the images of the meta set; "
+            "write it as in docs/recipes.md."
         )
     if not learns and ("meta" in cfg.dataloader or cfg.train.get("meta_method", META_DEFAULT) != META_DEFAULT):
         raise LtDetError(
-            f"dataloader.meta and train.meta_method have no effect while train.second_stage is "
+            "dataloader.meta and train.meta_method have no effect while train.second_stage is "
             f"'{cfg.train.get('second_stage', '')}'; set it to meta, or leave them out."
         )
     return learns
