@@ -26,9 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--faults", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="FAULT", help=str([*FAULTS])
-    )
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="FAULT")
     args = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="lt_det_faults_"))
     config = prepare(work)
@@ -46,12 +44,10 @@ def main() -> int:
         problems = FAULTS[fault](training, moment, generator)
         problems += training.problems_after_finishing(undisturbed)
         wrong += bool(problems)
-        left = (time.monotonic() - start) / (number + 2) * (args.rounds - number - 1) / 60
+        minutes = (time.monotonic() - start) / (number + 2) * (args.rounds - number - 1) / 60
         verdict = f"WRONG: {'; '.join(problems)} ({folder})" if problems else "as undisturbed"
-        print(
-            f"{number + 1} of {args.rounds}, {fault} after {moment:.1f} s: {verdict}; {left:.0f} minutes left",
-            flush=True,
-        )
+        done = f"{number + 1} of {args.rounds}, {fault} after {moment:.1f} s"
+        print(f"{done}: {verdict}; {minutes:.0f} minutes left", flush=True)
         if not problems:
             shutil.rmtree(folder)
     print(f"{wrong} of {args.rounds} rounds went wrong.")

@@ -120,9 +120,9 @@ class Training:
         left = [path.name for path in self.folder.rglob("*unfinished*")] + [p.name for p in self.folder.rglob("*.part")]
         if left:
             found.append(f"files were left behind: {left}")
-        found += [
-            f"a traceback in {path.name}" for path in self._outputs if "Traceback" in path.read_text(errors="replace")
-        ]
+        for number, path in enumerate(self._outputs):
+            if "Traceback" in self.output(number):
+                found.append(f"a traceback in {path.name}")
         if not found:
             for path in self._outputs:
                 path.unlink()
