@@ -35,11 +35,15 @@ def row_of(file: Path) -> dict[str, Any]:
     """What is kept of a bakeoff.json."""
     result = json.loads(file.read_text())
     candidates = {
-        one["name"]: {"held_out": one["held_out"], "metrics": metrics_of(one["seeds"][0]["metrics"])}
+        one["name"]: {
+            "learning_rate": one["learning_rate"],
+            "metrics": metrics_of(one["seeds"][0]["metrics"]),
+            "folds": [fold["metrics"]["bucket mean"] for fold in one["folds"]],
+        }
         for one in result["candidates"]
         if one["kind"] in ("retrained", "trained")
     }
-    return {**circumstances(), "steps": result["steps"], "candidates": candidates}
+    return {**circumstances(), "steps": result["steps"], "agreement": result["agreement"], "candidates": candidates}
 
 
 def table() -> str:
