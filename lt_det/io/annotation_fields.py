@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lt_det.errors import LtDetError
 from lt_det.io.shapes import LARGEST, are_pixels, is_flat_polygon
 
 logger = logging.getLogger(__name__)
 
+Section = Literal["categories", "images", "annotations"]
+SECTIONS: tuple[Section, ...] = ("categories", "images", "annotations")  # in the order in which they are normalized
 REQUIRED_KEYS = {
     "categories": ("id", "name"),
     "images": ("id", "height", "width"),
@@ -89,7 +91,7 @@ class AnnotationFields:
         self._unlettered: str | None = None  # a category whose frequency is something else
         self.flat_polygons = 0
 
-    def normalized(self, section: str, records: Sequence[Any]) -> list[dict[str, Any]]:
+    def normalized(self, section: Section, records: Sequence[Any]) -> list[dict[str, Any]]:
         """Records of a section, of builtin types.
 
         Raises:
@@ -243,7 +245,7 @@ def normalized_annotations(data: Any, path: str) -> dict[str, Any]:
     """
     check_sections(data, path)
     fields = AnnotationFields(path)
-    sections = {section: fields.normalized(section, data[section]) for section in REQUIRED_KEYS}
+    sections = {section: fields.normalized(section, data[section]) for section in SECTIONS}
     fields.finish()
     return {key: sections.get(key, value) for key, value in data.items()}
 
