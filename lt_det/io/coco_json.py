@@ -60,6 +60,21 @@ def read_in_pieces(json_file: str | os.PathLike[str]) -> Iterator[tuple[Section,
     fields.finish()
 
 
+def image_records(json_file: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Yield the normalized images of an annotation file. Its annotations are not decoded.
+
+    Raises:
+        LtDetError: see `load_annotations`.
+    """
+    fields = AnnotationFields(str(json_file))
+    with JsonSections(json_file, KIND) as sections:
+        check_sections(sections.rest, str(json_file))
+        for name in SECTIONS[:2]:  # federated lists name categories
+            for piece in sections.pieces(name):
+                records = fields.normalized(name, piece)
+                yield from records if name == "images" else ()
+
+
 def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) -> str:
     """Path of an image relative to its image folder.
 
