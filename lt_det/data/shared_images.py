@@ -27,9 +27,11 @@ def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
         LtDetError: an annotation file cannot be read.
     """
     found = []
-    trained = {name: set(map(os.path.abspath, _image_files(name))) for name in dict.fromkeys(train)} if test else {}
+    if not test:
+        return []
+    trained = {name: set(map(os.path.abspath, _image_files(name, True))) for name in dict.fromkeys(train)}
     for name in dict.fromkeys(test):
-        files = list(map(os.path.abspath, _image_files(name)))
+        files = list(map(os.path.abspath, _image_files(name, False)))
         for training_set, known in trained.items():
             if shared := [file for file in files if file in known]:
                 names = ", ".join(map(os.path.basename, shared[:_SHOWN])) + (", ..." if len(shared) > _SHOWN else "")
@@ -40,11 +42,10 @@ def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
     return found
 
 
-def _image_files(name: str) -> Iterator[str]:
+def _image_files(name: str, training: bool) -> Iterator[str]:
     if not follows_json(name):
         return
-    cached = cached_records(name)
-    if cached is not None:
+    if training and (cached := cached_records(name)) is not None:  # which training is about to open
         yield from (file for _, file in cached.images())
         return
     metadata = MetadataCatalog.get(name)

@@ -31,7 +31,7 @@ _ONE = {"images": "image", "categories": "category", "annotations": "annotation"
 _LONGEST_NUMBER = 19  # digits of a text that may be a whole number
 
 
-def same_id(value: Any, kind: type) -> int | str | None:
+def same_id(value: Any, kind: type[int] | type[str]) -> int | str | None:
     """An id as the type of the ids that it may equal: 7, 7.0 and "7" are one id; "07" is another text.
 
     Args:
@@ -42,8 +42,7 @@ def same_id(value: Any, kind: type) -> int | str | None:
         An int or str; None for a value that is no id (a list, a boolean, 7.5, null).
     """
     if type(value) is kind:  # nearly always
-        same: int | str = value
-        return same
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -85,7 +84,7 @@ class AnnotationFields:
             path: of the file, or what the document is, for error messages.
         """
         self._path = path
-        self._kinds: dict[str, type] = {}  # of the ids of each section
+        self._kinds: dict[str, type[int] | type[str]] = {}  # of the ids of each section
         self._counts = dict.fromkeys(REQUIRED_KEYS, 0)
         self._lettered = False  # whether a category has a frequency letter
         self._unlettered: str | None = None  # a category whose frequency is something else

@@ -58,6 +58,6 @@ def to_8_bits(image: Image.Image, quiet: bool = False) -> Image.Image:
 
 def _advice(kind: str, low: float, high: float) -> str:
     return (
-        f"its pixels are {kind} 32-bit numbers from {low:g} to {high:g}, and nothing says which value is white; save it "
-        "with 8 or 16 bits per channel"
+        f"its pixels are {kind} 32-bit numbers from {low:g} to {high:g}, and nothing says which value is white; save "
+        "it with 8 or 16 bits per channel"
     )
