@@ -12,10 +12,10 @@ from lt_det.evaluation._arrays import Floats
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.matching.assignment import matched_at
 from lt_det.evaluation.matching.match import Matches
-from lt_det.evaluation.metrics.ap_pool import pooled_table
-from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
+from lt_det.evaluation.metrics.ap_pool import pooled_tables
+from lt_det.evaluation.metrics.average_precision import apply_limits, area_tables
 from lt_det.evaluation.metrics.bootstrap import SEED, bootstrap, fingerprint
-from lt_det.evaluation.metrics.bucket_ap import BucketAP, precision_recall_curves, summarize
+from lt_det.evaluation.metrics.bucket_ap import BucketAP, summarize_areas
 from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.metrics.score_calibration import calibration
 from lt_det.evaluation.metrics.tide import Errors, analyze_errors
@@ -43,7 +43,7 @@ class TaskResult:
     """
     Attributes:
         summary: metrics, and AP and AR per class.
-        precision_recall: see `precision_recall_curves`.
+        precision_recall: see `summarize_areas`.
         draws: (B,) values of each resampled metric, see `bootstrap`; None without draws.
         errors: see `analyze_errors`; None without an analysis.
         calibration: see `calibration`; None if the scores are not probabilities.
@@ -73,8 +73,8 @@ def summarize_task(
         track: wraps the loop over the draws, to show its progress.
     """
     matches = apply_limits(matches, context.protocol)
-    precision, recall = precision_table(context, matches)
-    summary = summarize(precision, recall, context.buckets)
+    tables = area_tables(matches, context.num_objects)
+    summary, curves = summarize_areas(tables, context.num_classes, context.buckets)
     if not context.protocol.federated:
         summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, matches))
     calibrated = calibration(matches, context.buckets)
@@ -83,7 +83,7 @@ def summarize_task(
         return TaskResult(replace(summary, metrics=metrics), curves, None, None, calibrated)
     return TaskResult(
         summary,
-        precision_recall_curves(precision, context.buckets),
+        curves,
         bootstrap(context, matches, draws, track) if draws else None,
         None if errors is None else analyze_errors(context, errors),
         calibrated,
@@ -110,14 +110,14 @@ def _recall_at_1_and_10(context: EvaluationContext, matches: Matches) -> dict[st
 def _pooled(context: EvaluationContext, matches: Matches) -> tuple[dict[str, float], dict[str, PrecisionRecall | None]]:
     """Metrics and curves with all classes pooled, and with the classes of each bucket pooled."""
     one_class = FrequencyBuckets((), np.zeros(1, dtype=np.int64))
-    table = pooled_table(context, matches, np.arange(context.num_classes))
-    metrics = summarize(*table, one_class).metrics
-    curves = precision_recall_curves(table[0], one_class)
+    everything = np.arange(context.num_classes)
+    summary, curves = summarize_areas(pooled_tables(context, matches, everything), 1, one_class)
+    metrics = summary.metrics
     for bucket, name in enumerate(context.buckets.names):
-        table = pooled_table(context, matches, context.buckets.members(bucket))
-        pooled = summarize(*table, one_class).metrics
-        metrics |= {group_metric(name): pooled["AP"], group_metric(name, "AR"): pooled["AR"]}
-        curves[name] = precision_recall_curves(table[0], one_class)[ALL]
+        tables = pooled_tables(context, matches, context.buckets.members(bucket))
+        pooled, pooled_curves = summarize_areas(tables, 1, one_class)
+        metrics |= {group_metric(name): pooled.metrics["AP"], group_metric(name, "AR"): pooled.metrics["AR"]}
+        curves[name] = pooled_curves[ALL]
     return metrics, curves
 
 
