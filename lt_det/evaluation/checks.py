@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.ground_truth_input import Annotations
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -57,6 +58,68 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
             total,
             name,
             _PASS_TRAIN,
+        )
+
+
+def warn_of_objects(context: EvaluationContext) -> None:
+    """Log if there is nothing to find, or if no detector could find all objects within the protocol's limit."""
+    protocol, objects, to_find = context.protocol, context.objects, context.to_find[:, 0]
+    if not to_find.any():
+        kind = "'ignore'" if protocol.federated else "'iscrowd'"
+        logger.warning(
+            "The ground truth has no object to find, and every AP is n/a: of its %d objects, %d have %s.",
+            len(to_find),
+            int((objects.ignore if protocol.federated else objects.crowd).sum()),
+            kind,
+        )
+    limit = protocol.max_dets
+    if limit is None:
+        return
+    images = np.repeat(np.arange(context.num_images), np.diff(objects.start))[to_find]
+    classes = objects.classes[to_find]
+    if protocol.per_image is not None:
+        groups, holders = images, "images hold more objects"
+    elif protocol.per_image_and_class is not None:
+        groups, holders = images * context.num_classes + classes, "images hold more objects of a class"
+    else:
+        groups, holders = classes, "classes have more objects"
+    found, counts = np.unique(groups, return_counts=True)
+    beyond = np.maximum(counts - limit, 0)
+    if beyond.any():
+        full = found[beyond > 0]
+        if protocol.per_image_and_class is not None:
+            full = np.unique(full // context.num_classes)
+        logger.warning(
+            "%d %s than the %d %s that count (up to %d): %d of %d objects cannot be found. "
+            "Raise the limit (max_dets; --max-dets; TEST.MAX_DETS), which is off the %s protocol.",
+            len(full),
+            holders,
+            limit,
+            protocol.limited,
+            int(counts.max()),
+            int(beyond.sum()),
+            int(counts.sum()),
+            protocol.name,
+        )
+
+
+def warn_of_full_images(context: EvaluationContext, limit: int) -> None:
+    """Log if images hold more objects than the model may detect in one.
+
+    Args:
+        context: of all images of the set.
+        limit: TEST.DETECTIONS_PER_IMAGE; below 0 for no limit.
+    """
+    images = np.repeat(np.arange(context.num_images), np.diff(context.objects.start))[context.to_find[:, 0]]
+    counts = np.bincount(images, minlength=context.num_images)
+    if 0 <= limit < counts.max(initial=0):
+        logger.warning(
+            "%d of %d images hold more objects than the %d detections per image that the model may make (up to %d); "
+            "raise TEST.DETECTIONS_PER_IMAGE.",
+            int((counts > limit).sum()),
+            context.num_images,
+            limit,
+            int(counts.max()),
         )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from lt_det.evaluation._arrays import Floats
@@ -20,9 +21,10 @@ from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.metrics.score_calibration import calibration
 from lt_det.evaluation.metrics.tide import Errors, analyze_errors
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import IOU_THRESHOLDS, Task
+from lt_det.evaluation.protocols import IOU_THRESHOLDS, AreaFrom, Task
 from lt_det.evaluation.schema import (
     ALL,
+    VERSION,
     Buckets,
     Calibration,
     ClassEntry,
@@ -128,6 +130,7 @@ def build_evaluation(
     dataset: str,
     class_names: Sequence[str],
     stats: ClassStats | None,
+    area_from: AreaFrom = "mask",
     ground_truth: str | None,
     image_root: str | None,
     detections: str | None,
@@ -139,6 +142,7 @@ def build_evaluation(
         dataset: name of the set.
         class_names: K names, in class order.
         stats: counts of the training set, None if they are not known.
+        area_from: what the areas of detected masks were measured on.
         ground_truth: path of the annotation file, None without one.
         image_root: folder of the images, None if it is not known.
         detections: path of the COCO results, absolute or relative to the evaluation's folder; None without one.
@@ -148,7 +152,10 @@ def build_evaluation(
     assignment = buckets.assignment.tolist()
     return Evaluation(
         dataset=dataset,
+        version=VERSION,
         protocol=context.protocol.name,
+        max_dets=context.protocol.max_dets if context.protocol.is_changed else msgspec.UNSET,
+        area_from=area_from if area_from == "box" else msgspec.UNSET,
         num_images=context.num_images,
         fingerprint=images,
         ground_truth=ground_truth,

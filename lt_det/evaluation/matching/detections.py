@@ -14,7 +14,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import to_rle
-from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.protocols import AreaFrom, Task
 from lt_det.io.rle import covered_pixels
 from lt_det.io.shapes import LARGEST
 
@@ -31,6 +31,7 @@ class Detections:
         scores: (N,)
         boxes: (N, 4) x, y, width, height in pixels.
         masks: N compressed RLEs of pycocotools; None without masks.
+        areas: (N,) in square pixels, where they are not those of the shapes that are matched; None if they are.
     """
 
     images: NDArray[np.int64]
@@ -38,17 +39,19 @@ class Detections:
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
     masks: Sequence[Any] | None = None
+    areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
-    def from_results(cls, results: Results, truth: GroundTruth, task: Task) -> Detections:
+    def from_results(cls, results: Results, truth: GroundTruth, task: Task, area_from: AreaFrom = "mask") -> Detections:
         """
         Args:
             results: read for this task, or for this and others.
             truth: its image and category ids are those of the results.
             task: boxes are taken for "bbox", masks for "segm".
+            area_from: "box" gives masks the areas of the boxes of the same results, as `lvis` and `pycocotools` do.
 
         Raises:
             LtDetError: an image or category is not in the ground truth, or a segmentation is invalid.
@@ -64,18 +67,24 @@ class Detections:
             for segmentation, image in zip(results.segmentations, images, strict=True)
         ]
         _check_complete(masks, results.image_ids, results.source)
-        return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks)
+        areas = None
+        if area_from == "box":
+            assert results.boxes is not None
+            areas = results.boxes[:, 2] * results.boxes[:, 3]
+        return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks, areas)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """Join parts, all with masks or all without."""
+        """Join parts, all with masks or all without, and the same for areas."""
         masks = None if parts[0].masks is None else [mask for part in parts for mask in part.masks or ()]
+        areas = [part.areas for part in parts if part.areas is not None]
         return cls(
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.classes for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.boxes for part in parts]),
             masks,
+            np.concatenate(areas) if areas else None,
         )
 
     def select(self, index: NDArray[Any]) -> Detections:
@@ -84,7 +93,8 @@ class Detections:
         if masks is not None:
             integers = np.flatnonzero(index) if index.dtype == np.bool_ else index
             masks = [masks[i] for i in integers.tolist()]
-        return Detections(self.images[index], self.classes[index], self.scores[index], self.boxes[index], masks)
+        areas = None if self.areas is None else self.areas[index]
+        return Detections(self.images[index], self.classes[index], self.scores[index], self.boxes[index], masks, areas)
 
 
 def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -> NDArray[np.int64]:

@@ -192,6 +192,8 @@ def match_chunk(context: EvaluationContext, detections: Detections, task: Task) 
         not_exhaustive = np.zeros_like(known)
         not_exhaustive[_listed(truth.not_exhaustive, first, last, num_classes)] = True
         never_fp, evaluated = not_exhaustive[image_class], known[image_class]
+        if detections.areas is not None:  # of a box; lvis drops its mask where that has none
+            evaluated &= (detections.areas > 0) & (detections.areas < np.inf)
 
     by_score = descending_order(scores)
     by_image = stable_by_key(by_score, images - first, last - first)
@@ -271,6 +273,8 @@ def _listed(lists: ClassLists, first: int, last: int, num_classes: int) -> Ints:
 
 
 def _areas(detections: Detections, task: Task) -> Floats:
+    if detections.areas is not None:
+        return detections.areas
     if task == "segm":
         assert detections.masks is not None
         masks = list(detections.masks)
