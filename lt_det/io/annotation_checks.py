@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import REQUIRED_KEYS, image_file_name, short_repr
+from lt_det.io.annotation_fields import REQUIRED_KEYS, short_repr
+from lt_det.io.coco_json import image_file_name
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)

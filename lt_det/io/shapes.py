@@ -8,6 +8,7 @@ from typing import Any
 from lt_det.io.rle import covered_pixels
 
 LARGEST = 10**6  # pixels; much larger coordinates or sizes crash pycocotools
+_NUMBERS = (int, float)
 
 
 def box_polygon(box: list[float]) -> list[float]:
@@ -47,6 +48,11 @@ def _is_rle(segmentation: dict[str, Any]) -> bool:
 def is_polygon(polygon: Any) -> bool:
     """Whether `polygon` is a list [x, y, x, y, ...] of three or more points."""
     return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and are_pixels(polygon)
+
+
+def is_flat_polygon(segmentation: list[Any]) -> bool:
+    """Whether a segmentation is the polygon [x, y, x, y, ...] itself, and not a list of polygons."""
+    return all(type(number) in _NUMBERS for number in segmentation) and is_polygon(segmentation)
 
 
 def are_pixels(numbers: list[Any]) -> bool:

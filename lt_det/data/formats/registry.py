@@ -10,7 +10,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import check_structure
+from lt_det.io.annotation_fields import normalized_annotations
 from lt_det.registry import Registry
 
 Reader = Callable[[Path], dict[str, Any]]
@@ -33,14 +33,14 @@ def register_format(name: str) -> Callable[[Reader], Reader]:
 
 
 def read_annotations(path: str | os.PathLike[str], annotation_format: str = COCO) -> dict[str, Any]:
-    """Read annotations in any registered format and check their structure.
+    """Read annotations in any registered format and normalize their fields.
 
     Args:
         path: a file or a folder, whatever the format reads.
         annotation_format: a key of `FORMATS`.
 
     Raises:
-        LtDetError: unknown format, a reader that fails, or what `check_structure` refuses.
+        LtDetError: unknown format, a reader that fails, or what `normalized_annotations` refuses.
     """
     reader = format_reader(annotation_format)
     if annotation_format == COCO:
@@ -54,8 +54,7 @@ def read_annotations(path: str | os.PathLike[str], annotation_format: str = COCO
             f"The reader of the annotation format '{annotation_format}' fails on {path} ({type(error).__name__}: "
             f"{error}); fix the reader or the file."
         ) from error
-    check_structure(data, str(path))
-    return data
+    return normalized_annotations(data, str(path))
 
 
 def format_reader(annotation_format: str) -> Reader:

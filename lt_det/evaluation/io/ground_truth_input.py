@@ -12,7 +12,8 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.io.per_image import is_per_image, own_image_ids, targets_to_coco
 from lt_det.evaluation.protocols import Task
 from lt_det.io.annotation_checks import check_annotations
-from lt_det.io.coco_json import check_structure, load_annotations
+from lt_det.io.annotation_fields import normalized_annotations
+from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 
 
@@ -68,8 +69,7 @@ def read_ground_truth(
         check_annotations(data, path)
         return Annotations(data, str(path), path)
     if isinstance(ground_truth, Mapping):
-        data = dict(ground_truth)
-        check_structure(data, "The ground truth")
+        data = normalized_annotations(dict(ground_truth), "The ground truth")
         check_annotations(data, "The ground truth")
         return Annotations(data, "The ground truth")
     if not is_per_image(ground_truth):
@@ -111,8 +111,8 @@ def read_training_set(train: Any) -> tuple[ClassStats | None, list[dict[str, Any
             return saved, None
         data, name = load_annotations(train), str(train)
     elif isinstance(train, Mapping):
-        data, name = dict(train), "The training set"
-        check_structure(data, name)
+        name = "The training set"
+        data = normalized_annotations(dict(train), name)
     else:
         raise LtDetError(
             f"train must be the path of a json, its content or ClassStats, but is a {type(train).__name__}."
