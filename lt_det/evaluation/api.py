@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.results import check_empty_boxes, check_mask_sizes, result_hints
 from lt_det.evaluation.io.coco_results import Results, load_results
 from lt_det.evaluation.io.federated_lists import check_lists, has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
@@ -31,6 +33,8 @@ from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+
+logger = logging.getLogger(__name__)
 
 IN_MEMORY = "in_memory"  # name of a dataset that has no file
 
@@ -108,6 +112,7 @@ def evaluate(
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
         arrays = Detections.from_results(results, context.ground_truth, task, area_from)
+        check_format(arrays, results, context.ground_truth, task)
         warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
             warn_of_empty_images(arrays, context.ground_truth)
@@ -124,6 +129,21 @@ def evaluate(
         results_file=detections if isinstance(detections, str | os.PathLike) else None,
         area_from=area_from,
     )
+
+
+def check_format(detections: Detections, results: Results, truth: GroundTruth, task: Task) -> None:
+    """Log what looks like another convention than that of `results`.
+
+    Raises:
+        LtDetError: 10 % or more of the detections match nothing, because of their format.
+    """
+    if task == "segm":
+        check_mask_sizes(detections, truth, results.source)
+        return
+    hints = result_hints(detections, truth, results.written_as)
+    check_empty_boxes(detections, results.written_as, results.source, hints)
+    for hint in hints:
+        logger.warning("%s: %s", results.source, hint)
 
 
 def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:

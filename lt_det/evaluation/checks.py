@@ -18,6 +18,8 @@ from lt_det.statistics.buckets import FrequencyBuckets
 logger = logging.getLogger(__name__)
 
 _MIN_FRACTION_EMPTY = 0.1  # of the images with objects: a detector hardly leaves so many without a detection
+_MIN_FRACTION_REFUSED = 0.1  # of the objects: from here on, boxes instead of masks make a meaningless mask AP
+_MIN_NUMBER_REFUSED = 3
 _PASS_TRAIN = "pass train (command line: --train-stats)"
 
 
@@ -25,12 +27,17 @@ def check_segmentations(annotations: Annotations) -> None:
     """Warn if some objects have no segmentation; mask AP against their boxes would be too low.
 
     Raises:
-        LtDetError: no object has a segmentation.
+        LtDetError: no object has a segmentation, or 10 % or more of them, and three or more, have none.
     """
     objects = annotations.data["annotations"]
     without = sum(not annotation.get("segmentation") for annotation in objects)
     if without and without == len(objects):
         raise LtDetError(f"{annotations.name} has no 'segmentation' to evaluate masks with; evaluate bbox only.")
+    if without >= max(_MIN_FRACTION_REFUSED * len(objects), _MIN_NUMBER_REFUSED):
+        raise LtDetError(
+            f"{without} of {len(objects)} objects of {annotations.name} have no 'segmentation', and their boxes would "
+            "stand for their masks; evaluate bbox only, or a json of the images whose objects have masks."
+        )
     if without:
         logger.warning("%d of %d objects have no segmentation; their boxes are used instead.", without, len(objects))
 

@@ -156,7 +156,7 @@ def _fix_segmentations(annotations: list[dict[str, Any]], package: str, notes: l
 
 
 def _number(annotations: list[dict[str, Any]], package: str, notes: list[str]) -> None:
-    """Number the annotations unless their ids are distinct whole numbers above 0; both packages mark matches by them."""
+    """Number the annotations unless their ids, by which both packages mark matches, are distinct and above 0."""
     ids = [annotation.get("id") for annotation in annotations]
     if all(type(id_) is int and 0 < id_ <= 1 << 53 for id_ in ids) and len(set(ids)) == len(ids):
         return

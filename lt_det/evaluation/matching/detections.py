@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.hints.category_ids import unknown_ids_hint
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.result_fields import matched_ids
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import to_rle
 from lt_det.evaluation.protocols import AreaFrom, Task
+from lt_det.io.annotation_fields import short_repr
 from lt_det.io.rle import covered_pixels
-from lt_det.io.shapes import LARGEST
+from lt_det.io.shapes import LARGEST, is_flat_polygon, is_polygon
 
 _CHECKED_TOGETHER = 1000  # masks per call of `covered_pixels`
 
@@ -63,8 +66,8 @@ class Detections:
             return cls(images, classes, results.scores, results.boxes)
         assert results.segmentations is not None
         masks = [
-            _encode(segmentation, truth.sizes[image], truth.image_ids[image], results.source)
-            for segmentation, image in zip(results.segmentations, images, strict=True)
+            _encode(segmentation, truth.sizes[image], truth.image_ids[image], number, results.source)
+            for number, (segmentation, image) in enumerate(zip(results.segmentations, images, strict=True))
         ]
         _check_complete(masks, results.image_ids, results.source)
         areas = None
@@ -99,34 +102,35 @@ class Detections:
 
 def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -> NDArray[np.int64]:
     index = {id_: i for i, id_ in enumerate(known.tolist())}
-    try:
-        found = np.fromiter(map(index.get, ids.tolist(), repeat(-1)), dtype=np.int64, count=len(ids))
-    except TypeError:
-        raise LtDetError(
-            f"{source} has a detection with a '{key}' that is not a single id; write the ids of the ground truth."
-        ) from None
-    unknown = ids[found < 0].tolist()
-    if unknown:
+    read = matched_ids(ids, known).tolist()
+    found = np.fromiter(map(index.get, read, repeat(-1)), dtype=np.int64, count=len(ids))
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        hint = unknown_ids_hint(read, known.tolist()) if key == "category_id" else ""
         raise LtDetError(
             f"{len(unknown)} detections of {source} have a '{key}' that the ground truth does not have, the first is "
-            f"{unknown[0]!r}; evaluate them on the images and categories that they were predicted for."
+            f"{short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from 0); evaluate them on "
+            f"the images and categories that they were predicted for.{hint}"
         )
     return found
 
 
-def _encode(segmentation: Any, size: NDArray[np.int64], image_id: Any, source: object) -> Any:
+def _encode(segmentation: Any, size: NDArray[np.int64], image_id: Any, number: int, source: object) -> Any:
     """The segmentation of a detection as compressed RLE."""
     try:
-        if isinstance(segmentation, list) and not all(abs(x) <= LARGEST for polygon in segmentation for x in polygon):
-            raise TypeError
+        if isinstance(segmentation, list):
+            polygons = [segmentation] if is_flat_polygon(segmentation) else segmentation
+            if not all(map(is_polygon, polygons)):
+                raise TypeError
+            segmentation = polygons
         mask = to_rle(segmentation, int(size[0]), int(size[1]))
         height, width = mask["size"]
         if not isinstance(mask["counts"], str | bytes) or not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
-            f"{source} has a detection in image {image_id} with a 'segmentation' that is neither RLE nor polygons; "
-            "correct or drop it."
+            f"{source} has a detection in image {image_id} (number {number}, counted from 0) with a 'segmentation' "
+            "that is neither RLE nor polygons; correct or drop it."
         ) from None
     return mask
 
