@@ -74,7 +74,7 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
 
 
 def _outside(detections: Detections, truth: GroundTruth) -> tuple[int, int]:
-    """How many boxes have more than half of their area outside their image; and of how many, with area and image size."""
+    """How many boxes are mostly outside their image; and of how many, whose area and image size are known."""
     sizes: Ints = truth.sizes[detections.images]
     boxes = detections.boxes
     counted = (sizes > 0).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lt_det.evaluation._arrays import Bools, Floats, Ints, index_ranges, rank_in_group
+from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import box_iou
-
-if TYPE_CHECKING:
-    from lt_det.evaluation.matching.detections import Detections
 
 _MAX_PAIRS = 100_000  # of a detection and an object
 _MIN_IOU = 0.5

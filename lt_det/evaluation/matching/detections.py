@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.hints.category_ids import unknown_ids_hint
+from lt_det.evaluation.hints.id_readings import unknown_ids_hint
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.result_fields import matched_ids
 from lt_det.evaluation.matching.ground_truth import GroundTruth
