@@ -11,7 +11,7 @@ from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 
-_MIN_OUTSIDE = 0.1  # fraction of the boxes
+_MIN_OUTSIDE = 0.2  # fraction of the boxes
 _MIN_NUMBER = 3
 
 # (N, 4) numbers as they are written, to x, y, width, height.
@@ -36,7 +36,7 @@ _UNITS: dict[str, float | None] = {
 
 
 def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample: Sample) -> str | None:
-    """A sentence if boxes fit another convention better, or many lie outside their images.
+    """A sentence if boxes fit another convention better, or if they fit none and many lie outside their images.
 
     Args:
         detections: boxes.
@@ -64,6 +64,8 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
             f"Of the {len(sample)} highest-scoring boxes, {as_written} overlap an object as {own_form} in pixels (IoU "
             f"0.5 or more), but {best} as {form} in {unit}; write them as {own_form} in pixels."
         )
+    if as_written > len(sample) / 2:
+        return None
     outside, total = _outside(detections, truth)
     if outside >= max(_MIN_NUMBER, _MIN_OUTSIDE * total):
         return (

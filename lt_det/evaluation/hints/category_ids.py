@@ -29,13 +29,15 @@ def category_hint(detections: Detections, category_ids: Sequence[Any], sample: S
     classes, target = detections.classes[sample.detections][sample.pair], sample.truth.classes[sample.target]
     total, as_written = sample.count(near), sample.count(near & (classes == target))
     index = {id_: k for k, id_ in enumerate(category_ids)}
+    best, best_words = 0, ""
     for words, meaning in id_readings(category_ids).items():
         read: Ints = np.asarray([index.get(meaning(id_), -1) for id_ in category_ids], dtype=np.int64)
         right = near & (read[classes] == target)
-        num_classes = len(np.unique(classes[right]))
-        if is_better(sample.count(right), as_written, total) and num_classes >= _MIN_CLASSES:
-            return (
-                f"Of {total} detections that overlap an object, {as_written} have its category, but "
-                f"{sample.count(right)} would have it if their ids were {words}; {ADVICE}."
-            )
-    return None
+        if sample.count(right) > best and len(np.unique(classes[right])) >= _MIN_CLASSES:
+            best, best_words = sample.count(right), words
+    if not is_better(best, as_written, total):
+        return None
+    return (
+        f"Of {total} detections that overlap an object, {as_written} have its category, but {best} would have it if "
+        f"their ids were {best_words}; {ADVICE}."
+    )
