@@ -86,10 +86,13 @@ def _coco(
         gt.dataset = given.ground_truth
         gt.createIndex()
         evaluation = COCOeval(gt, gt.loadRes(given.detections), task)
-        evaluation.params.maxDets = [*_LOW_LIMITS, per_image_and_class]
+        limits = sorted({*_LOW_LIMITS, per_image_and_class})  # as pycocotools sorts them
+        evaluation.params.maxDets = limits
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])
+    precision, recall = np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+    order = [limits.index(limit) for limit in (*_LOW_LIMITS, per_image_and_class)]
+    return precision[..., order[-1]], recall[..., order]
 
 
 class _NumpyWithFloat(types.ModuleType):

@@ -74,11 +74,11 @@ def summarize_task(
         draws: number of bootstrap draws; 0 for none. AP-Pool has none.
         track: wraps the loop over the draws, to show its progress.
     """
-    matches = apply_limits(matches, context.protocol)
+    unlimited, matches = matches, apply_limits(matches, context.protocol)
     tables = area_tables(matches, context.num_objects)
     summary, curves = summarize_areas(tables, context.num_classes, context.buckets)
     if not context.protocol.federated:
-        summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, matches))
+        summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, unlimited))
     calibrated = calibration(matches, context.buckets)
     if context.protocol.pooled:
         metrics, curves = _pooled(context, matches)

@@ -1,4 +1,4 @@
-"""Dense scenes: a limit that hides objects is warned of, and another one is off the protocol wherever numbers appear."""
+"""Dense scenes: a limit that hides objects is warned of, and other limits are marked wherever numbers appear."""
 
 import json
 
@@ -103,6 +103,16 @@ def test_equals_the_official_packages_at_that_limit(limit, seed):
         found = table_of(truth, detections, "bbox", protocol.with_max_dets(limit))
         np.testing.assert_array_equal(found[0], precision)
         np.testing.assert_array_equal(found[1], recall[..., -1])
+
+
+@pytest.mark.parametrize("limit", [4, 200])
+def test_the_check_uses_that_limit(limit, tmp_path):
+    data, results = dense(40, 3)
+    (tmp_path / "val.json").write_text(json.dumps(data))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    for protocol in ("coco", "lvis", "fixed"):
+        files = ["--gt", str(tmp_path / "val.json"), "--results", str(tmp_path / "results.json")]
+        assert main(["evaluate", *files, "--protocol", protocol, "--cross-check", "--max-dets", str(limit)]) == 0
 
 
 def test_numbers_are_marked_wherever_they_appear(tmp_path, capsys):

@@ -62,7 +62,11 @@ def test_what_a_package_can_take_is_handed_over_as_it_is(task, federated):
     [
         (changed(segmentation=TRIANGLE), "segmentation", [TRIANGLE]),
         (changed(segmentation=None), "segmentation", [[10, 10, 60, 10, 60, 60, 10, 60]]),
-        (changed(segmentation={"size": [96, 96], "counts": [5, 5]}), "segmentation", [[10, 10, 60, 10, 60, 60, 10, 60]]),
+        (
+            changed(segmentation={"size": [96, 96], "counts": [5, 5]}),
+            "segmentation",
+            [[10, 10, 60, 10, 60, 60, 10, 60]],
+        ),
         (changed(segmentation=[TRIANGLE, [1, 2, 3, 4]]), "segmentation", [TRIANGLE]),
         (changed(area=None), "area", 2500),
         (changed(iscrowd=None), "iscrowd", 0),
@@ -143,7 +147,16 @@ def test_results_with_boxes_and_masks_agree_both_ways(tmp_path, capsys, protocol
     data, results = world_of_both(seed)
     found = {}
     for area_from in ("mask", "box"):
-        options = ("--iou", "segm", "--protocol", protocol, "--area-from", area_from, "--out", str(tmp_path / area_from))
+        options = (
+            "--iou",
+            "segm",
+            "--protocol",
+            protocol,
+            "--area-from",
+            area_from,
+            "--out",
+            str(tmp_path / area_from),
+        )
         assert evaluate(tmp_path, data, results, *options) == 0
         out = capsys.readouterr().out
         found[area_from] = rows_of_check(out)

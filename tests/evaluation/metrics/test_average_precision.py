@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.bucket_ap import summarize
+from lt_det.evaluation.metrics.average_precision import apply_limits, area_tables
+from lt_det.evaluation.metrics.average_precision import precision_table as full_table
+from lt_det.evaluation.metrics.bucket_ap import summarize, summarize_areas
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
 from lt_det.evaluation.summarize import summarize_task
 from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from tests.helpers.worlds import as_detections, context_of, noisy_detections, table_of
+from tests.helpers.worlds import as_detections, context_of, noisy_detections, small_world, table_of
 
 
 def precision_table(protocol, ground_truth, results, task):
