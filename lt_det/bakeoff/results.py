@@ -62,6 +62,7 @@ def build_bakeoff(
         ),
         dataset=evaluation.dataset,
         protocol=evaluation.protocol,
+        max_dets=evaluation.max_dets,
         num_images=evaluation.num_images,
         training_datasets=list(cfg.DATASETS.TRAIN),
         training_images=len(rois.image_ids),

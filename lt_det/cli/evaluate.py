@@ -36,6 +36,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--iou", default="bbox", metavar="TASKS", help="bbox, segm, or bbox,segm (default bbox)")
     parser.add_argument(
+        "--max-dets",
+        type=int,
+        metavar="N",
+        help="detections that count, for dense scenes, instead of the protocol's limit per image (lvis: 300), per "
+        "image and class (coco: 100) or per class (fixed, pool: 10000); the numbers are then off the protocol",
+    )
+    parser.add_argument(
+        "--area-from",
+        default="mask",
+        choices=("mask", "box"),
+        help="what makes a detection with a mask small, medium or large: its mask (default, as in Detectron2), or the "
+        "bbox of the same results (as in lvis and pycocotools)",
+    )
+    parser.add_argument(
         "--resamples", type=int, default=0, metavar="B", help="bootstrap draws for 95 %% intervals, such as 1000"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images, for the report's examples")
@@ -62,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         bucket_options(args),
         tasks,
         args.resamples,
+        max_dets=args.max_dets,
+        area_from=args.area_from,
         image_root=args.images,
         track=track_step,
     )
@@ -70,13 +86,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         result.save(args.out)
         console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
-    return _cross_check(annotations, args.results, result) if args.cross_check else 0
+    return _cross_check(args, annotations, result) if args.cross_check else 0
 
 
 def _check_options(args: argparse.Namespace) -> None:
     """Raise for options that cannot work, before anything is read."""
+    from lt_det.evaluation.api import fields_to_read, parse_tasks
     from lt_det.evaluation.metrics.bootstrap import check_draws
+    from lt_det.evaluation.protocols import check_max_dets
 
+    check_max_dets(args.max_dets, "--max-dets")
+    fields_to_read(parse_tasks(args.iou, "--iou"), args.area_from, "--area-from")
     check_draws(args.resamples, "--resamples")
     by_counts = (args.by, args.edges, args.groups)  # --bucket-map needs no counts
     if not args.train_stats and any(option is not None for option in by_counts):
@@ -85,8 +105,9 @@ def _check_options(args: argparse.Namespace) -> None:
         raise LtDetError(f"The image folder {args.images} does not exist; correct --images, or leave it out.")
     if args.out and args.out.exists() and not args.out.is_dir():
         raise LtDetError(f"--out {args.out} is a file; name a folder.")
-    if args.cross_check and args.results.is_fifo():
-        raise LtDetError(f"--cross-check reads the results twice, and {args.results} is a pipe; name a file.")
+    for file in (args.gt, args.results) if args.cross_check else ():
+        if file.is_fifo():
+            raise LtDetError(f"--cross-check reads its files twice, and {file} is a pipe; name a file.")
     if args.protocol == "pool" and args.resamples:
         raise LtDetError("AP-Pool has no intervals; leave out --resamples.")
     if args.protocol == "pool" and args.cross_check:
@@ -95,18 +116,22 @@ def _check_options(args: argparse.Namespace) -> None:
         check_folder(args.out, "--out")
 
 
-def _cross_check(annotations: Annotations, results_file: Path, result: EvaluationResult) -> int:
-    """Print each metric beside the official package's; 1 if any differs."""
+def _cross_check(args: argparse.Namespace, annotations: Annotations, result: EvaluationResult) -> int:
+    """Print each metric beside the official package's, which reads the files on its own; 1 if any differs."""
+    from lt_det.evaluation.io.official_input import other_readings
     from lt_det.evaluation.protocols import PROTOCOLS
     from lt_det.evaluation.reference import official_metrics
     from lt_det.reporting.tables import TextTable
 
-    results = read_json(results_file, "results file")
-    protocol = PROTOCOLS[result.protocol]
+    written, results = read_json(args.gt, "annotation file"), read_json(args.results, "results file")
+    protocol = PROTOCOLS[result.protocol].with_max_dets(args.max_dets)
     package, num_differing = "lvis" if protocol.federated else "pycocotools", 0
+    _print_notes(other_readings(written, annotations.data, package))
     for task, metrics in result.metrics.items():
         with console.status(f"Running {package}, {task}"):
-            official = official_metrics(annotations.data, results, protocol, result.buckets, task).metrics
+            summary, notes = official_metrics(written, results, protocol, result.buckets, task, args.area_from)
+        official = summary.metrics
+        _print_notes(notes)
         rows = []
         for name, expected in official.items():
             value = metrics[name]
@@ -116,3 +141,8 @@ def _cross_check(annotations: Annotations, results_file: Path, result: Evaluatio
             rows.append([name, *("n/a" if math.isnan(number) else repr(number) for number in numbers)])
         console.print(TextTable(f"{task}: check", ["", "lt_det", package, "difference"], rows).to_rich())
     return int(num_differing > 0)
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes:
+        console.print(f"Check: {note}", soft_wrap=True, markup=False, highlight=False)

@@ -18,6 +18,7 @@ from lt_det.evaluation._arrays import Ints
 from lt_det.evaluation.api import (
     AnyBuckets,
     categories_of_lists,
+    fields_to_read,
     make_buckets,
     make_context,
     make_result,
@@ -25,7 +26,12 @@ from lt_det.evaluation.api import (
     parse_protocol,
     parse_tasks,
 )
-from lt_det.evaluation.checks import count_unusual_detections, warn_of_empty_images, warn_of_unusual_detections
+from lt_det.evaluation.checks import (
+    count_unusual_detections,
+    warn_of_empty_images,
+    warn_of_objects,
+    warn_of_unusual_detections,
+)
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import has_lists
@@ -42,7 +48,7 @@ from lt_det.evaluation.matching.ground_truth import ClassLists, GroundTruth
 from lt_det.evaluation.matching.match import Matches
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors
-from lt_det.evaluation.protocols import COCO, LVIS, Task
+from lt_det.evaluation.protocols import COCO, LVIS, AreaFrom, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.summarize import TaskResult, summarize_task
 
@@ -73,6 +79,8 @@ class LongTailAP:
         iou: str | Sequence[str] = "bbox",
         draws: int = 0,
         *,
+        max_dets: int | None = None,
+        area_from: AreaFrom = "mask",
         classes: Mapping[int, str] | None = None,
         dataset: str | None = None,
         image_root: str | os.PathLike[str] | None = None,
@@ -81,7 +89,7 @@ class LongTailAP:
         Args:
             ground_truth: path of a COCO- or LVIS-format json, or its content; `update` then takes detections only. None
                 if `update` takes the targets, too; the protocol is then "coco".
-            train, protocol, buckets, iou, draws, dataset, image_root: see `evaluate`.
+            train, protocol, buckets, iou, draws, max_dets, area_from, dataset, image_root: see `evaluate`.
             classes: class names by category id, as in `evaluate`. A json has its own categories and refuses them.
 
         Raises:
@@ -90,6 +98,9 @@ class LongTailAP:
         self._tasks = parse_tasks(iou)
         chosen = parse_protocol(protocol)
         check_draws(draws, "draws")
+        check_max_dets(max_dets, "max_dets")
+        self._area_from, self._fields = area_from, fields_to_read(self._tasks, area_from)
+        self._coco = COCO.with_max_dets(max_dets)
         if draws and chosen is not None and chosen.pooled:
             raise LtDetError("AP-Pool has no intervals; leave out the draws.")
         self._stats, train_categories = read_training_set(train)
@@ -107,6 +118,7 @@ class LongTailAP:
         else:
             self._annotations = read_ground_truth(ground_truth, self._tasks, self._categories)
             chosen = chosen or (LVIS if has_lists(self._annotations.data["images"]) else COCO)
+            chosen = chosen.with_max_dets(max_dets)
             self._context = make_context(self._annotations, chosen, buckets, self._stats, self._tasks)
             self._sizes = self._annotations.image_sizes
             self._known_ids = set(self._context.ground_truth.image_ids.tolist())
@@ -170,6 +182,7 @@ class LongTailAP:
             dataset=self._dataset,
             image_root=self._image_root,
             results_file=None,
+            area_from=self._area_from,
         )
 
     def _update_from_file(self, preds: Any) -> None:
@@ -179,8 +192,8 @@ class LongTailAP:
         if unknown:
             raise LtDetError(f"preds: image {unknown[0]!r} is not in the ground truth; pass the ids of its images.")
         check_distinct([*self._image_ids, *ids], "preds")
-        results = predictions_to_results(predictions, self._tasks, self._sizes, "preds")
-        arrays = {task: Detections.from_results(results, self._context.ground_truth, task) for task in self._tasks}
+        results = predictions_to_results(predictions, self._fields, self._sizes, "preds")
+        arrays = self._arrays(results, self._context.ground_truth)
         self._image_ids += ids
         self._count_unusual(arrays, self._context.ground_truth)
         if self._context.protocol.per_class is not None:
@@ -192,7 +205,7 @@ class LongTailAP:
     def _matched_with_file(self, task: Task) -> tuple[Matches, Errors | None]:
         context = self._context
         if not self._image_ids or self._detections[task]:
-            nothing = Detections.from_results(Results.from_list([], [task]), context.ground_truth, task)
+            nothing = self._arrays(Results.from_list([], self._fields), context.ground_truth)[task]
             detections = Detections.concatenate(self._detections[task] or [nothing])
             warn_of_empty_images(detections, context.ground_truth)
             return match_task(context, detections, task)
@@ -207,17 +220,20 @@ class LongTailAP:
             raise LtDetError(f"preds: image {next(iter(foreign))!r} is not in target; pass the ids of its images.")
         data = targets_to_coco(target, ids, self._tasks, "target")
         sizes = Annotations(data, "target").image_sizes
-        results = predictions_to_results(predictions, self._tasks, sizes, "preds")
+        results = predictions_to_results(predictions, self._fields, sizes, "preds")
         true_labels = {category["id"] for category in data["categories"]}
         labels = true_labels | set(results.category_ids.tolist())
         if self._categories is not None:
             check_labels(true_labels, self._categories, "target")
             check_labels(labels, self._categories, "preds")
         truth = GroundTruth.from_json(data, sorted(labels))
-        arrays = {task: Detections.from_results(results, truth, task) for task in self._tasks}
+        arrays = self._arrays(results, truth)
         self._image_ids += ids
         self._count_unusual(arrays, truth)
-        self._batches.append(_matched_batch(EvaluationContext(truth, COCO), arrays))
+        self._batches.append(_matched_batch(EvaluationContext(truth, self._coco), arrays))
+
+    def _arrays(self, results: Results, truth: GroundTruth) -> dict[Task, Detections]:
+        return {task: Detections.from_results(results, truth, task, self._area_from) for task in self._tasks}
 
     def _count_unusual(self, arrays: Mapping[Task, Detections], truth: GroundTruth) -> None:
         for task, detections in arrays.items():
@@ -233,7 +249,8 @@ class LongTailAP:
         if self._stats is not None:
             self._stats.check_names(annotations.class_names, annotations.name)
         truth, images, objects = _join_truths([batch.truth for batch in self._batches], categories)
-        context = EvaluationContext(truth, COCO, make_buckets(self._buckets, self._stats, annotations.categories))
+        context = EvaluationContext(truth, self._coco, make_buckets(self._buckets, self._stats, annotations.categories))
+        warn_of_objects(context)
         matched = {}
         for task in self._tasks:
             parts = []

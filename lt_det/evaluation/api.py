@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,9 +13,11 @@ from lt_det.evaluation.checks import (
     count_unusual_detections,
     warn_of_empty_images,
     warn_of_missing_buckets,
+    warn_of_objects,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.results import check_empty_boxes, check_mask_sizes, result_hints
 from lt_det.evaluation.io.coco_results import Results, load_results
 from lt_det.evaluation.io.federated_lists import check_lists, has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
@@ -25,11 +28,13 @@ from lt_det.evaluation.matching.match import Matches, match
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS, Protocol, Task
+from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS, AreaFrom, Protocol, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+
+logger = logging.getLogger(__name__)
 
 IN_MEMORY = "in_memory"  # name of a dataset that has no file
 
@@ -45,6 +50,8 @@ def evaluate(
     iou: str | Sequence[str] = "bbox",
     draws: int = 0,
     *,
+    max_dets: int | None = None,
+    area_from: AreaFrom = "mask",
     classes: Mapping[int, str] | None = None,
     dataset: str | None = None,
     image_root: str | os.PathLike[str] | None = None,
@@ -69,6 +76,11 @@ def evaluate(
             name to bucket name; None for the default of `resolve_buckets`.
         iou: "bbox" for boxes, "segm" for masks, or both.
         draws: number of bootstrap draws for 95 % intervals, 100 to 100 000; 0 for no intervals.
+        max_dets: how many detections count, for dense scenes, instead of the protocol's limit per image ("lvis"), per
+            image and class ("coco") or per class ("fixed", "pool"). The numbers are then off the protocol, and marked
+            so everywhere. None for the protocol's own limit.
+        area_from: whether the small, medium and large detections of "segm" go by the area of their "mask", as in
+            Detectron2, or of their "box", as in `lvis` and `pycocotools` where results have both; "box" needs both.
         classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or, if
             there is no `train`, the labels that occur in ground truth and detections.
         dataset: name of the dataset; None for the name of the ground truth's file.
@@ -84,20 +96,23 @@ def evaluate(
     tasks = parse_tasks(iou)
     chosen = parse_protocol(protocol)
     check_draws(draws, "draws")
+    check_max_dets(max_dets, "max_dets")
+    fields = fields_to_read(tasks, area_from)
     if draws and chosen is not None and chosen.pooled:
         raise LtDetError("AP-Pool has no intervals; leave out the draws.")
     stats, train_categories = read_training_set(train)
     listed = categories_of_lists(ground_truth, classes, stats, train_categories)
     for _ in track("Reading the ground truth")(range(1)):
         annotations = read_ground_truth(ground_truth, tasks, listed)
-    results = read_detections(detections, annotations, tasks, track("Reading the results"))
+    results = read_detections(detections, annotations, fields, track("Reading the results"))
     if annotations.ordered_ids is not None:
         add_categories(annotations, results, listed)
     chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)
-    context = make_context(annotations, chosen, buckets, stats, tasks)
+    context = make_context(annotations, chosen.with_max_dets(max_dets), buckets, stats, tasks)
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
-        arrays = Detections.from_results(results, context.ground_truth, task)
+        arrays = Detections.from_results(results, context.ground_truth, task, area_from)
+        check_format(arrays, results, context.ground_truth, task)
         warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
             warn_of_empty_images(arrays, context.ground_truth)
@@ -112,7 +127,23 @@ def evaluate(
         dataset=dataset,
         image_root=image_root,
         results_file=detections if isinstance(detections, str | os.PathLike) else None,
+        area_from=area_from,
     )
+
+
+def check_format(detections: Detections, results: Results, truth: GroundTruth, task: Task) -> None:
+    """Log what looks like another convention than that of `results`.
+
+    Raises:
+        LtDetError: 10 % or more of the detections match nothing, because of their format.
+    """
+    if task == "segm":
+        check_mask_sizes(detections, truth, results.source)
+        return
+    hints = result_hints(detections, truth, results.written_as)
+    check_empty_boxes(detections, results.written_as, results.source, hints)
+    for hint in hints:
+        logger.warning("%s: %s", results.source, hint)
 
 
 def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
@@ -129,6 +160,26 @@ def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
     if not names or not set(names) <= {"bbox", "segm"} or len(set(names)) < len(names):
         raise LtDetError(f"{key} is {iou}; write bbox, segm or bbox,segm.")
     return names
+
+
+def fields_to_read(tasks: Sequence[Task], area_from: str, key: str = "area_from") -> list[Task]:
+    """The tasks whose fields detections need: masks need boxes, too, where these give their areas.
+
+    Args:
+        tasks: to evaluate.
+        area_from: "mask" or "box".
+        key: name of the option, for the error message.
+
+    Raises:
+        LtDetError: `area_from` is something else, or is "box" where no masks are evaluated.
+    """
+    if area_from not in ("mask", "box"):
+        raise LtDetError(f"{key} is {area_from!r}; write mask or box.")
+    if area_from == "mask":
+        return list(tasks)
+    if "segm" not in tasks:
+        raise LtDetError(f"{key} box is about the areas of masks, but only boxes are evaluated; leave it out.")
+    return ["bbox", "segm"]
 
 
 def parse_protocol(name: str | None) -> Protocol | None:
@@ -226,7 +277,9 @@ def make_context(
     made = make_buckets(buckets, stats, annotations.categories)
     if annotations.ordered_ids is None or buckets is not None or stats is not None:
         warn_of_missing_buckets(made, buckets is not None, annotations.name)
-    return EvaluationContext(GroundTruth.from_json(annotations.data), protocol, made)
+    context = EvaluationContext(GroundTruth.from_json(annotations.data), protocol, made)
+    warn_of_objects(context)
+    return context
 
 
 def make_buckets(
@@ -268,6 +321,7 @@ def make_result(
     dataset: str | None,
     image_root: str | os.PathLike[str] | None,
     results_file: str | os.PathLike[str] | None,
+    area_from: AreaFrom = "mask",
 ) -> EvaluationResult:
     """Add names and absolute paths to the outcome of each task."""
     path = annotations.path
@@ -277,6 +331,7 @@ def make_result(
         dataset=dataset or (IN_MEMORY if path is None else path.stem),
         class_names=annotations.class_names,
         stats=stats,
+        area_from=area_from,
         ground_truth=None if path is None else os.path.abspath(path),
         image_root=None if image_root is None else os.path.abspath(image_root),
         detections=None if results_file is None else os.path.abspath(results_file),

@@ -8,25 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lt_det.evaluation.protocols import Task
-from lt_det.evaluation.schema import Buckets, ClassEntry, Interval, Numbers, group_metric
+from lt_det.evaluation.schema import (
+    Buckets,
+    ClassEntry,
+    Count,
+    Interval,
+    Percent,
+    Percents,
+    Points,
+    ProtocolName,
+    group_metric,
+    protocol_rules,
+)
 from lt_det.io.json_files import reading, write_json
 from lt_det.statistics.buckets import UNSEEN
 
 BAKEOFF_NAME = "bakeoff.json"
 BUCKET_MEAN = "bucket mean"  # the mean of the buckets' AP; the name of a bucket's metric begins with AP
 
+PointsInterval = Annotated[list[Points], msgspec.Meta(min_length=2, max_length=2)]
+
 # as_is: the detector as it stands; retrained: its own loss, trained on the cached features like every candidate;
 # post_hoc: an adjustment of the classifier as it stands; meta: class weights or a hyper-parameter are learned.
 Kind = Literal["as_is", "retrained", "trained", "post_hoc", "meta"]
-Metrics = dict[str, float | None]
+Metrics = dict[str, Percent | None]
 
 
-class DetectorEntry(msgspec.Struct, frozen=True, kw_only=True):
+class DetectorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The frozen detector: path of its checkpoint, the name of its loss, and its number of RoI stages."""
 
     checkpoint: str
@@ -34,7 +47,7 @@ class DetectorEntry(msgspec.Struct, frozen=True, kw_only=True):
     stages: int = 1
 
 
-class CurvePoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
     """A point of a learning curve: the training loss, and the measure on held-out images where there are any."""
 
     step: int
@@ -42,7 +55,7 @@ class CurvePoint(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     held_out: float | None = None
 
 
-class SeedResult(msgspec.Struct, frozen=True, kw_only=True):
+class SeedResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training on all training images, evaluated on the evaluation set.
 
     Attributes:
@@ -51,29 +64,29 @@ class SeedResult(msgspec.Struct, frozen=True, kw_only=True):
         steps: taken, which may be fewer than the budget.
     """
 
-    seed: int
+    seed: Count
     metrics: Metrics
-    class_ap: Numbers
+    class_ap: Percents
     curve: list[CurvePoint] = []
     seconds: float = 0.0
-    steps: int = 0
+    steps: Count = 0
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
+class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Mean over the seeds and standard deviation (n - 1); the latter is None for fewer than two seeds."""
 
-    mean: float | None
-    deviation: float | None = None
+    mean: Percent | None
+    deviation: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
-class Delta(msgspec.Struct, frozen=True, kw_only=True):
+class Delta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A candidate's metric minus the retrained baseline's, and the paired 95 % interval of this difference."""
 
-    value: float | None
-    interval: Interval | None = None
+    value: Points | None
+    interval: PointsInterval | None = None
 
 
-class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
+class FoldResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training on the other folds, evaluated on this one; `differences` are from the baseline on this fold."""
 
     fold: int
@@ -82,14 +95,14 @@ class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
     curve: list[CurvePoint] = []
 
 
-class TriedRate(msgspec.Struct, frozen=True, kw_only=True):
+class TriedRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A learning rate, and the measure on the held-out images by which it was chosen or not."""
 
     learning_rate: float
     held_out: float | None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One candidate.
 
     Attributes:
@@ -140,7 +153,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return sum(known) / len(known) if known else None
 
 
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the stated rule chooses on the held-out folds.
 
     Attributes:
@@ -158,7 +171,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     for_ap_only_reason: str = ""
 
 
-class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How well the held-out folds predict the evaluation set; the rule is applied to both.
 
     Attributes:
@@ -175,7 +188,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     rank_correlation: float | None = None
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The candidate that was written as an ordinary checkpoint, and its metrics under ``--eval-only``, by task."""
 
     name: str
@@ -184,7 +197,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[Task, Metrics] = {}
 
 
-class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
+class Bakeoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A bake-off on one detector.
 
     Attributes:
@@ -203,17 +216,18 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     detector: DetectorEntry
     dataset: str
-    protocol: str
-    num_images: int | None = None
+    protocol: ProtocolName
+    max_dets: Count | msgspec.UnsetType = msgspec.UNSET
+    num_images: Count | None = None
     training_datasets: list[str] = []
-    training_images: int | None = None
-    rois: int | None = None
+    training_images: Count | None = None
+    rois: Count | None = None
     buckets: Buckets
     classes: list[ClassEntry]
-    steps: int | None = None
-    batch_size: int | None = None
-    seeds: list[int] = []
-    num_folds: int = 0
+    steps: Count | None = None
+    batch_size: Count | None = None
+    seeds: list[Count] = []
+    num_folds: Count = 0
     candidates: list[Entry]
     recommendation: Recommendation
     agreement: Agreement | None = None
@@ -241,6 +255,11 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True):
                 _check_candidate(candidate, self.buckets.names, len(self.classes))
             except ValueError as error:
                 raise ValueError(f"candidate '{candidate.name}': {error}") from None
+
+    @property
+    def rules(self) -> str:
+        """The protocol, for headings; see `Evaluation.rules`."""
+        return protocol_rules(self.protocol, self.max_dets)
 
     def bucket_index(self, entry: ClassEntry) -> int | None:
         """Position of a class's bucket."""

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.ground_truth_input import Annotations
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -17,6 +18,8 @@ from lt_det.statistics.buckets import FrequencyBuckets
 logger = logging.getLogger(__name__)
 
 _MIN_FRACTION_EMPTY = 0.1  # of the images with objects: a detector hardly leaves so many without a detection
+_MIN_FRACTION_REFUSED = 0.1  # of the objects: from here on, boxes instead of masks make a meaningless mask AP
+_MIN_NUMBER_REFUSED = 3
 _PASS_TRAIN = "pass train (command line: --train-stats)"
 
 
@@ -24,12 +27,17 @@ def check_segmentations(annotations: Annotations) -> None:
     """Warn if some objects have no segmentation; mask AP against their boxes would be too low.
 
     Raises:
-        LtDetError: no object has a segmentation.
+        LtDetError: no object has a segmentation, or 10 % or more of them, and three or more, have none.
     """
     objects = annotations.data["annotations"]
     without = sum(not annotation.get("segmentation") for annotation in objects)
     if without and without == len(objects):
         raise LtDetError(f"{annotations.name} has no 'segmentation' to evaluate masks with; evaluate bbox only.")
+    if without >= max(_MIN_FRACTION_REFUSED * len(objects), _MIN_NUMBER_REFUSED):
+        raise LtDetError(
+            f"{without} of {len(objects)} objects of {annotations.name} have no 'segmentation', and their boxes would "
+            "stand for their masks; evaluate bbox only, or a json of the images whose objects have masks."
+        )
     if without:
         logger.warning("%d of %d objects have no segmentation; their boxes are used instead.", without, len(objects))
 
@@ -57,6 +65,68 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
             total,
             name,
             _PASS_TRAIN,
+        )
+
+
+def warn_of_objects(context: EvaluationContext) -> None:
+    """Log if there is nothing to find, or if no detector could find all objects within the protocol's limit."""
+    protocol, objects, to_find = context.protocol, context.objects, context.to_find[:, 0]
+    if not to_find.any():
+        kind = "'ignore'" if protocol.federated else "'iscrowd'"
+        logger.warning(
+            "The ground truth has no object to find, and every AP is n/a: of its %d objects, %d have %s.",
+            len(to_find),
+            int((objects.ignore if protocol.federated else objects.crowd).sum()),
+            kind,
+        )
+    limit = protocol.max_dets
+    if limit is None:
+        return
+    images = np.repeat(np.arange(context.num_images), np.diff(objects.start))[to_find]
+    classes = objects.classes[to_find]
+    if protocol.per_image is not None:
+        groups, holders = images, "images hold more objects"
+    elif protocol.per_image_and_class is not None:
+        groups, holders = images * context.num_classes + classes, "images hold more objects of a class"
+    else:
+        groups, holders = classes, "classes have more objects"
+    found, counts = np.unique(groups, return_counts=True)
+    beyond = np.maximum(counts - limit, 0)
+    if beyond.any():
+        full = found[beyond > 0]
+        if protocol.per_image_and_class is not None:
+            full = np.unique(full // context.num_classes)
+        logger.warning(
+            "%d %s than the %d %s that count (up to %d): %d of %d objects cannot be found. "
+            "Raise the limit (max_dets; --max-dets; TEST.MAX_DETS), which is off the %s protocol.",
+            len(full),
+            holders,
+            limit,
+            protocol.limited,
+            int(counts.max()),
+            int(beyond.sum()),
+            int(counts.sum()),
+            protocol.name,
+        )
+
+
+def warn_of_full_images(context: EvaluationContext, limit: int) -> None:
+    """Log if images hold more objects than the model may detect in one.
+
+    Args:
+        context: of all images of the set.
+        limit: TEST.DETECTIONS_PER_IMAGE; below 0 for no limit.
+    """
+    images = np.repeat(np.arange(context.num_images), np.diff(context.objects.start))[context.to_find[:, 0]]
+    counts = np.bincount(images, minlength=context.num_images)
+    if 0 <= limit < counts.max(initial=0):
+        logger.warning(
+            "%d of %d images hold more objects than the %d detections per image that the model may make (up to %d); "
+            "raise TEST.DETECTIONS_PER_IMAGE.",
+            int((counts > limit).sum()),
+            context.num_images,
+            limit,
+            int(counts.max()),
         )
 
 

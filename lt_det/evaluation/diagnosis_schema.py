@@ -12,20 +12,20 @@ from typing import Any
 
 import msgspec
 
-from lt_det.evaluation.schema import Buckets, Numbers
+from lt_det.evaluation.schema import Buckets, Count, Fraction, Fractions, Numbers
 from lt_det.io.json_files import reading, write_json
 
 DIAGNOSIS_NAME = "diagnosis.json"
 BETAS = (0.9, 0.99, 0.999, 0.9999)
 
 
-class DiagnosedClass(msgspec.Struct, frozen=True, kw_only=True):
+class DiagnosedClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A class, its bucket, and its counts in the training set; `instances` is None if only images are known."""
 
     name: str
     bucket: str | None
-    images: int
-    instances: int | None
+    images: Count
+    instances: Count | None
 
     @property
     def count(self) -> int:
@@ -33,7 +33,7 @@ class DiagnosedClass(msgspec.Struct, frozen=True, kw_only=True):
         return self.images if self.instances is None else self.instances
 
 
-class EffectiveNumber(msgspec.Struct, frozen=True, kw_only=True):
+class EffectiveNumber(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """E_n = (1 - beta^n) / (1 - beta), and the weights 1 / E_n with mean 1 over the classes (Cui et al. 2019)."""
 
     beta: float
@@ -41,7 +41,7 @@ class EffectiveNumber(msgspec.Struct, frozen=True, kw_only=True):
     weights: list[float]
 
 
-class Gradients(msgspec.Struct, frozen=True, kw_only=True):
+class Gradients(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The gradient of the loss with respect to w_c, from the RoIs of class c (positive) and from all others (negative).
 
     Attributes:
@@ -61,7 +61,7 @@ class Gradients(msgspec.Struct, frozen=True, kw_only=True):
     images_per_iteration: int
 
 
-class InfluenceGroup(msgspec.Struct, frozen=True, kw_only=True):
+class InfluenceGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The influence of the foreground RoIs of a bucket.
 
     Attributes:
@@ -71,13 +71,13 @@ class InfluenceGroup(msgspec.Struct, frozen=True, kw_only=True):
         by_margin: median influence in each bin of `Influence.edges`.
     """
 
-    rois: int
-    fraction: float
+    rois: Count
+    fraction: Fraction
     quartiles: list[float]
     by_margin: Numbers
 
 
-class Influence(msgspec.Struct, frozen=True, kw_only=True):
+class Influence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The influence || dL_i / dz ||_1 || h_i ||_1 of a RoI on the last layer (Park et al. 2021), against its margin.
 
     Attributes:
@@ -97,7 +97,7 @@ class Influence(msgspec.Struct, frozen=True, kw_only=True):
     values: list[float]
 
 
-class Margins(msgspec.Struct, frozen=True, kw_only=True):
+class Margins(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Margins of the training RoIs by class (Cao et al. 2019).
 
     The margin of a RoI is the logarithm of the score of its class minus the largest one of another class or background:
@@ -123,7 +123,7 @@ class Margins(msgspec.Struct, frozen=True, kw_only=True):
     is_ldam: bool
 
 
-class WeightNorms(msgspec.Struct, frozen=True, kw_only=True):
+class WeightNorms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """|| w_c || of each class (Kang et al. 2020).
 
     Attributes:
@@ -136,7 +136,7 @@ class WeightNorms(msgspec.Struct, frozen=True, kw_only=True):
     has_effect: bool
 
 
-class FeatureDeviation(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureDeviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Training against test RoIs of each class (Ye et al. 2020).
 
     Attributes:
@@ -152,13 +152,13 @@ class FeatureDeviation(msgspec.Struct, frozen=True, kw_only=True):
     test_rois: list[int]
     training_value: Numbers
     test_value: Numbers
-    training_accuracy: Numbers
-    test_accuracy: Numbers
+    training_accuracy: Fractions
+    test_accuracy: Fractions
     deviation: Numbers
     by_chance: Numbers
 
 
-class ConfusionGroup(msgspec.Struct, frozen=True, kw_only=True):
+class ConfusionGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the RoIs of a bucket are classified as; means over the classes of the bucket.
 
     Attributes:
@@ -168,13 +168,13 @@ class ConfusionGroup(msgspec.Struct, frozen=True, kw_only=True):
         background: fraction for which background scores higher than every class.
     """
 
-    classes: int
-    correct: float
-    taken_by: dict[str, float]
-    background: float
+    classes: Count
+    correct: Fraction
+    taken_by: dict[str, Fraction]
+    background: Fraction
 
 
-class ConfusedPair(msgspec.Struct, frozen=True, kw_only=True):
+class ConfusedPair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """RoIs of the class `true` for which `predicted` scores highest.
 
     Attributes:
@@ -184,15 +184,15 @@ class ConfusedPair(msgspec.Struct, frozen=True, kw_only=True):
         reverse: fraction of the RoIs of `predicted` for which `true` scores highest; None: it has no RoI.
     """
 
-    true: int
-    predicted: int
-    rois: int
-    images: int
-    fraction: float
-    reverse: float | None
+    true: Count
+    predicted: Count
+    rois: Count
+    images: Count
+    fraction: Fraction
+    reverse: Fraction | None
 
 
-class Confusion(msgspec.Struct, frozen=True, kw_only=True):
+class Confusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who takes whose place: buckets, and the pairs of classes of different buckets with the most one-sided confusion.
 
     Attributes:
@@ -204,7 +204,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
     pairs: list[ConfusedPair]
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage of the box head; a detector that is no cascade has one.
 
     Attributes:
@@ -222,7 +222,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     confusion: Confusion | None = None
 
 
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A detector and its training set.
 
     Attributes:

@@ -26,6 +26,7 @@ from lt_det.data.class_counts import annotation_file, training_stats, training_s
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
+from lt_det.evaluation.checks import warn_of_full_images, warn_of_objects
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
@@ -35,7 +36,7 @@ from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import Matches, match
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
-from lt_det.evaluation.protocols import COCO, LVIS, Task
+from lt_det.evaluation.protocols import COCO, LVIS, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.schema import Evaluation, write_evaluation
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
@@ -74,6 +75,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         output_dir: str | None = None,
         distributed: bool = True,
         draws: int = 0,
+        max_dets: int | None = None,
     ) -> None:
         """
         Args:
@@ -85,6 +87,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 no files and to leave out error analysis and intervals.
             distributed: whether to gather the results of all processes.
             draws: number of bootstrap draws over images for 95 % intervals in the report, 100 to 100 000; 0 for none.
+            max_dets: how many detections count instead of the protocol's limit, see `evaluate`; None for its own.
 
         Raises:
             LtDetError: the set has no annotation file, or its file has mistakes; the set is registered as LVIS and has
@@ -110,7 +113,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             stats.check_names(self._names, str(json_file))
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
-        self.context = EvaluationContext(truth, protocol, buckets)
+        check_max_dets(max_dets, "TEST.MAX_DETS")
+        self.context = EvaluationContext(truth, protocol.with_max_dets(max_dets), buckets)
+        warn_of_objects(self.context)
         check_draws(draws, "TEST.RESAMPLES")
         self._stats, self._draws = stats, draws
         self._json_file = str(json_file)
@@ -137,13 +142,16 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         buckets = bucket_options(cfg)
         counts = training_stats_or_none if buckets is None else training_stats
         stats = counts(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
-        return cls(
+        evaluator = cls(
             dataset_name,
             stats=stats,
             buckets=buckets,
             output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
             draws=cfg.TEST.RESAMPLES,
+            max_dets=cfg.TEST.MAX_DETS,
         )
+        warn_of_full_images(evaluator.context, cfg.TEST.DETECTIONS_PER_IMAGE)
+        return evaluator
 
     @property
     def buckets(self) -> FrequencyBuckets:
@@ -282,6 +290,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                     draws=self._draws if self._output_dir else 0,
                     track=_log_progress,
                 )
+        if self.context.protocol.is_changed:
+            logger.warning("These metrics of %s are %s.", self._dataset_name, self.context.protocol.rules)
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:

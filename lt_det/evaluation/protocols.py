@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.errors import LtDetError
+
 Task = Literal["bbox", "segm"]
+AreaFrom = Literal["mask", "box"]  # what the area of a detection with a mask is measured on
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -45,6 +48,47 @@ class Protocol:
     per_class: int | None = None
     pooled: bool = False
 
+    @property
+    def max_dets(self) -> int | None:
+        """The limit on the detections that count; None for all."""
+        limits = (self.per_image, self.per_image_and_class, self.per_class)
+        return next((limit for limit in limits if limit is not None), None)
+
+    @property
+    def limited(self) -> str:
+        """What `max_dets` limits, in words."""
+        if self.per_image is not None:
+            return "detections per image"
+        return "detections per image and class" if self.per_image_and_class is not None else "detections per class"
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether its limit is not the benchmark's own."""
+        return self.max_dets != PROTOCOLS.get(self.name, self).max_dets
+
+    @property
+    def rules(self) -> str:
+        """Its name, for headings; or how it departs from the benchmark's own rules."""
+        if not self.is_changed:
+            return f"{self.name} protocol"
+        own = PROTOCOLS[self.name].max_dets
+        return f"off the {self.name} protocol: {self.max_dets} instead of {own} {self.limited}"
+
+    def with_max_dets(self, max_dets: int | None) -> Protocol:
+        """The protocol with another limit on the detections that count, for dense scenes.
+
+        Args:
+            max_dets: replaces the limit per image, per image and class, or per class, whichever the protocol has; None
+                for its own.
+        """
+        if max_dets is None:
+            return self
+        if self.per_image is not None:
+            return replace(self, per_image=max_dets)
+        if self.per_image_and_class is not None:
+            return replace(self, per_image_and_class=max_dets)
+        return replace(self, per_class=max_dets)
+
 
 # Gupta et al. 2019, https://arxiv.org/abs/1908.03195; the lvis package.
 LVIS = Protocol("lvis", federated=True, per_image=300)
@@ -55,4 +99,17 @@ FIXED = Protocol("fixed", federated=True, per_class=10_000)
 # AP-Pool of the same paper: it also depends on whether scores are comparable across classes.
 POOL = Protocol("pool", federated=True, per_class=10_000, pooled=True)
 
+_MAX_RANK = (1 << 31) - 1  # ranks have 32 bits
+
 PROTOCOLS = {protocol.name: protocol for protocol in (LVIS, COCO, FIXED, POOL)}
+
+
+def check_max_dets(max_dets: object, key: str) -> None:
+    """Raise LtDetError unless `max_dets` is None or a whole number above 0.
+
+    Args:
+        max_dets: how many detections count, see `Protocol.with_max_dets`.
+        key: the option or config key that it comes from, for the message.
+    """
+    if max_dets is not None and not (type(max_dets) is int and 0 < max_dets <= _MAX_RANK):
+        raise LtDetError(f"{key} is {max_dets!r}; write how many detections count, such as 1000, or leave it out.")

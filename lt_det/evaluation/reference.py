@@ -7,7 +7,6 @@ Both return an array (T, R, K, A): 10 IoU thresholds, 101 recalls, K classes, ar
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import types
@@ -19,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.matching.iou import to_rle
+from lt_det.evaluation.io.official_input import OfficialInput, official_input
 from lt_det.evaluation.metrics.bucket_ap import BucketAP, percent_mean, summarize
-from lt_det.evaluation.protocols import Protocol, Task
-from lt_det.io.shapes import box_polygon, usable_segmentation
+from lt_det.evaluation.protocols import AreaFrom, Protocol, Task
 from lt_det.statistics.buckets import FrequencyBuckets
 
 _LOW_LIMITS = (1, 10)  # detections per image and class at which COCO also reports the recall
@@ -34,6 +32,8 @@ def official_table(
     detections: list[dict[str, Any]],
     task: Task,
     per_image: int = 300,
+    per_image_and_class: int = 100,
+    area_from: AreaFrom = "mask",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision (T, R, K, A) and recall (T, K, A, M) under M limits on the detections, the last being the usual one.
 
@@ -43,23 +43,15 @@ def official_table(
         detections: COCO results; both libraries raise without any.
         task: overlap of boxes or of masks.
         per_image: detections that count per image under "lvis"; -1 for all.
+        per_image_and_class: detections that count per image and class under "coco".
+        area_from: see `official_input`.
     """
-    ground_truth = _completed(ground_truth)
-    # Both libraries write into the detections; if masks had a bbox too, the area would be that of the box.
-    drop = {"bbox"} if task == "segm" else {"segmentation"}
-    detections = [{key: value for key, value in d.items() if key not in drop} for d in detections]
-    if task == "segm":
-        sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-        for detection in detections:
-            detection["segmentation"] = to_rle(detection["segmentation"], *sizes[detection["image_id"]])
-    if protocol == "lvis":
-        return _lvis(ground_truth, detections, task, per_image)
-    return _coco(ground_truth, detections, task)
+    federated = protocol == "lvis"
+    given = official_input(ground_truth, detections, task, federated, area_from)
+    return _lvis(given, task, per_image) if federated else _coco(given, task, per_image_and_class)
 
 
-def _lvis(
-    ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task, per_image: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _lvis(given: OfficialInput, task: Task, per_image: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     try:
         import lvis.eval
         from lvis import LVIS, LVISEval, LVISResults
@@ -74,8 +66,8 @@ def _lvis(
 
     # Only in lvis: NumPy itself stays as it is for everybody else.
     with mock.patch.object(lvis.eval, "np", _NumpyWithFloat("numpy")), _quiet():
-        gt = LoadedLVIS(ground_truth)
-        results = LVISResults(gt, detections, max_dets=per_image)
+        gt = LoadedLVIS(given.ground_truth)
+        results = LVISResults(gt, given.detections, max_dets=per_image)
         evaluation = LVISEval(gt, results, task)
         evaluation.params.max_dets = per_image
         evaluation.evaluate()
@@ -84,45 +76,23 @@ def _lvis(
 
 
 def _coco(
-    ground_truth: dict[str, Any], detections: list[dict[str, Any]], task: Task
+    given: OfficialInput, task: Task, per_image_and_class: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with _quiet():
         gt = COCO()
-        gt.dataset = ground_truth
+        gt.dataset = given.ground_truth
         gt.createIndex()
-        evaluation = COCOeval(gt, gt.loadRes(detections), task)
-        evaluation.params.maxDets = [*_LOW_LIMITS, 100]
+        evaluation = COCOeval(gt, gt.loadRes(given.detections), task)
+        limits = sorted({*_LOW_LIMITS, per_image_and_class})  # as pycocotools sorts them
+        evaluation.params.maxDets = limits
         evaluation.evaluate()
         evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[..., -1], np.asarray(evaluation.eval["recall"])
-
-
-def _completed(ground_truth: dict[str, Any]) -> dict[str, Any]:
-    """A copy with what both libraries require: fields that a user's json may lack, and unique annotation ids."""
-    data = copy.copy(ground_truth)
-    data.setdefault("info", {})
-    data["images"] = [{"neg_category_ids": [], "not_exhaustive_category_ids": [], **_known(i)} for i in data["images"]]
-    # lvis requires a bucket per class; the buckets are applied later.
-    data["categories"] = [{**category, "frequency": "f"} for category in data["categories"]]
-    data["annotations"] = [
-        {
-            "iscrowd": 0,
-            "area": a["bbox"][2] * a["bbox"][3],
-            **_known(a),
-            "segmentation": usable_segmentation(a) or [box_polygon(a["bbox"])],
-            "id": number,
-        }
-        for number, a in enumerate(data["annotations"], start=1)
-    ]
-    return data
-
-
-def _known(entry: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an entry that are not null."""
-    return {key: value for key, value in entry.items() if value is not None}
+    precision, recall = np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+    order = [limits.index(limit) for limit in (*_LOW_LIMITS, per_image_and_class)]
+    return precision[..., order[-1]], recall[..., order]
 
 
 class _NumpyWithFloat(types.ModuleType):
@@ -148,24 +118,49 @@ def _quiet() -> Iterator[None]:
 
 
 def official_metrics(
-    data: dict[str, Any], results: list[dict[str, Any]], protocol: Protocol, buckets: FrequencyBuckets, task: Task
-) -> BucketAP:
+    data: dict[str, Any],
+    results: list[dict[str, Any]],
+    protocol: Protocol,
+    buckets: FrequencyBuckets,
+    task: Task,
+    area_from: AreaFrom = "mask",
+) -> tuple[BucketAP, list[str]]:
     """Metrics of the official package on the same files, under one of lt_det's protocols.
 
+    Args:
+        data: annotations as in the file, before lt_det's reading.
+        results: COCO results as in the file.
+        protocol, buckets, task: of the evaluation to check.
+        area_from: see `official_input`.
+
+    Returns:
+        Metrics, and the notes of `official_input`.
+
     Raises:
-        LtDetError: the package is not installed, or there are no detections, on which it fails.
+        LtDetError: the package is not installed, or cannot take the files; both fail without a detection.
     """
     if not results:
         raise LtDetError("The official packages fail on a file without detections; leave out --cross-check.")
-    if protocol.per_class is not None:
-        by_class: dict[Any, list[dict[str, Any]]] = {}
-        for result in sorted(results, key=lambda result: -result["score"]):
-            by_class.setdefault(result["category_id"], []).append(result)
-        results = [result for detections in by_class.values() for result in detections[: protocol.per_class]]
-    name: Literal["lvis", "coco"] = "lvis" if protocol.federated else "coco"
-    limit = -1 if protocol.per_image is None else protocol.per_image
-    precision, recall = official_table(name, data, results, task, limit)
+    package = "lvis" if protocol.federated else "pycocotools"
+    try:
+        if protocol.per_class is not None:
+            by_class: dict[Any, list[dict[str, Any]]] = {}
+            for result in sorted(results, key=lambda result: -result["score"]):
+                by_class.setdefault(result["category_id"], []).append(result)
+            results = [result for detections in by_class.values() for result in detections[: protocol.per_class]]
+        given = official_input(data, results, task, protocol.federated, area_from)
+        if protocol.federated:
+            precision, recall = _lvis(given, task, -1 if protocol.per_image is None else protocol.per_image)
+        else:
+            precision, recall = _coco(given, task, protocol.per_image_and_class or -1)
+    except LtDetError:
+        raise
+    except Exception as error:  # whatever a package raises on what it cannot take
+        raise LtDetError(
+            f"{package} cannot take these files as they are ({type(error).__name__}: {error}); correct them, or leave "
+            "out --cross-check."
+        ) from None
     summary = summarize(precision, recall[..., -1], buckets)
     for number, low_recall in zip(_LOW_LIMITS, np.moveaxis(recall, -1, 0)[:-1], strict=False):
         summary.metrics[f"AR{number}"] = percent_mean(low_recall[..., 0])
-    return summary
+    return summary, given.notes

@@ -169,7 +169,7 @@ def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], l
         rows.append(["AR", first, "", "", *others])
     evaluated = sum(ap is not None for ap in result.class_ap)
     rows.append(["classes", *map(str, [evaluated] * 3 + [result.bucket_sizes[name] for name in names])])
-    return f"{TASK_NAMES[task]}, {evaluation.dataset} ({evaluation.protocol} protocol)", ["", *shown], rows
+    return f"{TASK_NAMES[task]}, {evaluation.dataset} ({evaluation.rules})", ["", *shown], rows
 
 
 def percent(value: float | None) -> str:

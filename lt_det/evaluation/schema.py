@@ -1,19 +1,21 @@
 """The content of ``evaluation.json``, for its writer and all its readers.
 
 Every value is finite; None stands for "n/a" (nothing to average) or "not known". Numbers of AP and AR are in percent.
-A group is "all" or the name of a bucket. Keys that files of earlier versions lack have a default.
+A group is "all" or the name of a bucket. Keys that files of earlier versions lack have a default; keys that no version
+has are refused.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.protocols import PROTOCOLS, AreaFrom, Task
 from lt_det.io.json_files import reading, write_json
 from lt_det.statistics.buckets import metric_name
 
@@ -21,80 +23,95 @@ EVALUATION_NAME = "evaluation.json"
 ALL = "all"  # the group of all classes
 TASK_NAMES: dict[Task, str] = {"bbox": "Boxes", "segm": "Masks"}
 
+VERSION = 2  # of the schema; files of the first one have no version
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # whole numbers beyond that are not exact in other readers
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Points = Annotated[float, msgspec.Meta(ge=-100, le=100)]  # differences of percents
 Numbers = list[float | None]
-Interval = Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)]
+Fractions = list[Fraction | None]
+Percents = list[Percent | None]
+Interval = Annotated[list[Percent], msgspec.Meta(min_length=2, max_length=2)]
+ProtocolName = Literal["lvis", "coco", "fixed", "pool"]
 
 
-class Buckets(msgspec.Struct, frozen=True, kw_only=True):
+class Buckets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See `FrequencyBuckets`."""
 
     names: list[str]
-    by: str
-    edges: list[int | float] | None
+    by: Literal["images", "instances"]
+    edges: list[Annotated[int, msgspec.Meta(ge=0)] | Annotated[float, msgspec.Meta(ge=0)]] | None
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"buckets.names has a name twice: {self.names}")
+        if self.edges and any(high <= low for low, high in itertools.pairwise(self.edges)):
+            raise ValueError(f"buckets.edges are not ascending: {self.edges}")
 
 
-class ClassEntry(msgspec.Struct, frozen=True, kw_only=True):
+class ClassEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A class: its bucket, its training images, and the number of objects to find in the evaluated set."""
 
     name: str
     id: int | str | None = None
     bucket: str | None
-    images: int | None
-    objects: int | None = None
+    images: Count | None
+    objects: Count | None = None
 
 
-class Resamples(msgspec.Struct, frozen=True, kw_only=True):
+class Resamples(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The values of each metric under every bootstrap draw; `images` is the fingerprint of the resampled images."""
 
-    seed: int
+    seed: Count
     images: str
-    values: dict[str, Numbers]
+    values: dict[str, Percents]
 
 
-class PrecisionRecall(msgspec.Struct, frozen=True, kw_only=True):
+class PrecisionRecall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Interpolated precision at the 101 recalls, at two IoU thresholds and as mean over the ten."""
 
-    iou_50: Numbers = msgspec.field(name="0.5")
-    iou_75: Numbers = msgspec.field(name="0.75")
-    mean: Numbers
+    iou_50: Fractions = msgspec.field(name="0.5")
+    iou_75: Fractions = msgspec.field(name="0.75")
+    mean: Fractions
 
 
-class ErrorAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorAnalysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """AP50 lost to each error type (see `metrics.tide`) per group and per class, and the number of errors per class."""
 
-    iou: float
-    background_iou: float
+    iou: Fraction
+    background_iou: Fraction
     types: list[str]
-    loss: dict[str, dict[str, float | None] | None]
-    class_loss: dict[str, Numbers]
-    class_ap50: Numbers | None = None
-    count: dict[str, list[int]] | None = None
+    loss: dict[str, dict[str, Points | None] | None]
+    class_loss: dict[str, list[Points | None]]
+    class_ap50: Percents | None = None
+    count: dict[str, list[Count]] | None = None
 
 
-class CalibrationGroup(msgspec.Struct, frozen=True, kw_only=True):
+class CalibrationGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Expected calibration error in 0..1; and for each bin the number of detections, mean score and precision."""
 
-    ece: float | None
-    count: list[int]
-    score: Numbers
-    precision: Numbers
+    ece: Fraction | None
+    count: list[Count]
+    score: Fractions
+    precision: Fractions
 
 
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Score calibration of each group at one IoU threshold (see `metrics.score_calibration`)."""
 
-    iou: float | None = None
-    edges: list[float]
+    iou: Fraction | None = None
+    edges: list[Fraction]
     groups: dict[str, CalibrationGroup | None]
 
 
-class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True):
+class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results of one task: boxes or masks."""
 
-    metrics: dict[str, float | None]
-    bucket_sizes: dict[str, int]
-    class_ap: Numbers
-    class_ar: Numbers | None = None
+    metrics: dict[str, Percent | None]
+    bucket_sizes: dict[str, Count]
+    class_ap: Percents
+    class_ar: Percents | None = None
     intervals: dict[str, Interval | None] | None = None
     resamples: Resamples | None = None
     precision_recall: dict[str, PrecisionRecall | None] | None = None
@@ -102,18 +119,24 @@ class TaskEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An evaluation of one dataset.
 
     Attributes:
+        version: of the schema; left out in files of the first one.
+        protocol, max_dets: its name, and how many detections count instead of its own limit; left out for its own.
+        area_from: "box" if the areas of detected masks are those of their boxes; left out for those of the masks.
         ground_truth, image_root, results: absolute paths; `results` may be relative to the evaluation's own folder.
         fingerprint: of the images and their ground truth under the protocol; evaluations with the same one can be
             paired.
     """
 
+    version: Count | msgspec.UnsetType = msgspec.UNSET
     dataset: str
-    protocol: str
-    num_images: int | None = None
+    protocol: ProtocolName
+    max_dets: Annotated[int, msgspec.Meta(gt=0, le=2**31)] | msgspec.UnsetType = msgspec.UNSET
+    area_from: AreaFrom | msgspec.UnsetType = msgspec.UNSET
+    num_images: Count | None = None
     fingerprint: str | None = None
     ground_truth: str | None = None
     image_root: str | None = None
@@ -136,6 +159,12 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
             except ValueError as error:
                 raise ValueError(f"tasks.{name}.{error}") from None
 
+    @property
+    def rules(self) -> str:
+        """The protocol, for headings, and every departure from it."""
+        areas = "; areas of masks are those of their boxes" if self.area_from == "box" and "segm" in self.tasks else ""
+        return protocol_rules(self.protocol, self.max_dets) + areas
+
     def bucket_index(self, entry: ClassEntry) -> int | None:
         """Position of a class's bucket."""
         return None if entry.bucket is None else self.buckets.names.index(entry.bucket)
@@ -146,18 +175,30 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         return content
 
 
+def protocol_rules(name: str, max_dets: int | msgspec.UnsetType) -> str:
+    """A protocol with the limit that a file has, in words; see `Protocol.rules`."""
+    return PROTOCOLS[name].with_max_dets(None if max_dets is msgspec.UNSET else max_dets).rules
+
+
 def group_metric(group: str, kind: str = "AP") -> str:
     """Name of the metric of a group: ``AP``, ``APr``, ``AR-unseen``."""
     return kind if group == ALL else metric_name(group, kind)
 
 
 def parse_evaluation(content: str | bytes) -> Evaluation:
-    """The text of a file, with its types and lengths checked.
+    """The text of a file, with its types, ranges and lengths checked.
 
     Raises:
         msgspec.DecodeError: it is not an evaluation.
     """
+    version = msgspec.json.decode(content, type=_Version).version
+    if version > VERSION:
+        raise msgspec.ValidationError(f"version {version} is newer than the {VERSION} that this lt_det knows")
     return msgspec.json.decode(content, type=Evaluation)
+
+
+class _Version(msgspec.Struct):
+    version: int = 1
 
 
 def read_evaluation(file: Path) -> Evaluation:
@@ -210,6 +251,13 @@ def _check_task(task: TaskEvaluation, buckets: Sequence[str], num_classes: int) 
         _require(task.bucket_sizes, "bucket_sizes", name)
     _check_length(task.class_ap, "class_ap", num_classes)
     _check_length(task.class_ar, "class_ar", num_classes)
+    for name, ends in (task.intervals or {}).items():
+        if ends is not None and ends[0] > ends[1]:
+            raise ValueError(f"intervals.{name} is from {ends[0]} to {ends[1]}")
+    if task.resamples is not None:
+        draws = [len(values) for values in task.resamples.values.values()]
+        if len(set(draws)) > 1:
+            raise ValueError(f"resamples.values has lists of {min(draws)} and of {max(draws)} draws")
     groups = [ALL, *buckets]
     if task.precision_recall is not None:
         for group in groups:
@@ -225,7 +273,13 @@ def _check_task(task: TaskEvaluation, buckets: Sequence[str], num_classes: int) 
                     _require(loss, f"errors.loss.{group}", kind)
             _require(errors.class_loss, "errors.class_loss", kind)
             _check_length(errors.class_loss[kind], f"errors.class_loss.{kind}", num_classes)
+            if errors.count is not None:
+                _require(errors.count, "errors.count", kind)
+                _check_length(errors.count[kind], f"errors.count.{kind}", num_classes)
+        _check_length(errors.class_ap50, "errors.class_ap50", num_classes)
     if calibration := task.calibration:
+        if any(high <= low for low, high in itertools.pairwise(calibration.edges)):
+            raise ValueError("calibration.edges are not ascending")
         for group in groups:
             _require(calibration.groups, "calibration.groups", group)
             if entry := calibration.groups[group]:

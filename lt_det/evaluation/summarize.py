@@ -6,23 +6,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from lt_det.evaluation._arrays import Floats
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.matching.assignment import matched_at
 from lt_det.evaluation.matching.match import Matches
-from lt_det.evaluation.metrics.ap_pool import pooled_table
-from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
+from lt_det.evaluation.metrics.ap_pool import pooled_tables
+from lt_det.evaluation.metrics.average_precision import apply_limits, area_tables
 from lt_det.evaluation.metrics.bootstrap import SEED, bootstrap, fingerprint
-from lt_det.evaluation.metrics.bucket_ap import BucketAP, precision_recall_curves, summarize
+from lt_det.evaluation.metrics.bucket_ap import BucketAP, summarize_areas
 from lt_det.evaluation.metrics.intervals import interval
 from lt_det.evaluation.metrics.score_calibration import calibration
 from lt_det.evaluation.metrics.tide import Errors, analyze_errors
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import IOU_THRESHOLDS, Task
+from lt_det.evaluation.protocols import IOU_THRESHOLDS, AreaFrom, Task
 from lt_det.evaluation.schema import (
     ALL,
+    VERSION,
     Buckets,
     Calibration,
     ClassEntry,
@@ -43,7 +45,7 @@ class TaskResult:
     """
     Attributes:
         summary: metrics, and AP and AR per class.
-        precision_recall: see `precision_recall_curves`.
+        precision_recall: see `summarize_areas`.
         draws: (B,) values of each resampled metric, see `bootstrap`; None without draws.
         errors: see `analyze_errors`; None without an analysis.
         calibration: see `calibration`; None if the scores are not probabilities.
@@ -72,18 +74,18 @@ def summarize_task(
         draws: number of bootstrap draws; 0 for none. AP-Pool has none.
         track: wraps the loop over the draws, to show its progress.
     """
-    matches = apply_limits(matches, context.protocol)
-    precision, recall = precision_table(context, matches)
-    summary = summarize(precision, recall, context.buckets)
+    unlimited, matches = matches, apply_limits(matches, context.protocol)
+    tables = area_tables(matches, context.num_objects)
+    summary, curves = summarize_areas(tables, context.num_classes, context.buckets)
     if not context.protocol.federated:
-        summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, matches))
+        summary = replace(summary, metrics=summary.metrics | _recall_at_1_and_10(context, unlimited))
     calibrated = calibration(matches, context.buckets)
     if context.protocol.pooled:
         metrics, curves = _pooled(context, matches)
         return TaskResult(replace(summary, metrics=metrics), curves, None, None, calibrated)
     return TaskResult(
         summary,
-        precision_recall_curves(precision, context.buckets),
+        curves,
         bootstrap(context, matches, draws, track) if draws else None,
         None if errors is None else analyze_errors(context, errors),
         calibrated,
@@ -110,14 +112,14 @@ def _recall_at_1_and_10(context: EvaluationContext, matches: Matches) -> dict[st
 def _pooled(context: EvaluationContext, matches: Matches) -> tuple[dict[str, float], dict[str, PrecisionRecall | None]]:
     """Metrics and curves with all classes pooled, and with the classes of each bucket pooled."""
     one_class = FrequencyBuckets((), np.zeros(1, dtype=np.int64))
-    table = pooled_table(context, matches, np.arange(context.num_classes))
-    metrics = summarize(*table, one_class).metrics
-    curves = precision_recall_curves(table[0], one_class)
+    everything = np.arange(context.num_classes)
+    summary, curves = summarize_areas(pooled_tables(context, matches, everything), 1, one_class)
+    metrics = summary.metrics
     for bucket, name in enumerate(context.buckets.names):
-        table = pooled_table(context, matches, context.buckets.members(bucket))
-        pooled = summarize(*table, one_class).metrics
-        metrics |= {group_metric(name): pooled["AP"], group_metric(name, "AR"): pooled["AR"]}
-        curves[name] = precision_recall_curves(table[0], one_class)[ALL]
+        tables = pooled_tables(context, matches, context.buckets.members(bucket))
+        pooled, pooled_curves = summarize_areas(tables, 1, one_class)
+        metrics |= {group_metric(name): pooled.metrics["AP"], group_metric(name, "AR"): pooled.metrics["AR"]}
+        curves[name] = pooled_curves[ALL]
     return metrics, curves
 
 
@@ -128,6 +130,7 @@ def build_evaluation(
     dataset: str,
     class_names: Sequence[str],
     stats: ClassStats | None,
+    area_from: AreaFrom = "mask",
     ground_truth: str | None,
     image_root: str | None,
     detections: str | None,
@@ -139,6 +142,7 @@ def build_evaluation(
         dataset: name of the set.
         class_names: K names, in class order.
         stats: counts of the training set, None if they are not known.
+        area_from: what the areas of detected masks were measured on.
         ground_truth: path of the annotation file, None without one.
         image_root: folder of the images, None if it is not known.
         detections: path of the COCO results, absolute or relative to the evaluation's folder; None without one.
@@ -148,7 +152,10 @@ def build_evaluation(
     assignment = buckets.assignment.tolist()
     return Evaluation(
         dataset=dataset,
+        version=VERSION,
         protocol=context.protocol.name,
+        max_dets=context.protocol.max_dets if context.protocol.is_changed else msgspec.UNSET,
+        area_from=area_from if area_from == "box" else msgspec.UNSET,
         num_images=context.num_images,
         fingerprint=images,
         ground_truth=ground_truth,

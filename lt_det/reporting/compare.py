@@ -134,9 +134,12 @@ def _require_same(first_root: Path, first: dict[str, Evaluation], root: Path, ot
         )
     for name, a in first.items():
         b = other[name]
-        if a.protocol != b.protocol:
+        if a.rules != b.rules:
             raise LtDetError(
                 f"On {name}, {first_root} was evaluated by the {a.protocol} protocol and {root} by {b.protocol}; "
+                "evaluate both by the same."
+                if a.protocol != b.protocol
+                else f"On {name}, {first_root} was evaluated by other rules ({a.rules}) than {root} ({b.rules}); "
                 "evaluate both by the same."
             )
         if any(x and y and x != y for x, y in ((a.fingerprint, b.fingerprint), (a.num_images, b.num_images))):

@@ -94,7 +94,7 @@ def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Pat
 def evaluation_facts(evaluation: Evaluation | Bakeoff) -> list[str]:
     """Protocol, size of the set, and how the buckets are defined."""
     buckets = evaluation.buckets
-    facts = [f"{evaluation.protocol} protocol"]
+    facts = [evaluation.rules]
     if evaluation.num_images is not None:
         facts.append(count_of(evaluation.num_images, "image"))
     facts.append(count_of(len(evaluation.classes), "class"))

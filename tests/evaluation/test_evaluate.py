@@ -83,8 +83,11 @@ def test_nothing_found(mini, tmp_path, capsys, caplog):
             {"bbox": [float("nan"), 2, 3, 4]},
             r"results\.json .*'bbox'.* four finite numbers",
         ),
-        ({"score": float("nan")}, "score.* 'nan'"),
-        ({"score": None}, "score.* 'None'"),
+        ({"score": float("nan")}, "'score' nan"),
+        ({"score": None}, "'score' None"),
+        ({"score": "0.9"}, "number 0, .*'score' '0.9'"),
+        ({"bbox": ["1", "2", "3", "4"]}, r"number 0, .*'bbox' \['1'"),
+        ({"category_id": True}, "number 0, .*'category_id' True"),
     ],
 )
 def test_invalid_detections(mini, tmp_path, results, change, message, capsys):
@@ -181,19 +184,22 @@ def test_lvis_protocol_without_its_lists(mini, tmp_path, results, capsys, caplog
 
 def test_masks_without_segmentations_in_the_ground_truth(mini, tmp_path, results, capsys, caplog):
     data = json.loads(mini.val_json.read_text())
-    for annotation in data["annotations"][2:]:
-        del annotation["segmentation"]
+    objects = len(data["annotations"])
     bare = tmp_path / "bare.json"
-    bare.write_text(json.dumps(data))
     (tmp_path / "results.json").write_text(json.dumps(results))
     arguments = ["evaluate", "--gt", str(bare), "--results", str(tmp_path / "results.json"), "--iou", "bbox,segm"]
-    assert main(arguments) == 0
-    objects = len(data["annotations"])
-    assert f"{objects - 2} of {objects} objects have no segmentation" in caplog.text
-    for annotation in data["annotations"][:2]:
-        annotation["segmentation"] = []
-    bare.write_text(json.dumps(data))
-    assert main(arguments) == 1
+
+    def evaluate_without(number):
+        for annotation in data["annotations"][:number]:
+            annotation.pop("segmentation", None)
+        bare.write_text(json.dumps(data))
+        return main(arguments)
+
+    assert evaluate_without(2) == 0
+    assert f"2 of {objects} objects have no segmentation" in caplog.text
+    assert evaluate_without(objects // 10 + 1) == 1
+    assert re.search(rf"{objects // 10 + 1} of {objects} objects of .*bare\.json", capsys.readouterr().err)
+    assert evaluate_without(objects) == 1
     assert "bare.json has no 'segmentation'" in capsys.readouterr().err
 
 

@@ -73,6 +73,27 @@ def task(content):
         (lambda c: task(c)["errors"]["loss"]["all"].pop("miss"), "errors.loss.all.miss"),
         (lambda c: task(c)["errors"]["class_loss"].pop("miss"), "errors.class_loss.miss"),
         (lambda c: task(c)["errors"].update(iou="half"), "errors.iou"),
+        (lambda c: c.update(version=3), "version 3 is newer"),
+        (lambda c: c.update(protocol="voc"), "protocol|voc"),
+        (lambda c: c.update(max_dets=0), "max_dets"),
+        (lambda c: c.update(area_from="rle"), "area_from|rle"),
+        (lambda c: c.update(note="mine"), "note"),
+        (lambda c: task(c).update(class_arr=task(c).pop("class_ar")), "class_arr"),
+        (lambda c: c["classes"][1].update(name=7), r"classes\[1\]\.name"),
+        (lambda c: c["classes"][1].update(images=-1), r"classes\[1\]\.images|>= 0"),
+        (lambda c: c["classes"][1].update(objects=2**64), "objects|<= "),
+        (lambda c: c["buckets"].update(names=["rare", "rare", "frequent"]), "names"),
+        (lambda c: c["buckets"].update(edges=[100, 10]), "edges"),
+        (lambda c: c["buckets"].update(by="boxes"), "by|boxes"),
+        (lambda c: task(c)["class_ap"].__setitem__(1, 100.1), "<= 100"),
+        (lambda c: task(c)["class_ap"].__setitem__(1, -0.1), ">= 0"),
+        (lambda c: task(c)["metrics"].update(APl=1e300), "<= 100"),
+        (lambda c: task(c)["intervals"].update(AP=[30.0, 20.0]), "intervals.AP"),
+        (lambda c: task(c)["resamples"]["values"]["AP"].pop(), "resamples.values"),
+        (lambda c: task(c)["precision_recall"]["all"]["mean"].__setitem__(0, 1.5), "<= 1"),
+        (lambda c: task(c)["errors"]["count"]["miss"].pop(), "errors.count.miss"),
+        (lambda c: task(c)["errors"]["class_ap50"].pop(), "errors.class_ap50"),
+        (lambda c: task(c)["calibration"]["edges"].reverse(), "calibration.edges"),
         (lambda c: task(c)["calibration"]["groups"].pop("rare"), "calibration.groups.rare"),
         (lambda c: task(c)["calibration"]["groups"]["all"]["score"].pop(), "calibration.groups.all"),
     ],
@@ -87,7 +108,7 @@ def test_damaged_files_are_refused_with_file_and_key(damage, key, tmp_path):
         read_evaluation(file)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 10_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 10_000, '{"note": ' + "[" * 100_000])
 def test_other_files_are_refused(text, tmp_path):
     file = tmp_path / "evaluation.json"
     file.write_text(text, encoding="latin-1")

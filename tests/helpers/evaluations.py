@@ -45,18 +45,20 @@ def evaluation(num_classes=62, seed=0, better=0.0, tasks=("bbox",), draws=1000):
 def task_result(images, bucket, seed, better, draws):
     rng = np.random.default_rng(seed)
     K = len(images)
-    ap = np.clip(14 * np.log(images) - 20 + rng.normal(0, 12, K), 0, 92) + better
+    ap = np.clip(np.clip(14 * np.log(images) - 20 + rng.normal(0, 12, K), 0, 92) + better, 0, 100)
     members = {"all": np.ones(K, bool), **{name: bucket == b for b, name in enumerate(BUCKETS)}}
     mean = {group: float(ap[inside].mean()) for group, inside in members.items()}
     metrics = {"AP": mean["all"], "AP50": mean["all"] * 1.5, "AP75": mean["all"] * 1.04, "APs": 7.1, "APm": None}
     metrics |= {"APl": 50.2, **{METRICS[name]: mean[name] for name in BUCKETS}}
     metrics |= {"AR": mean["all"] * 1.2, **{f"AR{METRICS[name][2:]}": mean[name] * 1.2 for name in BUCKETS}}
+    metrics = {name: None if value is None else min(value, 100.0) for name, value in metrics.items()}
     # All runs resample the same images, so they share this noise, which pairing removes.
     shared = np.random.default_rng(0)
     values = {}
     for name in ("AP", "AP50", "AP75", "APr", "APc", "APf"):
         spread = 3.0 if name == "APr" else 0.7
-        values[name] = metrics[name] + shared.normal(0, spread, draws) + rng.normal(0, 0.15, draws)
+        drawn = metrics[name] + shared.normal(0, spread, draws) + rng.normal(0, 0.15, draws)
+        values[name] = np.clip(drawn, 0, 100)
     recalls = np.linspace(0, 1, 101)
     curves = {
         group: {

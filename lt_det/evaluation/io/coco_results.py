@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.io.result_fields import result_boxes, result_ids, result_scores
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
 from lt_det.io.coco_json import read_json
@@ -38,6 +38,7 @@ class Results:
         boxes: (N, 4) x, y, width, height in pixels; None unless a task needs them.
         segmentations: N RLEs or polygon lists; None unless a task needs them.
         source: file or name of the list, for error messages.
+        written_as: "xywh" for COCO results, "xyxy" for dictionaries of images, whose boxes have been converted.
     """
 
     image_ids: NDArray[Any]
@@ -46,6 +47,7 @@ class Results:
     boxes: NDArray[np.float64] | None = None
     segmentations: Sequence[Any] | None = None
     source: str | os.PathLike[str] = "results"
+    written_as: Literal["xywh", "xyxy"] = "xywh"
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -59,7 +61,7 @@ class Results:
             source: file or name of the list, for error messages.
 
         Raises:
-            LtDetError: it is not a list of detections, a field is missing, or a score or box is not finite.
+            LtDetError: it is not a list of detections, or a field is missing or has a value of another type.
         """
         if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
             raise LtDetError(
@@ -72,18 +74,11 @@ class Results:
                 raise LtDetError(
                     f"{missing} of {len(results)} detections of {source} have no '{key}'; {metric} needs it in each."
                 )
-        for result in results:
-            score = result["score"]
-            if not (isinstance(score, int | float) and type(score) is not bool and abs(score) <= sys.float_info.max):
-                raise LtDetError(
-                    f"{source} has a detection in image {result['image_id']} with the score {str(score)[:20]!r}; write "
-                    "a finite number."
-                )
         return cls(
-            np.fromiter((result["image_id"] for result in results), dtype=object),
-            np.fromiter((result["category_id"] for result in results), dtype=object),
-            np.asarray([result["score"] for result in results], dtype=np.float64),
-            _boxes([result["bbox"] for result in results], source) if "bbox" in tasks else None,
+            result_ids(results, "image_id", source),
+            result_ids(results, "category_id", source),
+            result_scores(results, source),
+            result_boxes(results, source) if "bbox" in tasks else None,
             [result["segmentation"] for result in results] if "segm" in tasks else None,
             source,
         )
@@ -159,16 +154,3 @@ def _pieces(path: Path, track: Track) -> Iterator[bytes]:
             yield opening + text[: len(text) - boundary.end() + 1] + b"]"
             rest, opening = text[len(text) - boundary.start() - 1 :], b"["
     yield opening + rest
-
-
-def _boxes(boxes: list[Any], source: str | os.PathLike[str]) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        valid = len(array) == len(boxes) and bool(np.isfinite(array).all())
-    except (TypeError, ValueError, OverflowError):
-        valid = False
-    if not valid:
-        raise LtDetError(
-            f"{source} has a detection with a 'bbox' that is not four finite numbers; write x, y, width and height."
-        )
-    return array

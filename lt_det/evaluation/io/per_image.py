@@ -136,6 +136,7 @@ def predictions_to_results(
         np.concatenate([np.zeros((0, 4)), *boxes]) if "bbox" in tasks else None,
         masks if "segm" in tasks else None,
         source,
+        "xyxy",
     )
 
 

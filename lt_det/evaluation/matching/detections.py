@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.hints.id_readings import unknown_ids_hint
 from lt_det.evaluation.io.coco_results import Results
+from lt_det.evaluation.io.result_fields import matched_ids
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import to_rle
-from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.protocols import AreaFrom, Task
+from lt_det.io.annotation_fields import short_repr
 from lt_det.io.rle import covered_pixels
-from lt_det.io.shapes import LARGEST
+from lt_det.io.shapes import LARGEST, is_flat_polygon, is_polygon
 
 _CHECKED_TOGETHER = 1000  # masks per call of `covered_pixels`
 
@@ -31,6 +34,7 @@ class Detections:
         scores: (N,)
         boxes: (N, 4) x, y, width, height in pixels.
         masks: N compressed RLEs of pycocotools; None without masks.
+        areas: (N,) in square pixels, where they are not those of the shapes that are matched; None if they are.
     """
 
     images: NDArray[np.int64]
@@ -38,17 +42,19 @@ class Detections:
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
     masks: Sequence[Any] | None = None
+    areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
-    def from_results(cls, results: Results, truth: GroundTruth, task: Task) -> Detections:
+    def from_results(cls, results: Results, truth: GroundTruth, task: Task, area_from: AreaFrom = "mask") -> Detections:
         """
         Args:
             results: read for this task, or for this and others.
             truth: its image and category ids are those of the results.
             task: boxes are taken for "bbox", masks for "segm".
+            area_from: "box" gives masks the areas of the boxes of the same results, as `lvis` and `pycocotools` do.
 
         Raises:
             LtDetError: an image or category is not in the ground truth, or a segmentation is invalid.
@@ -60,22 +66,28 @@ class Detections:
             return cls(images, classes, results.scores, results.boxes)
         assert results.segmentations is not None
         masks = [
-            _encode(segmentation, truth.sizes[image], truth.image_ids[image], results.source)
-            for segmentation, image in zip(results.segmentations, images, strict=True)
+            _encode(segmentation, truth.sizes[image], truth.image_ids[image], number, results.source)
+            for number, (segmentation, image) in enumerate(zip(results.segmentations, images, strict=True))
         ]
         _check_complete(masks, results.image_ids, results.source)
-        return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks)
+        areas = None
+        if area_from == "box":
+            assert results.boxes is not None
+            areas = results.boxes[:, 2] * results.boxes[:, 3]
+        return cls(images, classes, results.scores, np.zeros((len(results), 4)), masks, areas)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """Join parts, all with masks or all without."""
+        """Join parts, all with masks or all without, and the same for areas."""
         masks = None if parts[0].masks is None else [mask for part in parts for mask in part.masks or ()]
+        areas = [part.areas for part in parts if part.areas is not None]
         return cls(
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.classes for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.boxes for part in parts]),
             masks,
+            np.concatenate(areas) if areas else None,
         )
 
     def select(self, index: NDArray[Any]) -> Detections:
@@ -84,39 +96,41 @@ class Detections:
         if masks is not None:
             integers = np.flatnonzero(index) if index.dtype == np.bool_ else index
             masks = [masks[i] for i in integers.tolist()]
-        return Detections(self.images[index], self.classes[index], self.scores[index], self.boxes[index], masks)
+        areas = None if self.areas is None else self.areas[index]
+        return Detections(self.images[index], self.classes[index], self.scores[index], self.boxes[index], masks, areas)
 
 
 def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -> NDArray[np.int64]:
     index = {id_: i for i, id_ in enumerate(known.tolist())}
-    try:
-        found = np.fromiter(map(index.get, ids.tolist(), repeat(-1)), dtype=np.int64, count=len(ids))
-    except TypeError:
-        raise LtDetError(
-            f"{source} has a detection with a '{key}' that is not a single id; write the ids of the ground truth."
-        ) from None
-    unknown = ids[found < 0].tolist()
-    if unknown:
+    read = matched_ids(ids, known).tolist()
+    found = np.fromiter(map(index.get, read, repeat(-1)), dtype=np.int64, count=len(ids))
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        hint = unknown_ids_hint(read, known.tolist()) if key == "category_id" else ""
         raise LtDetError(
             f"{len(unknown)} detections of {source} have a '{key}' that the ground truth does not have, the first is "
-            f"{unknown[0]!r}; evaluate them on the images and categories that they were predicted for."
+            f"{short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from 0); evaluate them on "
+            f"the images and categories that they were predicted for.{hint}"
         )
     return found
 
 
-def _encode(segmentation: Any, size: NDArray[np.int64], image_id: Any, source: object) -> Any:
+def _encode(segmentation: Any, size: NDArray[np.int64], image_id: Any, number: int, source: object) -> Any:
     """The segmentation of a detection as compressed RLE."""
     try:
-        if isinstance(segmentation, list) and not all(abs(x) <= LARGEST for polygon in segmentation for x in polygon):
-            raise TypeError
+        if isinstance(segmentation, list):
+            polygons = [segmentation] if is_flat_polygon(segmentation) else segmentation
+            if not all(map(is_polygon, polygons)):
+                raise TypeError
+            segmentation = polygons
         mask = to_rle(segmentation, int(size[0]), int(size[1]))
         height, width = mask["size"]
         if not isinstance(mask["counts"], str | bytes) or not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
             raise TypeError
     except Exception:  # pycocotools raises plain exceptions
         raise LtDetError(
-            f"{source} has a detection in image {image_id} with a 'segmentation' that is neither RLE nor polygons; "
-            "correct or drop it."
+            f"{source} has a detection in image {image_id} (number {number}, counted from 0) with a 'segmentation' "
+            "that is neither RLE nor polygons; correct or drop it."
         ) from None
     return mask
 

@@ -33,6 +33,7 @@ from lt_det.evaluation.protocols import IOU_THRESHOLDS, Protocol, Task, out_of_r
 
 _MAX_AREAS = 255  # masks per call of `mask_utils.area`: the limit of pycocotools 2.0.11 under NumPy 2
 _LOWEST_IOU = IOU_THRESHOLDS[0]
+_CLASSES_PER_PAIR = 32  # one pair takes about as much memory as a table of so many classes
 POSSIBLE_PAIRS = 1 << 21  # pairs of a detection and an object matched at once: some hundred megabytes
 
 
@@ -142,13 +143,14 @@ def by_images(
         context: the protocol's limit per class is applied: what exceeds it need not be matched.
         detections: in any order.
         possible_pairs: limit on the pairs of a detection and an object in a part with more than one image. A
-            detection costs about as much as ten pairs.
+            detection costs about as much as ten pairs, and an image one pair for `_CLASSES_PER_PAIR` classes.
         track: wraps the loop, to show its progress.
     """
     num_images = context.num_images
     order = stable_by_key(_within_class_limit(detections, context.protocol), detections.images, num_images)
     count = np.bincount(detections.images[order], minlength=num_images)
-    cost = np.cumsum(count * (np.diff(context.objects.start) + 10))
+    # The table of a part's images x classes has a byte for each pair.
+    cost = np.cumsum(count * (np.diff(context.objects.start) + 10) + context.num_classes // _CLASSES_PER_PAIR)
     last = np.flatnonzero(np.diff(cost // possible_pairs))
     bounds = np.concatenate([[0], np.cumsum(count)[last], [len(order)]])
     if not len(order):
@@ -190,6 +192,8 @@ def match_chunk(context: EvaluationContext, detections: Detections, task: Task) 
         not_exhaustive = np.zeros_like(known)
         not_exhaustive[_listed(truth.not_exhaustive, first, last, num_classes)] = True
         never_fp, evaluated = not_exhaustive[image_class], known[image_class]
+        if detections.areas is not None:  # of a box; lvis drops its mask where that has none
+            evaluated &= (detections.areas > 0) & (detections.areas < np.inf)
 
     by_score = descending_order(scores)
     by_image = stable_by_key(by_score, images - first, last - first)
@@ -269,6 +273,8 @@ def _listed(lists: ClassLists, first: int, last: int, num_classes: int) -> Ints:
 
 
 def _areas(detections: Detections, task: Task) -> Floats:
+    if detections.areas is not None:
+        return detections.areas
     if task == "segm":
         assert detections.masks is not None
         masks = list(detections.masks)

@@ -7,17 +7,18 @@ https://arxiv.org/abs/2102.01066. Unlike AP per class, it depends on whether sco
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
-from lt_det.evaluation._arrays import Floats, Ints
+from lt_det.evaluation._arrays import Ints
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.matching.match import Matches
-from lt_det.evaluation.metrics.average_precision import precision_recall
+from lt_det.evaluation.metrics.average_precision import AreaTable, area_tables
 
 
-def pooled_table(context: EvaluationContext, matches: Matches, members: Ints) -> tuple[Floats, Floats]:
-    """As `precision_table`, with the classes `members` as a single class: (T, R, 1, A) and (T, 1, A).
+def pooled_tables(context: EvaluationContext, matches: Matches, members: Ints) -> Iterator[AreaTable]:
+    """As `area_tables`, with the classes `members` as a single class.
 
     Ties of scores are sorted by image, and within an image by class.
     """
@@ -25,4 +26,4 @@ def pooled_table(context: EvaluationContext, matches: Matches, members: Ints) ->
     in_group[members] = True
     matches = matches.select(in_group[matches.classes])
     one_class = dataclasses.replace(matches, classes=np.zeros_like(matches.classes))
-    return precision_recall(one_class, context.num_objects[in_group].sum(axis=0, keepdims=True))
+    return area_tables(one_class, context.num_objects[in_group].sum(axis=0, keepdims=True))

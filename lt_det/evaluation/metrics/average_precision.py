@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,38 +16,43 @@ from lt_det.evaluation.metrics.interpolation import precision_at_recalls, true_p
 from lt_det.evaluation.protocols import AREA_RANGES, IOU_THRESHOLDS, RECALL_THRESHOLDS, Protocol
 
 
-def precision_table(context: EvaluationContext, matches: Matches) -> tuple[Floats, Floats]:
+class AreaTable(NamedTuple):
+    """Precision and recall of the L classes with an object to find in one area range.
+
+    The other classes of a large vocabulary, each of which would take 32 kB, have no entry.
+
+    Attributes:
+        classes: (L,) class indices, ascending.
+        precision: (L, T, R) interpolated precision at each IoU threshold and each of the 101 recalls.
+        recall: (L, T).
     """
+
+    classes: Ints
+    precision: Floats
+    recall: Floats
+
+
+def area_tables(matches: Matches, num_objects: Ints) -> Iterator[AreaTable]:
+    """Yield the table of each area range: all, small, medium, large. One is in memory at a time.
+
     Args:
-        context: of all images of the set.
         matches: of all detections within the protocol's limits, see `apply_limits`.
-
-    Returns:
-        Interpolated precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object to
-        find.
+        num_objects: (K, A) objects to find.
     """
-    return precision_recall(matches, context.num_objects)
-
-
-def precision_recall(matches: Matches, num_objects: Ints) -> tuple[Floats, Floats]:
-    """As `precision_table`, from the (K, A) numbers of objects to find."""
-    num_classes = len(num_objects)
-    # Each curve is contiguous in memory; the usual order of the axes is a view.
-    precision = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS)), -1.0)
-    recall = np.full((num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS)), -1.0)
-
     order, (position, overlapping) = in_class_order(matches)
     classes = matches.classes[matches.overlapping][overlapping]
-    class_start = np.searchsorted(matches.classes[order], np.arange(num_classes))
+    class_start = np.searchsorted(matches.classes[order], np.arange(len(num_objects)))
     own_fp = matches.fp_if_unmatched[matches.overlapping[overlapping]]
     fp_if_unmatched = matches.fp_if_unmatched[order]
     matched, ignored = matches.matched[overlapping], matches.ignored[overlapping]
 
     for area in range(len(AREA_RANGES)):
         has_objects = num_objects[:, area] > 0
-        precision[has_objects, area] = 0.0
-        recall[has_objects, area] = 0.0
-        needed = true_positives_needed(num_objects[:, area])
+        known = np.flatnonzero(has_objects)
+        row = np.cumsum(has_objects) - 1
+        precision = np.zeros((len(known), len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS)))
+        recall = np.zeros((len(known), len(IOU_THRESHOLDS)))
+        needed = true_positives_needed(num_objects[known, area])
         total_fp = np.cumsum(fp_if_unmatched[:, area], dtype=np.int32)  # N of them: one area at a time
         fp_before_class = np.where(class_start > 0, total_fp[class_start - 1], 0) if len(total_fp) else class_start
         fp_so_far = total_fp[position] - fp_before_class[classes]
@@ -60,9 +68,29 @@ def precision_recall(matches: Matches, num_objects: Ints) -> tuple[Floats, Float
             tp_class, tp, fp = matched_class[is_tp], tp[is_tp].astype(np.float64), fp[is_tp].astype(np.float64)
             values = tp / (fp + tp + np.spacing(1))
             starts = group_starts(tp_class)
-            found = tp_class[starts]
-            precision[found, area, threshold] = precision_at_recalls(values, starts, needed[found])
-            recall[found, area, threshold] = tp[np.append(starts[1:], len(tp_class)) - 1] / num_objects[found, area]
+            found = row[tp_class[starts]]
+            precision[found, threshold] = precision_at_recalls(values, starts, needed[found])
+            last_tp = tp[np.append(starts[1:], len(tp_class)) - 1]
+            recall[found, threshold] = last_tp / num_objects[known[found], area]
+        yield AreaTable(known, precision, recall)
+
+
+def precision_table(context: EvaluationContext, matches: Matches) -> tuple[Floats, Floats]:
+    """All tables in the layout of the official packages, to compare whole arrays; 32 kB per class.
+
+    Args:
+        context: of all images of the set.
+        matches: of all detections within the protocol's limits, see `apply_limits`.
+
+    Returns:
+        Interpolated precision (T, R, K, A) at 101 recalls, and recall (T, K, A); -1 for a class without an object to
+        find.
+    """
+    shape = (context.num_classes, len(AREA_RANGES), len(IOU_THRESHOLDS))
+    precision, recall = np.full((*shape, len(RECALL_THRESHOLDS)), -1.0), np.full(shape, -1.0)
+    for area, table in enumerate(area_tables(matches, context.num_objects)):
+        precision[table.classes, area] = table.precision
+        recall[table.classes, area] = table.recall
     return precision.transpose(2, 3, 0, 1), recall.transpose(2, 0, 1)
 
 

@@ -35,7 +35,9 @@ _MIN_IMAGES = 5  # with an object of the bucket: with fewer, most draws contain 
 def fingerprint(context: EvaluationContext) -> str:
     """Hash of the images, their ground truth and the protocol: evaluations with the same one can be paired."""
     truth = context.ground_truth
-    digest = hashlib.sha1(context.protocol.name.encode(), usedforsecurity=False)
+    protocol = context.protocol
+    name = f"{protocol.name} {protocol.max_dets}" if protocol.is_changed else protocol.name
+    digest = hashlib.sha1(name.encode(), usedforsecurity=False)
     objects = (truth.start, truth.classes, truth.boxes, truth.areas, truth.ignore, truth.crowd)
     lists = [array for lists in (truth.negative, truth.not_exhaustive) for array in (lists.start, lists.values)]
     for array in (truth.image_ids, truth.category_ids, *objects, *lists):

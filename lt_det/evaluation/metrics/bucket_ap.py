@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from lt_det.evaluation._arrays import Floats
+from lt_det.evaluation._arrays import Floats, Ints
+from lt_det.evaluation.metrics.average_precision import AreaTable
 from lt_det.evaluation.schema import ALL, PrecisionRecall, group_metric
 from lt_det.statistics.buckets import FrequencyBuckets
 
@@ -38,41 +40,75 @@ def summarize(precision: Floats, recall: Floats, buckets: FrequencyBuckets) -> B
         recall: (T, K, A).
         buckets: of the same K classes.
     """
-    all_areas = precision[..., 0]
-    members = {name: buckets.members(bucket) for bucket, name in enumerate(buckets.names)}
-    metrics = {
-        "AP": percent_mean(all_areas),
-        "AP50": percent_mean(all_areas[0]),
-        "AP75": percent_mean(all_areas[5]),
-        **{f"AP{size}": percent_mean(precision[..., area]) for area, size in enumerate("sml", start=1)},
-        **{group_metric(name): percent_mean(all_areas[:, :, classes]) for name, classes in members.items()},
-        "AR": percent_mean(recall[..., 0]),
-        **{f"AR{size}": percent_mean(recall[..., area]) for area, size in enumerate("sml", start=1)},
-        **{group_metric(name, "AR"): percent_mean(recall[:, classes, 0]) for name, classes in members.items()},
-    }
-    num_classes = precision.shape[2]
-    class_ap = np.asarray([percent_mean(all_areas[:, :, k]) for k in range(num_classes)])
-    class_ar = np.asarray([percent_mean(recall[:, k, 0]) for k in range(num_classes)])
-    sizes = {name: int(np.isfinite(class_ap[classes]).sum()) for name, classes in members.items()}
-    return BucketAP(metrics, class_ap, class_ar, sizes)
+    tables = (
+        AreaTable(
+            np.arange(precision.shape[2]), precision[..., area].transpose(2, 0, 1), recall[..., area].transpose(1, 0)
+        )
+        for area in range(precision.shape[3])
+    )
+    return summarize_areas(tables, precision.shape[2], buckets)[0]
 
 
-def precision_recall_curves(precision: Floats, buckets: FrequencyBuckets) -> dict[str, PrecisionRecall | None]:
-    """Mean precision over classes at the 101 recalls, of each group; None for one without a class with ground truth.
+def summarize_areas(
+    tables: Iterable[AreaTable], num_classes: int, buckets: FrequencyBuckets
+) -> tuple[BucketAP, dict[str, PrecisionRecall | None]]:
+    """As `summarize`, from the table of each area range, which may lack the classes without an object to find.
 
     Args:
-        precision: (T, R, K, A).
-        buckets: of the same K classes.
+        tables: of all, small, medium and large objects, see `average_precision.area_tables`.
+        num_classes: K.
+        buckets: of the K classes.
+
+    Returns:
+        The metrics, and the mean precision over classes at the 101 recalls of each group; None for a group without a
+        class with ground truth.
     """
-    all_areas = precision[..., 0]
-    known = all_areas[0, 0] > -1  # a class has all values or none
-    groups = {ALL: np.arange(precision.shape[2])}
-    groups |= {name: buckets.members(bucket) for bucket, name in enumerate(buckets.names)}
+    metrics: dict[str, float] = {}
+    recalls: dict[str, float] = {}
+    remaining = iter(tables)
+    table = next(remaining)
+    members = {name: _rows(table, buckets.members(bucket)) for bucket, name in enumerate(buckets.names)}
+    metrics["AP"] = percent_mean(_by_class_last(table.precision))
+    metrics["AP50"] = percent_mean(table.precision[:, 0].T)
+    metrics["AP75"] = percent_mean(table.precision[:, 5].T)
+    recalls["AR"] = percent_mean(table.recall.T)
+    of_buckets = {
+        group_metric(name): percent_mean(_by_class_last(table.precision[rows])) for name, rows in members.items()
+    }
+    recalls_of_buckets = {
+        group_metric(name, "AR"): percent_mean(table.recall[rows].T) for name, rows in members.items()
+    }
+    class_ap, class_ar = np.full(num_classes, np.nan), np.full(num_classes, np.nan)
+    class_ap[table.classes] = [percent_mean(values) for values in table.precision]
+    class_ar[table.classes] = [percent_mean(values) for values in table.recall]
+    curves = _curves(table, members)
+    del table
+    for size, table in zip("sml", remaining, strict=True):
+        metrics[f"AP{size}"] = percent_mean(_by_class_last(table.precision))
+        recalls[f"AR{size}"] = percent_mean(table.recall.T)
+        del table
+    sizes = {
+        name: int(np.isfinite(class_ap[buckets.members(bucket)]).sum()) for bucket, name in enumerate(buckets.names)
+    }
+    return BucketAP(metrics | of_buckets | recalls | recalls_of_buckets, class_ap, class_ar, sizes), curves
+
+
+def _rows(table: AreaTable, classes: Ints) -> Ints:
+    """The rows of a table that are of some classes."""
+    return np.flatnonzero(np.isin(table.classes, classes))
+
+
+def _by_class_last(precision: Floats) -> Floats:
+    """(L, T, R) as (T, R, L): the order in which the official packages add up the values."""
+    return precision.transpose(1, 2, 0)
+
+
+def _curves(table: AreaTable, members: Mapping[str, Ints]) -> dict[str, PrecisionRecall | None]:
+    groups = {ALL: np.arange(len(table.classes)), **members}
     result: dict[str, PrecisionRecall | None] = {}
-    for name, classes in groups.items():
-        curves = all_areas[:, :, classes[known[classes]]]
-        if curves.size:
-            mean = curves.mean(axis=2)
+    for name, rows in groups.items():
+        if len(rows):
+            mean = table.precision[rows].mean(axis=0)
             result[name] = PrecisionRecall(
                 iou_50=mean[0].tolist(), iou_75=mean[5].tolist(), mean=mean.mean(axis=0).tolist()
             )
@@ -83,5 +119,7 @@ def precision_recall_curves(precision: Floats, buckets: FrequencyBuckets) -> dic
 
 def percent_mean(values: Floats) -> float:
     """Mean in percent of the values that are not -1; nan if there are none."""
-    valid = values[values > -1]
-    return float(np.mean(valid)) * 100 if valid.size else math.nan
+    flat = values.ravel()
+    if flat.size and flat.min() <= -1:
+        flat = flat[flat > -1]
+    return float(np.mean(flat)) * 100 if flat.size else math.nan

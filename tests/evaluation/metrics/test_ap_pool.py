@@ -9,7 +9,7 @@ from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.matching.assignment import matched_at
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.ap_pool import pooled_table
+from lt_det.evaluation.metrics.ap_pool import pooled_tables
 from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import FIXED, POOL
 from lt_det.evaluation.summarize import summarize_task
@@ -55,11 +55,11 @@ def test_equals_a_loop(seed):
     context = EvaluationContext(truth, POOL)
     matches = match(context, as_detections(detections, truth, "bbox"), "bbox")
     members = np.flatnonzero(np.random.default_rng(seed).random(truth.num_classes) < 0.7)
-    table, _ = pooled_table(context, matches, members)
+    table = next(pooled_tables(context, matches, members))
     if context.num_objects[members, 0].sum() == 0:
-        assert (table[..., 0] == -1).all()
+        assert len(table.classes) == len(table.precision) == 0
     else:
-        np.testing.assert_allclose(table[:, :, 0, 0], slow_pool(truth, matches, members), atol=1e-12)
+        np.testing.assert_allclose(table.precision[0], slow_pool(truth, matches, members), atol=1e-12)
 
 
 def test_one_class_is_its_own_pool():
@@ -69,8 +69,9 @@ def test_one_class_is_its_own_pool():
     matches = match(context, as_detections(detections, truth, "bbox"), "bbox")
     fixed, _ = precision_table(EvaluationContext(truth, FIXED), matches)
     for k in range(truth.num_classes):
-        alone, _ = pooled_table(context, matches, np.asarray([k]))
-        np.testing.assert_array_equal(alone[:, :, 0], fixed[:, :, k])
+        for area, alone in enumerate(pooled_tables(context, matches, np.asarray([k]))):
+            known = [fixed[:, :, k, area]] if context.num_objects[k, area] else np.zeros((0, 10, 101))
+            np.testing.assert_array_equal(alone.precision, known)
 
 
 def test_scores_that_are_not_comparable_lower_pooled_ap_only():

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.bucket_ap import summarize
+from lt_det.evaluation.metrics.average_precision import apply_limits, area_tables
+from lt_det.evaluation.metrics.average_precision import precision_table as full_table
+from lt_det.evaluation.metrics.bucket_ap import summarize, summarize_areas
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
 from lt_det.evaluation.summarize import summarize_task
 from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from tests.helpers.worlds import as_detections, context_of, noisy_detections, table_of
+from tests.helpers.worlds import as_detections, context_of, noisy_detections, small_world, table_of
 
 
 def precision_table(protocol, ground_truth, results, task):
@@ -143,6 +145,27 @@ def test_detections_are_left_as_they_were(mini_val):
     for task in ("bbox", "segm"):
         precision_table("lvis", mini_val, detections, task)
     assert detections == before
+
+
+@pytest.mark.parametrize("protocol", [COCO, PROTOCOLS["lvis"]])
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_of_a_large_vocabulary_hold_the_classes_with_objects_only(seed, protocol):
+    data, detections = small_world(seed)
+    data["categories"] += [{"id": id_, "name": f"absent {id_}"} for id_ in range(100, 3000)]
+    detections += [detections[0] | {"category_id": 2000}]
+    buckets = FrequencyBuckets(("even", "odd"), np.arange(len(data["categories"])) % 2)
+    context = context_of(data, protocol, buckets)
+    matches = apply_limits(match(context, as_detections(detections, context.ground_truth, "bbox"), "bbox"), protocol)
+    tables = list(area_tables(matches, context.num_objects))
+    for area, table in enumerate(tables):
+        assert table.classes.tolist() == np.flatnonzero(context.num_objects[:, area]).tolist()
+        assert len(table.precision) == len(table.recall) == len(table.classes) < 15
+    compact, _ = summarize_areas(tables, context.num_classes, buckets)
+    full = summarize(*full_table(context, matches), buckets)
+    np.testing.assert_equal(compact.metrics, full.metrics)
+    np.testing.assert_array_equal(compact.class_ap, full.class_ap)
+    np.testing.assert_array_equal(compact.class_ar, full.class_ar)
+    assert compact.bucket_sizes == full.bucket_sizes
 
 
 def test_ap_is_the_mean_over_classes_not_over_buckets():

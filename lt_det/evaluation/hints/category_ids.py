@@ -1,0 +1,43 @@
+"""Category ids that are class indices, or off by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lt_det.evaluation._arrays import Ints
+from lt_det.evaluation.hints.id_readings import ADVICE, id_readings
+from lt_det.evaluation.hints.sample import Sample, is_better
+from lt_det.evaluation.matching.detections import Detections
+
+_MIN_CLASSES = 2  # of which detections are right in the other reading: a detector that knows one class only is no hint
+
+
+def category_hint(detections: Detections, category_ids: Sequence[Any], sample: Sample) -> str | None:
+    """A sentence if the classes of detections fit another reading of their ids better.
+
+    Args:
+        detections: boxes, whose ids are all known.
+        category_ids: of the ground truth, in class order.
+        sample: of the detections, with boxes as x, y, width, height.
+    """
+    if not all(type(id_) is int for id_ in category_ids) or not len(sample):
+        return None
+    near = sample.overlaps(sample.boxes)
+    classes, target = detections.classes[sample.detections][sample.pair], sample.truth.classes[sample.target]
+    total, as_written = sample.count(near), sample.count(near & (classes == target))
+    index = {id_: k for k, id_ in enumerate(category_ids)}
+    best, best_words = 0, ""
+    for words, meaning in id_readings(category_ids).items():
+        read: Ints = np.asarray([index.get(meaning(id_), -1) for id_ in category_ids], dtype=np.int64)
+        right = near & (read[classes] == target)
+        if sample.count(right) > best and len(np.unique(classes[right])) >= _MIN_CLASSES:
+            best, best_words = sample.count(right), words
+    if not is_better(best, as_written, total):
+        return None
+    return (
+        f"Of {total} detections that overlap an object, {as_written} have its category, but {best} would have it if "
+        f"their ids were {best_words}; {ADVICE}."
+    )

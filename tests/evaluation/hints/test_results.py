@@ -1,0 +1,196 @@
+"""Results in another convention are noticed, and right results, however bad the detector, are not suspected."""
+
+import logging
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from lt_det.errors import LtDetError
+from lt_det.evaluation import evaluate
+from lt_det.evaluation.hints.results import result_hints
+from lt_det.evaluation.matching.detections import Detections
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+
+WIDTH, HEIGHT = 640, 480
+SIDES = np.array([WIDTH, HEIGHT] * 2)
+EXACT, GOOD, WEAK, BAD = (0.0, 1.0, 0), (0.05, 0.9, 2), (0.15, 0.5, 10), (0.6, 0.1, 20)  # see `detections_of`
+
+
+def world(seed, images=20, category_ids=(1, 2, 3, 4, 5)):
+    rng = np.random.default_rng(seed)
+    annotations = []
+    for image in range(1, images + 1):
+        for _ in range(rng.integers(1, 8)):
+            size = np.exp(rng.normal(4, 0.8, 2)).clip(4, 300)
+            box = [*(rng.random(2) * [WIDTH - size[0], HEIGHT - size[1]]), *size]
+            annotation = {"image_id": image, "category_id": int(rng.choice(category_ids)), "bbox": box}
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    return {
+        "images": [{"id": image, "height": HEIGHT, "width": WIDTH} for image in range(1, images + 1)],
+        "annotations": annotations,
+        "categories": [{"id": id_, "name": f"class {id_}"} for id_ in category_ids],
+    }
+
+
+def detections_of(truth, quality, seed, clip=False):
+    """The objects, jittered by a fraction of their size, some with a wrong class, and random boxes in each image."""
+    jitter, right, extra = quality
+    rng = np.random.default_rng(seed)
+    image = np.repeat(np.arange(len(truth.image_ids)), np.diff(truth.start))
+    boxes = truth.boxes + rng.normal(0, 1, truth.boxes.shape) * jitter * np.tile(truth.boxes[:, 2:], 2)
+    classes = np.where(rng.random(len(boxes)) < right, truth.classes, rng.integers(0, truth.num_classes, len(boxes)))
+    number = extra * len(truth.image_ids)
+    random = np.concatenate([rng.random((number, 2)) * [500, 400], rng.random((number, 2)) * 300 + 2], axis=1)
+    boxes = np.concatenate([boxes, random])
+    boxes[:, 2:] = boxes[:, 2:].clip(1)
+    if clip:
+        ends = (boxes[:, :2] + boxes[:, 2:]).clip(0, [WIDTH, HEIGHT])
+        boxes[:, :2] = boxes[:, :2].clip(0, [WIDTH, HEIGHT])
+        boxes[:, 2:] = ends - boxes[:, :2]
+    images = np.concatenate([image, rng.integers(0, len(truth.image_ids), number)])
+    classes = np.concatenate([classes, rng.integers(0, truth.num_classes, number)])
+    return Detections(images, classes, rng.random(len(boxes)), boxes)
+
+
+def rewritten(detections, boxes):
+    return Detections(detections.images, detections.classes, detections.scores, boxes)
+
+
+def corners(boxes):
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def centers(boxes):
+    return np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK, BAD])
+def test_right_results_are_not_suspected(quality, clip):
+    for seed in range(12):
+        truth = GroundTruth.from_json(world(seed, images=2 if seed % 2 else 20))
+        found = detections_of(truth, quality, seed, clip)
+        assert result_hints(found, truth, "xywh") == []
+        assert result_hints(found, truth, "xyxy") == []
+        one_class = Detections(found.images, np.zeros_like(found.classes), found.scores, found.boxes)
+        assert result_hints(one_class, truth, "xywh") == []
+
+
+@pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK])
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (corners, "corners x1, y1, x2, y2 in pixels"),
+        (centers, "centers x, y with width, height in pixels"),
+        (lambda boxes: corners(boxes)[:, [1, 0, 3, 2]], "corners y1, x1, y2, x2 in pixels"),
+        (lambda boxes: boxes / SIDES, "x, y, width, height in fractions"),
+        (lambda boxes: corners(boxes) / SIDES, "corners x1, y1, x2, y2 in fractions"),
+        (lambda boxes: centers(boxes) / SIDES, "centers x, y with width, height in fractions"),
+        (lambda boxes: boxes / SIDES * 100, "x, y, width, height in percent"),
+        (lambda boxes: corners(boxes) / SIDES * 1000, "corners x1, y1, x2, y2 in thousandths"),
+        (lambda boxes: boxes * 2.5, "mostly outside their images"),
+    ],
+)
+def test_other_conventions_are_named(write, words, quality):
+    truth = GroundTruth.from_json(world(1))
+    found = detections_of(truth, quality, 1, clip=True)
+    (hint,) = result_hints(rewritten(found, write(found.boxes)), truth, "xywh")
+    assert words in hint
+
+
+def test_boxes_of_dictionaries_that_are_no_corners():
+    truth = GroundTruth.from_json(world(1))
+    found = detections_of(truth, GOOD, 1)
+    wrong = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)  # x, y, w, h as given
+    (hint,) = result_hints(rewritten(found, wrong), truth, "xyxy")
+    assert "as x, y, width, height in pixels" in hint
+
+
+@pytest.mark.parametrize(
+    ("category_ids", "written", "words"),
+    [
+        ((1, 2, 3, 4, 5), lambda ids: ids + 1, "one above"),
+        ((0, 1, 2, 3, 4, 5), lambda ids: np.maximum(ids - 1, 0), "one below"),
+        ((2, 3, 4, 5, 7, 9), lambda ids: np.searchsorted((2, 3, 4, 5, 7, 9), ids) + 1, "class numbers, 1 to 6"),
+    ],
+)
+def test_ids_that_are_shifted_but_known(category_ids, written, words, caplog):
+    data = world(2, category_ids=category_ids)
+    known = np.asarray(category_ids)
+    results = [
+        {"image_id": a["image_id"], "category_id": int(written(a["category_id"])), "score": 0.5, "bbox": a["bbox"]}
+        for a in data["annotations"]
+    ]
+    results = [result for result in results if result["category_id"] in known]
+    with caplog.at_level(logging.WARNING):
+        evaluate(data, results)
+    assert f"would have it if their ids were {words}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("category_ids", "written", "words"),
+    [
+        ((1, 2, 3), (0, 1, 2), "class indices, 0 to 2"),
+        ((1, 2, 90), (1, 2, 3), "class numbers, 1 to 3"),
+        ((7, 8, 9, 20), (8, 9, 10), "one above"),
+        ((1, 2, 3), (55, 1, 2), ""),
+    ],
+)
+def test_unknown_ids(category_ids, written, words):
+    data = world(3, category_ids=category_ids)
+    results = [{"image_id": 1, "category_id": id_, "score": 0.5, "bbox": [1, 1, 9, 9]} for id_ in written]
+    with pytest.raises(LtDetError, match="'category_id'") as raised:
+        evaluate(data, results)
+    assert ("could be " in str(raised.value)) == bool(words)
+    assert words in str(raised.value)
+
+
+def test_scores_in_percent(caplog):
+    data = world(4)
+    results = [
+        {"image_id": a["image_id"], "category_id": a["category_id"], "score": 87.5, "bbox": a["bbox"]}
+        for a in data["annotations"]
+    ]
+    with caplog.at_level(logging.WARNING):
+        assert evaluate(data, results).metrics["bbox"]["AP"] == pytest.approx(100)
+    assert "87.5, as if they were percent" in caplog.text
+    caplog.clear()
+    evaluate(data, [result | {"score": score} for score, result in zip((-3, 7), results, strict=False)])
+    assert "percent" not in caplog.text  # logits
+
+
+def test_many_boxes_without_an_area_are_an_error():
+    data = world(5)
+    results = [
+        {"image_id": a["image_id"], "category_id": a["category_id"], "score": 0.5, "bbox": a["bbox"]}
+        for a in data["annotations"]
+    ]
+    for result in results[:3]:
+        result["bbox"] = [5, 5, 0, 5]
+    flat = len(results) // 10 + 1
+    evaluate(data, results)
+    for result in results[:flat]:
+        result["bbox"] = [5, 5, 0, 5]
+    with pytest.raises(LtDetError, match=f"{flat} of {len(results)} boxes"):
+        evaluate(data, results)
+    inverted = [result | {"bbox": [9, 9, -3, -4]} for result in results]
+    with pytest.raises(LtDetError, match=f"{len(results)} of {len(results)} boxes"):
+        evaluate(data, inverted)
+
+
+def test_many_masks_of_another_size_are_an_error():
+    data = world(6, images=4)
+    mask = mask_utils.encode(np.asfortranarray(np.ones((WIDTH, HEIGHT), dtype=np.uint8)))  # the sides exchanged
+    for annotation in data["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
+    results = [
+        {"image_id": a["image_id"], "category_id": a["category_id"], "score": 0.5, "segmentation": a["segmentation"]}
+        for a in data["annotations"]
+    ]
+    evaluate(data, results, iou="segm")
+    assert 10 < len(results) < 30
+    results = [result | {"segmentation": mask} for result in results[:3]] + results[3:]
+    with pytest.raises(LtDetError, match=rf"3 of {len(results)} masks .* {WIDTH} x {HEIGHT} .*each other's place"):
+        evaluate(data, results, iou="segm")
