@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.reporting.diagnosis import write_diagnosis_page
     from lt_det.training.config_loading import config_of_detector
 
-    cfg = config_of_detector(args.config, args.words)
+    cfg = config_of_detector(args.config, args.words, args.allow_unsafe_config)
     log_sizes()
     out = args.out or Path(cfg.OUTPUT_DIR) / "diagnosis"
     check_folder(out, "--out")

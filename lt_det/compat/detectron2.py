@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
 from torch import Tensor, nn
@@ -97,3 +98,19 @@ def next_batch(trainer: SimpleTrainer) -> Any:
 def write_losses(trainer: SimpleTrainer, losses: dict[str, Tensor], data_time: float) -> None:
     """Log the losses as SimpleTrainer does in its own step: means over the processes, the slowest one's data time."""
     trainer._write_metrics(losses, data_time)
+
+
+@contextlib.contextmanager
+def config_content(content: dict[str, Any]) -> Iterator[None]:
+    """Within, a Detectron2 config merges `content` from any file, and still converts configs of earlier versions.
+
+    Patched, because ``merge_from_file`` would read the file with a loader that runs code, and download its bases.
+
+    Args:
+        content: keys and values.
+    """
+    CfgNode.load_yaml_with_base = classmethod(lambda cls, filename, allow_unsafe=False: content)
+    try:
+        yield
+    finally:
+        del CfgNode.load_yaml_with_base  # fvcore's is found again
