@@ -28,8 +28,8 @@ from lt_det.inference.media import (
     write_image,
 )
 from lt_det.io.atomic import check_folder, write_atomically
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.io.progress import progress_bar
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 

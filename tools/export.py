@@ -18,7 +18,7 @@ from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder

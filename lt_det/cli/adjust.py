@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

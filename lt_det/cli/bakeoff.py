@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lt_det.cli.console import console
-from lt_det.cli.detector_arguments import add_detector_arguments, log_sizes
+from lt_det.cli.options.detector import add_detector_arguments, log_sizes
 from lt_det.errors import INTERRUPTED
 
 if TYPE_CHECKING:

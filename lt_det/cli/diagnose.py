@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
-from lt_det.cli.detector_arguments import add_detector_arguments, log_sizes
+from lt_det.cli.options.detector import add_detector_arguments, log_sizes
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

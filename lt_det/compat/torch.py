@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lt_det.io.plain_pickle import PlainUnpickler, numpy_names
+from lt_det.io.plain_values.pickles import PlainUnpickler, numpy_names
 
 
 def grad_scaler(device: str, enabled: bool) -> Any:

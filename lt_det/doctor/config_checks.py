@@ -26,7 +26,7 @@ from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.annotation_checks import find_problems
-from lt_det.io.yaml_files import UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision

@@ -241,7 +241,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
         checkpoint = read_weights(filename)
-        options = parse_qs(self._parsed_url_during_load.query)
+        options = parse_qs(self._path.partition("?")[2])
         if options.pop("matching_heuristics", None) == ["True"]:
             checkpoint["matching_heuristics"] = True
         if options:

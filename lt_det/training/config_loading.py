@@ -18,10 +18,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lt_det.compat.detectron2 import config_content
+from lt_det.compat.proposals import read_proposals_as_plain_values
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
-from lt_det.io.yaml_files import UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.values import check_sections, check_values
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
@@ -112,6 +113,8 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
     check_values(cfg, defaults, config_file, opts[::2])
     check_heads(cfg)
     register_from_config(cfg)
+    if cfg.MODEL.LOAD_PROPOSALS:
+        read_proposals_as_plain_values()
     return cfg
 
 

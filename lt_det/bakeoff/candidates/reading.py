@@ -14,7 +14,7 @@ from lt_det.bakeoff.candidates.builtin import AS_IS, RETRAINED, applicable, full
 from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.errors import LtDetError
-from lt_det.io.yaml_files import read_yaml
+from lt_det.io.plain_values.yaml_files import read_yaml
 from lt_det.losses import loss_class
 
 logger = logging.getLogger(__name__)

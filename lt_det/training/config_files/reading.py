@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.errors import LtDetError
-from lt_det.io.yaml_files import UNSAFE_OPTION, read_yaml
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION, read_yaml
 
 logger = logging.getLogger(__name__)
 

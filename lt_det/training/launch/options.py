@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from lt_det.errors import LtDetError
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.worker import uses_cpu
 

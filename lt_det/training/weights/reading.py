@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lt_det.compat.torch import load_weights_only
 from lt_det.errors import LtDetError
-from lt_det.io.plain_pickle import ForbiddenNameError, PlainUnpickler
+from lt_det.io.plain_values.pickles import ForbiddenNameError, PlainUnpickler
 
 # The beginnings of files that are often found in the place of weights.
 _OTHER_FILES = {
@@ -47,7 +47,15 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         LtDetError: there is no such file, it is corrupt, is no checkpoint, holds more than weights and plain values, or
             has weights that are infinite or NaN.
     """
-    checkpoint = open_checkpoint(path)
+    return finite_weights(open_checkpoint(path), path)
+
+
+def finite_weights(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The checkpoint, with each weight as a tensor.
+
+    Raises:
+        LtDetError: see `read_weights`.
+    """
     weights = checkpoint["model"]
     for name, value in list(weights.items()):
         weights[name] = _as_tensor(value, name, path)
@@ -71,7 +79,7 @@ def open_checkpoint(path: str | os.PathLike[str], mmap: bool = False) -> dict[st
     if not mmap:
         check_sums(path)
     content = load_plain(path, mmap)
-    return _as_checkpoint(content, Path(path))
+    return as_checkpoint(content, Path(path))
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
@@ -95,6 +103,20 @@ def check_file(path: str | os.PathLike[str]) -> None:
             raise LtDetError(f"The weights {path} cannot be loaded: the file {what}.")
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
         raise LtDetError(f"The weights {path} are truncated; use another checkpoint, or download the file again.")
+    if zipfile.is_zipfile(path) and _is_torchscript(path):
+        raise LtDetError(
+            f"The weights {path} are a program of TorchScript, such as tools/export.py writes; give the checkpoint that "
+            "it was made of."
+        )
+
+
+def _is_torchscript(path: str | os.PathLike[str]) -> bool:
+    """torch would hand such an archive to another loader."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _corrupt(path, str(error)) from error
 
 
 def check_sums(path: str | os.PathLike[str]) -> None:
@@ -152,7 +174,7 @@ def _corrupt(path: str | os.PathLike[str], reason: str) -> LtDetError:
     )
 
 
-def _as_checkpoint(content: Any, path: Path) -> dict[str, Any]:
+def as_checkpoint(content: Any, path: Path) -> dict[str, Any]:
     """What a file holds, as the dictionary of `read_weights`; the rules are those of Detectron2's checkpointer."""
     if not isinstance(content, dict):
         raise LtDetError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from lt_det.io.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

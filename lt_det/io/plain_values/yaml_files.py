@@ -10,7 +10,7 @@ import yaml
 from yaml.constructor import FullConstructor, SafeConstructor
 
 from lt_det.errors import LtDetError
-from lt_det.io.arithmetic import value_of
+from lt_det.io.plain_values.arithmetic import value_of
 
 _PREFIX = "tag:yaml.org,2002:"
 _MOST_VALUES = 200_000  # once all aliases are written out; configs have a few hundred
@@ -19,11 +19,11 @@ UNSAFE_OPTION = "--allow-unsafe-config"
 UNSAFE_HELP = "run the code in tags of the yaml config, which you trust as you trust a program"
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
     """PyYAML's safe loader; it also knows Python's plain types, which `yaml.dump` writes."""
 
 
-class _UnsafeLoader(yaml.UnsafeLoader):
+class _UnsafeLoader(yaml.UnsafeLoader):  # type: ignore[misc]
     """Runs what tags of a file say, for files that a user trusts."""
 
 
