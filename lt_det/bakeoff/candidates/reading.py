@@ -60,7 +60,7 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
         LtDetError: the file cannot be read, or an entry is invalid; the message names the file and the entry.
     """
     path = Path(file)
-    content = read_yaml(path, "candidates")
+    content = read_yaml(path, "list of candidates", example="candidates: [{loss: seesaw}]")
     if not isinstance(content.get("candidates", []), list):
         raise LtDetError(f"{path} needs a list 'candidates', whose entries are like '- loss: seesaw'.")
     unknown = sorted(map(str, set(content) - {"include", "candidates"}))

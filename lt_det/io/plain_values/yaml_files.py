@@ -42,13 +42,14 @@ for _tag, _construct in {
     _PlainLoader.add_constructor(f"{_PREFIX}python/{_tag}", _construct)
 
 
-def read_yaml(file: Path, what: str, run_code: list[str] | None = None) -> dict[str, Any]:
+def read_yaml(file: Path, what: str, run_code: list[str] | None = None, example: str = "KEY: value") -> dict[str, Any]:
     """The keys of a yaml file and their values.
 
     Args:
         file: named in messages.
         what: it should be: "config".
         run_code: for a file that the user trusts: its tags may run code; which ones do is added to this list.
+        example: of its content, for messages.
 
     Raises:
         LtDetError: the file cannot be read, is no yaml in UTF-8, is empty or no mapping, has a key twice or one that is
@@ -59,9 +60,9 @@ def read_yaml(file: Path, what: str, run_code: list[str] | None = None) -> dict[
         loader = (_PlainLoader if run_code is None else _UnsafeLoader)(_text(file, what))
         node = loader.get_single_node()
         if node is None:
-            raise LtDetError(f"The {what} {file} is empty; write KEY: value into it.")
+            raise LtDetError(f"The {what} {file} is empty; write {example} into it.")
         if not isinstance(node, yaml.MappingNode):
-            raise LtDetError(f"The {what} {file} is no list of keys and values; write KEY: value.")
+            raise LtDetError(f"The {what} {file} has no keys and values; write {example}.")
         size, code = _checked(node, "", file, run_code is not None, {})
         if size > _MOST_VALUES:
             raise LtDetError(f"The {what} {file} has {size} values with its aliases written out; shorten it.")

@@ -105,8 +105,8 @@ def check_file(path: str | os.PathLike[str]) -> None:
         raise LtDetError(f"The weights {path} are truncated; use another checkpoint, or download the file again.")
     if zipfile.is_zipfile(path) and _is_torchscript(path):
         raise LtDetError(
-            f"The weights {path} are a program of TorchScript, such as tools/export.py writes; give the checkpoint that "
-            "it was made of."
+            f"The weights {path} are a program of TorchScript, such as tools/export.py writes; give the checkpoint "
+            "that it was made of."
         )
 
 

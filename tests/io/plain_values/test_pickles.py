@@ -90,7 +90,7 @@ def test_everything_else_is_refused_by_name(value, name, protocol):
         b"cnumpy\nndarray\n)\x81.",
         b"ccollections\nOrderedDict\n}U\x01aK\x01sb.",  # sets an attribute of a class
         b"cnumpy.core.multiarray\n_reconstruct\n(N}U\x0c__defaults__K\x01stb.",  # and of a function
-        b"cnumpy\ndtype\n(U\x02f4tR(K\x03U\x01<N(U\x01atNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",  # gives a dtype fields
+        b"cnumpy\ndtype\n(U\x02f4tR(K\x03U\x01<N(U\x01atNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",  # adds fields
     ],
 )
 def test_ways_around(content):
