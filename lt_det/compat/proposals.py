@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import types
 from collections.abc import Mapping
 from typing import IO, Any, ClassVar
@@ -27,7 +28,7 @@ def read_proposals_as_plain_values() -> None:
 
 def _read(file: IO[bytes], encoding: str = "latin1") -> Any:
     try:
-        return _Unpickler(file, encoding=encoding).load()
+        return _Unpickler(io.BytesIO(file.read()), encoding=encoding).load()
     except Exception as error:  # of a corrupt pickle: whatever its instructions lead to
         raise LtDetError(
             f"The proposals {getattr(file, 'name', '')} cannot be read ({error}); give a pickle of NumPy arrays, as "

@@ -151,6 +151,11 @@ class PlainUnpickler(_PythonUnpickler):  # type: ignore[misc]
         else:
             raise pickle.UnpicklingError(f"it sets the state of {type(made).__name__}")
 
+    def load_bytearray8(self) -> None:
+        length = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(length)))  # Python's would first fill memory of any length with zeros
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
 

@@ -6,6 +6,7 @@ in them. It also looks at no check sum, so that flipped bits become weights.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import zipfile
@@ -101,13 +102,20 @@ def check_file(path: str | os.PathLike[str]) -> None:
     for beginning, what in _OTHER_FILES.items():
         if start.lstrip().lower().startswith(beginning):
             raise LtDetError(f"The weights {path} cannot be loaded: the file {what}.")
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+    if start.startswith(b"PK") and not _is_archive(path):
         raise LtDetError(f"The weights {path} are truncated; use another checkpoint, or download the file again.")
-    if zipfile.is_zipfile(path) and _is_torchscript(path):
+    if _is_archive(path) and _is_torchscript(path):
         raise LtDetError(
             f"The weights {path} are a program of TorchScript, such as tools/export.py writes; give the checkpoint "
             "that it was made of."
         )
+
+
+def _is_archive(path: str | os.PathLike[str]) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except Exception:  # of a corrupt archive: whatever the zipfile module meets
+        return False
 
 
 def _is_torchscript(path: str | os.PathLike[str]) -> bool:
@@ -115,7 +123,7 @@ def _is_torchscript(path: str | os.PathLike[str]) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("constants.pkl") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as above
         raise _corrupt(path, str(error)) from error
 
 
@@ -125,12 +133,12 @@ def check_sums(path: str | os.PathLike[str]) -> None:
     Raises:
         LtDetError: bytes have changed since the file was written.
     """
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except Exception as error:  # of a corrupt archive: whatever the zipfile and zlib modules meet
+    except Exception as error:  # as above
         raise _corrupt(path, str(error)) from error
     if bad is not None:
         raise _corrupt(path, f"the check sum of {bad} differs")
@@ -144,9 +152,8 @@ def load_plain(path: str | os.PathLike[str], mmap: bool = False) -> Any:
     """
     try:
         if str(path).endswith(".pkl"):
-            with open(path, "rb") as file:
-                return PlainUnpickler(file).load()
-        return load_weights_only(str(path), mmap and zipfile.is_zipfile(path))
+            return PlainUnpickler(io.BytesIO(Path(path).read_bytes())).load()  # no length in it reserves memory
+        return load_weights_only(str(path), mmap and _is_archive(path))
     except Exception as error:  # of a corrupt pickle: whatever its instructions lead to
         if isinstance(error, ForbiddenNameError):
             raise _holds_more(path, error.name) from error

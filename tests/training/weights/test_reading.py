@@ -193,6 +193,27 @@ def test_a_flipped_bit_is_found(tmp_path):
         evaluation_checkpointer(nn.Linear(2, 2)).load(str(path))
 
 
+def test_mutated_archives_are_refused_or_equal(tmp_path):
+    """Bytes that differ may lie between the files of an archive, where they are harmless."""
+    weights = nn.Linear(8, 8).state_dict()
+    whole = saved(tmp_path / "a.pth", {"model": weights, "best": np.float64(3)}).read_bytes()
+    generator, equal = np.random.default_rng(0), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        place = int(generator.integers(len(content)))
+        content[place : place + int(generator.integers(1, 4))] = generator.bytes(int(generator.integers(0, 4)))
+        (tmp_path / "b.pth").write_bytes(content)
+        try:
+            found = read_weights(tmp_path / "b.pth")
+        except LtDetError as error:
+            assert "\n" not in str(error)
+        else:
+            equal += 1
+            assert found["best"] == 3
+            assert all(torch.equal(found["model"][name], weight) for name, weight in weights.items())
+    assert equal < 75
+
+
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
 def test_weights_that_are_not_finite(tmp_path, bad, dtype):
