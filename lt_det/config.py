@@ -249,13 +249,30 @@ def _fraction_of_training(cfg: Any, key: str, start: Any) -> float | None:
     return point if point < 1 else point / max_iter
 
 
+def check_schedule(cfg: Any) -> None:
+    """
+    Raises:
+        LtDetError: SOLVER.STEPS that are not ascending, or one at MAX_ITER, which Detectron2 does not leave out as it
+            does those beyond.
+    """
+    steps, max_iter = cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER
+    if "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME:
+        return
+    if list(steps) != sorted(set(steps)) or max_iter in steps:
+        raise LtDetError(
+            f"SOLVER.STEPS is {tuple(steps)} and SOLVER.MAX_ITER {max_iter}; write ascending iterations below "
+            "MAX_ITER, at which the learning rate drops, or () for none."
+        )
+
+
 def check_training_keys(cfg: Any) -> None:
-    """Check starts, buckets and meta-learning before the training set is counted.
+    """Check schedule, starts, buckets and meta-learning before the training set is counted.
 
     Raises:
-        LtDetError: see `reweighting_start`, `resampling_start`, `checked_meta_method`, and `buckets_of_config` as far
-            as the class names do not matter.
+        LtDetError: see `check_schedule`, `reweighting_start`, `resampling_start`, `checked_meta_method`, and
+            `buckets_of_config` as far as the class names do not matter.
     """
+    check_schedule(cfg)
     reweighting_start(cfg)
     resampling_start(cfg)
     checked_meta_method(cfg)

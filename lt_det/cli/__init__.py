@@ -7,10 +7,10 @@ import logging
 import warnings
 from collections.abc import Sequence
 
-from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats
+from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats, strip_weights
 from lt_det.errors import exit_code_of
 
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose)
+_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

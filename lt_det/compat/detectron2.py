@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
@@ -120,3 +121,19 @@ def _to_numpy(image: Any, format: str | None) -> Any:
         worker = get_worker_info()
         image = to_8_bits(image, quiet=worker is not None and worker.id > 0)
     return _original_to_numpy(image, format)
+
+
+@contextlib.contextmanager
+def config_content(content: dict[str, Any]) -> Iterator[None]:
+    """Within, a Detectron2 config merges `content` from any file, and still converts configs of earlier versions.
+
+    Patched, because ``merge_from_file`` would read the file with a loader that runs code, and download its bases.
+
+    Args:
+        content: keys and values.
+    """
+    CfgNode.load_yaml_with_base = classmethod(lambda cls, filename, allow_unsafe=False: content)
+    try:
+        yield
+    finally:
+        del CfgNode.load_yaml_with_base  # fvcore's is found again

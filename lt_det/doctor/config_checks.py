@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from lt_det.config import (
     bucket_options,
     buckets_of_config,
+    check_schedule,
     resampling_start,
     reweighting_start,
     reweighting_without_start,
@@ -26,6 +27,7 @@ from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.annotation_checks import find_problems
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
@@ -34,12 +36,13 @@ from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, prepare_device
 from lt_det.training.trainer import LongTailTrainer
+from lt_det.training.weights.reading import read_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 _OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
 
 
-def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Finding]:
+def examine_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> Iterator[Finding]:
     """Check a config as a training in one process does; the training refuses what is fatal here.
 
     Nothing is written to OUTPUT_DIR. Large annotation files go into the cache, where the training finds them.
@@ -47,27 +50,31 @@ def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Findi
     Args:
         config_file: a yaml config.
         opts: KEY VALUE overrides of it.
+        allow_unsafe: see `load_config`.
 
     Yields:
         one finding per check, as soon as it is known.
     """
     reported: set[str] = set()
     with _quiet():  # the findings say what the log would
-        for finding in _findings(config_file, opts):
+        for finding in _findings(config_file, opts, allow_unsafe):
             if not finding.fatal or finding.advice not in reported:  # one mistake can make several checks fail
                 yield finding
             reported.add(finding.advice)
 
 
-def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
+def _findings(config_file: str, opts: Sequence[str], allow_unsafe: bool) -> Iterator[Finding]:
     try:
-        cfg = scaled_to_processes(load_config(config_file, opts), 1)
+        cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe), 1)
     except LtDetError as error:
         yield Finding("config", config_file, str(error), fatal=True)
         return
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
+    if allow_unsafe:
+        yield Finding("config", f"{UNSAFE_OPTION}: code in its tags was run", "write plain values, and omit the option")
     for subject, check in (("OUTPUT_DIR", _output_dir), ("device", _device), ("batch", _batch), ("weights", _weights)):
         yield _checked(subject, check, cfg)
+    yield _checked("schedule", _schedule, cfg)
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
@@ -112,11 +119,20 @@ def _batch(cfg: Any) -> str:
     return f"{images} images" + (f" in {passes} passes" if passes > 1 else "")
 
 
+def _schedule(cfg: Any) -> str:
+    check_schedule(cfg)
+    beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
+    no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
+    return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+
+
 def _weights(cfg: Any) -> str:
     weights, method = cfg.MODEL.WEIGHTS, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
     if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
+    if weights and "://" not in weights:
+        read_weights(weights.partition("?")[0])
     return weights or "none, initialized at random"
 
 

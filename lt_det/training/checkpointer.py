@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
@@ -18,6 +17,7 @@ from torch import nn
 from lt_det.errors import LtDetError
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _DECOUPLED_KEY = "long_tail_second_stage"
 DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died
 _UNFINISHED = ".unfinished-"  # prefix of a file that is being written
 
-_UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
+_UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError)
 
 
 def _box_heads(model: nn.Module) -> list[str]:
@@ -44,10 +44,9 @@ def last_checkpoint(checkpointer: Checkpointer) -> str:
 def _contents(path: Path) -> dict[str, Any] | None:
     """The content of a checkpoint, or None if it is corrupt; torch maps the tensors without reading them."""
     try:
-        contents = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except _UNREADABLE:
+        return open_checkpoint(path, mmap=True)
+    except LtDetError:
         return None
-    return contents if isinstance(contents, dict) else None
 
 
 def _is_intact(path: Path) -> bool:
@@ -223,18 +222,34 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 "No weights are given, and there is no use in a random network; set MODEL.WEIGHTS (LazyConfig: "
                 "train.init_checkpoint), or use --resume with the OUTPUT_DIR of a training."
             )
+        local = path.partition("?")[0]  # options of Detectron2's follow
+        if local and Path(local).exists():
+            check_file(local)
         try:
             return super().load(path, *args, **kwargs)
         except LtDetError:
             raise
         except _UNREADABLE as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            if isinstance(error, pickle.UnpicklingError):  # torch's message advises to run whatever code the file has
-                reason = "it is not a checkpoint"
             raise LtDetError(
                 f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
                 "checkpoint."
             ) from error
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 keeps it after an error, and then refuses another try
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
+        checkpoint = read_weights(filename)
+        options = parse_qs(self._path.partition("?")[2])
+        if options.pop("matching_heuristics", None) == ["True"]:
+            checkpoint["matching_heuristics"] = True
+        if options:
+            raise LtDetError(
+                f"The weights {self._path} have the option {next(iter(options))}, which is unknown; write "
+                "FILE?matching_heuristics=True, or the file alone."
+            )
+        return checkpoint
 
     def _load_model(self, checkpoint: Any) -> Any:
         method = checkpoint.get(_DECOUPLED_KEY)

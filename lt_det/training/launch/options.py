@@ -9,6 +9,7 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.worker import uses_cpu
 
@@ -30,6 +31,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = default_argument_parser(_EXAMPLES)
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
     parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="train on the CPU with N processes *per machine*, over gloo"
