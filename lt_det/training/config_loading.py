@@ -22,6 +22,7 @@ from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
+from lt_det.training.resume.checkpoint_folder import named_checkpoint
 
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
@@ -115,8 +116,7 @@ def config_of_run(folder: str | Path, opts: list[str]) -> Any:
     cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts])
     if "MODEL.WEIGHTS" in opts[::2]:
         return cfg
-    last = folder / "last_checkpoint"
-    weights = folder / (last.read_text().strip() if last.is_file() else Path(cfg.MODEL.WEIGHTS).name)
+    weights = named_checkpoint(folder) or folder / Path(cfg.MODEL.WEIGHTS).name
     if not weights.is_file():
         raise LtDetError(
             f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."
