@@ -188,7 +188,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         return self._resumed_from or ("" if named is None else os.path.join(self.save_dir, named.name))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As Detectron2's; if the last checkpoint is corrupt or missing, the intact one of the latest iteration is used.
+        """As Detectron2's; without an intact last checkpoint, the intact one of the latest iteration is used.
 
         A training that starts in a folder with another training's checkpoints logs a warning.
 
