@@ -11,6 +11,7 @@ from typing import Any
 
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
+from detectron2.utils.events import JSONWriter
 from torch import Tensor, nn
 
 
@@ -97,3 +98,9 @@ def next_batch(trainer: SimpleTrainer) -> Any:
 def write_losses(trainer: SimpleTrainer, losses: dict[str, Tensor], data_time: float) -> None:
     """Log the losses as SimpleTrainer does in its own step: means over the processes, the slowest one's data time."""
     trainer._write_metrics(losses, data_time)
+
+
+def write_json_lines_to(writer: JSONWriter, file: Any) -> None:
+    """Replace the file that a JSONWriter has opened; its own raises on a full disk."""
+    writer._file_handle.close()
+    writer._file_handle = file

@@ -15,7 +15,9 @@ from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from lt_det.compat.torch import is_dead_worker
 from lt_det.errors import LtDetError
+from lt_det.io.log_file import DISK_FULL
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.resume.checkpoint_folder import (
@@ -30,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 BOX_HEAD_KEY = "long_tail_box_heads"
 _DECOUPLED_KEY = "long_tail_second_stage"
-DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died
 _UNFINISHED = ".unfinished-"  # prefix of a file that is being written
 
 _UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
@@ -92,11 +93,12 @@ def warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> No
         checkpointer.save("model_final", iteration=done - 1)
 
 
-def _first_cause(error: BaseException) -> str:
-    """The operating system's message: on a full disk torch's own error is about the position of its writer."""
-    while not isinstance(error, OSError) and error.__context__ is not None:
-        error = error.__context__
-    return (isinstance(error, OSError) and error.strerror) or str(error).strip().split("\n")[0]
+def _first_cause(error: BaseException) -> BaseException:
+    """The operating system's error: on a full disk torch's own is about the position of its writer."""
+    cause = error
+    while not isinstance(cause, OSError) and cause.__context__ is not None:
+        cause = cause.__context__
+    return cause if isinstance(cause, OSError) else error
 
 
 class LongTailCheckpointer(DetectionCheckpointer):
@@ -138,11 +140,16 @@ class LongTailCheckpointer(DetectionCheckpointer):
             super().save(f"{_UNFINISHED}{name}", **extra)
         except (OSError, RuntimeError) as error:
             self._remove_unfinished()
-            if str(error).startswith(DEAD_WORKER):  # torch raises this at any place in the program
+            if is_dead_worker(error):  # torch raises this at any place in the program
                 raise
+            cause = _first_cause(error)
+            advice = "free space on the disk"
+            if isinstance(cause, OSError) and cause.errno not in DISK_FULL:
+                advice = f"check the folder {self.save_dir}"
+            reason = (isinstance(cause, OSError) and cause.strerror) or str(cause).strip().split("\n")[0]
             raise LtDetError(
-                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); free "
-                f"space on the disk; {last_checkpoint(self)}."
+                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({reason}); {advice}; "
+                f"{last_checkpoint(self)}."
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

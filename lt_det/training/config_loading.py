@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,6 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -21,8 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
+from lt_det.io.atomic import writing_to
+from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
 from lt_det.training.resume.checkpoint_folder import named_checkpoint
+from lt_det.training.resume.output_lock import hold_output_dir
 
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
@@ -39,6 +41,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
+    if not args.eval_only:
+        hold_output_dir(cfg.OUTPUT_DIR)
     _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
     return cfg
 
@@ -51,13 +55,16 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     """
     cfg = load_lazy_config(args.config_file, args.opts)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
+    if not args.eval_only:
+        hold_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
 
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
-    default_setup(cfg, args)
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
+    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
+        set_up_log_files(output_dir)
+        default_setup(cfg, args)
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:

@@ -25,7 +25,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
@@ -123,7 +123,8 @@ def evaluate_lazy(cfg: Any, resume: bool = False) -> Any:
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), cfg.train.device, **cfg.train.ddp)
     checkpointer = evaluation_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    return _evaluate(cfg, model)
+    with watched_evaluation():
+        return _evaluate(cfg, model)
 
 
 def _prepared(cfg: Any) -> Any:

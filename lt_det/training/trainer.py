@@ -35,7 +35,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
@@ -170,7 +170,8 @@ class LongTailTrainer(DefaultTrainer):
         model = cls.build_model(cfg)
         checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return cls.test(cfg, model)
+        with watched_evaluation():
+            return cls.test(cfg, model)
 
 
 def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:

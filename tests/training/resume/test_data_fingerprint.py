@@ -48,7 +48,7 @@ def names():
 
 
 def fingerprint(dataset, names=()):
-    return DataFingerprint.of(build_detection_train_loader(dataset, mapper=None, total_batch_size=1), names)
+    return DataFingerprint.of(build_detection_train_loader(dataset, mapper=None, total_batch_size=2), names)
 
 
 def other_root(data):
