@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
+from detectron2.utils.events import JSONWriter
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
@@ -137,3 +138,9 @@ def config_content(content: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         del CfgNode.load_yaml_with_base  # fvcore's is found again
+
+
+def write_json_lines_to(writer: JSONWriter, file: Any) -> None:
+    """Replace the file that a JSONWriter has opened; its own raises on a full disk."""
+    writer._file_handle.close()
+    writer._file_handle = file

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import traceback
 import types
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -74,3 +77,24 @@ def _load_with_own_reader(file: str, mmap: bool) -> Any:
         __name__="pickle", Unpickler=Unpickler, load=lambda file, **options: Unpickler(file, **options).load()
     )
     return torch.load(file, map_location="cpu", pickle_module=reader, weights_only=False, mmap=mmap)
+
+
+def is_dead_worker(error: BaseException | None) -> bool:
+    """Whether an exception of a data loader means that a worker has died.
+
+    Mostly torch says so itself. But while the kernel clears a killed worker away, its sockets are closed and its
+    process is not yet gone: then the exception is that of fetching its tensors, such as ConnectionResetError.
+    """
+    if isinstance(error, RuntimeError) and str(error).startswith(DEAD_WORKER):
+        return True
+    if not isinstance(error, OSError | EOFError | RuntimeError | pickle.UnpicklingError):
+        return False
+    if str(error).startswith("Caught ") and "in pin memory thread" in str(error):
+        return isinstance(error, OSError | EOFError)
+    frames = traceback.extract_tb(error.__traceback__)
+    of_loader = [os.path.join("torch", "utils", "data", "dataloader.py") in frame.filename for frame in frames]
+    fetches = any(inside and frame.name == "_try_get_data" for inside, frame in zip(of_loader, frames, strict=True))
+    return fetches and not of_loader[-1]  # what the loader raises itself has another cause
+
+
+DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died

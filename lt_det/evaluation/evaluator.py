@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -123,6 +124,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._image_root = metadata.get("image_root")
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
+        self.needs_files = True  # else a full disk is a warning
         self._distributed = distributed
         self.reset()
 
@@ -230,7 +232,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             self._num_detections += len(detected)
             self._pending.append(self._as_arrays(instances, image["image_id"], detected))
             if self._results is not None:
-                self._results.write(detected)
+                with self._writing():
+                    self._results.write(detected)
             if len(self._pending) == _IMAGES_PER_CALL:
                 self._match_pending()
 
@@ -243,7 +246,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """
         self._match_pending()
         if self._results is not None:
-            self._results.close()
+            with self._writing():
+                self._results.close()
         mine = _PartialResult(
             {task: Matches.concatenate(parts) for task, parts in self._matches.items()},
             {task: Errors.concatenate(parts) for task, parts in self._errors.items()},
@@ -295,17 +299,32 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:
-            written = self._results.join(gathered)
-            lost = [rank for rank, found in gathered.items() if found.num_detections and rank not in written]
-            if lost:
-                logger.warning(
-                    "%s lacks the detections of processes %s, which wrote to another disk; the metrics include them.",
-                    DETECTIONS_NAME,
-                    ", ".join(map(str, lost)),
-                )
-            assert self._output_dir is not None
-            write_evaluation(self._evaluation(results, DETECTIONS_NAME), self._output_dir)
+            with self._writing():
+                written = self._results.join(gathered)
+                lost = [rank for rank, found in gathered.items() if found.num_detections and rank not in written]
+                if lost:
+                    logger.warning(
+                        "%s lacks the detections of processes %s, which wrote to another disk; the metrics include "
+                        "them.",
+                        DETECTIONS_NAME,
+                        ", ".join(map(str, lost)),
+                    )
+                assert self._output_dir is not None
+                write_evaluation(self._evaluation(results, DETECTIONS_NAME), self._output_dir)
         return {task: result.summary.metrics for task, result in results.items()}
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what writes files: if `needs_files` is off, they are given up with a warning where it fails."""
+        try:
+            yield
+        except LtDetError as error:
+            if self.needs_files or not isinstance(error.__cause__, OSError):
+                raise
+            logger.warning("%s The metrics of this evaluation are logged, but not written to files.", error)
+            if self._results is not None:
+                self._results.discard()
+            self._results = None
 
     def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
         found = boxes_as_arrays(instances, self._image_index[image_id])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,16 @@ from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
+from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
+from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingData
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class TrainingOptions:
 
     Attributes:
         output_dir: OUTPUT_DIR.
+        datasets: names of the training sets.
         max_iter: iterations, each of them one optimizer step.
         images_per_step: images per iteration, in all processes and passes together.
         passes: forward and backward passes per iteration.
@@ -48,6 +54,7 @@ class TrainingOptions:
     """
 
     output_dir: str
+    datasets: Sequence[str]
     max_iter: int
     images_per_step: int
     passes: int = 1
@@ -86,13 +93,23 @@ class Assembly:
             optimizer: of the parameters of `model` that are trained.
             hooks_run_in: the trainer whose loop runs; None: the step trainer itself.
             meta_loader: batches of the meta set, where decoupled training needs them.
+
+        Raises:
+            LtDetError: the processes have different training data.
         """
         self.options = options
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
         self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
+        self._data = TrainingData(DataFingerprint.of(data_loader, options.datasets))
+        check_same_data(self._data.fingerprint)
         self.images = ImageStream(data_loader, options.seed)
         self.checkpointer = build_checkpointer(
-            options.decoupled, model, options.output_dir, trainer=self._trainer, image_stream=self.images
+            options.decoupled,
+            model,
+            options.output_dir,
+            trainer=self._trainer,
+            image_stream=self.images,
+            training_data=self._data,
         )
         self._model = model
         self._meta = None
@@ -140,11 +157,18 @@ class Assembly:
         """Load `weights`, or with `resume` the last checkpoint if there is one; return the first iteration to train.
 
         Raises:
-            LtDetError: see the checkpointer.
+            LtDetError: see the checkpointer; other classes than those of the last checkpoint; or processes that have
+                loaded different weights.
         """
         options = self.options
+        check_same_option("--resume", resume)
         self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
         self.checkpointer.resume_or_load(weights, resume=resume)
+        check_same_weights(self._model)
+        if resumes and not self._data.is_compared:
+            logger.info(
+                "The checkpoint is of an earlier version of lt_det: whether the data have changed is not known."
+            )
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
         for images in [self.images] if self._meta is None else [self.images, self._meta.images]:

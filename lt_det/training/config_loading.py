@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -22,10 +21,14 @@ from lt_det.compat.proposals import read_proposals_as_plain_values
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
+from lt_det.io.atomic import writing_to
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
+from lt_det.training.resume.checkpoint_folder import named_checkpoint
+from lt_det.training.resume.output_lock import hold_output_dir
 
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
@@ -42,6 +45,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts, _allows_unsafe(args))
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
+    if not args.eval_only:
+        hold_output_dir(cfg.OUTPUT_DIR)
     _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
     return cfg
 
@@ -56,6 +61,8 @@ def setup_lazy(args: argparse.Namespace) -> Any:
         raise LtDetError(f"{UNSAFE_OPTION} is for yaml configs; a LazyConfig is a program that always runs: omit it.")
     cfg = load_lazy_config(args.config_file, args.opts)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
+    if not args.eval_only:
+        hold_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
 
@@ -65,8 +72,9 @@ def _allows_unsafe(args: argparse.Namespace) -> bool:
 
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
-    default_setup(cfg, args)
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
+    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
+        set_up_log_files(output_dir)
+        default_setup(cfg, args)
 
 
 def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> CfgNode:
@@ -157,8 +165,7 @@ def config_of_run(folder: str | Path, opts: list[str], allow_unsafe: bool = Fals
     cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts], allow_unsafe)
     if "MODEL.WEIGHTS" in opts[::2]:
         return cfg
-    last = folder / "last_checkpoint"
-    weights = folder / (last.read_text().strip() if last.is_file() else Path(cfg.MODEL.WEIGHTS).name)
+    weights = named_checkpoint(folder) or folder / Path(cfg.MODEL.WEIGHTS).name
     if not weights.is_file():
         raise LtDetError(
             f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."

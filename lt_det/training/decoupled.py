@@ -23,6 +23,7 @@ from lt_det.losses import possible_num_logits
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import DECOUPLED, mark_applied
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def check_decoupled_training(method: str, weights: str, output_dir: str, resume:
         LtDetError: unknown method, weights that do not exist, or a folder with the checkpoints of another training.
     """
     folder = Path(output_dir)
-    resumes = resume and (folder / "last_checkpoint").is_file()
+    resumes = resume and holds_checkpoint(folder)
     methods = {path: decoupled_method_of(path) for path in sorted(folder.glob("*.pth"))}
     if not checked_decoupled_method(method):
         found = next(filter(None, methods.values()), None)

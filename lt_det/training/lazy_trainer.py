@@ -27,7 +27,8 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import watched, watched_evaluation
+from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
@@ -49,8 +50,10 @@ class LazyTrainer:
             cfg: LazyConfig; its datasets are registered.
 
         Raises:
-            LtDetError: class counts that are missing, a dataset with mistakes, or what parts of the config refuse.
+            LtDetError: class counts that are missing, a dataset with mistakes, what parts of the config refuse, or
+                processes with different configs or data.
         """
+        check_same_config(cfg)
         self._cfg = cfg = _prepared(cfg)
         train = cfg.train
         method = train.get("second_stage", "")
@@ -63,6 +66,7 @@ class LazyTrainer:
         passes, images_per_step = train.get("accumulate", 1), cfg.dataloader.train.total_batch_size
         options = TrainingOptions(
             output_dir=train.output_dir,
+            datasets=tuple(names_of(cfg.dataloader.train.dataset)),
             max_iter=train.max_iter,
             images_per_step=images_per_step,
             passes=passes,
@@ -122,11 +126,13 @@ def evaluate_lazy(cfg: Any, resume: bool = False) -> Any:
     Returns:
         The metrics in the main process, None in the others.
     """
+    check_same_config(cfg)
     cfg = _prepared(cfg)
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), cfg.train.device, **cfg.train.ddp)
     checkpointer = evaluation_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    return _evaluate(cfg, model)
+    with watched_evaluation():
+        return _evaluate(cfg, model)
 
 
 def _prepared(cfg: Any) -> Any:

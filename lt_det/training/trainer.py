@@ -35,7 +35,8 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import watched, watched_evaluation
+from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
@@ -56,8 +57,10 @@ class LongTailTrainer(DefaultTrainer):
         """
         Raises:
             LtDetError: a batch that cannot be split, class counts that are missing or do not fit NUM_CLASSES, a
-                dataset with mistakes, or an evaluator that would ignore TEST.BUCKETS.
+                dataset with mistakes, an evaluator that would ignore TEST.BUCKETS, or processes with different configs
+                or data.
         """
+        check_same_config(cfg)
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
         if cfg is not written:
             logger.info(scaling_line(written, cfg))
@@ -173,10 +176,12 @@ class LongTailTrainer(DefaultTrainer):
     @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
         """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST."""
+        check_same_config(cfg)
         model = cls.build_model(cfg)
         checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return cls.test(cfg, model)
+        with watched_evaluation():
+            return cls.test(cfg, model)
 
 
 def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
@@ -263,6 +268,7 @@ def _equipped_class(trainer: type[DefaultTrainer]) -> type[LongTailTrainer]:
 def _options(cfg: Any) -> TrainingOptions:
     return TrainingOptions(
         output_dir=cfg.OUTPUT_DIR,
+        datasets=tuple(cfg.DATASETS.TRAIN),
         max_iter=cfg.SOLVER.MAX_ITER,
         images_per_step=cfg.SOLVER.IMS_PER_BATCH,
         passes=cfg.SOLVER.ACCUMULATE,

@@ -37,8 +37,19 @@ def is_first_report(store: distributed.Store | None) -> bool:
         return True
 
 
-def run_worker(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, process: ProcessInfo) -> int:
+def run_worker(
+    main: Callable[[argparse.Namespace], Any],
+    args: argparse.Namespace,
+    process: ProcessInfo,
+    launcher: str = "torchrun or srun",
+) -> int:
     """Run `main(args)` as one of several processes.
+
+    Args:
+        main: a function.
+        args: the options.
+        process: this one.
+        launcher: has started the processes, and says which of them ended; empty: lt_det, which says so itself.
 
     Returns the exit code 0. A process that fails or is interrupted ends here, with `os._exit`.
     """
@@ -55,12 +66,12 @@ def run_worker(main: Callable[[argparse.Namespace], Any], args: argparse.Namespa
             print(str(interrupt) or "Interrupted.", file=sys.stderr)
         _exit(interrupt_code(interrupt))
     except Exception as error:
-        _report(error, process.rank, store, args.traceback)
+        _report(error, process.rank, store, args.traceback, launcher)
         _exit(1)
     return 0
 
 
-def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool) -> None:
+def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool, launcher: str) -> None:
     """Print the error, unless another process has reported a failure or does so within the next seconds."""
     prefix, is_bug, patience = f"error in process {rank}", False, 0
     if isinstance(error, LtDetError):
@@ -73,9 +84,10 @@ def _report(error: Exception, rank: int, store: distributed.Store | None, always
             patience = 2
     elif is_peer_failure(error):
         patience = 5  # the process that failed knows why
+        where = f"the output of {launcher} says which" if launcher else "see the output above or on the other machines"
         message = (
-            f"Another process has ended or does not respond ({short_reason(error)}); the output of torchrun or srun "
-            "says which, then continue with --resume."
+            f"Another process has ended or does not respond ({short_reason(error)}); {where}, then continue with "
+            "--resume."
         )
     else:
         is_bug = True
