@@ -18,6 +18,8 @@ from torch import nn
 from lt_det.errors import LtDetError
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.training.warm_start import WarmStart
+from lt_det.training.weights_origin import FAMILIES_KEY, KEY, loss_families
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +112,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
     exact = False
     for_evaluation = False
     decoupled = ""
+    _resumes = False
 
     def save(self, name: str, **extra: Any) -> None:
         """Also saves which loss, classifier and decoupled training the weights belong to.
@@ -120,7 +123,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         self._refuse_bad_weights(name)
-        extra = {BOX_HEAD_KEY: _box_heads(self.model), _DECOUPLED_KEY: self.decoupled, **extra}
+        extra = {
+            BOX_HEAD_KEY: _box_heads(self.model),
+            FAMILIES_KEY: loss_families(self.model),
+            _DECOUPLED_KEY: self.decoupled,
+            **extra,
+        }
         if "://" in self.save_dir:
             super().save(name, **extra)
             return
@@ -174,6 +182,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         Raises:
             LtDetError: no checkpoint is intact, or the processes see different ones.
         """
+        self._resumes = resume and self.has_checkpoint()
         starts = not resume and not self.for_evaluation and not self.decoupled
         if starts and self.save_to_disk and self.has_checkpoint():
             logger.warning(
@@ -257,6 +266,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
                 f"{', '.join(sorted(set(built))) or 'no loss of lt_det'}; use the config it was trained with."
             )
+        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
             for name, found, wanted in incompatible.incorrect_shapes:
@@ -275,6 +285,10 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
                     "give the checkpoint of a finished training."
                 )
+        if self.for_evaluation:
+            start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
+        elif not (self.exact or self._resumes):
+            start.adapt(incompatible)
         return incompatible
 
 
