@@ -70,7 +70,7 @@ class ClassificationLoss(nn.Module):
 
     @property
     def family(self) -> str:
-        """What the logits mean, "softmax" or "sigmoid": losses of one family can start from each other's classifiers.
+        """What the logits mean, "softmax" or "sigmoid"; losses of one family can start from each other's classifiers.
 
         By default the losses with an initial bias are "sigmoid", because it is their prior probability. Override it in
         a loss whose columns mean something else; see docs/starting_from_a_detector.md.

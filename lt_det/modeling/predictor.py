@@ -151,7 +151,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
 
     def _warn_of_softmax_weights(self) -> None:
-        """Log that a sigmoid loss starts from weights of a softmax, which only lt_det's checkpointer converts.
+        """Log that a sigmoid loss starts from weights of a softmax, which only lt_det's checkpointer resets.
 
         The column of background has no gradient in a sigmoid loss (but EQLv2's), so that its bias is 0 unless the
         weights come from elsewhere.
@@ -163,7 +163,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
             logger.warning(
                 f"The box classifier starts from weights of a softmax, but {registered_name(self.loss)} has a sigmoid "
                 "per class, so the first losses will be many times those of a fresh start; load MODEL.WEIGHTS with "
-                "lt_det.training.LongTailCheckpointer, which converts them, or train with lt_det.training.equip."
+                "lt_det.training.LongTailCheckpointer, which lets it start fresh, or train with lt_det.training.equip."
             )
 
     def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:

@@ -288,7 +288,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if self.for_evaluation:
             start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
         elif not (self.exact or self._resumes):
-            start.adapt(incompatible)
+            start.reset_unusable(incompatible)
         return incompatible
 
 

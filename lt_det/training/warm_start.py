@@ -1,14 +1,12 @@
-"""Start from a detector that was trained with another loss: its box classifier is kept, converted or starts fresh.
+"""Start from a detector that was trained with another loss: is its box classifier kept, or does it start fresh?
 
-The logits of a softmax mean something only against each other, those of sigmoids each on its own, and the weights of a
-cosine classifier have no length: loaded into the other's place they would start with a loss of many times that of a
-random classifier. See docs/starting_from_a_detector.md, which has the measurements.
+It starts fresh where the weights would mean something else than they were trained for, and the first loss would be many
+times that of a random classifier. docs/starting_from_a_detector.md has the rules and the measurements.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class WarmStart:
-    """Create it before weights are loaded into a model; afterwards adapt or check the box classifiers.
+    """Create it before weights are loaded into a model; afterwards reset or check the box classifiers.
 
     Args:
         model: with its initial weights.
@@ -59,8 +57,8 @@ class WarmStart:
         self._output_dir = output_dir
 
     @torch.no_grad()
-    def adapt(self, incompatible: Any) -> None:
-        """Convert what another family's loss trained, or give it back its initial values, and say so in the log.
+    def reset_unusable(self, incompatible: Any) -> None:
+        """Give classifiers that the model's loss cannot start from their initial values, and say so in the log.
 
         Args:
             incompatible: what `_load_model` of Detectron2's checkpointer returned.
@@ -78,15 +76,15 @@ class WarmStart:
             elif weight not in incompatible.missing_keys:
                 origin = self._origin(stage, name, predictor, incompatible)
                 self._refuse_contradiction(origin, predictor)
-                sentences.append(self._adapt_one(name, predictor, origin))
+                sentences.append(self._reset_one(name, predictor, origin))
         for sentence in dict.fromkeys(filter(None, sentences)):  # the same for each stage of a cascade
             logger.warning(f"Weights {self._path}: {sentence}")
 
     def refuse_other_family(self, incompatible: Any, advice: str, *, starts: bool = False) -> None:
-        """Raise unless the loaded classifiers were trained by a loss of the model's family.
+        """Raise unless the loaded classifiers were trained for a loss like the model's.
 
         Args:
-            incompatible: see `adapt`.
+            incompatible: see `reset_unusable`.
             starts: whether a training starts from the weights; False: they are evaluated as they are.
             advice: what to do, as the end of the sentence.
 
@@ -98,7 +96,9 @@ class WarmStart:
                 continue
             loss, kind = predictor.loss, kind_of(predictor.cls_score)
             origin = self._origin(stage, name, predictor, incompatible, starts)
-            if origin.certain:
+            if starts:
+                fits = not why_unusable(origin, predictor)
+            elif origin.certain:
                 fits = origin.family == loss.family and origin.kind == kind
             else:
                 fits = loss.family != "sigmoid" or origin.family == "sigmoid" or not _was_background_trained(predictor)
@@ -136,41 +136,20 @@ class WarmStart:
                 f"{origin.loss}; leave {KEY} out."
             )
 
-    def _adapt_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:
-        """Adapt one loaded classifier, and return the sentence for the log; empty if nothing happened."""
-        classifier, loss, loss_name = predictor.cls_score, predictor.loss, registered_name(predictor.loss)
-        kind = kind_of(classifier)
+    def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:
+        """Reset a loaded classifier if need be, and return the sentence for the log; empty for the loss it had."""
+        classifier, loss_name = predictor.cls_score, registered_name(predictor.loss)
         scale = self._loaded(f"{name}.cls_score.scale")
         if scale is not None and not isinstance(classifier, ScaledLinear):
-            classifier.weight.mul_(
-                torch.as_tensor(scale).to(classifier.weight)[:, None]
-            )  # f_k (w_k . h) is (f_k w_k) . h
-        was = f"the box classifier, {origin},"
-        if kind == origin.kind and origin.family == loss.family:
-            if origin.loss == loss_name:
-                return ""
-            return f"{was} is kept for {loss_name}: both are losses of the {loss.family} family."
-        both = {origin.family, loss.family} == {"softmax", "sigmoid"}
-        if both and origin.kind == "linear" and isinstance(classifier, nn.Linear):
-            _fold_scale(classifier)
-            if loss.family == "sigmoid":
-                softmax_to_sigmoids(classifier, loss.num_classes)
-                return (
-                    f"{was} is converted for {loss_name}, which has a sigmoid per class: the logit of a class "
-                    "becomes its log-odds against background, minus log K."
-                )
-            sigmoids_to_softmax(classifier, loss.num_classes)
-            return (
-                f"{was} is converted for {loss_name}, which has a softmax: background, which had no logit, "
-                "gets the logit 0, and the log-odds of the classes stay."
-            )
-        self._restore(name)
-        why = (
-            f"the weights of a {origin.kind} classifier mean nothing to a {kind} one"
-            if origin.kind != kind
-            else f"its columns are {origin.family}, those of {loss_name} {loss.family}"
-        )
-        return f"{was} starts fresh for {loss_name} ({kind} classifier), because {why}; all else is loaded."
+            scale = torch.as_tensor(scale).to(classifier.weight)
+            classifier.weight.mul_(scale[:, None])  # f_k (w_k . h) is (f_k w_k) . h
+        reason = why_unusable(origin, predictor)
+        if reason:
+            self._restore(name)
+            return f"the box classifier, {origin}, starts fresh for {loss_name}, because {reason}; all else is loaded."
+        if origin.loss == loss_name:
+            return ""
+        return f"the box classifier, {origin}, is kept for {loss_name}, which can start from it."
 
     def _loaded(self, name: str) -> Any:
         return next((value for key, value in self._weights.items() if key.removeprefix("module.") == name), None)
@@ -181,42 +160,24 @@ class WarmStart:
             tensor.copy_(self._initial[name][key])
 
 
-def softmax_to_sigmoids(classifier: nn.Linear, num_classes: int) -> None:
-    """Convert z_k of a softmax with background to z_k - z_background - log K, in place.
+def why_unusable(origin: Origin, predictor: LongTailPredictor) -> str:
+    """Why a loss cannot start from a classifier, as part of a sentence; empty if it can.
 
-    sigmoid(z_k - z_background) is the softmax's probability of class k where there are only k and background. Minus
-    log K, because K sigmoids suffer from each other's odds, which their sum in a softmax keeps small. The background
-    column becomes 0: a probability of one half where a loss has a background sigmoid (EQLv2), and unused elsewhere.
-
-    Args:
-        classifier: (K+1, D), background last.
-        num_classes: K.
-    """
-    with torch.no_grad():
-        weight, bias = classifier.weight, classifier.bias
-        weight[:num_classes] -= weight[num_classes].clone()
-        bias[:num_classes] -= bias[num_classes].clone() + math.log(num_classes)
-        weight[num_classes], bias[num_classes] = 0, 0
-
-
-def sigmoids_to_softmax(classifier: nn.Linear, num_classes: int) -> None:
-    """Convert K sigmoids to a softmax with background, in place: background has the logit 0.
-
-    With one class, softmax((z, 0)) is sigmoid(z).
+    Sigmoids can become a softmax: their logits are log-odds, and that of background, which had no gradient, is near 0.
+    The opposite fails: only differences of a softmax's logits mean something, and K sigmoids of them are all wrong.
 
     Args:
-        classifier: (K+1, D), whose last column may be a sigmoid of background (EQLv2), or unused.
-        num_classes: K.
+        origin: how the classifier was trained.
+        predictor: with the loss and the classifier that are to be trained.
     """
-    with torch.no_grad():
-        classifier.weight[num_classes], classifier.bias[num_classes] = 0, 0
-
-
-def _fold_scale(classifier: nn.Module) -> None:
-    """Multiply the weights of a scaled classifier by its scales, which become 1."""
-    if isinstance(classifier, ScaledLinear):
-        classifier.weight.mul_(classifier.scale[:, None])
-        classifier.scale.fill_(1)
+    loss, kind = predictor.loss, kind_of(predictor.cls_score)
+    if origin.kind != kind:
+        return f"the weights of a {origin.kind} classifier mean nothing to a {kind} one"
+    if kind == "linear" and origin.scaled_by_loss != loss.scales_cosines:
+        return "only one of the two losses multiplies the logits by a scale"
+    if origin.family == loss.family or (origin.family, loss.family) == ("sigmoid", "softmax"):
+        return ""
+    return f"the columns of a {origin.family} mean something else than those of a {loss.family}"
 
 
 def _was_background_trained(predictor: LongTailPredictor) -> bool:

@@ -41,6 +41,11 @@ class Origin:
     known_from: str
     certain: bool = True
 
+    @property
+    def scaled_by_loss(self) -> bool:
+        """See `ClassificationLoss.scales_cosines`."""
+        return self.loss in LOSSES and LOSSES[self.loss].scales_cosines
+
     def __str__(self) -> str:
         return f"trained with {self.loss} on a {self.kind} classifier ({self.known_from})"
 
