@@ -18,8 +18,7 @@ from torch import nn
 from lt_det.errors import LtDetError
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
-from lt_det.training.warm_start import WarmStart
-from lt_det.training.weights_origin import FAMILIES_KEY, KEY, loss_families
+from lt_det.training.warm_start import FAMILIES_KEY, KEY, WarmStart, loss_families
 
 logger = logging.getLogger(__name__)
 

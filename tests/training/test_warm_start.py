@@ -12,7 +12,7 @@ from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, ClassificationLoss
 from lt_det.training import LongTailCheckpointer, build_checkpointer, load_config
 from lt_det.training.checkpointer import evaluation_checkpointer
-from lt_det.training.weights_origin import KEY
+from lt_det.training.warm_start import KEY
 from tests.helpers.models import NUM_CLASSES, seeded_model, small_config
 
 BOX = "roi_heads.box_predictor."
@@ -31,6 +31,11 @@ FAMILIES = {
     "ldam linear": ("ldam", "linear"),
 }
 STOCK = {"stock softmax": False, "stock sigmoid": True}
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog):
+    caplog.set_level("INFO", "lt_det")
 
 
 class Detector:
@@ -65,7 +70,7 @@ class Detector:
         features, proposals = taken
         optimizer = torch.optim.SGD(predictor.cls_score.parameters(), lr=0.05, momentum=0.9)
         with EventStorage():
-            for _ in range(150):
+            for _ in range(100):
                 optimizer.zero_grad()
                 loss = predictor.losses(predictor(features), proposals)["loss_cls"]
                 loss.backward()

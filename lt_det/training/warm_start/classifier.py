@@ -17,7 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
 from lt_det.losses import registered_name
 from lt_det.modeling import LongTailPredictor
-from lt_det.training.weights_origin import (
+from lt_det.training.warm_start.origin import (
     FAMILIES_KEY,
     KEY,
     Origin,
@@ -39,7 +39,7 @@ class WarmStart:
         checkpoint: with the weights that will be loaded.
         heads: loss and classifier of the box predictors, as the checkpoint records them; empty if it does not.
         path: of the weights.
-        output_dir: OUTPUT_DIR; empty if there is none.
+        output_dir: OUTPUT_DIR; may be empty.
     """
 
     def __init__(
@@ -67,18 +67,24 @@ class WarmStart:
             LtDetError: MODEL.LONG_TAIL.LOSS_OF_WEIGHTS contradicts the checkpoint.
         """
         shapes = {name: (found[0], wanted[0]) for name, found, wanted in incompatible.incorrect_shapes if found}
-        sentences = []
+        levels = {}  # of the log, by sentence: the same one for each stage of a cascade
         for stage, (name, predictor) in enumerate(self._predictors.items()):
             weight = f"{name}.cls_score.weight"
             if weight in shapes:
                 self._restore(name)
-                sentences.append(_of_shape(predictor, shapes[weight], f"{name}.bbox_pred.weight" in shapes))
+                levels[_of_shape(predictor, shapes[weight], f"{name}.bbox_pred.weight" in shapes)] = logging.WARNING
             elif weight not in incompatible.missing_keys:
                 origin = self._origin(stage, name, predictor, incompatible)
                 self._refuse_contradiction(origin, predictor)
-                sentences.append(self._reset_one(name, predictor, origin))
-        for sentence in dict.fromkeys(filter(None, sentences)):  # the same for each stage of a cascade
-            logger.warning(f"Weights {self._path}: {sentence}")
+                reason = self._reset_one(name, predictor, origin)
+                was, now = f"the box classifier, {origin},", registered_name(predictor.loss)
+                if reason:
+                    sentence = f"{was} starts fresh for {now}, because {reason}; all else is loaded"
+                    levels[sentence] = logging.WARNING
+                elif origin.loss != now:
+                    levels[f"{was} is kept for {now}, which can start from it"] = logging.INFO
+        for sentence, level in levels.items():
+            logger.log(level, f"Weights {self._path}: {sentence}.")
 
     def refuse_other_family(self, incompatible: Any, advice: str, *, starts: bool = False) -> None:
         """Raise unless the loaded classifiers were trained for a loss like the model's.
@@ -137,8 +143,8 @@ class WarmStart:
             )
 
     def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:
-        """Reset a loaded classifier if need be, and return the sentence for the log; empty for the loss it had."""
-        classifier, loss_name = predictor.cls_score, registered_name(predictor.loss)
+        """Reset a loaded classifier if its loss cannot start from it, and return why; empty if it can."""
+        classifier = predictor.cls_score
         scale = self._loaded(f"{name}.cls_score.scale")
         if scale is not None and not isinstance(classifier, ScaledLinear):
             scale = torch.as_tensor(scale).to(classifier.weight)
@@ -146,10 +152,7 @@ class WarmStart:
         reason = why_unusable(origin, predictor)
         if reason:
             self._restore(name)
-            return f"the box classifier, {origin}, starts fresh for {loss_name}, because {reason}; all else is loaded."
-        if origin.loss == loss_name:
-            return ""
-        return f"the box classifier, {origin}, is kept for {loss_name}, which can start from it."
+        return reason
 
     def _loaded(self, name: str) -> Any:
         return next((value for key, value in self._weights.items() if key.removeprefix("module.") == name), None)
@@ -195,4 +198,4 @@ def _classifier_and_loss(predictor: LongTailPredictor, copied: bool = True) -> d
 def _of_shape(predictor: LongTailPredictor, rows: tuple[int, int], boxes_too: bool) -> str:
     name = f"{registered_name(predictor.loss)} with {predictor.num_classes} classes"
     fresh = "the classifier and the box regression start" if boxes_too else "the classifier starts"
-    return f"the box classifier has {rows[0]} rows and {name} needs {rows[1]}, so {fresh} fresh; all else is loaded."
+    return f"the box classifier has {rows[0]} rows and {name} needs {rows[1]}, so {fresh} fresh; all else is loaded"

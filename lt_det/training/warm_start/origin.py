@@ -149,7 +149,7 @@ def _read(file: Path) -> Any:
 
 
 def _at(node: Any, path: str) -> Any:
-    """The value under a dotted path of keys; None if there is none."""
+    """The value under a dotted path of keys; None if it is missing."""
     for key in path.split("."):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
