@@ -210,6 +210,26 @@ def test_other_classes_start_fresh_in_one_line(tmp_path, caplog):
         assert part in line
 
 
+@pytest.mark.parametrize("source", ["softmax", "seesaw"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_as_many_columns_of_another_layout(tmp_path, caplog, source, recorded):
+    """Five classes and background are six columns, as are four classes with Seesaw's objectness."""
+    number = "MODEL.ROI_HEADS.NUM_CLASSES"
+    agnostic = {"MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True, "MODEL.LONG_TAIL.CLASSIFIER": "linear"}
+    classes = {number: 5 if source == "softmax" else 4}
+    model, _ = saved(tmp_path, source, **classes, **agnostic)
+    bias = torch.tensor([0.5, -0.2, 0.1, -0.4, -1.0, 1.0])
+    if source == "softmax":
+        bias[-2] = -0.3
+    model.roi_heads.box_predictor.cls_score.bias.data = bias
+    (LongTailCheckpointer if recorded else DetectionCheckpointer)(model, str(tmp_path)).save("before")
+    after = seeded_model(small_config(loss="seesaw", **{number: 4}, **agnostic))
+    LongTailCheckpointer(after).load(str(tmp_path / "before.pth"))
+    assert torch.equal(after.roi_heads.box_predictor.cls_score.bias, bias) == (source == "seesaw")
+    assert [line for line in lines(caplog) if "fresh" in line] == lines(caplog)
+    assert len(lines(caplog)) == (source == "softmax")
+
+
 def test_a_backbone_is_no_other_family(tmp_path, caplog):
     model, _ = saved(tmp_path, "softmax")
     weights = {name: weight for name, weight in model.state_dict().items() if name.startswith("backbone")}

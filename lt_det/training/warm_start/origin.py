@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,22 +113,22 @@ def written_in_config(path: str, output_dir: str) -> Origin | None:
 
 
 def assumed(predictor: LongTailPredictor, has_bias: bool) -> Origin:
-    """The most likely origin where nothing says it: softmax, unless shape or biases are those of another family.
+    """The most likely origin where nothing says it: softmax, unless the biases are those of another family.
 
     Args:
         predictor: with the weights.
         has_bias: whether there is a bias in the weights.
     """
     loss, bias = predictor.loss, predictor.cls_score.bias
-    if loss.num_logits != predictor.num_classes + 1:  # a layout of its own, which the weights fit
-        kind, reason = kind_of(predictor.cls_score), f"by its shape; {KEY} can say otherwise"
-        return Origin(registered_name(loss), loss.family, kind, reason, False)
+    if loss.num_logits == predictor.num_classes + 2 and bias is not None:
+        foreground, background = bias.detach()[-2:].tolist()
+        if math.isclose(foreground, -background, rel_tol=1e-3):  # the two gradients of objectness sum to 0
+            reason = f"by its biases; {KEY} can say otherwise"
+            return Origin(registered_name(loss), loss.family, kind_of(predictor.cls_score), reason, False)
     if not has_bias:
         return Origin("ldam", "softmax", "cosine", f"it has no bias; {KEY} can say otherwise", False)
     if bias is not None and float(bias.detach().mean()) < _BIAS_OF_SIGMOIDS:
-        return Origin(
-            "sigmoid", "sigmoid", "linear", f"its biases are those of sigmoids; {KEY} can say otherwise", False
-        )
+        return Origin("sigmoid", "sigmoid", "linear", f"by its biases; {KEY} can say otherwise", False)
     return Origin("softmax", "softmax", "linear", f"as nothing says otherwise; {KEY} can", False)
 
 
