@@ -41,6 +41,9 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
     # Scale s of the cosine classifier; None: 20, or 1 for a loss that scales the cosines itself (LDAM.SCALE).
     cfg.MODEL.LONG_TAIL.COSINE_SCALE = None
+    # The registered loss that the classifier in MODEL.WEIGHTS was trained with, where neither the checkpoint nor a
+    # config.yaml beside it says it; empty: softmax, unless its biases are those of sigmoids.
+    cfg.MODEL.LONG_TAIL.LOSS_OF_WEIGHTS = ""
     # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""

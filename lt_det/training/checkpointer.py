@@ -26,6 +26,7 @@ from lt_det.training.resume.checkpoint_folder import (
     iteration_of,
     named_checkpoint,
 )
+from lt_det.training.warm_start import FAMILIES_KEY, KEY, WarmStart, loss_families
 from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         self._refuse_bad_weights(name)
-        extra = {BOX_HEAD_KEY: _box_heads(self.model), _DECOUPLED_KEY: self.decoupled, **extra}
+        extra = {
+            BOX_HEAD_KEY: _box_heads(self.model),
+            FAMILIES_KEY: loss_families(self.model),
+            _DECOUPLED_KEY: self.decoupled,
+            **extra,
+        }
         if "://" in self.save_dir:
             super().save(name, **extra)
             return
@@ -201,11 +207,11 @@ class LongTailCheckpointer(DetectionCheckpointer):
         Raises:
             LtDetError: no checkpoint is intact, or the processes see different ones.
         """
+        self._resumes = resume and self.has_checkpoint()
         starts = not resume and not self.for_evaluation and not self.decoupled
         if starts and self.save_to_disk and self.has_checkpoint():
             self._warn_about_other_training()
         if not resume or "://" in self.save_dir:
-            self._resumes = resume and self.has_checkpoint()
             return dict(super().resume_or_load(path, resume=resume))
         here = self.has_checkpoint()
         found = self._newest_intact() if comm.is_main_process() else ""
@@ -226,7 +232,6 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if found != last:
             logger.warning(f"{problem}; resuming from {found}, the intact checkpoint of the latest iteration.")
             self._resumed_from = found
-        self._resumes = True
         return self.load(found)
 
     def _warn_about_other_training(self) -> None:
@@ -326,6 +331,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
                 f"{', '.join(sorted(set(built))) or 'no loss of lt_det'}; use the config it was trained with."
             )
+        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
             for name, found, wanted in incompatible.incorrect_shapes:
@@ -344,6 +350,10 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
                     "give the checkpoint of a finished training."
                 )
+        if self.for_evaluation:
+            start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
+        elif not (self.exact or self._resumes):
+            start.reset_unusable(incompatible)
         return incompatible
 
 

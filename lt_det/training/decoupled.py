@@ -24,6 +24,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import DECOUPLED, mark_applied
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
+from lt_det.training.warm_start import WarmStart
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +130,12 @@ class DecoupledCheckpointer(LongTailCheckpointer):
         return super().resume_or_load(path, resume=resume)
 
     def _load_model(self, checkpoint: Any) -> Any:
+        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         if self._starts:
             self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
+        if self._starts and self.decoupled == "lws":  # which cannot even learn the bias that another family needs
+            start.refuse_other_family(incompatible, "use crt, or a loss of the same family", starts=True)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:
             raise LtDetError(
