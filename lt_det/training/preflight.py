@@ -25,6 +25,7 @@ from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of, warn_of_unused_lazy_keys
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 
@@ -43,6 +44,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         check_training_keys(scaled)
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
+    check_detectron2_keys(cfg, training=training)
     check_datasets([*(cfg.DATASETS.TRAIN if training else []), *cfg.DATASETS.TEST])
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
 
@@ -55,6 +57,7 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     """
     loader = cfg.dataloader
     _check_lazy_evaluation(loader)
+    warn_of_unused_lazy_keys(cfg.train)
     precision = amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
     prepare_device(cfg.train.device, precision, loader.train.num_workers)
     if training:
@@ -104,13 +107,14 @@ def check_heads(cfg: CfgNode) -> None:
 
 
 def training_stats_of(cfg: CfgNode) -> ClassStats:
-    """Counts of the training classes, checked against MODEL.ROI_HEADS.NUM_CLASSES.
+    """Counts of the training classes, checked against the number of classes of the network.
 
     Raises:
         LtDetError: no counts are found, or they have another number of classes.
     """
     stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
-    stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    key, number = num_classes_of(cfg)
+    stats.check_num_classes(number, key)
     return stats
 
 
