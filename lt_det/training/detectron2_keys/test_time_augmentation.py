@@ -54,14 +54,7 @@ def check_augmentation(cfg: Any, build_evaluator: Callable[..., Any] | None = No
 
 def _reason_against(cfg: Any) -> str:
     name = cfg.MODEL.META_ARCHITECTURE
-    network: Any = (
-        META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    )  # Detectron2 reports a wrong name
-    if network is not None and not (
-        inspect.isclass(network)
-        and issubclass(network, GeneralizedRCNN)
-        and "detected_instances" in inspect.signature(network.inference).parameters
-    ):
+    if name in META_ARCH_REGISTRY and not _detects_given_boxes(META_ARCH_REGISTRY.get(name)):
         return f"MODEL.META_ARCHITECTURE {name}"
     if cfg.MODEL.KEYPOINT_ON:
         return "keypoints (MODEL.KEYPOINT_ON)"
@@ -70,6 +63,11 @@ def _reason_against(cfg: Any) -> str:
     if "Rotated" in cfg.MODEL.ANCHOR_GENERATOR.NAME:
         return f"rotated boxes (MODEL.ANCHOR_GENERATOR.NAME {cfg.MODEL.ANCHOR_GENERATOR.NAME})"
     return ""
+
+
+def _detects_given_boxes(network: Any) -> bool:
+    is_rcnn = inspect.isclass(network) and issubclass(network, GeneralizedRCNN)
+    return is_rcnn and "detected_instances" in inspect.signature(network.inference).parameters
 
 
 def _is_size(size: Any) -> bool:
