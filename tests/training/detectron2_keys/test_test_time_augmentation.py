@@ -1,0 +1,159 @@
+"""TEST.AUG, as in Detectron2's own training tool."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import GeneralizedRCNNWithTTA
+
+from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.evaluation.schema import read_evaluations
+from lt_det.training import LongTailTrainer, equip
+from lt_det.training.config_loading import load_config
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys
+from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
+from tests.helpers import REPOSITORY
+
+AUGMENTED = ["TEST.AUG.ENABLED", "True"]
+SEESAW = ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw"]
+
+
+def trained(cfg):
+    trainer = LongTailTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return trainer
+
+
+def numbers(metrics):
+    return {name: None if np.isnan(value) else value for name, value in metrics.items()}
+
+
+@pytest.mark.parametrize(
+    ("heads", "more"),
+    [
+        ("LongTailROIHeads", ["MODEL.MASK_ON", "True"]),
+        ("LongTailCascadeROIHeads", ["MODEL.MASK_ON", "True"]),
+        (
+            "LongTailROIHeads",
+            ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "False"],
+        ),
+        ("StandardROIHeads", []),
+    ],
+)
+def test_the_end_of_training_evaluates_as_detectron2_augments(small_config, heads, more):
+    cfg = load_config(str(small_config()), ["MODEL.ROI_HEADS.NAME", heads, *AUGMENTED, *more])
+    trainer = trained(cfg)
+    plain, augmented = trainer._last_eval_results["bbox"], trainer._last_eval_results["bbox_TTA"]
+    name = cfg.DATASETS.TEST[0]
+    expected = inference_on_dataset(
+        GeneralizedRCNNWithTTA(cfg, trainer.model),
+        LongTailTrainer.build_test_loader(cfg, name),
+        LongTailEvaluator.from_config(cfg, name, f"{cfg.OUTPUT_DIR}/expected"),
+    )
+    assert numbers(augmented) == numbers(expected["bbox"])
+    output = Path(cfg.OUTPUT_DIR)
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert [line["bbox_TTA/AP"] for line in lines if "bbox_TTA/AP" in line] == [augmented["AP"]]
+    evaluations = [read_evaluations(folder)[name] for folder in (output, output / "inference_TTA")]
+    aps = [evaluation.tasks["bbox"].metrics["AP"] for evaluation in evaluations]
+    assert aps == pytest.approx([plain["AP"], augmented["AP"]])
+    assert ("segm_TTA" in trainer._last_eval_results) == cfg.MODEL.MASK_ON
+
+
+def test_an_image_without_detections_has_no_masks_to_average(small_config):
+    cfg = load_config(
+        str(small_config()), [*AUGMENTED, "MODEL.MASK_ON", "True", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.0"]
+    )
+    assert trained(cfg)._last_eval_results["segm_TTA"]["AP"] == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_eval_only_evaluates_both(small_config, processes):
+    config = small_config()
+    cfg = load_config(str(config), ["MODEL.MASK_ON", "True"])
+    expected = [["bbox_TTA", "AP", 50, 50]]
+    result = subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", REPOSITORY / "tools" / "train_net.py", "--config", config, "--eval-only"),
+            *("--num-processes", str(processes), "--dist-url", "auto"),
+            *("MODEL.MASK_ON", "True", "TEST.EXPECTED_RESULTS", str(expected), *AUGMENTED),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    for folder in ("", "inference_TTA"):
+        evaluation = read_evaluations(Path(cfg.OUTPUT_DIR) / folder)[cfg.DATASETS.TEST[0]]
+        assert sorted(evaluation.tasks) == ["bbox", "segm"]
+    assert "Report with test-time augmentation" in result.stdout
+
+
+def test_results_can_be_expected_of_the_augmented_evaluation(small_config):
+    expected = "[['bbox', 'AP', 0.0, 100.0], ['bbox_TTA', 'AP', 0.0, 100.0]]"
+    cfg = load_config(str(small_config()), [*AUGMENTED, "TEST.EXPECTED_RESULTS", expected])
+    trained(cfg)
+    cfg.TEST.EXPECTED_RESULTS = [["bbox_TTA", "AP", -1.0, 0.5]]
+    with pytest.raises(SystemExit):
+        trained(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.KEYPOINT_ON", True),
+        ("MODEL.LOAD_PROPOSALS", True),
+        ("MODEL.META_ARCHITECTURE", "RetinaNet"),
+        ("MODEL.META_ARCHITECTURE", "PanopticFPN"),
+        ("MODEL.ANCHOR_GENERATOR.NAME", "RotatedAnchorGenerator"),
+        ("TEST.AUG.MIN_SIZES", ()),
+        ("TEST.AUG.MIN_SIZES", (0,)),
+        ("TEST.AUG.MIN_SIZES", (400, "large")),
+        ("TEST.AUG.MAX_SIZE", -1),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(small_config, key, value):
+    cfg = load_config(str(small_config()), [key, value])
+    check_augmentation(cfg)  # off
+    cfg.TEST.AUG.ENABLED = True
+    with pytest.raises(LtDetError, match=key.split(".")[-1]):
+        check_detectron2_keys(cfg, training=True)
+
+
+def test_a_trainer_whose_evaluator_takes_no_folder_is_refused(small_config):
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name):
+            return LongTailEvaluator.from_config(cfg, dataset_name)
+
+    cfg = load_config(str(small_config()), AUGMENTED)
+    with pytest.raises(LtDetError, match="output_folder"):
+        equip(Trainer)(cfg)
+
+
+def test_a_users_own_method_is_left_to_the_users_script(small_config, caplog):
+    """Detectron2's tool registers a hook that calls it; ours would evaluate a second time."""
+    calls = []
+
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def test_with_TTA(cls, cfg, model):
+            calls.append(model)
+            return {}
+
+    cfg = load_config(str(small_config()), AUGMENTED)
+    trainer = equip(Trainer)(cfg)
+    trainer.train()
+    assert calls == []
+    assert "Trainer.test_with_TTA" in caplog.text
+    Trainer = equip(Trainer)
+    Trainer.evaluate(cfg)
+    assert len(calls) == 1
+    assert isinstance(calls[0], torch.nn.Module)
