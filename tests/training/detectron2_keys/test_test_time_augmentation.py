@@ -1,8 +1,7 @@
 """TEST.AUG, as in Detectron2's own training tool."""
 
+import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,17 @@ import torch
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.utils import comm
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.schema import read_evaluations
-from lt_det.training import LongTailTrainer, equip
+from lt_det.training import LongTailTrainer, argument_parser, equip
 from lt_det.training.config_loading import load_config
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
 from tests.helpers import REPOSITORY
+from tests.helpers.gloo import in_processes
 
 AUGMENTED = ["TEST.AUG.ENABLED", "True"]
 SEESAW = ["MODEL.LONG_TAIL.LOSS.NAME", "seesaw"]
@@ -75,25 +76,45 @@ def test_an_image_without_detections_has_no_masks_to_average(small_config):
     assert trained(cfg)._last_eval_results["segm_TTA"]["AP"] == 0
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_eval_only_evaluates_both(small_config, processes):
+def evaluate(config, weights):
+    """In one process of several."""
+    cfg = load_config(config, ["MODEL.WEIGHTS", weights, "MODEL.MASK_ON", "True", *AUGMENTED])
+    results = LongTailTrainer.evaluate(cfg)
+    assert sorted(results) == (["bbox", "bbox_TTA", "segm", "segm_TTA"] if comm.is_main_process() else [])
+
+
+def write_weights(cfg, folder):
+    file = folder / "weights.pth"
+    torch.save({"model": LongTailTrainer.build_model(cfg).state_dict()}, file)
+    return str(file)
+
+
+def test_two_processes_evaluate_as_one(small_config, tmp_path):
     config = small_config()
     cfg = load_config(str(config), ["MODEL.MASK_ON", "True"])
-    expected = [["bbox_TTA", "AP", 50, 50]]
-    result = subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore", REPOSITORY / "tools" / "train_net.py", "--config", config, "--eval-only"),
-            *("--num-processes", str(processes), "--dist-url", "auto"),
-            *("MODEL.MASK_ON", "True", "TEST.EXPECTED_RESULTS", str(expected), *AUGMENTED),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    for folder in ("", "inference_TTA"):
-        evaluation = read_evaluations(Path(cfg.OUTPUT_DIR) / folder)[cfg.DATASETS.TEST[0]]
-        assert sorted(evaluation.tasks) == ["bbox", "segm"]
-    assert "Report with test-time augmentation" in result.stdout
+    weights, output = write_weights(cfg, tmp_path), Path(cfg.OUTPUT_DIR)
+    tasks = []
+    for processes in (1, 2):
+        in_processes(processes, tmp_path, evaluate, str(config), weights)
+        evaluations = [read_evaluations(folder)[cfg.DATASETS.TEST[0]] for folder in (output, output / "inference_TTA")]
+        tasks.append([evaluation.to_dict()["tasks"] for evaluation in evaluations])
+        assert tasks[-1][0] != tasks[-1][1]
+    assert tasks[0] == tasks[1]
+
+
+def test_eval_only_verifies_and_reports_both(small_config, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("train_net", REPOSITORY / "tools" / "train_net.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    reported = []
+    monkeypatch.setattr(tool, "write_report", lambda folder: reported.append(str(folder)))
+    config = str(small_config())
+    cfg = load_config(config)
+    words = ["--config", config, "--eval-only", "MODEL.WEIGHTS", write_weights(cfg, tmp_path), *AUGMENTED]
+    tool.main(argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', 50, 50]]"]))
+    assert sorted(reported) == [cfg.OUTPUT_DIR, f"{cfg.OUTPUT_DIR}/inference_TTA"]
+    with pytest.raises(SystemExit):
+        tool.main(argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', -1, 0.5]]"]))
 
 
 def test_results_can_be_expected_of_the_augmented_evaluation(small_config):
@@ -153,7 +174,7 @@ def test_a_users_own_method_is_left_to_the_users_script(small_config, caplog):
     trainer.train()
     assert calls == []
     assert "Trainer.test_with_TTA" in caplog.text
-    Trainer = equip(Trainer)
-    Trainer.evaluate(cfg)
+    cfg.MODEL.WEIGHTS = f"{cfg.OUTPUT_DIR}/model_final.pth"
+    equip(Trainer).evaluate(cfg)
     assert len(calls) == 1
     assert isinstance(calls[0], torch.nn.Module)
