@@ -65,7 +65,7 @@ def test_retinanet_has_its_own_number_of_classes(small_config):
     cfg = load_config(str(small_config()), ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "3"])
     key, number = num_classes_of(cfg)
     stats = ClassStats(("a", "b"), np.ones(2, dtype=np.int64), np.ones(2, dtype=np.int64), 1, "train.json")
-    with pytest.raises(LtDetError, match="RETINANET.NUM_CLASSES is 3"):
+    with pytest.raises(LtDetError, match="NUM_CLASSES is 3"):
         stats.check_num_classes(number, key)
 
 
