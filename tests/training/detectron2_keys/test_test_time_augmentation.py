@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from lt_det.training import LongTailTrainer, argument_parser, equip
 from lt_det.training.config_loading import load_config
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
+from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from tests.helpers import REPOSITORY
 from tests.helpers.gloo import in_processes
 
@@ -178,3 +181,11 @@ def test_a_users_own_method_is_left_to_the_users_script(small_config, caplog):
     equip(Trainer).evaluate(cfg)
     assert len(calls) == 1
     assert isinstance(calls[0], torch.nn.Module)
+
+
+def test_a_stop_in_the_plain_evaluation_leaves_out_the_augmented_one():
+    stop = StopOnInterrupt(None)
+    stop._interrupted_by = signal.SIGTERM
+    hook = EvalUnlessStopped(0, pytest.fail)
+    hook.trainer = SimpleNamespace(_hooks=[stop], iter=1, max_iter=1)
+    hook.after_train()
