@@ -36,6 +36,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
+from lt_det.training.detectron2_keys.checks import check_keys_of_heads
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import watched
@@ -82,7 +83,7 @@ class LongTailTrainer(DefaultTrainer):
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss, but the network has no head of lt_det that would use it.
+            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it.
         """
         model: nn.Module = super().build_model(cfg)
         _check_loss_is_used(cfg, model)
@@ -297,9 +298,11 @@ def _options(cfg: Any) -> TrainingOptions:
 
 
 def _check_loss_is_used(cfg: Any, model: nn.Module) -> None:
-    loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is also the loss of Detectron2's heads
-    if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
+    if any(isinstance(module, ClassificationLoss) for module in model.modules()):
+        return
+    if cfg.MODEL.LONG_TAIL.LOSS.NAME != "softmax":  # which is also the loss of Detectron2's heads
         raise LtDetError(unused_loss(cfg))
+    check_keys_of_heads(cfg)
 
 
 def _check_evaluator(cfg: Any, evaluator: DatasetEvaluator) -> None:

@@ -1,6 +1,6 @@
 """Refuse Detectron2's keys that its own tool applies to the configured network, where nothing here would.
 
-Most keys need no check, because Detectron2's own code reads them here as well: tests/training/detectron2_keys/keys.py
+Most keys need no check, because Detectron2's own code reads them here as well: tests/helpers/detectron2_keys.py
 lists all of them.
 """
 
@@ -55,6 +55,28 @@ def check_detectron2_keys(cfg: Any, *, training: bool) -> None:
         )
 
 
+def check_keys_of_heads(cfg: Any) -> None:
+    """Call where the network has no box head of lt_det.
+
+    Raises:
+        LtDetError: a key of MODEL.LONG_TAIL that only such a head would apply.
+    """
+    node = cfg.MODEL.LONG_TAIL
+    ignored = {
+        "CLASSIFIER": node.CLASSIFIER if node.CLASSIFIER not in ("auto", "linear") else None,
+        "COSINE_SCALE": node.COSINE_SCALE,
+        "REWEIGHTING.START": node.REWEIGHTING.START,
+    }
+    for key, value in ignored.items():
+        if value is not None:
+            raise LtDetError(
+                f"MODEL.LONG_TAIL.{key} is {value}, but the network (MODEL.META_ARCHITECTURE "
+                f"{cfg.MODEL.META_ARCHITECTURE}, ROI_HEADS.NAME {cfg.MODEL.ROI_HEADS.NAME}) has no box head of lt_det "
+                "and would ignore it; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or "
+                "LongTailRes5ROIHeads, or leave the key out."
+            )
+
+
 def num_classes_of(cfg: Any) -> tuple[str, int]:
     """The key of the network's number of classes, and its value."""
     node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
@@ -96,28 +118,15 @@ def _problems(cfg: Any, training: bool) -> Iterator[str]:
 
 def _of_network(cfg: Any) -> Iterator[str]:
     """What no part of the network would apply or predict."""
-    network, heads = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME
+    network = cfg.MODEL.META_ARCHITECTURE
     predicts = _WITHOUT_ROI_HEADS.get(network, "instances")
     if predicts != "instances" and cfg.DATASETS.TEST:
         yield (
             f"MODEL.META_ARCHITECTURE {network} predicts no boxes of classes, which are what lt_det evaluates; set "
             "DATASETS.TEST to ()."
         )
-    if network not in _WITHOUT_ROI_HEADS and not uses_stock_heads(cfg):
-        return
-    node = cfg.MODEL.LONG_TAIL
-    ignored = {
-        "CLASSIFIER": node.CLASSIFIER if node.CLASSIFIER not in ("auto", "linear") else None,
-        "COSINE_SCALE": node.COSINE_SCALE,
-        "REWEIGHTING.START": node.REWEIGHTING.START,
-    }
-    for key, value in ignored.items():
-        if value is not None:
-            yield (
-                f"MODEL.LONG_TAIL.{key} is {value}, but the network (MODEL.META_ARCHITECTURE {network}, ROI_HEADS.NAME "
-                f"{heads}) has no box head of lt_det and would ignore it; set MODEL.ROI_HEADS.NAME to "
-                "LongTailROIHeads, LongTailCascadeROIHeads or LongTailRes5ROIHeads, or leave the key out."
-            )
+    if network in _WITHOUT_ROI_HEADS or uses_stock_heads(cfg):
+        check_keys_of_heads(cfg)
 
 
 def _of_proposals(cfg: Any, training: bool) -> Iterator[str]:

@@ -21,8 +21,8 @@ from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailTrainer
 from lt_det.training.preflight import check_heads
-from tests.training.detectron2_keys.conftest import write_set
-from tests.training.detectron2_keys.keys import OF_MAIN, PARTS, keys_of, leaves
+from tests.helpers.detectron2_keys import OF_MAIN, PARTS, keys_of, leaves
+from tests.helpers.keypoint_set import write_set
 
 SMALL_RESNET = {
     "MODEL.RESNETS.DEPTH": 18,
@@ -190,7 +190,7 @@ def test_every_key_is_in_one_part():
     assert twice == []
     of_detectron2 = set(leaves(get_cfg()))
     unknown = sorted(of_detectron2 - set(keys))
-    assert unknown == [], f"Detectron2 has keys that tests/training/detectron2_keys/keys.py does not list: {unknown}"
+    assert unknown == [], f"Detectron2 has keys that tests/helpers/detectron2_keys.py does not list: {unknown}"
     assert set(keys) - of_detectron2 <= OF_MAIN
 
 

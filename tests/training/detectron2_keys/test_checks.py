@@ -1,5 +1,7 @@
 """Keys that Detectron2's own tool would apply and nothing here can, and keys that torch or Detectron2 would ignore."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,38 @@ def test_retinanet_has_its_own_number_of_classes(small_config):
     stats = ClassStats(("a", "b"), np.ones(2, dtype=np.int64), np.ones(2, dtype=np.int64), 1, "train.json")
     with pytest.raises(LtDetError, match="NUM_CLASSES is 3"):
         stats.check_num_classes(number, key)
+
+
+def test_a_trainer_in_ones_own_script_refuses_keys_of_heads_it_lacks(small_config):
+    cfg = load_config(str(small_config()), [*STOCK, "MODEL.LONG_TAIL.CLASSIFIER", "cosine"])
+    with pytest.raises(LtDetError, match="CLASSIFIER is cosine"):
+        LongTailTrainer(cfg)
+
+
+def proposals_from_files(folder):
+    """Boxes of the two images of `write_set`."""
+    boxes = [np.array([[2, 2, 30, 40], [30, 3, 62, 44]], dtype=np.float32)] * 2
+    content = {"boxes": boxes, "objectness_logits": [np.array([2.0, 1.0])] * 2, "ids": [1, 2], "bbox_mode": 0}
+    file = folder / "proposals.pkl"
+    file.write_bytes(pickle.dumps(content))
+    return [*FILES, "DATASETS.PROPOSAL_FILES_TRAIN", f"('{file}',)", "DATASETS.PROPOSAL_FILES_TEST", f"('{file}',)"]
+
+
+def retinanet(folder):
+    return [
+        *("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.IN_FEATURES", "['p3']"),
+        *("MODEL.RETINANET.NUM_CLASSES", "2", "MODEL.ROI_HEADS.NUM_CLASSES", "80"),
+    ]
+
+
+@pytest.mark.parametrize("network", [proposals_from_files, retinanet])
+def test_networks_other_than_faster_rcnn_train_and_are_evaluated(small_config, tmp_path, network):
+    words = ["--config", str(small_config()), *network(tmp_path)]
+    trainer = LongTailTrainer(setup(argument_parser().parse_args(words)))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert trainer.iter == 1 + 1
+    assert 0 <= trainer._last_eval_results["bbox"]["AP"] <= 100
 
 
 def test_detectron2s_setup_applies_the_rest(small_config):

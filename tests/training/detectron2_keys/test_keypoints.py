@@ -14,7 +14,7 @@ from lt_det.data.keypoints import keypoint_names, mirrored_pairs, prepare_keypoi
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailTrainer
 from lt_det.training.config_loading import load_config
-from tests.training.detectron2_keys.conftest import NAMES, write_set
+from tests.helpers.keypoint_set import NAMES, write_set
 
 ON = ["MODEL.KEYPOINT_ON", "True"]
 FLIPS = [*ON, "INPUT.RANDOM_FLIP", "horizontal"]
