@@ -90,7 +90,8 @@ def add_keys(cfg: Any) -> None:
     cfg.DATALOADER.SAMPLER_START = None
 
     # Datasets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
-    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format).
+    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format),
+    # KEYPOINT_FLIP_MAP (pairs of keypoint names that a mirrored image swaps).
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
     # Weights & Biases project that the log also goes to (pip install 'lt-det[wandb]'); empty: none.

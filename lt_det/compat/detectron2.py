@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
@@ -30,7 +31,7 @@ def create_ddp_model(model: nn.Module, device: str, **options: Any) -> nn.Module
         device: of the model, such as "cuda" or "cpu".
         options: of DistributedDataParallel.
     """
-    if device == "cpu":
+    if torch.device(device).type == "cpu":
         options["device_ids"] = None
     wrapped: nn.Module = _original_create_ddp_model(model, **options)
     return wrapped

@@ -33,6 +33,7 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, prepare_device
 from lt_det.training.trainer import LongTailTrainer
@@ -75,6 +76,9 @@ def _findings(config_file: str, opts: Sequence[str], allow_unsafe: bool) -> Iter
     for subject, check in (("OUTPUT_DIR", _output_dir), ("device", _device), ("batch", _batch), ("weights", _weights)):
         yield _checked(subject, check, cfg)
     yield _checked("schedule", _schedule, cfg)
+    keys = _checked("keys", _keys, cfg)
+    if keys.fatal:
+        yield keys
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
@@ -124,6 +128,11 @@ def _schedule(cfg: Any) -> str:
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
     return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+
+
+def _keys(cfg: Any) -> str:
+    check_detectron2_keys(cfg, training=True)
+    return "as Detectron2 applies them"
 
 
 def _weights(cfg: Any) -> str:
@@ -215,7 +224,8 @@ def _set(name: str) -> Iterator[Finding]:
 
 
 def _classes(cfg: Any, stats: ClassStats) -> str:
-    stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    key, number = num_classes_of(cfg)
+    stats.check_num_classes(number, key)
     return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 

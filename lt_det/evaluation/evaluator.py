@@ -65,7 +65,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
     """Computes AP per class and per frequency bucket, for boxes and, if the model predicts them, for masks.
 
     The protocol is "lvis" for a set that is registered as LVIS, else "coco". Each process matches its own images.
+
+    Attributes:
+        warns_of_keypoints: False where another evaluator evaluates them.
     """
+
+    warns_of_keypoints = True
 
     def __init__(
         self,
@@ -222,7 +227,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
-            if instances.has("pred_keypoints"):
+            if self.warns_of_keypoints and instances.has("pred_keypoints"):
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )

@@ -123,6 +123,7 @@ class Assembly:
         evaluate: Callable[[], Any],
         build_writers: Callable[[], list[EventWriter]],
         buckets: FrequencyBuckets | None,
+        evaluate_at_end: Callable[[], Any] | None = None,
         before_checkpoint: Sequence[HookBase] = (),
     ) -> list[HookBase]:
         """All hooks, in their order: those that change the model come before the checkpoint, the writers after all.
@@ -132,6 +133,7 @@ class Assembly:
             evaluate: returns the metrics on the main process.
             build_writers: called in the main process only.
             buckets: frequency buckets of the training classes; needed in the main process only.
+            evaluate_at_end: another evaluation, after the last of `evaluate`.
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
@@ -143,6 +145,8 @@ class Assembly:
         if is_main:
             found.append(hooks.PeriodicCheckpointer(self.checkpointer, **options.checkpoints))
         found.append(EvalUnlessStopped(options.eval_period, evaluate))
+        if evaluate_at_end is not None:
+            found.append(EvalUnlessStopped(0, evaluate_at_end))
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))

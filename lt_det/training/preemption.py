@@ -151,7 +151,10 @@ class EvalUnlessStopped(EvalHook):
 
     def _do_eval(self) -> None:
         hooks = (hook for hook in self.trainer._hooks if isinstance(hook, StopOnInterrupt))
-        StoppableEvaluator.stop = next(hooks, None)
+        stop = next(hooks, None)
+        if stop is not None and stop._interrupted_by:  # an evaluation before this one, in all processes
+            return
+        StoppableEvaluator.stop = stop
         StoppableEvaluator.in_training = self.trainer.iter < self.trainer.max_iter
         try:
             with contextlib.suppress(_EvaluationInterrupted):

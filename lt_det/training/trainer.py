@@ -14,6 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from fvcore.common.config import CfgNode
@@ -35,6 +36,9 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
+from lt_det.training.detectron2_keys.checks import check_keys_of_heads
+from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
+from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
@@ -65,6 +69,7 @@ class LongTailTrainer(DefaultTrainer):
         if cfg is not written:
             logger.info(scaling_line(written, cfg))
         check_scaled_batch(written, cfg)
+        check_augmentation(cfg, type(self).build_evaluator)
         buckets_of_config(cfg, training_stats_of(cfg))
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
@@ -81,7 +86,7 @@ class LongTailTrainer(DefaultTrainer):
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss, but the network has no head of lt_det that would use it.
+            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it.
         """
         model: nn.Module = super().build_model(cfg)
         _check_loss_is_used(cfg, model)
@@ -114,7 +119,7 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
-        return LongTailEvaluator.from_config(cfg, dataset_name, output_folder)
+        return with_keypoints(LongTailEvaluator.from_config(cfg, dataset_name, output_folder), cfg, dataset_name)
 
     def build_hooks(self) -> list[HookBase]:
         """All hooks. The assembly here replaces the step trainer and checkpointer that Detectron2 has just built."""
@@ -131,6 +136,7 @@ class LongTailTrainer(DefaultTrainer):
         return self._assembly.build_hooks(
             lr_scheduler=hooks.LRScheduler(),
             evaluate=self._evaluate,
+            evaluate_at_end=self._evaluate_augmented if self._augments() else None,
             build_writers=self.build_writers,
             buckets=buckets_of_config(self.cfg, training_stats_of(self.cfg)),
             before_checkpoint=self._precise_bn(),
@@ -139,6 +145,20 @@ class LongTailTrainer(DefaultTrainer):
     def _evaluate(self) -> Any:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+    def _augments(self) -> bool:
+        """Whether to evaluate with TEST.AUG. In Detectron2, a script calls `test_with_TTA`, which its trainer has."""
+        if not self.cfg.TEST.AUG.ENABLED:
+            return False
+        owner = next(kind for kind in type(self).__mro__ if "test_with_TTA" in vars(kind))
+        if not issubclass(owner, LongTailTrainer):
+            logger.warning("TEST.AUG: your script has to call %s.test_with_TTA, as Detectron2's does.", owner.__name__)
+        return issubclass(owner, LongTailTrainer)
+
+    def _evaluate_augmented(self) -> Any:
+        results = self.test_with_TTA(self.cfg, self.model)
+        self._last_eval_results = {**self._last_eval_results, **results}  # for TEST.EXPECTED_RESULTS
+        return results
 
     def _precise_bn(self) -> list[HookBase]:
         """As DefaultTrainer has it, on a loader of its own."""
@@ -174,14 +194,27 @@ class LongTailTrainer(DefaultTrainer):
             return dict(super().test(cfg, model, [StoppableEvaluator(evaluator) for evaluator in evaluators]))
 
     @classmethod
+    def test_with_TTA(cls, cfg: Any, model: nn.Module) -> dict[str, Any]:
+        """Evaluate with Detectron2's test-time augmentation; the names of the results end with ``_TTA``."""
+        logger.info("Evaluating with test-time augmentation (TEST.AUG); the results below are those of *%s.", SUFFIX)
+        folders = {name: augmented_folder(cfg.OUTPUT_DIR, name) for name in cfg.DATASETS.TEST}
+        evaluators = [cls.build_evaluator(cfg, name, folder) for name, folder in folders.items()]
+        results = cls.test(cfg, GeneralizedRCNNWithTTA(cfg, model), evaluators)
+        return {f"{key}{SUFFIX}": value for key, value in results.items()}
+
+    @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
-        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST."""
+        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST.
+
+        With TEST.AUG.ENABLED also with test-time augmentation, see `test_with_TTA`.
+        """
         check_same_config(cfg)
         model = cls.build_model(cfg)
         checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         with watched_evaluation():
-            return cls.test(cfg, model)
+            results = cls.test(cfg, model)
+            return {**results, **cls.test_with_TTA(cfg, model)} if cfg.TEST.AUG.ENABLED else results
 
 
 def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
@@ -282,9 +315,11 @@ def _options(cfg: Any) -> TrainingOptions:
 
 
 def _check_loss_is_used(cfg: Any, model: nn.Module) -> None:
-    loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is also the loss of Detectron2's heads
-    if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
+    if any(isinstance(module, ClassificationLoss) for module in model.modules()):
+        return
+    if cfg.MODEL.LONG_TAIL.LOSS.NAME != "softmax":  # which is also the loss of Detectron2's heads
         raise LtDetError(unused_loss(cfg))
+    check_keys_of_heads(cfg)
 
 
 def _check_evaluator(cfg: Any, evaluator: DatasetEvaluator) -> None:
