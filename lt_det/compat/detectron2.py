@@ -6,7 +6,7 @@ import contextlib
 import functools
 import importlib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from detectron2.data.common import MapDataset, ToIterableDataset
@@ -87,6 +87,17 @@ def image_source(loader: Any) -> ToIterableDataset | None:
 def unmapped(dataset: Any) -> Any:
     """The records behind a dataset whose mapper reads the images."""
     return dataset._dataset if isinstance(dataset, MapDataset) else dataset
+
+
+def mapped_dataset(loader: Any) -> tuple[Any, Callable[[Any], Any]] | None:
+    """The records of a training or test loader, by index, and the mapper that makes the model's input of one.
+
+    None for a loader that is not built by Detectron2's functions, or from a dataset that cannot be indexed.
+    """
+    for layer in loader_layers(loader):
+        if isinstance(layer, MapDataset):
+            return layer._dataset, layer._map_func
+    return None
 
 
 def next_batch(trainer: SimpleTrainer) -> Any:

@@ -30,6 +30,7 @@ from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import names_of
+from lt_det.training.trial import try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -47,7 +48,8 @@ class LazyTrainer:
             cfg: LazyConfig; its datasets are registered.
 
         Raises:
-            LtDetError: class counts that are missing, a dataset with mistakes, or what parts of the config refuse.
+            LtDetError: class counts that are missing, a dataset with mistakes, a record that the training or the
+                evaluation cannot process, or what parts of the config refuse.
         """
         self._cfg = cfg = _prepared(cfg)
         train = cfg.train
@@ -84,6 +86,11 @@ class LazyTrainer:
             )
         )
         self._start = 0
+        if evaluator is not None:  # in the main process
+            try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
+            try_evaluation(
+                self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator
+            )
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""
