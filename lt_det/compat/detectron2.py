@@ -48,6 +48,20 @@ def ddp_on(device: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_logger_setup() -> Iterator[None]:
+    """Within, DefaultTrainer's constructor leaves the loggers as they are.
+
+    Patched, because it prints everything to the standard output where information is not logged.
+    """
+    original = defaults.setup_logger
+    defaults.setup_logger = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        defaults.setup_logger = original
+
+
+@contextlib.contextmanager
 def parsed_already(parser: str, data: Any) -> Iterator[None]:
     """Within, `parser` gets `data` from ``json.load`` whatever file it opens.
 

@@ -88,9 +88,7 @@ class LazyTrainer:
         self._start = 0
         if evaluator is not None:  # in the main process
             try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
-            try_evaluation(
-                self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator
-            )
+            try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""
