@@ -15,6 +15,21 @@ class LtDetError(Exception):
     """
 
 
+def import_problem(error: ImportError, package: str, install: str) -> str:
+    """Why an optional package cannot be imported, as the rest of a sentence that begins with what needs it.
+
+    Args:
+        error: what importing it raised.
+        package: name of the module, such as "pandas".
+        install: the command that installs it.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return f"the package {package}, which is not installed; run {install}"
+    return (
+        f"the package {package}, which is installed but does not import ({error}); install it again, or what it lacks"
+    )
+
+
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
     """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
+from lt_det.cli.decoding import check_decoding
 from lt_det.errors import LtDetError
 from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.atomic import atomic_file
@@ -20,6 +21,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
     add_bucket_options(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
+    parser.add_argument(
+        "--decode",
+        action="store_true",
+        help="with --images: also decode every image; exit code 1 if one cannot be read",
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="chart of the counts with the buckets shaded")
     parser.set_defaults(run=run)
 
@@ -27,12 +33,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from lt_det.reporting.tables import class_count_tables
 
+    if args.decode and not args.images:
+        raise LtDetError("--decode needs the folder of the images; add --images DIR.")
     stats = ClassStats.read_saved(args.json)
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
         data = load_annotations(args.json)
         check_annotations(data, args.json, args.images)
+        if args.decode:
+            check_decoding(args.json, args.images, data["images"])
         stats = ClassStats.from_annotations(data, str(args.json))
     buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"

@@ -58,7 +58,7 @@ class TrainingTrial:
         """Map one training record of each kind of annotation; needs `model` and `loader`."""
         assert self.model is not None
         mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
-        return _mapped("training", mapped)
+        return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)}"
 
     def evaluation(self, name: str) -> str:
         """Map one record of each kind of annotation of a test set, and evaluate one image."""
@@ -67,14 +67,13 @@ class TrainingTrial:
         if stats is None and buckets is not None and buckets.bucket_map is None:
             buckets = None  # they are made of counts, which doctor does not have
         evaluator = LongTailEvaluator(name, stats=stats, buckets=buckets, distributed=False, draws=cfg.TEST.RESAMPLES)
-        found = f"{name}"
+        tried = ""
         if self.model is not None:
             loader = LongTailTrainer.build_test_loader(_small(cfg), name)
-            mapped = try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
-            found = _mapped(name, mapped)
+            tried = _mapped(try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS))
         if stats is None:
-            return f"{found}; the classes of training are not known"
-        return f"{found}, and has the classes of training"
+            return f"{tried}{name}; the classes of training are not known"
+        return f"{tried}{name} has the classes of training"
 
     def iterations(self) -> str:
         """Train with `model` from MODEL.WEIGHTS, if they are on this machine, on one image per pass."""
@@ -116,12 +115,11 @@ def _trial_trainer(model: Any) -> type[LongTailTrainer]:
     return Trial
 
 
-def _mapped(what: str, mapped: list[Mapped]) -> str:
-    """What has been tried of a set; nothing for a loader that cannot be looked into."""
+def _mapped(mapped: list[Mapped]) -> str:
+    """How many records have been tried; empty for a loader that cannot be looked into."""
     if not mapped:
-        return what
-    images = "1 image" if len(mapped) == 1 else f"{len(mapped)} images"
-    return f"{what}: the mapper processes {images}, one of each kind of annotation"
+        return ""
+    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation, of "
 
 
 def _small(cfg: Any) -> Any:
