@@ -40,6 +40,6 @@ def check_decoding(json_file: Path, image_root: Path, images: Sequence[dict[str,
         console.print(line, soft_wrap=True, markup=False)
     if bad:
         raise LtDetError(
-            f"{json_file}: {len(bad)} of {len(files)} images cannot be read, the first is {bad[0]}; download them again, "
-            "or remove them from the annotation file."
+            f"{json_file}: {len(bad)} of {len(files)} images cannot be read, the first is {bad[0]}; download them "
+            "again, or remove them from the annotation file."
         )
