@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 
 _CANNOT_BE_READ = (OSError, EOFError, SyntaxError, SizeMismatchError)  # what Pillow and Detectron2 raise
 _NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
@@ -76,8 +74,8 @@ def _too_large(record: dict[str, Any]) -> str:
 
 
 def _failure(record: dict[str, Any], error: Exception) -> str:
-    name, reason = record.get("file_name"), _first_line(error)
-    if _NOT_POLYGONS in reason:
+    name = record.get("file_name")
+    if _NOT_POLYGONS in str(error):
         return (
             f"The image {name} has a mask that is no polygon, such as RLE, but the mapper makes polygons; set "
             "INPUT.MASK_FORMAT to bitmask (LazyConfig: instance_mask_format of the mapper)."
@@ -87,11 +85,9 @@ def _failure(record: dict[str, Any], error: Exception) -> str:
             f"The mapper cannot process the image {name} without the package {error.name}, which is not installed; "
             f"pip install {error.name.partition('.')[0]}."
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
     return (
-        f"The mapper fails on the image {name} ({type(error).__name__}: {reason}{place}); correct the annotations of "
-        "this image, or the INPUT keys or the mapper that cannot process them."
+        f"The mapper fails on the image {name} ({reason_of(error)}); correct the annotations of this image, or the "
+        "INPUT keys or the mapper that cannot process them."
     )
 
 

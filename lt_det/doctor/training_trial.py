@@ -1,4 +1,4 @@
-"""The parts of a training, built one by one, and its first two iterations on one image per pass."""
+"""The parts of a training, built one by one, and its first two iterations on a few images."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lt_det.training.trial import Mapped, try_evaluation, try_training_records
 from lt_det.training.weights_address import remote_weights
 
 _ITERATIONS = 2  # the second has a loss from the weights that the first has changed
+_IMAGES = 2  # per pass; batch normalization may not work with one
 _SHORT_EDGE, _LONG_EDGE = 256, 448  # images on the CPU, in pixels; larger ones take long there
 
 
@@ -76,9 +77,10 @@ class TrainingTrial:
         return f"{tried}{name} has the classes of training"
 
     def iterations(self) -> str:
-        """Train with `model` from MODEL.WEIGHTS, if they are on this machine, on one image per pass."""
+        """Train with `model` from MODEL.WEIGHTS, if they are on this machine, on one or two images per pass."""
         cfg, model = _small(self._cfg), self.model
-        cfg.SOLVER.IMS_PER_BATCH = cfg.SOLVER.ACCUMULATE
+        images = max(1, min(_IMAGES, cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE))
+        cfg.SOLVER.IMS_PER_BATCH = images * cfg.SOLVER.ACCUMULATE
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.DATASETS.TEST = ()  # see `evaluation`
         cfg.WANDB_PROJECT = ""
@@ -97,7 +99,7 @@ class TrainingTrial:
                 f"After {iterations} iterations the weights {bad[0]} are infinite or NaN; lower SOLVER.BASE_LR or clip "
                 "gradients (SOLVER.CLIP_GRADIENTS)."
             )
-        return f"{iterations} iterations on one image"
+        return f"{iterations} iterations of {images} image{'s' if images > 1 else ''} per pass"
 
 
 def _trial_trainer(model: Any) -> type[LongTailTrainer]:

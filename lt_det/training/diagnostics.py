@@ -12,7 +12,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.compat.torch_distributed import is_peer_failure
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 from lt_det.training.checkpointer import DEAD_WORKER, last_checkpoint
 
 _TRAIN_LOOP = logging.getLogger("detectron2.engine.train_loop")
@@ -51,6 +51,33 @@ def watched(trainer: Any, checkpointer: Checkpointer) -> Iterator[None]:
             hook.remove()
 
 
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Context, or decorator, that turns an exception into one sentence, with its type, text and place.
+
+    For code that builds a training: Detectron2 does not check what a config says, and then fails in any way.
+
+    Args:
+        what: beginning of the sentence, such as "The training cannot be built".
+
+    Raises:
+        LtDetError: another exception than this, and than the failure of another process.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LtDetError) or is_peer_failure(error):
+            raise
+        raise _unexpected(what, error) from error
+
+
+def _unexpected(what: str, error: BaseException) -> LtDetError:
+    return LtDetError(
+        f"{what} ({reason_of(error)}); correct the key of the config, or the code, that this is from; --traceback shows "
+        "the way to it."
+    )
+
+
 class _StepMonitor:
     """Checks the losses of each step, and explains exceptions by its iteration and images."""
 
@@ -72,7 +99,10 @@ class _StepMonitor:
         raise self._diverged(", ".join(f"{name} is {value}" for name, value in values.items()))
 
     def explain(self, error: BaseException | None) -> LtDetError | None:
-        """The error to report for an exception; None for a bug."""
+        """The error to report for an exception; None for a bug.
+
+        Before an iteration is done, the cause is a config or data that Detectron2 does not check, and no bug.
+        """
         if isinstance(error, LtDetError):
             return error
         reason = str(error).strip().split("\n")[0].rstrip(". ")
@@ -84,6 +114,9 @@ class _StepMonitor:
                 "ran out; lower DATALOADER.NUM_WORKERS (LazyConfig: dataloader.train.num_workers) or give the job more "
                 f"memory; {last_checkpoint(self._checkpointer)}."
             )
+        first = getattr(self._trainer, "iter", 0) == getattr(self._trainer, "start_iter", None)
+        if first and isinstance(error, Exception) and not is_peer_failure(error):
+            return _unexpected("The first iteration fails", error)
         return None
 
     def shorten_log(self, record: logging.LogRecord) -> bool:

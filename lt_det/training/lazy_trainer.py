@@ -25,7 +25,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import explained, watched
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
@@ -42,6 +42,7 @@ class LazyTrainer:
         checkpointer: see `Assembly`.
     """
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Args:

@@ -35,7 +35,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import explained, watched
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
@@ -53,6 +53,7 @@ class LongTailTrainer(DefaultTrainer):
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Raises:

@@ -6,9 +6,7 @@ import contextlib
 import copy
 import logging
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +20,7 @@ from lt_det.compat.detectron2 import mapped_dataset
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable, largest_readable
 from lt_det.data.record_kinds import kinds_and_pixels, representatives
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 from lt_det.evaluation.evaluator import LongTailEvaluator
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
@@ -111,14 +109,6 @@ def try_evaluation(
                 f"write one of {there}."
             )
     return mapped
-
-
-def reason_of(error: BaseException) -> str:
-    """Type, first line and place of an exception, for a sentence."""
-    text = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
 @contextlib.contextmanager
