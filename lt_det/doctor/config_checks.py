@@ -20,7 +20,7 @@ from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.doctor.finding import Finding
 from lt_det.doctor.training_trial import TrainingTrial
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotation_checks import find_problems
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
@@ -63,8 +63,9 @@ def _findings(config_file: str, opts: Sequence[str], failed: Callable[[], bool])
     """
     try:
         cfg = scaled_to_processes(load_config(config_file, opts), 1)
-    except LtDetError as error:
-        yield Finding("config", config_file, str(error), fatal=True)
+    except Exception as error:  # Detectron2 does not check everything, and then fails in any way
+        reason = str(error) if isinstance(error, LtDetError) else reason_of(error)
+        yield Finding("config", config_file, reason, fatal=True)
         return
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
     device = "cpu"
@@ -126,7 +127,7 @@ def _batch(cfg: Any) -> str:
 
 
 def _weights(cfg: Any) -> str:
-    weights, method = cfg.MODEL.WEIGHTS, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+    weights, method = cfg.MODEL.WEIGHTS or "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
     if weights and (remote := check_remote_weights(weights)):
         return remote

@@ -87,7 +87,7 @@ class TrainingTrial:
         with without_logger_setup():
             trainer = _trial_trainer(model)(cfg)
         trainer.checkpointer.save_to_disk = False
-        remote = remote_weights(cfg.MODEL.WEIGHTS)
+        remote = remote_weights(cfg.MODEL.WEIGHTS or "")
         if remote is None or remote.file.is_file():
             trainer.resume_or_load(resume=False)
         iterations = min(_ITERATIONS, cfg.SOLVER.MAX_ITER)

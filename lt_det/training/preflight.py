@@ -25,10 +25,12 @@ from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.diagnostics import explained
 from lt_det.training.weights_address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 
+@explained("The config cannot be checked")
 def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     """Check a yaml config against machine and data, before another training's files are touched.
 
@@ -50,6 +52,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
 
 
+@explained("The config cannot be checked")
 def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     """As `check_config`, for a LazyConfig.
 
