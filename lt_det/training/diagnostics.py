@@ -73,8 +73,8 @@ def explained(what: str) -> Iterator[None]:
 
 def _unexpected(what: str, error: BaseException) -> LtDetError:
     return LtDetError(
-        f"{what} ({reason_of(error)}); correct the key of the config, or the code, that this is from; --traceback shows "
-        "the way to it."
+        f"{what} ({reason_of(error)}); correct the key of the config, or the code, that causes it; --traceback shows "
+        "where."
     )
 
 

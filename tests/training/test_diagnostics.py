@@ -162,7 +162,7 @@ def test_images_that_cannot_be_read(tmp_path):
         NameUnreadable(mapper)({"file_name": "a.jpg"})
     with pytest.raises(FailedMapper, match=r"a\.jpg \(ZeroDivisionError: .*test_diagnostics\.py line \d+"):
         NameUnreadable(lambda record: 1 / 0)({"file_name": "a.jpg"})
-    with pytest.raises(FailedMapper, match="^corrupt$"):
+    with pytest.raises(FailedMapper, match=r"^corrupt$"):
         NameUnreadable(refusing)({"file_name": "a.jpg"})
 
 
