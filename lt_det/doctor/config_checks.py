@@ -48,11 +48,21 @@ def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Findi
         one finding per check, as soon as it is known.
     """
     reported: list[Finding] = []
+    findings = _findings(config_file, opts, lambda: any(finding.fatal for finding in reported))
     with quiet():  # the findings say what the log would
-        for finding in _findings(config_file, opts, lambda: any(finding.fatal for finding in reported)):
+        while (finding := _next(findings, config_file)) is not None:
             if not finding.fatal or finding.advice not in {other.advice for other in reported}:
                 yield finding  # one mistake can make several checks fail
             reported.append(finding)
+
+
+def _next(findings: Iterator[Finding], config_file: str) -> Finding | None:
+    """The next finding, also where what is between the checks fails, which ends them; None at the end."""
+    try:
+        return next(findings, None)
+    except Exception as error:  # Detectron2 does not check everything, and then fails in any way
+        reason = str(error) if isinstance(error, LtDetError) else reason_of(error)
+        return Finding("config", config_file, reason, fatal=True)
 
 
 def _findings(config_file: str, opts: Sequence[str], failed: Callable[[], bool]) -> Iterator[Finding]:
@@ -61,12 +71,7 @@ def _findings(config_file: str, opts: Sequence[str], failed: Callable[[], bool])
         config_file, opts: see `examine_config`.
         failed: whether a finding before was fatal.
     """
-    try:
-        cfg = scaled_to_processes(load_config(config_file, opts), 1)
-    except Exception as error:  # Detectron2 does not check everything, and then fails in any way
-        reason = str(error) if isinstance(error, LtDetError) else reason_of(error)
-        yield Finding("config", config_file, reason, fatal=True)
-        return
+    cfg = scaled_to_processes(load_config(config_file, opts), 1)
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
     device = "cpu"
     for subject, check in (

@@ -2,25 +2,15 @@
 
 import pytest
 
-from tests.helpers.mutations import doctor_refuses, mutated, mutations, tiny_config, training_refuses, write_tiny_set
+from tests.helpers.mutations import doctor_refuses, mutations, training_refuses, write_mutated, write_tiny_set
 
 MUTATIONS = mutations()
 LONG = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A function that writes the tiny config with one key changed."""
-    import yaml
-
-    data = write_tiny_set(tmp_path_factory.mktemp("mutations") / "data")
-
-    def write(key, value):
-        file = data / "mutated.yaml"
-        file.write_text(yaml.safe_dump(mutated(tiny_config(data, "mutations"), key, value)))
-        return file
-
-    return write
+def data(tmp_path_factory):
+    return write_tiny_set(tmp_path_factory.mktemp("mutations") / "data")
 
 
 def sampled(every):
@@ -39,14 +29,14 @@ def test_the_list():
 
 
 @pytest.mark.parametrize(("key", "value", "accepted"), sampled(9))
-def test_the_verdict_of_doctor(written, key, value, accepted):
-    refusal = doctor_refuses(written(key, value))
+def test_the_verdict_of_doctor(data, key, value, accepted):
+    refusal = doctor_refuses(write_mutated(data, "mutations", key, value))
     assert (not refusal) == accepted, refusal
 
 
 @pytest.mark.parametrize(("key", "value", "accepted"), sampled(18))
-def test_the_verdict_of_a_training(written, key, value, accepted):
-    refusal = training_refuses(written(key, value))
+def test_the_verdict_of_a_training(data, key, value, accepted):
+    refusal = training_refuses(write_mutated(data, "mutations", key, value))
     assert (not refusal) == accepted, refusal
     assert not refusal or refusal.startswith("LtDetError: "), "a mistake in a config is one sentence"
     assert "\n" not in refusal

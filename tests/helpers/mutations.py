@@ -1,6 +1,5 @@
 """Mutated configs of a tiny detector, and the verdicts of `lt-det doctor` and of a real training of two iterations."""
 
-import contextlib
 import copy
 import json
 import tempfile
@@ -81,6 +80,13 @@ def mutated(config, key, value):
     return config
 
 
+def write_mutated(data, name, key, value):
+    """The yaml file of the tiny config in which one key has another value; see `tiny_config`."""
+    file = data / "mutated.yaml"
+    file.write_text(yaml.safe_dump(mutated(tiny_config(data, name), key, value)))
+    return file
+
+
 def doctor_refuses(file):
     """The fatal findings of `lt-det doctor --config`; empty if it accepts the config."""
     return [f"{f.subject}: {f.advice}" for f in examine_config(str(file)) if f.fatal]
@@ -100,11 +106,3 @@ def training_refuses(file):
         except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}"
     return ""
-
-
-def verdicts(data, key, value):
-    """What doctor and a training say of one mutation: both texts, empty where it is accepted."""
-    file = data / "mutated.yaml"
-    file.write_text(yaml.safe_dump(mutated(tiny_config(data, "tiny"), key, value)))
-    with contextlib.redirect_stdout(None):
-        return "; ".join(doctor_refuses(file)), training_refuses(file)
