@@ -30,13 +30,13 @@ def test_the_list():
 
 @pytest.mark.parametrize(("key", "value", "accepted"), sampled(9))
 def test_the_verdict_of_doctor(data, key, value, accepted):
-    refusal = doctor_refuses(write_mutated(data, "mutations", key, value))
+    refusal = doctor_refuses(write_mutated(data, "tiny", key, value))
     assert (not refusal) == accepted, refusal
 
 
 @pytest.mark.parametrize(("key", "value", "accepted"), sampled(18))
 def test_the_verdict_of_a_training(data, key, value, accepted):
-    refusal = training_refuses(write_mutated(data, "mutations", key, value))
+    refusal = training_refuses(write_mutated(data, "tiny", key, value))
     assert (not refusal) == accepted, refusal
     assert not refusal or refusal.startswith("LtDetError: "), "a mistake in a config is one sentence"
     assert "\n" not in refusal
