@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
-from lt_det.cli.decoding import check_decoding
 from lt_det.errors import LtDetError
 from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.atomic import atomic_file
 from lt_det.io.coco_json import load_annotations
+from lt_det.io.image_decoding import undecodable_images
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         data = load_annotations(args.json)
         check_annotations(data, args.json, args.images)
         if args.decode:
-            check_decoding(args.json, args.images, data["images"])
+            _decode(args.json, args.images, data["images"])
         stats = ClassStats.from_annotations(data, str(args.json))
     buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
@@ -69,3 +71,19 @@ def run(args: argparse.Namespace) -> int:
             raise LtDetError(f"The chart {args.plot} cannot be written: {error}.") from error
         console.print(f"Chart: {args.plot}", soft_wrap=True, markup=False)
     return 0
+
+
+def _decode(json_file: Path, image_root: Path, images: Sequence[dict[str, Any]]) -> None:
+    """Decode every image, and print those that cannot be read.
+
+    Raises:
+        LtDetError: at least one cannot be read.
+    """
+    bad = undecodable_images(json_file, image_root, images)
+    for line in bad:
+        console.print(line, soft_wrap=True, markup=False)
+    if bad:
+        raise LtDetError(
+            f"{json_file}: {len(bad)} of {len(images)} images cannot be read, the first is {bad[0]}; download them "
+            "again, or remove them from the annotation file."
+        )

@@ -9,11 +9,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from lt_det.errors import LtDetError
+from lt_det.io.coco_json import image_file_name
+from lt_det.io.progress import progress_bar
 
 _ORIENTATION = 274  # EXIF tag
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -27,6 +30,30 @@ class ImageFile(NamedTuple):
     path: str
     width: int
     height: int
+
+
+def undecodable_images(json_file: Path, image_root: Path, images: Sequence[dict[str, Any]]) -> list[str]:
+    """Decode every image of an annotation file in as many processes as there are cores, behind a progress bar.
+
+    Args:
+        json_file: for messages.
+        image_root: folder that ``file_name`` is relative to.
+        images: with ``id``, ``width`` and ``height``.
+
+    Returns:
+        Id, path and problem of each image that cannot be read, in the order of the file.
+
+    Raises:
+        LtDetError: see `decoding_problems`.
+    """
+    files = []
+    for image in images:
+        path = Path(image_root, image_file_name(image, json_file))
+        files.append(ImageFile(image["id"], str(path), image["width"], image["height"]))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with progress_bar("Decoding images", len(files)) as advance:
+        found = decoding_problems(files, cores, advance)
+        return [f"image {image.id}: {image.path}: {problem}" for image, problem in found]
 
 
 def decoding_problem(image: ImageFile) -> str | None:

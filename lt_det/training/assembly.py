@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
+from lt_det.training.weights_address import check_remote_weights
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ class Assembly:
         """
         options = self.options
         self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
+        if not resumes and comm.is_main_process() and (remote := check_remote_weights(weights or "")):
+            logger.info("MODEL.WEIGHTS %s.", remote)
         self.checkpointer.resume_or_load(weights, resume=resume)
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
