@@ -12,7 +12,7 @@ READY   := $(VENV)/.ready
 PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 OUTPUT  ?= output/mini_lvis_softmax
 
-.PHONY: help demo test test-fast test-pythons pytest lint clean
+.PHONY: help demo test test-fast test-long test-pythons pytest lint clean
 
 demo: $(READY)  ## train a detector on a small generated dataset and write its report; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
@@ -25,6 +25,9 @@ test: lint pytest  ## lint, types and all tests (WORKERS=2 processes)
 
 test-fast: $(READY)  ## the tests that neither train nor start processes: three to four minutes
 	$(PYTEST) -m "not slow"
+
+test-long: $(READY)  ## the tests that take minutes, which `make test` leaves out
+	$(PYTEST) -m long
 
 test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its own (5.5 GB each)
 	@tested=; for python in $(PYTHONS); do \

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import traceback as tracebacks
 from collections.abc import Callable
+from pathlib import Path
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -13,6 +15,29 @@ class LtDetError(Exception):
 
     Commands print it without a traceback and exit with code 1.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """Type, first line and place of an exception, as a part of a sentence."""
+    text = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
+    frames = [frame for frame in tracebacks.extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
+    place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def import_problem(error: ImportError, package: str, install: str) -> str:
+    """Why an optional package cannot be imported, as the rest of a sentence that begins with what needs it.
+
+    Args:
+        error: what importing it raised.
+        package: name of the module, such as "pandas".
+        install: the command that installs it.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return f"the package {package}, which is not installed; run {install}"
+    return (
+        f"the package {package}, which is installed but does not import ({error}); install it again, or what it lacks"
+    )
 
 
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import importlib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -55,6 +55,20 @@ def ddp_on(device: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_logger_setup() -> Iterator[None]:
+    """Within, DefaultTrainer's constructor leaves the loggers as they are.
+
+    Patched, because it prints everything to the standard output where information is not logged.
+    """
+    original = defaults.setup_logger
+    defaults.setup_logger = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        defaults.setup_logger = original
+
+
+@contextlib.contextmanager
 def parsed_already(parser: str, data: Any) -> Iterator[None]:
     """Within, `parser` gets `data` from ``json.load`` whatever file it opens.
 
@@ -94,6 +108,17 @@ def image_source(loader: Any) -> ToIterableDataset | None:
 def unmapped(dataset: Any) -> Any:
     """The records behind a dataset whose mapper reads the images."""
     return dataset._dataset if isinstance(dataset, MapDataset) else dataset
+
+
+def mapped_dataset(loader: Any) -> tuple[Any, Callable[[Any], Any]] | None:
+    """The records of a training or test loader, by index, and the mapper that makes the model's input of one.
+
+    None for a loader that is not built by Detectron2's functions, or from a dataset that cannot be indexed.
+    """
+    for layer in loader_layers(loader):
+        if isinstance(layer, MapDataset):
+            return layer._dataset, layer._map_func
+    return None
 
 
 def next_batch(trainer: SimpleTrainer) -> Any:

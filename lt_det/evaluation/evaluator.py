@@ -166,13 +166,15 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         return self.context.buckets
 
     def of_images(self, image_ids: Iterable[Any]) -> LongTailEvaluator:
-        """An evaluator of some images of the dataset, with the ground truth of this one; it writes no files.
+        """An evaluator of some images of the dataset, with the ground truth of this one.
+
+        It works in this process alone and writes no files.
 
         Raises:
             LtDetError: an image is not in the dataset.
         """
         part = copy.copy(self)
-        part._output_dir = None
+        part._output_dir, part._distributed = None, False
         index = np.unique(self.image_indices(image_ids))
         truth = self.context.ground_truth.of_images(index)
         part.context = EvaluationContext(truth, self.context.protocol, self.context.buckets)

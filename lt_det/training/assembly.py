@@ -30,6 +30,9 @@ from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingDat
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
+from lt_det.training.weights.address import check_remote_weights
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +170,8 @@ class Assembly:
         options = self.options
         check_same_option("--resume", resume)
         self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
+        if not resumes and comm.is_main_process() and (remote := check_remote_weights(weights or "")):
+            logger.info("MODEL.WEIGHTS %s.", remote)
         self.checkpointer.resume_or_load(weights, resume=resume)
         check_same_weights(self._model)
         if resumes and not self._data.is_compared:

@@ -14,7 +14,7 @@ from torch import nn
 
 from lt_det.compat.torch import DEAD_WORKER, is_dead_worker
 from lt_det.compat.torch_distributed import is_peer_failure
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 from lt_det.io.log_file import DISK_FULL
 from lt_det.training.checkpointer import last_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir
@@ -98,6 +98,33 @@ def _silence_dead_workers() -> None:
     sys.unraisablehook = hook
 
 
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Context, or decorator, that turns an exception into one sentence, with its type, text and place.
+
+    For code that builds a training: Detectron2 does not check what a config says, and then fails in any way.
+
+    Args:
+        what: beginning of the sentence, such as "The training cannot be built".
+
+    Raises:
+        LtDetError: another exception than this, and than the failure of another process.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LtDetError) or is_peer_failure(error):
+            raise
+        raise _unexpected(what, error) from error
+
+
+def _unexpected(what: str, error: BaseException) -> LtDetError:
+    return LtDetError(
+        f"{what} ({reason_of(error)}); correct the key of the config, or the code, that causes it; --traceback shows "
+        "where."
+    )
+
+
 class _StepMonitor:
     """Checks the losses of each step, and explains exceptions by its iteration and images."""
 
@@ -119,7 +146,10 @@ class _StepMonitor:
         raise self._diverged(", ".join(f"{name} is {value}" for name, value in values.items()))
 
     def explain(self, error: BaseException | None) -> LtDetError | None:
-        """The error to report for an exception; None for a bug."""
+        """The error to report for an exception; None for a bug.
+
+        Before an iteration is done, the cause is a config or data that Detectron2 does not check, and no bug.
+        """
         if isinstance(error, LtDetError):
             return error
         reason = str(error).strip().split("\n")[0].rstrip(". ")
@@ -135,6 +165,9 @@ class _StepMonitor:
                 f"{error.filename or 'A file'} cannot be written in iteration {self._trainer.iter} "
                 f"({error.strerror}); free space on the disk; {last_checkpoint(self._checkpointer)}."
             )
+        first = getattr(self._trainer, "iter", 0) == getattr(self._trainer, "start_iter", None)
+        if first and isinstance(error, Exception) and not is_peer_failure(error):
+            return _unexpected("The first iteration fails", error)
         return None
 
     def shorten_log(self, record: logging.LogRecord) -> bool:

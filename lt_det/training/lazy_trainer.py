@@ -27,12 +27,13 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched, watched_evaluation
+from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import names_of
+from lt_det.training.trial import try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -44,14 +45,15 @@ class LazyTrainer:
         checkpointer: see `Assembly`.
     """
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Args:
             cfg: LazyConfig; its datasets are registered.
 
         Raises:
-            LtDetError: class counts that are missing, a dataset with mistakes, what parts of the config refuse, or
-                processes with different configs or data.
+            LtDetError: class counts that are missing, a dataset with mistakes, a record that the training or the
+                evaluation cannot process, what parts of the config refuse, or processes with different configs or data.
         """
         check_same_config(cfg)
         self._cfg = cfg = _prepared(cfg)
@@ -96,6 +98,9 @@ class LazyTrainer:
             )
         )
         self._start = 0
+        if evaluator is not None:  # in the main process
+            try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
+            try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -28,11 +29,14 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of, warn_of_unused_lazy_keys
+from lt_det.training.diagnostics import explained
+from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 logger = logging.getLogger(__name__)
 
 
+@explained("The config cannot be checked")
 def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     """Check a yaml config against machine and data, before another training's files are touched.
 
@@ -49,6 +53,8 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
     check_detectron2_keys(cfg, training=training)
+    _check_address(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume)
+    check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
     check_datasets([*(cfg.DATASETS.TRAIN if training else []), *cfg.DATASETS.TEST])
     if training and comm.is_main_process():
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
@@ -56,6 +62,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
 
 
+@explained("The config cannot be checked")
 def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     """As `check_config`, for a LazyConfig.
 
@@ -71,8 +78,41 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
+    _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)
     check_datasets([*(names_of(loader.train.dataset) if training else []), loader.test.dataset.names])
     check_folder(Path(cfg.train.output_dir), "OUTPUT_DIR")
+
+
+def check_expected_results(expected: Any, test_sets: Sequence[str]) -> None:
+    """Raise unless Detectron2 can compare the results with TEST.EXPECTED_RESULTS, which it does after the training.
+
+    Args:
+        expected: empty, or rows of task, metric, expected value and tolerance, such as ["bbox", "AP", 36.1, 0.5].
+        test_sets: DATASETS.TEST.
+    """
+    if not isinstance(expected, list | tuple):
+        raise LtDetError(f"TEST.EXPECTED_RESULTS is {expected!r}; {_EXPECTED}.")
+    for row in expected:
+        if not (isinstance(row, list | tuple) and len(row) == 4 and all(isinstance(name, str) for name in row[:2])):
+            raise LtDetError(f"TEST.EXPECTED_RESULTS has the row {row!r}; {_EXPECTED}.")
+        value, tolerance = row[2:]
+        if not (all(isinstance(v, int | float) and math.isfinite(v) for v in row[2:]) and tolerance >= 0):
+            raise LtDetError(f"TEST.EXPECTED_RESULTS has {row[0]} {row[1]} {value!r} {tolerance!r}; {_EXPECTED}.")
+    if expected and len(test_sets) != 1:
+        raise LtDetError(
+            f"TEST.EXPECTED_RESULTS is compared with the results of one test set, but DATASETS.TEST has "
+            f"{len(test_sets)}; leave it empty, or name one test set."
+        )
+
+
+_EXPECTED = "write rows of task, metric, expected value and tolerance, such as [['bbox', 'AP', 36.1, 0.5]]"
+
+
+def _check_address(weights: Any, output_dir: str, resume: bool) -> None:
+    """Reach the address of the weights, before data are read for minutes; a resumed training needs none."""
+    resumes = resume and Path(output_dir, "last_checkpoint").is_file()
+    if isinstance(weights, str) and "://" in weights and not resumes and comm.is_main_process():
+        check_remote_weights(weights)
 
 
 def _check_lazy_evaluation(loader: Any) -> None:

@@ -39,13 +39,14 @@ from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
-from lt_det.training.diagnostics import watched, watched_evaluation
+from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
+from lt_det.training.trial import try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,13 @@ class LongTailTrainer(DefaultTrainer):
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Raises:
             LtDetError: a batch that cannot be split, class counts that are missing or do not fit NUM_CLASSES, a
-                dataset with mistakes, an evaluator that would ignore TEST.BUCKETS, or processes with different configs
-                or data.
+                dataset with mistakes, an evaluator that would ignore TEST.BUCKETS, a record that the training or the
+                evaluation cannot process, or processes with different configs or data.
         """
         check_same_config(cfg)
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
@@ -71,11 +73,18 @@ class LongTailTrainer(DefaultTrainer):
         check_scaled_batch(written, cfg)
         check_augmentation(cfg, type(self).build_evaluator)
         buckets_of_config(cfg, training_stats_of(cfg))
+        evaluators = {}
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
-                _check_evaluator(cfg, type(self).build_evaluator(cfg, name))
+                evaluators[name] = type(self).build_evaluator(cfg, name)
+                _check_evaluator(cfg, evaluators[name])
         with ddp_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
+        if comm.is_main_process():
+            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
+            for name, evaluator in evaluators.items():
+                loader = type(self).build_test_loader(cfg, name)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
         if not hasattr(self, "_assembly"):
             raise LtDetError(
                 f"{type(self).__name__}.build_hooks does not call super().build_hooks(), so that lt_det's hooks are "

@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer
 from torch import nn
 
-from lt_det.data.image_errors import NameUnreadable, UnreadableImage
+from lt_det.data.image_errors import FailedMapper, NameUnreadable, UnreadableImage
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config, watched
 from lt_det.training.diagnostics import watched_evaluation
@@ -207,14 +207,43 @@ def test_a_full_disk_in_a_hook_is_one_sentence(tmp_path):
         assert part in error
 
 
+def refusing(record):
+    raise LtDetError("corrupt")
+
+
+def broken(record):
+    return record["no such key"]
+
+
+class Records(torch.utils.data.Dataset):
+    def __init__(self, mapper):
+        self.mapper = NameUnreadable(mapper)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.mapper({"file_name": "a.jpg"})
+
+
+@pytest.mark.parametrize(("mapper", "text"), [(refusing, "corrupt"), (broken, "The mapper fails on the image a.jpg")])
+def test_an_error_of_a_mapper_in_a_loading_process(mapper, text):
+    with pytest.raises(FailedMapper) as raised:
+        next(iter(torch.utils.data.DataLoader(Records(mapper), num_workers=1)))
+    assert str(raised.value).startswith(text)
+    assert "Traceback" not in str(raised.value)
+
+
 def test_images_that_cannot_be_read(tmp_path):
     def mapper(record):
         raise OSError
 
     with pytest.raises(UnreadableImage, match=r"a\.jpg .*OSError"):
         NameUnreadable(mapper)({"file_name": "a.jpg"})
-    with pytest.raises(ZeroDivisionError):  # a bug stays a bug
+    with pytest.raises(FailedMapper, match=r"a\.jpg \(ZeroDivisionError: .*test_diagnostics\.py line \d+"):
         NameUnreadable(lambda record: 1 / 0)({"file_name": "a.jpg"})
+    with pytest.raises(FailedMapper, match=r"^corrupt$"):
+        NameUnreadable(refusing)({"file_name": "a.jpg"})
 
 
 class Model(nn.Module):

@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from lt_det.data.record_kinds import kinds_of, pixels_of
 from lt_det.io.atomic import atomic_file
 from lt_det.statistics.class_stats import ClassStats
 
@@ -36,6 +37,7 @@ class RecordFile:
         crowd: (A,) whether the annotation is a crowd region.
         keypoints: (N,) number of visible keypoints in the image.
         wide: (N,) whether the image is wider than high.
+        kinds, pixels: (N,) each, see `lt_det.data.record_kinds`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,9 +63,10 @@ class RecordFile:
         self.made: str = about["made"]
         self.metadata: dict[str, Any] = about["metadata"]
         self._place, self._images = place, about["images"]
-        self.start, self.classes, self.keypoints = (
-            np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints")
+        self.start, self.classes, self.keypoints, self.pixels = (
+            np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints", "pixels")
         )
+        self.kinds: NDArray[np.uint8] = np.frombuffer(about["kinds"], dtype=np.uint8)
         self.crowd: NDArray[np.bool_] = np.frombuffer(about["crowd"], dtype=np.bool_)
         self.wide: NDArray[np.bool_] = np.frombuffer(about["wide"], dtype=np.bool_)
 
@@ -99,7 +102,7 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
         OSError: the file cannot be written.
     """
     place, start = [0], [0]
-    classes, crowd, keypoints, wide, images = [], [], [], [], []
+    classes, crowd, keypoints, wide, kinds, pixels, images = [], [], [], [], [], [], []
     with atomic_file(path) as unfinished, unfinished.open("wb") as file:
         records.reverse()
         while records:
@@ -110,13 +113,16 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
                 crowd.append(bool(annotation.get("iscrowd", 0)))
             keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
             wide.append(record["width"] > record["height"])
+            kinds.append(kinds_of(record))
+            pixels.append(pixels_of(record))
             images.append((record["image_id"], record["file_name"]))
             start.append(len(classes))
             place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
-        integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
+        integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints, "pixels": pixels}
         about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
             "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
             "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
+            "kinds": np.asarray(kinds, dtype=np.uint8).tobytes(),
             "stats": {
                 key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(stats).items()
             },
