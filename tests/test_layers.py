@@ -31,6 +31,7 @@ FLOORS = (
     "registry",
     "lazy_imports",
     "errors",
+    "terminal",
 )
 
 # Other packages that a floor may import, so that it works where the rest is not installed.
@@ -42,6 +43,7 @@ PACKAGES_OF = {
     "registry": set(),
     "lazy_imports": set(),
     "errors": set(),
+    "terminal": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")
 

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
+from lt_det.terminal import make_logs_printable
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
 
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
@@ -56,7 +57,7 @@ def setup_lazy(args: argparse.Namespace) -> Any:
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     default_setup(cfg, args)
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
+    make_logs_printable(setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det"))
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
