@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.data.detection_utils import SizeMismatchError
 
 from lt_det.errors import LtDetError
+from lt_det.io.regular_files import check_regular
 
 
 class UnreadableImage(LtDetError):
@@ -30,6 +31,8 @@ class NameUnreadable:
             UnreadableImage: the file, and what is wrong with it.
         """
         try:
+            for key in record.keys() & {"file_name", "sem_seg_file_name"}:
+                check_regular(record[key])  # a reader of a pipe would wait for ever
             return self.mapper(record)
         except (OSError, EOFError, SyntaxError, SizeMismatchError) as error:  # what Pillow and Detectron2 raise
             # Some of Pillow's messages end with a full stop, and some have a second line.

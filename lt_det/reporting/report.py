@@ -22,7 +22,9 @@ from lt_det.reporting.tables import TextTable
 from lt_det.reporting.view_model import evaluation_section
 
 
-def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
+def write_report(
+    output_dir: str | os.PathLike[str], console: Console | None = None, outside_images: bool = False
+) -> Path:
     """Read the evaluations in a training's output folder, print their tables and write the folder ``report``.
 
     In it: ``report.html`` (a single file), ``report.md``, ``report.json`` (the numbers of all evaluations
@@ -31,6 +33,7 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     Args:
         output_dir: OUTPUT_DIR of a training or evaluation; ``inference/<dataset>/evaluation.json`` are read.
         console: where tables are printed; None: standard output.
+        outside_images: also embed example images that are not in the set's image folder.
 
     Returns:
         Path of ``report.md``.
@@ -42,15 +45,18 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     evaluations = read_evaluations(root)
     report = root / "report"
     with writing_to(report, "The report", "free space there"):
-        return _write(evaluations, root, report, console)
+        return _write(evaluations, root, report, console, outside_images)
 
 
-def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console) -> Path:
+def _write(
+    evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console, outside_images: bool
+) -> Path:
     sections, parts = [], ["# Report"]
     for folder, evaluation in evaluations.items():
         parts.append(markdown_heading(2, evaluation.dataset))
         for task in evaluation.tasks:
-            section = evaluation_section(evaluation, task, f"{folder}_{task}", root / "inference" / folder)
+            inside = root / "inference" / folder
+            section = evaluation_section(evaluation, task, f"{folder}_{task}", inside, outside_images)
             sections.append(section)
             for table in _tables(evaluation, task):
                 console.print(table.to_rich())
