@@ -19,9 +19,10 @@ FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # 
 _FALLBACKS = (
     "Noto Sans CJK SC", "Noto Sans CJK TC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP",
     "Noto Sans KR", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback",
-    "IPAGothic", "NanumGothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS", "Microsoft YaHei",
-    "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Thai",
-    "Noto Sans Hebrew", "Noto Emoji", "Symbola", "Segoe UI Symbol", "FreeSans", "Unifont",
+    "IPAGothic", "NanumGothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS",
+    "Microsoft YaHei", "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic", "Noto Sans Devanagari",
+    "Noto Sans Arabic", "Noto Sans Thai", "Noto Sans Hebrew", "Noto Emoji", "Symbola", "Segoe UI Symbol", "FreeSans",
+    "Unifont",
 )  # fmt: skip
 _NAMED = 5  # letters in the warning
 _reported: set[str] = set()

@@ -150,15 +150,15 @@ def _make_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be created, or it is in a folder for everyone and may have been put there by somebody else.
     """
-    if os.environ.get("LT_DET_CACHE"):
-        folder.mkdir(parents=True, exist_ok=True)
-        return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if folder == _temporary_folder() and not (
-        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
-    ):
-        raise OSError(errno.EPERM, "it belongs to someone else, or others can write to it")
+    if not folder.is_dir():
+        try:
+            folder.mkdir(mode=0o777 if os.environ.get("LT_DET_CACHE") else 0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    if folder == _temporary_folder():
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise OSError(errno.EPERM, "it belongs to someone else, or others can write to it")
 
 
 def _fill_cache(path: Path, name: str) -> RecordFile:
