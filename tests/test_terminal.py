@@ -15,9 +15,7 @@ from tests.helpers import REPOSITORY
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\r\x08"
 
 
-@pytest.mark.parametrize(
-    "text", ["cup", "espresso cup", "Grüße, 日本語, 😀, ‘’", "नमस्ते\u200d", "a\u00a0b", "[red]$x$\\"]
-)
+@pytest.mark.parametrize("text", ["espresso cup", "Grüße, 日本語, 😀, ‘’", "नमस्ते\u200d", "a\u00a0b", "[red]$x$\\"])
 def test_ordinary_text_stays(text):
     assert printable(text) == text
 

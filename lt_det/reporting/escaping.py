@@ -9,14 +9,14 @@ from lt_det.terminal import printable
 
 # An underscore within a word, which most class names have, stays an underscore in Markdown.
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
-_BLOCK = re.compile(r"^(\s*)([#+=-]|\d+(?=[.)]))")  # what makes a line a heading, a list or a rule
+_BLOCK = re.compile(r"^(\s*)([#+=>-]|\d+(?=[.)]))")  # what makes a line a heading, a list or a rule
 _FORMULA = re.compile("^[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20']")
 
 
 def in_markdown(text: str) -> str:
     """Text that Markdown shows as it is, in one line: escaped, and control characters as ``\\x1b`` and the like."""
     text = printable(" ".join(text.split("\n")))
-    return _MARKUP.sub(r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def markdown_heading(level: int, text: str) -> str:

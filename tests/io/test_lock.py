@@ -9,24 +9,29 @@ from lt_det.io.lock import file_lock, folder_lock
 
 
 def test_another_holder_is_named(tmp_path):
-    with folder_lock(tmp_path / "new", "bake-off"):
-        with pytest.raises(LtDetError, match=r"Another bake-off .*new"), folder_lock(tmp_path / "new", "bake-off"):
+    folder = tmp_path / "new"
+    for _ in range(2):  # the lock can be taken again
+        with (
+            folder_lock(folder, "bake-off"),
+            pytest.raises(LtDetError, match=r"Another bake-off .*new"),
+            folder_lock(folder, "bake-off"),
+        ):
             pass
-    with folder_lock(tmp_path / "new", "bake-off"):
-        pass
 
 
 def test_waiting(tmp_path):
     context = multiprocessing.get_context("fork")
-    waits, noted = context.Event(), context.SimpleQueue()
+    held, waits, noted = context.Event(), context.Event(), context.SimpleQueue()
 
     def work():
+        held.wait(60)
         with file_lock(tmp_path / "lock", waits.set):
             noted.put("other")
 
+    process = context.Process(target=work)  # before the lock is taken, which it would inherit
+    process.start()
     with file_lock(tmp_path / "lock", waits.clear):
-        process = context.Process(target=work)
-        process.start()
+        held.set()
         assert waits.wait(60)
         noted.put("first")
     process.join(60)
