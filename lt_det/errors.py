@@ -50,8 +50,13 @@ def _with_output(command: Callable[[], int | None]) -> int:
     else:
         failure = output_failure()
     if failure and not isinstance(failure, BrokenPipeError):
-        raise LtDetError(f"The output of the command cannot be written ({failure.strerror or failure}); free space.")
+        raise output_error(failure)
     return code
+
+
+def output_error(error: OSError) -> LtDetError:
+    """What to raise where standard output cannot be written."""
+    return LtDetError(f"The output of the command cannot be written ({error.strerror or error}); free space there.")
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lt_det.errors import output_error
 from lt_det.terminal import discard_output, printable
 
 
@@ -22,6 +23,19 @@ class SafeConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         return super().render_str(printable(text, keep="\n\t"), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:  # type: ignore[override]
+        """
+        Raises:
+            LtDetError: the output is a file on a full disk, for example.
+        """
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:  # of older versions of rich
+            self.on_broken_pipe()
+        except OSError as error:
+            discard_output(self.file)
+            raise output_error(error) from None
 
     def on_broken_pipe(self) -> None:
         """What rich calls when the pipe is closed."""

@@ -11,7 +11,6 @@ from PIL import Image
 
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers.evaluations import evaluation, write_run
-from tests.helpers.frozen_detector import write_detector
 
 NUM_IMAGES, NUM_CLASSES = 12, 4
 TRIANGLE = [[2, 2, 12, 2, 12, 12]]
@@ -63,8 +62,6 @@ def write_files(folder: Path) -> None:
     ClassStats.from_json(folder / "coco.json").save(folder / "counts.json")
     write_run(folder / "run", small_evaluation())
     write_run(folder / "other_run", small_evaluation(seed=1))
-    (folder / "detector").mkdir()
-    write_detector(folder / "detector")
     (folder / "config.yaml").write_text(
         f"""
 DATASETS:

@@ -69,9 +69,7 @@ def _of_bytes(content: bytes, random: Random) -> Mutation:
     if kind == "truncate":
         return Mutation(content[:start], f"truncate at {start}")
     if kind == "insert":
-        inserted = random.choice(
-            (b"\xff", b"\0", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"-", b"9", b"e9", b",", b"]", b"\n")
-        )
+        inserted = random.choice((b"\xff", b"\0", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"-", b"9", b"e9", b",", b"]"))
         return Mutation(content[:start] + inserted + content[start:], f"insert {inserted!r} at {start}")
     if kind == "zero":
         return Mutation(content[:start] + bytes(stop - start) + content[stop:], f"zero {where}")

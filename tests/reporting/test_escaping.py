@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lt_det.reporting import write_comparison, write_report
 from lt_det.reporting.bakeoff import write_bakeoff_page
-from lt_det.reporting.charts.base import Panel, chart_style, new_axes
+from lt_det.reporting.charts.base import Panel, chart_style, new_axes, shorten
 from lt_det.reporting.charts.render import inline_svg
 from lt_det.reporting.diagnosis import write_diagnosis_page
 from lt_det.reporting.escaping import in_markdown, in_spreadsheet, markdown_heading, markdown_paragraph
@@ -160,7 +160,7 @@ def test_text_of_a_chart_is_drawn_as_it_is(tmp_path, text):
     with chart_style():
         figure, axes = new_axes(300, 100, [(text, axes_handle())])
         axes.set(xlabel=text, title=text)
-        axes.set_yticks([0], [text])
+        axes.set_yticks([0], [shorten(text, 99)])
         axes.annotate(text, (0, 0))
         panel = Panel("chart", text, figure)
     root = ElementTree.fromstring(panel.svg)

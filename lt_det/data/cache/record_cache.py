@@ -18,7 +18,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def cached_records(name: str) -> RecordFile | None:
         records = _opened(path)
         if records is None:
             with file_lock(path.with_suffix(".lock"), lambda: logger.info(_WAITING, path.name)):
-                records = _opened(path)  # by now another process may have written it
+                records = _opened(path, logger.warning)  # by now another process may have written it
                 if records is None:
                     records = _fill_cache(path, name)
     except OSError as error:
@@ -127,7 +127,8 @@ def _path_in_cache(name: str) -> Path | None:
     return cache_folder() / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.records"
 
 
-def _opened(path: Path) -> RecordFile | None:
+def _opened(path: Path, say: Callable[..., None] = logger.debug) -> RecordFile | None:
+    """None if there is no such file, or if it is corrupt, which `say` reports."""
     if not path.is_file():  # opening a pipe would wait for its other end
         return None
     try:
@@ -136,7 +137,7 @@ def _opened(path: Path) -> RecordFile | None:
     except OSError:
         raise
     except Exception as error:  # unpickling a corrupt file can raise anything
-        logger.warning("%s is corrupt (%s) and is written again.", path, error)
+        say("%s is corrupt (%s) and is written again.", path, error)
         return None
     with contextlib.suppress(OSError):  # a shared folder without permission to write
         os.utime(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import warnings
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import matplotlib
 from cycler import cycler
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -145,10 +147,14 @@ def save_bitmap(figure: Figure, file: str | os.PathLike[str], dpi: float) -> Non
         report_missing_letters(text.get_text() for text, _ in texts)
         for text, family in texts:
             text.set_fontfamily([*family, *fallback_fonts()])
+        font_log = logging.getLogger(font_manager.__name__)
+        level = font_log.level
+        font_log.setLevel(logging.ERROR)  # it warns of each fallback font without a bold face
         try:
             figure.savefig(file, dpi=dpi)
-        finally:  # an SVG names the fonts, and is the same on every machine
-            for text, family in texts:
+        finally:
+            font_log.setLevel(level)
+            for text, family in texts:  # an SVG names the fonts, and is the same on every machine
                 text.set_fontfamily(family)
 
 
