@@ -76,7 +76,7 @@ def try_one(name: str, folder: Path, expected: Answer, seed: int) -> Finding | N
     subject = SUBJECTS[name]
     file = folder / subject.file
     content = file.read_bytes()
-    mutation = mutate(content, subject.form, seed)
+    mutation = mutate(content, subject.form, f"{name} {seed}")
     file.write_bytes(mutation.content)
     try:
         answer = run(subject, folder)

@@ -36,7 +36,7 @@ JSON = Format(json.loads, lambda content: json.dumps(content).encode())
 YAML = Format(yaml.safe_load, lambda content: yaml.safe_dump(content).encode("utf-8", "surrogatepass"))
 
 
-def mutate(content: bytes, form: Format | None, seed: int) -> Mutation:
+def mutate(content: bytes, form: Format | None, seed: int | str) -> Mutation:
     """One mutation of a file: of its bytes in a third of the cases, otherwise one to three of its values."""
     random = Random(seed)
     if form is None or random.random() < 0.33:
