@@ -9,7 +9,7 @@ from lt_det.terminal import printable
 
 # An underscore within a word, which most class names have, stays an underscore in Markdown.
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
-_BLOCK = re.compile(r"^(\s*)([#+=>-]|\d+(?=[.)]))")  # what makes a line a heading, a list or a rule
+_BLOCK = re.compile(r"^(\s*\d*)([#+=>.)-])")  # what makes a line a heading, a list, a quotation or a rule
 _FORMULA = re.compile("^[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20']")
 
 

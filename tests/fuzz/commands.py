@@ -121,7 +121,10 @@ def _wrong_acceptance(
 def _is_ordinary(subject: Subject, change: tuple[str, str]) -> bool:
     assert subject.ordinary is not None
     path, how = change
-    return any(how in kinds and fnmatchcase(path, pattern) for pattern, kinds in subject.ordinary)
+    return any(
+        fnmatchcase(path, pattern) and any(fnmatchcase(how, kind) for kind in kinds)
+        for pattern, kinds in subject.ordinary
+    )
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ class Subject:
         arguments: of lt-det; ``{}`` stands for the folder. Output goes to ``{}/out``.
         form: json or yaml; None: only bytes are mutated.
         outputs: files whose content is compared, besides what is printed; patterns below the folder.
-        ordinary: the changes, see `differences`, after which another output is right: the reviewed list. Paths may end
-            with ``*``. None: any output is right as long as it is an answer.
+        ordinary: the changes, see `differences`, after which another output is right: the reviewed list, as patterns.
+            None: any output is right as long as it is an answer.
         runs: mutations in a test; the long run takes more.
     """
 
@@ -58,6 +58,16 @@ _COUNTS = (
     ("image_counts.*", ("value",)), ("instance_counts.*", ("value",)), ("instance_counts", ("list to NoneType",)),
     ("names.*", ("value",)), ("num_images", ("value",)), ("source", ("value",)), ("fingerprint", ("value",)),
 )  # fmt: skip
+# Numbers may be unknown, and parts that files of earlier versions lack may be missing.
+_EVALUATION = (
+    ("*", ("value", "new", "float to int", "int to float")),
+    *((key, ("missing", "* to NoneType")) for key in (
+        "num_images", "fingerprint", "ground_truth", "image_root", "results", "classes.*.id", "classes.*.objects",
+        "classes.*.images", "classes.*.bucket", "buckets.edges", "tasks.bbox.class_ar", "tasks.bbox.intervals*",
+        "tasks.bbox.resamples", "tasks.bbox.precision_recall*", "tasks.bbox.errors*", "tasks.bbox.calibration*",
+    )),
+    ("tasks.bbox.metrics.*", ("missing", "* to NoneType")), ("tasks.bbox.class_a*.*", ("* to NoneType",)),
+)  # fmt: skip
 _EVALUATE = ("evaluate", "--gt", "{}/coco.json", "--results", "{}/coco_results.json")
 _LVIS = ("evaluate", "--gt", "{}/lvis.json", "--results", "{}/lvis_results.json")
 
@@ -80,11 +90,11 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "evaluation": Subject(
         "run/inference/synthetic_val/evaluation.json", ("report", "{}/run"), outputs=("run/report/per_class.csv",),
-        ordinary=(("*", ("value", "new", "float to int", "int to float")),), runs=8,
+        ordinary=_EVALUATION, runs=8,
     ),
     "evaluation to compare": Subject(
         "run/inference/synthetic_val/evaluation.json", ("compare", "{}/run", "{}/other_run", "--out", "{}/out"),
-        ordinary=(("*", ("value", "new", "float to int", "int to float")),), runs=6,
+        ordinary=_EVALUATION, runs=6,
     ),
     "config": Subject("config.yaml", ("doctor", "--config", "{}/config.yaml"), YAML, runs=25),
     "checkpoint": Subject(

@@ -77,7 +77,7 @@ def test_markdown(text, escaped):
 def test_markdown_blocks():
     assert markdown_heading(2, "a\n# b") == "## a # b"
     assert markdown_paragraph("# no heading") == r"\# no heading"
-    assert markdown_paragraph("1. no list") == r"\1. no list"
+    assert markdown_paragraph("1. no list") == r"1\. no list"
 
 
 class Tags(HTMLParser):
