@@ -7,6 +7,8 @@ import traceback as tracebacks
 from collections.abc import Callable
 from pathlib import Path
 
+from lt_det.terminal import CLOSED_PIPE, accept_any_text, one_line, output_failure
+
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
@@ -43,20 +45,43 @@ def import_problem(error: ImportError, package: str, install: str) -> str:
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
     """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
 
+    A reader of the output that ends early, such as `head`, is no error.
+
     Args:
         command: function that returns its exit code, or None for 0.
         traceback: whether to raise an `LtDetError` instead of printing it.
     """
+    accept_any_text()
     try:
-        return command() or 0
+        return _with_output(command)
     except LtDetError as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "Interrupted.", file=sys.stderr)
         return interrupt_code(interrupt)
+
+
+def _with_output(command: Callable[[], int | None]) -> int:
+    """The command's exit code; that of a closed pipe where its output ended it."""
+    try:
+        code = command() or 0
+    except OSError:
+        failure, code = output_failure(), CLOSED_PIPE
+        if failure is None:
+            raise
+    else:
+        failure = output_failure()
+    if failure and not isinstance(failure, BrokenPipeError):
+        raise output_error(failure)
+    return code
+
+
+def output_error(error: OSError) -> LtDetError:
+    """What to raise where standard output cannot be written."""
+    return LtDetError(f"The output of the command cannot be written ({error.strerror or error}); free space there.")
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:

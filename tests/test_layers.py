@@ -32,6 +32,7 @@ FLOORS = (
     "registry",
     "lazy_imports",
     "errors",
+    "terminal",
 )
 
 # Other packages that a floor may import, so that it works where the rest is not installed.
@@ -44,6 +45,7 @@ PACKAGES_OF = {
     "registry": set(),
     "lazy_imports": set(),
     "errors": set(),
+    "terminal": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")
 

@@ -16,6 +16,7 @@ from lt_det.io.image_decoding import undecodable_images
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.checked_counts import checked_counts
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         noun = "class" if len(empty) == 1 else "classes"
         more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
         console.print(
-            f"{len(empty)} {noun} without annotation: {', '.join(empty[:10])}{more}",
+            f"{len(empty)} {noun} without annotation: {', '.join(map(printable, empty[:10]))}{more}",
             soft_wrap=True,
             markup=False,
         )

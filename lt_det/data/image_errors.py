@@ -9,6 +9,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
 from lt_det.errors import LtDetError, reason_of
+from lt_det.io.regular_files import check_regular
 
 _CANNOT_BE_READ = (OSError, EOFError, SyntaxError, SizeMismatchError)  # what Pillow and Detectron2 raise
 _NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
@@ -41,6 +42,8 @@ class NameUnreadable:
             FailedMapper: the file, and what the mapper raised.
         """
         try:
+            for key in record.keys() & {"file_name", "sem_seg_file_name"}:
+                check_regular(record[key])  # a reader of a pipe would wait for ever
             return self.mapper(record)
         except _ErrorOfAWorker:  # of a mapper inside this one
             raise

@@ -43,13 +43,13 @@ def atomic_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, atomically (see `atomic_file`).
+    """Write bytes, or text as UTF-8, atomically (see `atomic_file`). Lone surrogates are escaped as in json.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     with atomic_file(path) as unfinished:
-        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
+        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
 
 
 @contextmanager

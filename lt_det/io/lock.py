@@ -1,4 +1,4 @@
-"""Let one process at a time work in a folder."""
+"""Let one process at a time work in a folder, or write a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import socket
 import stat
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,6 +98,34 @@ class FolderLock:
             f"its machine has crashed, its file system may keep the lock for some minutes: wait, or remove "
             f"{self.folder / _NAME}."
         )
+
+
+@contextmanager
+def file_lock(file: Path, when_held: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock. The operating system releases it when the process ends, however it ends.
+
+    Args:
+        file: created if it does not exist; a link is refused, since someone else may have put it there.
+        when_held: called if another process holds the lock; if it returns, the lock is waited for.
+
+    Raises:
+        OSError: the file cannot be opened, is a link, or its file system has no locks.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            error.strerror = f"{file.name} is a link there, which lt_det does not follow; remove it"
+        raise
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            when_held()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import writing_to
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.terminal import make_logs_printable
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.values import check_sections, check_values
 from lt_det.training.log.files import set_up_log_files
@@ -75,6 +77,7 @@ def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
         set_up_log_files(output_dir)
         default_setup(cfg, args)
+    make_logs_printable(logging.getLogger("lt_det"))
 
 
 def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> CfgNode:

@@ -13,7 +13,7 @@ import pytest
 
 from lt_det.errors import LtDetError
 from lt_det.io import lock
-from lt_det.io.lock import FolderLock, folder_lock
+from lt_det.io.lock import FolderLock, file_lock, folder_lock
 
 HOLD = """
 import os, sys, time
@@ -154,3 +154,30 @@ def test_damaged_content_is_no_error(tmp_path, holder):
     (tmp_path / ".lock").write_bytes(b"\xff\x00[1")
     with pytest.raises(LtDetError, match=f"Another training is running in {tmp_path}"):
         FolderLock(tmp_path, "training").acquire()
+
+
+def test_waiting(tmp_path):
+    context = multiprocessing.get_context("fork")
+    held, waits, noted = context.Event(), context.Event(), context.SimpleQueue()
+
+    def work():
+        held.wait(60)
+        with file_lock(tmp_path / "lock", waits.set):
+            noted.put("other")
+
+    process = context.Process(target=work)  # before the lock is taken, which it would inherit
+    process.start()
+    with file_lock(tmp_path / "lock", waits.clear):
+        held.set()
+        assert waits.wait(60)
+        noted.put("first")
+    process.join(60)
+    assert [noted.get(), noted.get()] == ["first", "other"]
+
+
+def test_a_lock_that_is_waited_for_is_no_link(tmp_path):
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="is a link"), file_lock(tmp_path / "lock", print):
+        pass
+    assert (tmp_path / "victim").read_text() == "kept"

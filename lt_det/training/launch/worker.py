@@ -17,6 +17,7 @@ from torch import distributed
 
 from lt_det.compat.torch_distributed import is_peer_failure, short_reason
 from lt_det.errors import LtDetError, interrupt_code
+from lt_det.terminal import accept_any_text, one_line
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
 from lt_det.training.launch.timeouts import Timeouts
@@ -54,6 +55,7 @@ def run_worker(
     Returns the exit code 0. A process that fails or is interrupted ends here, with `os._exit`.
     """
     store = None
+    accept_any_text()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
         timeouts = Timeouts.from_args(args)
@@ -98,7 +100,7 @@ def _report(error: Exception, rank: int, store: distributed.Store | None, always
     if is_first_report(store):
         if always_trace or is_bug:
             traceback.print_exception(error)
-        print(f"{prefix}: {message}", file=sys.stderr)
+        print(f"{prefix}: {one_line(message)}", file=sys.stderr)
 
 
 def _exit(code: int) -> NoReturn:
