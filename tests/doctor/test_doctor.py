@@ -247,7 +247,7 @@ def test_weights_at_an_address(config, tmp_path, monkeypatch):
 
 
 def test_weights_on_disk(config, tmp_path):
-    torch.save({"stem.weight": torch.ones(3)}, tmp_path / "first.pth")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "first.pth")
     assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth")
     assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth?matching_heuristics=True")
 

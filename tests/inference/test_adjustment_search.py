@@ -146,7 +146,7 @@ def test_a_separate_data_set_gives_no_warning(run, weights, tmp_path, caplog):
         ([f"{CALIBRATION}.METHOD", ""], "METHOD is ''; write one of tau_norm, norcal, logit_adjustment."),
         ([f"{CALIBRATION}.VALUES", "[-0.5]"], "VALUES are [-0.5]; write numbers of at least 0, not all of them 0."),
         ([f"{CALIBRATION}.VALUES", "[0.0]"], "VALUES are [0.0]; write numbers"),
-        ([f"{CALIBRATION}.VALUES", "['a']"], "VALUES are ['a']; write numbers"),
+        ([f"{CALIBRATION}.VALUES", "['a']"], "VALUES is ['a']"),
         ([f"{CALIBRATION}.DATA", "gone"], "The dataset 'gone' is not registered"),
         ([f"{CALIBRATION}.DATA", "calibrate_empty"], "'calibrate_empty' has no annotations"),
         (["DATASETS.TEST", "()"], "set MODEL.LONG_TAIL.CALIBRATION.DATA."),

@@ -327,7 +327,7 @@ DATASETS:
         counts = ["MODEL.LONG_TAIL.CLASS_STATS", saved_counts(tmp_path, 12)]
         assert "Class 0 is " in fails(*SMALL, *counts)  # counts of other classes than those of the test set
         assert "TEST.BUCKETS.BY is 'pixels'" in fails(*SMALL, "TEST.BUCKETS.BY", "pixels")
-        assert "edges must be" in fails(*SMALL, "TEST.BUCKETS.EDGES", "['a']")
+        assert "TEST.BUCKETS.EDGES is ['a']" in fails(*SMALL, "TEST.BUCKETS.EDGES", "['a']")
         assert not list(tmp_path.glob("out/*.pth"))
 
     def test_eval_only_without_weights(self, fails):

@@ -89,26 +89,28 @@ def check_file(path: str | os.PathLike[str]) -> None:
         LtDetError: there is no file, it cannot be read, or its beginning is not that of a checkpoint.
     """
     if Path(path).is_dir():
-        raise LtDetError(f"The weights {path} are a folder; give the checkpoint in it, such as model_final.pth.")
+        raise _not_loaded(path, "it is a folder; give the checkpoint in it, such as model_final.pth")
     if not Path(path).is_file():
-        raise LtDetError(f"The weights {path} do not exist, or are no file; correct MODEL.WEIGHTS or the path.")
+        raise _not_loaded(path, "there is no such file; correct MODEL.WEIGHTS or the path")
     try:
         with open(path, "rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise LtDetError(f"The weights {path} cannot be read ({error.strerror}); correct its permissions.") from error
+        raise _not_loaded(path, f"{error.strerror}; correct its permissions") from error
     if not start:
-        raise LtDetError(f"The weights {path} are an empty file; use another checkpoint, or download it again.")
+        raise _not_loaded(path, "the file is empty; use another checkpoint, or download it again")
     for beginning, what in _OTHER_FILES.items():
         if start.lstrip().lower().startswith(beginning):
-            raise LtDetError(f"The weights {path} cannot be loaded: the file {what}.")
+            raise _not_loaded(path, f"the file {what}")
     if start.startswith(b"PK") and not _is_archive(path):
-        raise LtDetError(f"The weights {path} are truncated; use another checkpoint, or download the file again.")
+        raise _not_loaded(path, "the file is truncated; use another checkpoint, or download it again")
     if _is_archive(path) and _is_torchscript(path):
-        raise LtDetError(
-            f"The weights {path} are a program of TorchScript, such as tools/export.py writes; give the checkpoint "
-            "that it was made of."
-        )
+        what = "a program of TorchScript, such as tools/export.py writes"
+        raise _not_loaded(path, f"the file is {what}; give the checkpoint that it was made of")
+
+
+def _not_loaded(path: str | os.PathLike[str], why: str) -> LtDetError:
+    return LtDetError(f"The weights {path} cannot be loaded: {why}.")
 
 
 def _is_archive(path: str | os.PathLike[str]) -> bool:
@@ -175,10 +177,8 @@ def _holds_more(path: str | os.PathLike[str], name: str) -> LtDetError:
 
 
 def _corrupt(path: str | os.PathLike[str], reason: str) -> LtDetError:
-    return LtDetError(
-        f"The weights {path} cannot be loaded: the file is corrupt, or no checkpoint ({reason}); use another "
-        "checkpoint, or download it again."
-    )
+    why = f"the file is corrupt, or no checkpoint ({reason})"
+    return _not_loaded(path, f"{why}; use another checkpoint, or download it again")
 
 
 def as_checkpoint(content: Any, path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_training_with_synthetic_features(rois, tmp_path):
 
 
 def test_without_imbalanced_learn(rois, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
+    monkeypatch.setitem(sys.modules, "imblearn", None)
     with pytest.raises(LtDetError, match=r"lt-det\[bakeoff\]"):
         made(rois, "smote")
 

@@ -1,7 +1,9 @@
 """`_BASE_`: joined as Detectron2 joins it, but never downloaded, and what cannot be one is said."""
 
 import logging
+from pathlib import Path
 
+import detectron2
 import pytest
 from detectron2.config import get_cfg
 
@@ -105,6 +107,15 @@ def test_detectron2s_expressions_load_with_the_option(tmp_path):
     assert expected == load_config(str(file), allow_unsafe=True).MODEL.ANCHOR_GENERATOR.SIZES
     file.write_text(f"_BASE_: {MINI}\nMODEL: {{ANCHOR_GENERATOR: {{SIZES: {expected}}}}}\n")
     assert expected == load_config(str(file)).MODEL.ANCHOR_GENERATOR.SIZES
+
+
+def test_a_config_of_detectron2_with_code():
+    file = Path(detectron2.__file__).parent / "model_zoo" / "configs" / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"
+    if not file.is_file():
+        pytest.skip("this Detectron2 is without its configs")
+    with pytest.raises(LtDetError, match=r"Base-RetinaNet\.yaml, line \d+: MODEL\.ANCHOR_GENERATOR\.SIZES"):
+        load_config(str(file))
+    assert load_config(str(file), allow_unsafe=True).MODEL.META_ARCHITECTURE == "RetinaNet"
 
 
 def test_a_lazyconfig_is_not_opened_as_yaml(tmp_path):
