@@ -239,7 +239,7 @@ def test_weights_at_an_address(config, tmp_path, monkeypatch):
     assert subject == "weights"
     assert f"put the file at {tmp_path}/cache/zoo/a.pth" in advice
     (tmp_path / "cache" / "zoo").mkdir(parents=True)
-    torch.save({}, tmp_path / "cache" / "zoo" / "a.pth")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "cache" / "zoo" / "a.pth")
     assert not fatal(config, "MODEL.WEIGHTS", address)
     (tmp_path / "cache" / "zoo" / "a.pth").write_bytes(b"corrupt")
     ((subject, advice),) = fatal(config, "MODEL.WEIGHTS", address)
