@@ -59,7 +59,7 @@ class TrainingTrial:
         """Map one training record of each kind of annotation; needs `model` and `loader`."""
         assert self.model is not None
         mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
-        return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)}"
+        return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)} can be trained on"
 
     def evaluation(self, name: str) -> str:
         """Map one record of each kind of annotation of a test set, and evaluate one image."""
@@ -121,7 +121,7 @@ def _mapped(mapped: list[Mapped]) -> str:
     """How many records have been tried; empty for a loader that cannot be looked into."""
     if not mapped:
         return ""
-    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation, of "
+    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation; "
 
 
 def _small(cfg: Any) -> Any:

@@ -152,7 +152,7 @@ def test_a_mapper_of_ones_own(started, data, tmp_path):
             return build_train_loader(cfg, lambda record: {}["no such key"], in_equipped_trainer=True)
 
     cfg = started().cfg
-    with pytest.raises(LtDetError, match=r"_train'.*train0\.png \(KeyError: 'no such key', test_trial\.py line \d+"):
+    with pytest.raises(LtDetError, match=r"_train'.*train0\.png \(KeyError: no such key, test_trial\.py line \d+"):
         Trainer(cfg)
 
 
