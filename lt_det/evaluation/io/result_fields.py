@@ -81,7 +81,7 @@ def result_boxes(results: Sequence[dict[str, Any]], source: Source) -> NDArray[n
 
 
 def check_pixels(boxes: NDArray[np.float64], source: Source) -> None:
-    """Raise LtDetError if a number of (N, 4) boxes is beyond `LARGEST`, as in the ground truth; areas would overflow."""
+    """Raise LtDetError if a number of (N, 4) boxes exceeds `LARGEST`, as in the ground truth; areas would overflow."""
     beyond = np.flatnonzero((np.abs(boxes) > LARGEST).any(axis=1))
     if len(beyond):
         raise LtDetError(
