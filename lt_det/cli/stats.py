@@ -10,7 +10,6 @@ from lt_det.cli.console import console
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_file
 from lt_det.statistics.buckets import resolve_buckets
-from lt_det.statistics.checked_counts import checked_counts
 from lt_det.statistics.class_stats import ClassStats
 
 
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
-        stats = checked_counts(args.json, args.images)
+        stats = ClassStats.from_json(args.json, args.images, warn=True)
     buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
     title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
