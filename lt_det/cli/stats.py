@@ -8,9 +8,7 @@ from pathlib import Path
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.atomic import atomic_file
-from lt_det.io.coco_json import load_annotations
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -31,9 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
-        data = load_annotations(args.json)
-        check_annotations(data, args.json, args.images)
-        stats = ClassStats.from_annotations(data, str(args.json))
+        stats = ClassStats.from_json(args.json, args.images, warn=True)
     buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
     title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"

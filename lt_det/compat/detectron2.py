@@ -9,9 +9,13 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
+
+from lt_det.io.images import to_8_bits
 
 
 def create_ddp_model(model: nn.Module, device: str, **options: Any) -> nn.Module:
@@ -97,3 +101,22 @@ def next_batch(trainer: SimpleTrainer) -> Any:
 def write_losses(trainer: SimpleTrainer, losses: dict[str, Tensor], data_time: float) -> None:
     """Log the losses as SimpleTrainer does in its own step: means over the processes, the slowest one's data time."""
     trainer._write_metrics(losses, data_time)
+
+
+def read_16_bit_images() -> None:
+    """Make Detectron2 convert images of more than 8 bits by lt_det's rule, see `to_8_bits`.
+
+    Patched, because every mapper reads its images by a function that clips their values to 255.
+    """
+    if detection_utils.convert_PIL_to_numpy is not _to_numpy:
+        detection_utils.convert_PIL_to_numpy = _to_numpy
+
+
+_original_to_numpy = detection_utils.convert_PIL_to_numpy
+
+
+def _to_numpy(image: Any, format: str | None) -> Any:
+    if format is not None:
+        worker = get_worker_info()
+        image = to_8_bits(image, quiet=worker is not None and worker.id > 0)
+    return _original_to_numpy(image, format)

@@ -1,6 +1,7 @@
 """Datasets: registration, annotation formats, class counts, samplers. Importing this registers mini_lvis."""
 
 import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
+from lt_det.compat.detectron2 import read_16_bit_images
 from lt_det.data.cache.records import load_records
 from lt_det.data.class_counts import training_stats, training_stats_or_none
 from lt_det.data.formats import register_format
@@ -19,3 +20,4 @@ __all__ = [
 ]
 
 register_builtin()
+read_16_bit_images()  # here, because a loading process that starts afresh imports this package only

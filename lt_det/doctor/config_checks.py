@@ -21,6 +21,7 @@ from lt_det.config import (
 )
 from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
+from lt_det.data.shared_images import shared_images
 from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -149,6 +150,9 @@ def _data(cfg: Any) -> Iterator[Finding]:
             if finding.fatal:
                 unusable.add(name)
     can_train = unusable.isdisjoint(cfg.DATASETS.TRAIN)
+    if not unusable:
+        for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
+            yield Finding("datasets", message, "evaluate on other images, or ignore this on purpose")
     class_stats, stats = cfg.MODEL.LONG_TAIL.CLASS_STATS, None
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=class_stats, cache_dir=cfg.OUTPUT_DIR)

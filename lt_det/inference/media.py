@@ -14,6 +14,7 @@ from detectron2.data import detection_utils
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from lt_det.compat.detectron2 import read_16_bit_images
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 
@@ -88,11 +89,12 @@ def with_results(files: Sequence[Path], output: str) -> list[MediaFile]:
 
 
 def read_image(file: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, rotated as its EXIF data says.
+    """(H, W, 3) RGB as training reads it: rotated as its EXIF data says, and scaled to 8 bits, see `to_8_bits`.
 
     Raises:
         UnreadableMedia: names the file and what is wrong with it.
     """
+    read_16_bit_images()
     try:
         return np.array(detection_utils.read_image(str(file), format="RGB"), dtype=np.uint8)
     except (

@@ -1,24 +1,34 @@
-"""Find the mistakes in annotations of COCO's structure, and report them with the record and the fix."""
+"""Find the mistakes in annotations of COCO's structure, and report them with the record and the fix.
+
+A mistake that Detectron2 clips or skips is harmless in a few records. In at least `MIN_FRACTION` of them, it is a file
+in another format, and an error.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import REQUIRED_KEYS, short_repr
+from lt_det.io.annotation_fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
+from lt_det.io.box_conventions import BORDER_TOLERANCE, BoxConventions
 from lt_det.io.coco_json import image_file_name
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)
 
-# Annotated boxes often exceed the image by a rounding error; more than this many pixels is a mistake.
-BORDER_TOLERANCE = 1.0
+MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
+MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for one of them
+_MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
 _SHOWN = 5  # problems printed in an error before "and ... more"
+_NUMBERS = (int, float)
 
 
 class Problem(NamedTuple):
@@ -28,90 +38,286 @@ class Problem(NamedTuple):
     fatal: bool
 
 
+class AnnotationChecks:
+    """Finds the mistakes in one document, a section or a part of one at a time: categories, images, annotations.
+
+    It keeps about 200 bytes of each image and 8 of each annotation. The records went through `AnnotationFields`.
+    """
+
+    def __init__(self, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None) -> None:
+        """
+        Args:
+            json_file: the file, for messages.
+            image_root: folder in which each image must be; None: do not look.
+        """
+        self._json_file = json_file
+        self._files = None if image_root is None else _ImageFolder(Path(image_root))
+        self._again: dict[str, Counter[Any]] = {"categories": Counter(), "images": Counter()}
+        self._names: Counter[Any] = Counter()
+        self._categories: set[Any] = set()
+        self._sizes: dict[Any, tuple[int, int]] = {}  # width and height of each image
+        self._same_size: dict[tuple[int, int], tuple[int, int]] = {}
+        self._image_of_file: dict[int, Any] = {}  # by the hash of the name
+        self._ids = array("q")  # of annotations
+        self._other_ids: Counter[Any] = Counter()
+        self._boxes = BoxConventions()
+        self._counts: Counter[str] = Counter()
+        self._bad_segmentation: Any = None
+
+    def add(self, section: Section, records: Sequence[dict[str, Any]]) -> Iterator[Problem]:
+        """Yield the mistakes in the records of a section."""
+        checks = {
+            "categories": self._categories_problems,
+            "images": self._images_problems,
+            "annotations": self._annotations_problems,
+        }
+        return checks[section](records)
+
+    def _categories_problems(self, records: Iterable[dict[str, Any]]) -> Iterator[Problem]:
+        """Yield the mistakes in categories."""
+        for category in records:
+            if category["id"] in self._categories:
+                self._again["categories"][category["id"]] += 1
+            self._categories.add(category["id"])
+            self._names[str(category["name"])] += 1
+        yield from ()
+
+    def _images_problems(self, records: Iterable[dict[str, Any]]) -> Iterator[Problem]:
+        """Yield the mistakes in images: two with one file, federated lists with unknown classes, missing files."""
+        for image in records:
+            id_, size = image["id"], (image["width"], image["height"])
+            if id_ in self._sizes:
+                self._again["images"][id_] += 1
+            self._sizes[id_] = self._same_size.setdefault(size, size)  # most images share one of a few sizes
+            for key in FEDERATED_LISTS:
+                for unknown in sorted(set(image.get(key) or ()) - self._categories, key=str):
+                    message = f"image {id_}: '{key}' lists category {unknown}, which is not in 'categories'; remove it"
+                    yield Problem(message, fatal=True)
+            if image.get("file_name") or image.get("coco_url"):
+                name = image_file_name(image, self._json_file)
+                other = self._image_of_file.setdefault(hash(name), id_)
+                if other != id_:
+                    yield Problem(f"images {other} and {id_} are one file {name}; drop one of them", fatal=False)
+            if self._files is not None:
+                yield from self._files.missing(id_, Path(self._files.root, image_file_name(image, self._json_file)))
+
+    def _annotations_problems(self, records: Sequence[dict[str, Any]]) -> Iterator[Problem]:
+        """Yield the mistakes in annotations: unknown images and classes, boxes, segmentations."""
+        boxes, sizes = array("d"), array("d")
+        for annotation in records:
+            id_ = annotation["id"]
+            if type(id_) is int and -(2**63) <= id_ < 2**63:
+                self._ids.append(id_)
+            else:
+                self._other_ids[id_] += 1
+            yield from self._reference_problems(annotation)
+            size = self._sizes.get(annotation["image_id"])
+            fatal = self._box_problem(annotation, size)
+            if fatal is not None:
+                yield fatal
+            if size is not None and (fatal is None or not fatal.fatal):
+                boxes.extend(annotation["bbox"])
+                sizes.extend(size)
+            if annotation.get("segmentation"):
+                yield from self._segmentation_problems(annotation, size)
+            self._counts["iscrowd"] += bool(annotation.get("iscrowd"))
+            self._counts["ignore"] += bool(annotation.get("ignore"))
+        self._counts["all"] += len(records)
+        self._boxes.add(np.asarray(boxes).reshape(-1, 4), np.asarray(sizes).reshape(-1, 2))
+
+    def finish(self) -> Iterator[Problem]:
+        """Yield what only the whole document shows: ids and names used twice, and mistakes in many records."""
+        for section, again in self._again.items():
+            for id_, times in again.items():
+                yield Problem(_used_again(section, id_, times + 1), fatal=True)
+        ids, times_used = np.unique(np.asarray(self._ids), return_counts=True)
+        twice = times_used > 1
+        repeated = dict(zip(ids[twice].tolist(), times_used[twice].tolist(), strict=True))
+        for id_, times in (repeated | {id_: n for id_, n in self._other_ids.items() if n > 1}).items():
+            yield Problem(_used_again("annotations", id_, times), fatal=False)
+        for name, times in self._names.items():
+            if times > 1:
+                yield Problem(f"category name '{name}' is used {times} times; rename all but one", fatal=False)
+        yield from self._mistakes_in_many()
+
+    def _mistakes_in_many(self) -> Iterator[Problem]:
+        counts, total = self._counts, self._counts["all"]
+        if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
+            yield Problem(mistake, fatal=True)
+        if _is_many(counts["no area"], total):
+            message = f"{counts['no area']} of {total} boxes have no area; write [x, y, width, height] in pixels"
+            yield Problem(message, fatal=True)
+        if _is_many(counts["bad segmentation"], counts["segmentation"]):
+            message = f"{counts['bad segmentation']} of {counts['segmentation']} segmentations cannot be used: "
+            yield Problem(message + _segmentation_advice(self._bad_segmentation), fatal=True)
+        for key, effect in (
+            ("iscrowd", "crowd regions, which are not trained on and which evaluation ignores"),
+            ("ignore", "objects that evaluation ignores"),
+        ):
+            if _is_many(counts[key], total):
+                message = f"{counts[key]} of {total} annotations have '{key}' 1: {effect}; write 0 for single objects"
+                yield Problem(message, fatal=counts[key] >= _MANY_FLAGS * total)
+        if _is_many(counts["zero area"], total):
+            message = (
+                f"{counts['zero area']} of {total} annotations have 'area' 0 or less: LVIS's evaluation leaves them "
+                "out, and COCO's counts them as small; write the area of the mask, or remove the field"
+            )
+            yield Problem(message, fatal=False)
+
+    def _reference_problems(self, annotation: dict[str, Any]) -> Iterator[Problem]:
+        for kind, plural, known in (("category", "categories", self._categories), ("image", "images", self._sizes)):
+            id_ = annotation[f"{kind}_id"]
+            if id_ not in known:
+                message = f"annotation {annotation['id']}: {kind} {id_} is not in '{plural}'; add it or correct the id"
+                yield Problem(message, fatal=True)
+
+    def _box_problem(self, annotation: dict[str, Any], size: tuple[int, int] | None) -> Problem | None:
+        here, box = f"annotation {annotation['id']}", annotation["bbox"]
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+            return Problem(f"{here}: 'bbox' is {short_repr(box)}; write four numbers [x, y, width, height]", fatal=True)
+        if not are_pixels(box):
+            message = f"{here}: 'bbox' {short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
+            return Problem(message, fatal=True)
+        x, y, width, height = box
+        if width <= 0 or height <= 0:
+            self._counts["no area"] += 1
+            return Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
+        area = annotation.get("area")
+        self._counts["zero area"] += area is not None and area <= 0
+        if size is not None and (
+            min(x, y) < -BORDER_TOLERANCE
+            or x + width > size[0] + BORDER_TOLERANCE
+            or y + height > size[1] + BORDER_TOLERANCE
+        ):
+            image = f"image {annotation['image_id']} of {size[0]} x {size[1]} pixels"
+            return Problem(f"{here}: 'bbox' {box} exceeds {image}; correct the box or the size", fatal=False)
+        return None
+
+    def _segmentation_problems(self, annotation: dict[str, Any], size: tuple[int, int] | None) -> Iterator[Problem]:
+        here, segmentation = f"annotation {annotation['id']}", annotation["segmentation"]
+        self._counts["segmentation"] += 1
+        if isinstance(segmentation, dict):
+            if usable_segmentation(annotation) is None:
+                problem = "has no 'counts' or 'size', or its RLE does not cover height x width pixels"
+            elif size is not None and tuple(segmentation["size"]) != size[::-1]:
+                message = f"{here}: the RLE has the 'size' {segmentation['size']}, but image {annotation['image_id']} "
+                yield Problem(message + f"is {size[1]} pixels high and {size[0]} wide; correct one of them", fatal=True)
+                return
+            else:
+                return
+        elif not all(map(is_polygon, segmentation)):
+            problem = "is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
+        elif max(segmentation[0]) <= 1 and max(annotation["bbox"][2:]) > 2:
+            problem = "lies within the first pixel of the image, and 'bbox' does not"
+        else:
+            return
+        self._counts["bad segmentation"] += problem.startswith("lies") or usable_segmentation(annotation) is None
+        if self._bad_segmentation is None:
+            self._bad_segmentation = segmentation
+        yield Problem(f"{here}: 'segmentation' {problem}; correct or drop it", fatal=False)
+
+
+class _ImageFolder:
+    """The files in the image folder, listed once per folder: a hundred thousand stat calls are slow on NFS."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._listed: dict[Path, set[str]] = {}
+        self._exists = root.is_dir()
+        self._reported = False
+
+    def missing(self, id_: Any, file: Path) -> Iterator[Problem]:
+        """Yield a problem if the file of an image does not exist; one for all images if there is no folder."""
+        if not self._exists:
+            if not self._reported:
+                self._reported = True
+                yield Problem(f"the image folder {self.root} does not exist; correct the path", fatal=True)
+            return
+        if file.parent not in self._listed:
+            self._listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
+        if file.name not in self._listed[file.parent]:
+            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
+            yield Problem(message, fatal=True)
+
+
+class Findings:
+    """Counts the problems of a document, and keeps the first few of them."""
+
+    def __init__(self, json_file: str | os.PathLike[str]) -> None:
+        self._json_file = json_file
+        self._counts: Counter[bool] = Counter()
+        self._first: dict[bool, list[str]] = {True: [], False: []}
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Count problems."""
+        for message, fatal in problems:
+            self._counts[fatal] += 1
+            if len(self._first[fatal]) < _SHOWN:
+                self._first[fatal].append(message)
+
+    def add_first(self, problems: Iterable[Problem]) -> None:
+        """Count problems that are to be named before those added so far."""
+        before, self._first = self._first, {True: [], False: []}
+        self.add(problems)
+        for fatal, messages in before.items():
+            self._first[fatal] = (self._first[fatal] + messages)[:_SHOWN]
+
+    @property
+    def fatal(self) -> int:
+        """The number of fatal problems."""
+        return self._counts[True]
+
+    def report(self, warn: bool = True) -> None:
+        """Log a warning for harmless mistakes and raise for fatal ones.
+
+        Args:
+            warn: False: only raise.
+
+        Raises:
+            LtDetError: fatal mistakes; the message names the file and the first few records.
+        """
+        if self._counts[True]:
+            raise LtDetError(f"{self._json_file}: {self._text(True)}.")
+        if warn and self._counts[False]:
+            logger.warning(
+                "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
+                self._json_file,
+                self._text(False),
+            )
+
+    def _text(self, fatal: bool) -> str:
+        more = self._counts[fatal] - len(self._first[fatal])
+        return "; ".join(self._first[fatal]) + (f" ... and {more} more" if more else "")
+
+
 def find_problems(
     data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
 ) -> Iterator[Problem]:
     """Yield every mistake in loaded annotations: the record, what is wrong, and the fix.
 
-    Checks duplicate ids and names, unknown image and category ids, boxes of zero size or outside their image,
-    polygons with fewer than three points and, with `image_root`, images that are not on disk.
+    Checks duplicate ids, names and files, unknown image and category ids, boxes of zero size or outside their image,
+    segmentations, kinds of mistakes that many records share and, with `image_root`, images that are not on disk.
     """
-    for section in REQUIRED_KEYS:
-        for id_, times in Counter(record["id"] for record in data[section]).items():
-            if times > 1:
-                message = f"'{section}' id {id_} is used {times} times; give each record a unique id"
-                yield Problem(message, fatal=section != "annotations")
-    for name, times in Counter(category["name"] for category in data["categories"]).items():
-        if times > 1:
-            yield Problem(f"category name '{name}' is used {times} times; rename all but one", fatal=False)
-
-    category_ids = {category["id"] for category in data["categories"]}
-    images = {image["id"]: image for image in data["images"]}
-    for image in data["images"]:
-        for key in ("neg_category_ids", "not_exhaustive_category_ids"):
-            for id_ in sorted(set(image.get(key) or ()) - category_ids, key=str):
-                message = f"image {image['id']}: '{key}' lists category {id_}, which is not in 'categories'; remove it"
-                yield Problem(message, fatal=True)
-    for annotation in data["annotations"]:
-        yield from _reference_problems(annotation, images, category_ids)
-        yield from _shape_problems(annotation, images.get(annotation["image_id"]))
-    if image_root is not None:
-        files = ((image["id"], Path(image_root, image_file_name(image, json_file))) for image in data["images"])
-        yield from _missing_images(files, Path(image_root))
+    checks = AnnotationChecks(json_file, image_root)
+    found = [problem for section in SECTIONS for problem in checks.add(section, data[section])]
+    yield from checks.finish()
+    yield from found
 
 
-def _reference_problems(
-    annotation: dict[str, Any], images: dict[Any, dict[str, Any]], category_ids: set[Any]
-) -> Iterator[Problem]:
-    for kind, id_, known in (
-        ("category", annotation["category_id"], category_ids),
-        ("image", annotation["image_id"], images),
-    ):
-        if id_ not in known:
-            plural = "categories" if kind == "category" else "images"
-            message = f"annotation {annotation['id']}: {kind} {id_} is not in '{plural}'; add it or correct the id"
-            yield Problem(message, fatal=True)
+def check_annotations(
+    data: dict[str, Any],
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str] | None = None,
+    warn: bool = True,
+) -> None:
+    """Log a warning for harmless mistakes, unless not `warn`, and raise for fatal ones.
 
-
-def _shape_problems(annotation: dict[str, Any], image: dict[str, Any] | None) -> Iterator[Problem]:
-    here, box = f"annotation {annotation['id']}", annotation["bbox"]
-    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-        yield Problem(f"{here}: 'bbox' is {short_repr(box)}; write four numbers [x, y, width, height]", fatal=True)
-        return
-    x, y, width, height = box
-    if not are_pixels(box):
-        message = f"{here}: 'bbox' {short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
-        yield Problem(message, fatal=True)
-    elif width <= 0 or height <= 0:
-        yield Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
-    elif image is not None and (
-        min(x, y) < -BORDER_TOLERANCE
-        or x + width > image["width"] + BORDER_TOLERANCE
-        or y + height > image["height"] + BORDER_TOLERANCE
-    ):
-        size = f"{image['width']} x {image['height']}"
-        message = f"{here}: 'bbox' {box} exceeds image {image['id']} of {size} pixels; correct the box or the size"
-        yield Problem(message, fatal=False)
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, dict) and usable_segmentation(annotation) is None:
-        message = f"{here}: 'segmentation' has no 'counts' or 'size', or its RLE does not cover height x width pixels"
-        yield Problem(message + "; correct or drop it", fatal=False)
-    elif isinstance(segmentation, list) and not all(map(is_polygon, segmentation)):
-        message = f"{here}: 'segmentation' is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
-        yield Problem(message + "; correct or drop it", fatal=False)
-
-
-def _missing_images(files: Iterable[tuple[Any, Path]], root: Path) -> Iterator[Problem]:
-    if not root.is_dir():
-        yield Problem(f"the image folder {root} does not exist; correct the path", fatal=True)
-        return
-    listed: dict[Path, set[str]] = {}  # one listing per folder: a hundred thousand stat calls are slow on NFS
-    for id_, file in files:
-        if file.parent not in listed:
-            listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
-        if file.name not in listed[file.parent]:
-            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
-            yield Problem(message, fatal=True)
+    Raises:
+        LtDetError: fatal mistakes; the message names the file and the first few records.
+    """
+    findings = Findings(json_file)
+    findings.add(find_problems(data, json_file, image_root))
+    findings.report(warn)
 
 
 def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: str) -> None:
@@ -120,33 +326,28 @@ def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: s
     Raises:
         LtDetError: images are missing; the message lists the first few.
     """
-    paths = ((id_, Path(file)) for id_, file in files)
-    missing = [problem.message for problem in _missing_images(paths, Path(image_root))]
-    if missing:
-        raise LtDetError(f"{json_file}: {_first_few(missing)}.")
+    folder, findings = _ImageFolder(Path(image_root)), Findings(json_file)
+    for id_, file in files:
+        findings.add(folder.missing(id_, Path(file)))
+    findings.report()
 
 
-def check_annotations(
-    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
-) -> None:
-    """Log a warning for harmless mistakes and raise for fatal ones.
-
-    Raises:
-        LtDetError: fatal mistakes; the message names the file and the first few records.
-    """
-    problems = list(find_problems(data, json_file, image_root))
-    fatal = [problem.message for problem in problems if problem.fatal]
-    harmless = [problem.message for problem in problems if not problem.fatal]
-    if fatal:
-        raise LtDetError(f"{json_file}: {_first_few(fatal)}.")
-    if harmless:
-        logger.warning(
-            "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
-            json_file,
-            _first_few(harmless),
-        )
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
-def _first_few(messages: list[str]) -> str:
-    more = f" ... and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
-    return "; ".join(messages[:_SHOWN]) + more
+def _is_many(count: int, total: int) -> bool:
+    return count >= max(MIN_FRACTION * total, MIN_RECORDS)
+
+
+def _used_again(section: str, id_: Any, times: int) -> str:
+    return f"'{section}' id {id_} is used {times} times; give each record a unique id"
+
+
+def _segmentation_advice(segmentation: Any) -> str:
+    """The likely mistake of a format whose segmentations cannot be used, by the first of them."""
+    if isinstance(segmentation, dict):
+        return "write an RLE with 'size' [height, width] and 'counts' that cover it"
+    if all(isinstance(point, list) and len(point) == 2 for point in segmentation):
+        return "their points are pairs [x, y]; write each polygon as one flat list [x, y, x, y, ...]"
+    return "write a list of polygons [x, y, x, y, x, y, ...] in pixels, or an RLE"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lt_det.errors import LtDetError
 from lt_det.io.shapes import LARGEST, are_pixels, is_flat_polygon
 
 logger = logging.getLogger(__name__)
 
+Section = Literal["categories", "images", "annotations"]
+SECTIONS: tuple[Section, ...] = ("categories", "images", "annotations")  # in the order in which they are normalized
 REQUIRED_KEYS = {
     "categories": ("id", "name"),
     "images": ("id", "height", "width"),
@@ -29,7 +31,7 @@ _ONE = {"images": "image", "categories": "category", "annotations": "annotation"
 _LONGEST_NUMBER = 19  # digits of a text that may be a whole number
 
 
-def same_id(value: Any, kind: type) -> int | str | None:
+def same_id(value: Any, kind: type[int] | type[str]) -> int | str | None:
     """An id as the type of the ids that it may equal: 7, 7.0 and "7" are one id; "07" is another text.
 
     Args:
@@ -40,8 +42,7 @@ def same_id(value: Any, kind: type) -> int | str | None:
         An int or str; None for a value that is no id (a list, a boolean, 7.5, null).
     """
     if type(value) is kind:  # nearly always
-        same: int | str = value
-        return same
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -83,13 +84,13 @@ class AnnotationFields:
             path: of the file, or what the document is, for error messages.
         """
         self._path = path
-        self._kinds: dict[str, type] = {}  # of the ids of each section
+        self._kinds: dict[str, type[int] | type[str]] = {}  # of the ids of each section
         self._counts = dict.fromkeys(REQUIRED_KEYS, 0)
         self._lettered = False  # whether a category has a frequency letter
         self._unlettered: str | None = None  # a category whose frequency is something else
         self.flat_polygons = 0
 
-    def normalized(self, section: str, records: Sequence[Any]) -> list[dict[str, Any]]:
+    def normalized(self, section: Section, records: Sequence[Any]) -> list[dict[str, Any]]:
         """Records of a section, of builtin types.
 
         Raises:
@@ -140,7 +141,7 @@ class AnnotationFields:
     def _defined(self, section: str, record: dict[str, Any], number: int) -> dict[str, Any]:
         """What changes in a record whose id is of another type than the ids before it."""
         written = record["id"]
-        id_ = same_id(written, type(written))
+        id_ = same_id(written, str if isinstance(written, str) else int)
         if id_ is None:
             found = short_repr(written)
             raise LtDetError(
@@ -243,7 +244,7 @@ def normalized_annotations(data: Any, path: str) -> dict[str, Any]:
     """
     check_sections(data, path)
     fields = AnnotationFields(path)
-    sections = {section: fields.normalized(section, data[section]) for section in REQUIRED_KEYS}
+    sections = {section: fields.normalized(section, data[section]) for section in SECTIONS}
     fields.finish()
     return {key: sections.get(key, value) for key, value in data.items()}
 

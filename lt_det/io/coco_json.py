@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import normalized_annotations
+from lt_det.io.annotation_fields import SECTIONS, AnnotationFields, Section, check_sections, normalized_annotations
 from lt_det.io.json_sections import JsonSections
 from lt_det.io.json_text import decode_json, read_bytes
 
@@ -40,6 +41,38 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
         for name in sections.names:
             data[name] = [record for piece in sections.pieces(name) for record in piece]
     return normalized_annotations(data, str(json_file))
+
+
+def read_in_pieces(json_file: str | os.PathLike[str]) -> Iterator[tuple[Section, list[dict[str, Any]]]]:
+    """Yield the sections of an annotation file and their normalized records, a few megabytes at a time.
+
+    All categories come first and then all images, wherever they are in the file.
+
+    Raises:
+        LtDetError: see `load_annotations`.
+    """
+    fields = AnnotationFields(str(json_file))
+    with JsonSections(json_file, KIND) as sections:
+        check_sections(sections.rest, str(json_file))
+        for name in SECTIONS:
+            for piece in sections.pieces(name):
+                yield name, fields.normalized(name, piece)
+    fields.finish()
+
+
+def image_records(json_file: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Yield the normalized images of an annotation file. Its annotations are not decoded.
+
+    Raises:
+        LtDetError: see `load_annotations`.
+    """
+    fields = AnnotationFields(str(json_file))
+    with JsonSections(json_file, KIND) as sections:
+        check_sections(sections.rest, str(json_file))
+        for name in SECTIONS[:2]:  # federated lists name categories
+            for piece in sections.pieces(name):
+                records = fields.normalized(name, piece)
+                yield from records if name == "images" else ()
 
 
 def image_file_name(image: dict[str, Any], json_file: str | os.PathLike[str]) -> str:

@@ -16,6 +16,7 @@ from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.coco_json import image_file_name, load_annotations
+from lt_det.io.images import to_8_bits
 from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box
 
@@ -170,7 +171,7 @@ class _Scene:
 
 def _thumbnail(file: Path) -> Image.Image:
     with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")  # as Detectron2 reads it
+        image = to_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")  # as Detectron2 reads it
     image.thumbnail((_SIZE, _SIZE))
     zoom = _SIZE // max(image.size)  # boxes on a small image would be coarse
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC) if zoom > 1 else image

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
+from lt_det.statistics.counting import ClassCounter
+from lt_det.statistics.saved_counts import VERSION, read_saved_counts
 
 CountBy = Literal["images", "instances"]
 
@@ -22,7 +24,6 @@ CountBy = Literal["images", "instances"]
 LVIS_V1_ANNOTATED_IMAGES = 99388
 
 _NAMES_SHOWN = 10
-_SAVED_HEAD = b'{"class_stats": 1'  # the first bytes that `save` writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,41 +72,37 @@ class ClassStats:
         Raises:
             LtDetError: an annotation has a category that is not in ``categories``.
         """
-        categories = sorted(data["categories"], key=lambda category: category["id"])
-        index = {category["id"]: k for k, category in enumerate(categories)}
-        instances = np.zeros(len(categories), dtype=np.int64)
-        seen: set[tuple[Any, int]] = set()
-        for annotation in data["annotations"]:
-            k = index.get(annotation["category_id"])
-            if k is None:
-                raise LtDetError(
-                    f"{source}: annotation {annotation['id']} has category {annotation['category_id']}, "
-                    "which is not in 'categories'; add it there or correct the id."
-                )
-            if annotation.get("iscrowd", 0):
-                continue
-            instances[k] += 1
-            seen.add((annotation["image_id"], k))
-        images = np.bincount([k for _, k in seen], minlength=len(categories)) if seen else np.zeros_like(instances)
-        return cls(
-            names=tuple(str(category["name"]) for category in categories),
-            image_counts=images.astype(np.int64),
-            instance_counts=instances,
-            num_images=len({image for image, _ in seen}),
-            source=source,
-        )
+        counter = ClassCounter(data["categories"], source)
+        counter.add(data["annotations"])
+        return cls.from_counter(counter, source)
 
     @classmethod
-    def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
+    def from_counter(cls, counter: ClassCounter, source: str) -> ClassStats:
+        """What a counter has counted; see `from_annotations`."""
+        return cls(counter.names, counter.image_counts(), counter.instance_counts(), counter.num_images, source)
+
+    @classmethod
+    def from_json(
+        cls, json_file: str | os.PathLike[str], image_root: Path | None = None, warn: bool = False
+    ) -> ClassStats:
         """Count the annotations in a COCO- or LVIS-format json, or read counts that `save` wrote.
+
+        Annotations are read in pieces, which takes little memory whatever the size of the file.
+
+        Args:
+            json_file: the file.
+            image_root: folder in which each image of the annotations must be; None: do not look.
+            warn: whether to log harmless mistakes in annotations, which concern training and not counts.
 
         Raises:
             LtDetError: the file cannot be read, is no such json, or its annotations or saved counts are invalid.
         """
-        from lt_det.io.coco_json import load_annotations  # needs msgspec, which a loss with counts in memory does not
+        # Needs msgspec, which a loss with counts in memory does not.
+        from lt_det.statistics.checked_counts import count_checked
 
-        saved = cls.read_saved(json_file)
-        return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
+        if saved := cls.read_saved(json_file):
+            return saved
+        return cls.from_counter(count_checked(json_file, image_root, warn), str(json_file))
 
     @classmethod
     def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:
@@ -141,30 +138,23 @@ class ClassStats:
         Raises:
             LtDetError: the saved counts are corrupt.
         """
-        path = Path(json_file)
-        try:
-            with path.open("rb") as file:
-                if file.read(len(_SAVED_HEAD)) != _SAVED_HEAD:
-                    return None  # annotation files can be gigabytes: do not parse one to find out
-            content = json.loads(path.read_text())
-            instances = content["instance_counts"]
-            return cls(
-                names=tuple(content["names"]),
-                image_counts=np.asarray(content["image_counts"], dtype=np.int64),
-                instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
-                num_images=int(content["num_images"]),
-                source=str(content["source"]),
-                fingerprint=str(content["fingerprint"]),
-            )
-        except OSError:
-            return None  # load_annotations reports what is wrong
-        except (KeyError, TypeError, ValueError) as error:
-            raise LtDetError(f"The saved counts {path} are corrupt ({error}); remove the file.") from error
+        content = read_saved_counts(Path(json_file))
+        if content is None:
+            return None
+        instances = content["instance_counts"]
+        return cls(
+            names=tuple(content["names"]),
+            image_counts=np.asarray(content["image_counts"], dtype=np.int64),
+            instance_counts=None if instances is None else np.asarray(instances, dtype=np.int64),
+            num_images=content["num_images"],
+            source=content["source"],
+            fingerprint=content["fingerprint"],
+        )
 
     def save(self, json_file: str | os.PathLike[str]) -> None:
         """Write the counts to a small json that `from_json` reads. An existing file is replaced atomically."""
         content = {
-            "class_stats": 1,
+            "class_stats": VERSION,
             "source": self.source,
             "fingerprint": self.fingerprint,
             "num_images": self.num_images,

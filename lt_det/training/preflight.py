@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from detectron2.utils.registry import locate
 
 from lt_det.config import check_training_keys
 from lt_det.data import training_stats
+from lt_det.data.shared_images import shared_images
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.atomic import check_folder
@@ -25,6 +27,8 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.world_size_scaling import scaled_to_processes
+
+logger = logging.getLogger(__name__)
 
 
 def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
@@ -43,6 +47,9 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
     check_datasets([*(cfg.DATASETS.TRAIN if training else []), *cfg.DATASETS.TEST])
+    if training and comm.is_main_process():
+        for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
+            logger.warning("%s.", message)
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
 
 

@@ -333,13 +333,17 @@ def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path)
     monkeypatch.setattr(record_cache, "WORTH_CACHING", 0)
     read = []
 
-    original = coco_json.read_json
+    class Counting(coco_json.JsonSections):
+        def __init__(self, json_file, what):
+            super().__init__(json_file, what)
+            self.json_file = str(json_file)
 
-    def counting(json_file, what):
-        read.append(str(json_file))
-        return original(json_file, what)
+        def pieces(self, name):
+            if name == "annotations":
+                read.append(self.json_file)
+            return super().pieces(name)
 
-    monkeypatch.setattr(coco_json, "read_json", counting)  # which every reader of annotations calls
+    monkeypatch.setattr(coco_json, "JsonSections", Counting)  # with which every annotation file is read
     assert not fatal(config)
     assert read.count(str(mini.train_json)) == read.count(str(mini.val_json)) == 2
     assert list((tmp_path / "cache").glob("*.records"))

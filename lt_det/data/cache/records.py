@@ -74,9 +74,14 @@ def load_records(
     cached = [file for file in files if file is not None]
     if len(cached) < len(files):
         # Detectron2's own check of the class names would log a table of all classes.
-        records = get_detection_dataset_dicts(
-            names, filter_empty=filter_empty, min_keypoints=min_keypoints, check_consistency=False
-        )
+        try:
+            records = get_detection_dataset_dicts(
+                names, filter_empty=filter_empty, min_keypoints=min_keypoints, check_consistency=False
+            )
+        except AssertionError as error:
+            if "No valid data found" not in str(error):  # of a user's own function
+                raise
+            raise LtDetError(_nothing_left(names)) from None
         if all(MetadataCatalog.get(name).get("thing_classes") is not None for name in names):
             check_metadata_consistency("thing_classes", names)
         return records
@@ -95,5 +100,9 @@ def load_records(
     if left < total:
         logger.info("%d of %d images have no annotations to train on and are left out.", total - left, total)
     if not left:
-        raise LtDetError(f"No image of {', '.join(names)} has annotations to train on; check the annotation file.")
+        raise LtDetError(_nothing_left(names))
     return Records(cached, chosen)
+
+
+def _nothing_left(names: Sequence[str]) -> str:
+    return f"No image of {', '.join(names)} has annotations to train on; check the annotation file."

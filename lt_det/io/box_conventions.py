@@ -1,0 +1,77 @@
+"""Recognize boxes that are not [x, y, width, height] in pixels by how they lie in their images."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Annotated boxes often exceed the image by a rounding error; more than this many pixels is a mistake.
+BORDER_TOLERANCE = 1.0
+_MAX_MISFITS = 0.01  # fraction of boxes that another convention may not fit, where it explains the others
+_TOO_MANY = 0.5  # fraction of boxes beyond their image: whole objects of which a part is seen are fewer
+
+_OTHERS = {
+    "corners": "they are corners [x1, y1, x2, y2]; write [x1, y1, x2 - x1, y2 - y1]",
+    "centres": "they are [x, y, width, height] with the centre of the box; subtract half of width and height",
+    "swapped sizes": "'width' and 'height' of the images are swapped; swap them",
+}
+
+
+class BoxConventions:
+    """Counts how the boxes of a document fit their images under each convention."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, boxes: Array, sizes: Array) -> None:
+        """
+        Args:
+            boxes: (N, 4) as written.
+            sizes: (N, 2) width and height of their images.
+        """
+        first, second = boxes[:, :2], boxes[:, 2:]
+        inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1) & (boxes % 1 > 0).any(axis=1) & (second > 0).all(axis=1)
+        self._counts["all"] += len(boxes)
+        self._counts["fractions"] += int((inside & (sizes > 2).all(axis=1)).sum())
+        filled = (second > 0).all(axis=1)  # boxes without area have a count of their own
+        self._counts["as written"] += _outside(first[filled], (first + second)[filled], sizes[filled])
+        self._counts["corners"] += _outside(first, second, sizes)
+        self._counts["centres"] += _outside(first - second / 2, first + second / 2, sizes)
+        self._counts["swapped sizes"] += _outside(first, first + second, sizes[:, ::-1])
+
+    def mistake(self, min_fraction: float, min_boxes: int) -> str | None:
+        """What is wrong with the boxes as a whole; None if nothing is.
+
+        Args:
+            min_fraction: of the boxes, and
+            min_boxes: boxes that do not fit before anything is said.
+        """
+        total = self._counts["all"]
+        enough = max(min_fraction * total, min_boxes)
+        if self._counts["fractions"] >= enough:
+            return (
+                f"{self._counts['fractions']} of {total} boxes lie within the first pixel of their image, so they are "
+                "fractions of the image; multiply them by its width and height"
+            )
+        outside = self._counts["as written"]
+        if outside < enough:
+            return None
+        what = f"{outside} of {total} boxes exceed their image"
+        best = min(_OTHERS, key=lambda name: self._counts[name])
+        if self._counts[best] <= _MAX_MISFITS * total:
+            return f"{what}: {_OTHERS[best]}"
+        if outside >= _TOO_MANY * total:
+            return (
+                f"{what}: boxes and image sizes belong to different resolutions; write both in the pixels of the files"
+            )
+        return None
+
+
+def _outside(low: Array, high: Array, sizes: Array) -> int:
+    """How many boxes are empty or exceed their image."""
+    fits = (high > low) & (low >= -BORDER_TOLERANCE) & (high <= sizes + BORDER_TOLERANCE)
+    return int((~fits.all(axis=1)).sum())
