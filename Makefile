@@ -6,13 +6,15 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	&& echo $$python && break; done)
 PYTHONS ?= python3.10 python3.12 python3.13
 WORKERS ?= 2
+COUNT   ?= 1000
+SEED    ?= 0
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 OUTPUT  ?= output/mini_lvis_softmax
 
-.PHONY: help demo test test-fast test-pythons pytest lint clean
+.PHONY: help demo test test-fast test-long test-pythons pytest fuzz lint clean
 
 demo: $(READY)  ## train a detector on a small generated dataset and write its report; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
@@ -26,6 +28,9 @@ test: lint pytest  ## lint, types and all tests (WORKERS=2 processes)
 test-fast: $(READY)  ## the tests that neither train nor start processes: three to four minutes
 	$(PYTEST) -m "not slow"
 
+test-long: $(READY)  ## the tests that take minutes, which `make test` leaves out
+	$(PYTEST) -m long
+
 test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its own (5.5 GB each)
 	@tested=; for python in $(PYTHONS); do \
 		if $$python --version 2> /dev/null; then \
@@ -35,6 +40,9 @@ test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its
 
 pytest: $(READY)
 	$(PYTEST)
+
+fuzz: $(READY)  ## COUNT=1000 mutations of each kind of file through every command, from SEED=0 on
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(COUNT) --seed $(SEED)
 
 lint: $(READY)  ## ruff, mypy, and words that this project does not use
 	$(BIN)/ruff check .

@@ -62,6 +62,8 @@ def _import_on_detectron2(module: str, wanted: str) -> Any:
     try:
         importlib.import_module("lt_det.compat.quiet_import")
     except Exception as error:  # a broken installation can fail in any way: shared libraries, removed names
+        if _of_lt_det(error):
+            raise
         raise _advice(wanted, error) from error
     try:
         return importlib.import_module(module)
@@ -69,6 +71,11 @@ def _import_on_detectron2(module: str, wanted: str) -> Any:
         if (error.name or "").partition(".")[0] in _PEERS:  # a version of Detectron2 or torch without this name
             raise _advice(wanted, error) from error
         raise
+
+
+def _of_lt_det(error: Exception) -> bool:
+    """Whether an import failed at one of lt_det's own modules, which is not the fault of Detectron2."""
+    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] == __name__
 
 
 def _advice(wanted: str, error: Exception) -> ImportError:

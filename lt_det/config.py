@@ -13,8 +13,11 @@ from fvcore.common.config import CfgNode
 from lt_det.errors import LtDetError
 from lt_det.io.coco_json import read_json
 from lt_det.losses import LOSSES, loss_class
+from lt_det.meta.methods import checked_meta_name
 from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+
+META_DEFAULT = "balms"
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +41,23 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
     # Scale s of the cosine classifier; None: 20, or 1 for a loss that scales the cosines itself (LDAM.SCALE).
     cfg.MODEL.LONG_TAIL.COSINE_SCALE = None
+    # The registered loss that the classifier in MODEL.WEIGHTS was trained with, where neither the checkpoint nor a
+    # config.yaml beside it says it; empty: softmax, unless its biases are those of sigmoids.
+    cfg.MODEL.LONG_TAIL.LOSS_OF_WEIGHTS = ""
     # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
     # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
 
     # Decoupled training: train the classifier alone, on the network of a finished training that MODEL.WEIGHTS names, by
-    # "crt" (classifier re-training) or "lws" (learnable weight scaling). Empty: train everything.
+    # "crt" (classifier re-training), "lws" (learnable weight scaling) or "meta" (classifier re-training with
+    # meta-learned weights). Empty: train everything.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
+    # What "meta" learns: balms, meta_weight_net, l2rw, learned_tau or learned_margin.
+    cfg.MODEL.LONG_TAIL.SECOND_STAGE.META = node()
+    cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.METHOD = META_DEFAULT
+    # Registered datasets whose images "meta" learns from, drawn class by class; empty: those of DATASETS.TRAIN.
+    cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS = ()
 
     # Re-weighting of the RoIs by class, with any loss.
     cfg.MODEL.LONG_TAIL.REWEIGHTING = node(dict(REWEIGHTING_DEFAULTS))
@@ -78,7 +90,8 @@ def add_keys(cfg: Any) -> None:
     cfg.DATALOADER.SAMPLER_START = None
 
     # Datasets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
-    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format).
+    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format),
+    # KEYPOINT_FLIP_MAP (pairs of keypoint names that a mirrored image swaps).
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
     # Weights & Biases project that the log also goes to (pip install 'lt-det[wandb]'); empty: none.
@@ -126,12 +139,29 @@ def checked_decoupled_method(method: str) -> str:
     Raises:
         LtDetError: there is no such method.
     """
-    if method not in ("", "crt", "lws"):
+    if method not in ("", "crt", "lws", "meta"):
         raise LtDetError(
             f"MODEL.LONG_TAIL.SECOND_STAGE.METHOD (LazyConfig: train.second_stage) is '{method}'; write crt "
-            "(classifier re-training) or lws (learnable weight scaling), or leave it empty."
+            "(classifier re-training), lws (learnable weight scaling) or meta (meta-learned weights), or leave it "
+            "empty."
         )
     return method
+
+
+def checked_meta_method(cfg: Any) -> str:
+    """SECOND_STAGE.META.METHOD.
+
+    Raises:
+        LtDetError: there is no such method, or SECOND_STAGE.META has keys that do nothing, because METHOD is not meta.
+    """
+    node = cfg.MODEL.LONG_TAIL.SECOND_STAGE
+    name: str = checked_meta_name(node.META.METHOD)
+    if node.METHOD != "meta" and (name != META_DEFAULT or node.META.DATASETS):
+        raise LtDetError(
+            f"MODEL.LONG_TAIL.SECOND_STAGE.META is set, but SECOND_STAGE.METHOD is '{node.METHOD}', which ignores it; "
+            "set METHOD to meta, or leave META out."
+        )
+    return name
 
 
 def reweighting_without_start(node: Mapping[str, Any]) -> str:
@@ -223,15 +253,33 @@ def _fraction_of_training(cfg: Any, key: str, start: Any) -> float | None:
     return point if point < 1 else point / max_iter
 
 
+def check_schedule(cfg: Any) -> None:
+    """
+    Raises:
+        LtDetError: SOLVER.STEPS that are not ascending, or one at MAX_ITER, which Detectron2 does not leave out as it
+            does those beyond.
+    """
+    steps, max_iter = cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER
+    if "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME:
+        return
+    if list(steps) != sorted(set(steps)) or max_iter in steps:
+        raise LtDetError(
+            f"SOLVER.STEPS is {tuple(steps)} and SOLVER.MAX_ITER {max_iter}; write ascending iterations below "
+            "MAX_ITER, at which the learning rate drops, or () for none."
+        )
+
+
 def check_training_keys(cfg: Any) -> None:
-    """Check starts and buckets before the training set is counted.
+    """Check schedule, starts, buckets and meta-learning before the training set is counted.
 
     Raises:
-        LtDetError: see `reweighting_start`, `resampling_start`, and `buckets_of_config` as far as the class names do
-            not matter.
+        LtDetError: see `check_schedule`, `reweighting_start`, `resampling_start`, `checked_meta_method`, and
+            `buckets_of_config` as far as the class names do not matter.
     """
+    check_schedule(cfg)
     reweighting_start(cfg)
     resampling_start(cfg)
+    checked_meta_method(cfg)
     if cfg.TEST.BUCKETS.MAP:
         read_json(cfg.TEST.BUCKETS.MAP, "bucket map")
         return

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+import traceback as tracebacks
 from collections.abc import Callable
+from pathlib import Path
+
+from lt_det.terminal import CLOSED_PIPE, accept_any_text, one_line, output_failure
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -15,23 +19,69 @@ class LtDetError(Exception):
     """
 
 
+def reason_of(error: BaseException) -> str:
+    """Type, first line and place of an exception, as a part of a sentence."""
+    text = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
+    frames = [frame for frame in tracebacks.extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
+    place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def import_problem(error: ImportError, package: str, install: str) -> str:
+    """Why an optional package cannot be imported, as the rest of a sentence that begins with what needs it.
+
+    Args:
+        error: what importing it raised.
+        package: name of the module, such as "pandas".
+        install: the command that installs it.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return f"the package {package}, which is not installed; run {install}"
+    return (
+        f"the package {package}, which is installed but does not import ({error}); install it again, or what it lacks"
+    )
+
+
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
     """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
+
+    A reader of the output that ends early, such as `head`, is no error.
 
     Args:
         command: function that returns its exit code, or None for 0.
         traceback: whether to raise an `LtDetError` instead of printing it.
     """
+    accept_any_text()
     try:
-        return command() or 0
+        return _with_output(command)
     except LtDetError as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "Interrupted.", file=sys.stderr)
         return interrupt_code(interrupt)
+
+
+def _with_output(command: Callable[[], int | None]) -> int:
+    """The command's exit code; that of a closed pipe where its output ended it."""
+    try:
+        code = command() or 0
+    except OSError:
+        failure, code = output_failure(), CLOSED_PIPE
+        if failure is None:
+            raise
+    else:
+        failure = output_failure()
+    if failure and not isinstance(failure, BrokenPipeError):
+        raise output_error(failure)
+    return code
+
+
+def output_error(error: OSError) -> LtDetError:
+    """What to raise where standard output cannot be written."""
+    return LtDetError(f"The output of the command cannot be written ({error.strerror or error}); free space there.")
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:

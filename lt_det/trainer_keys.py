@@ -69,6 +69,10 @@ class TrainerKeys:
         neutral = {ACCUMULATE: 1, PRECISION: "float16"}
         return cls({key: value for key, value in values.items() if value not in ("", None, neutral.get(key))})
 
+    def require(self, key: str, value: Any) -> None:
+        """Refuse to train until `key` is applied."""
+        self._pending[key] = value
+
     def applied(self, *keys: str) -> None:
         """Mark these keys, set or not, as applied."""
         for key in keys:

@@ -28,7 +28,11 @@ settings.load_profile("fixed")
 NUM_CLASSES = 12
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "long" not in config.getoption("-m"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if item.path.relative_to(REPOSITORY / "tests").as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)

@@ -23,6 +23,7 @@ FLOORS = (
     "evaluation",
     "trainer_keys",
     "config",
+    "meta",
     "losses",
     "layers",
     "statistics",
@@ -31,17 +32,20 @@ FLOORS = (
     "registry",
     "lazy_imports",
     "errors",
+    "terminal",
 )
 
 # Other packages that a floor may import, so that it works where the rest is not installed.
 PACKAGES_OF = {
     "config": {"fvcore", "numpy"},
+    "meta": {"torch"},
     "losses": {"torch", "numpy"},
     "layers": {"torch", "numpy"},
     "statistics": {"numpy"},
     "registry": set(),
     "lazy_imports": set(),
     "errors": set(),
+    "terminal": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")
 

@@ -28,6 +28,7 @@ from lt_det.inference.media import (
     write_image,
 )
 from lt_det.io.atomic import check_folder, write_atomically
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.io.progress import progress_bar
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
@@ -38,7 +39,7 @@ _COMPLETE = 0.9  # of the frames that a video claims to have: some claim a few t
 
 def main(args: argparse.Namespace) -> None:
     media = with_results(find_files(args.input), args.output)
-    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
+    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
     demo = Demo(TrainedDetector(cfg), visualizer)
@@ -148,6 +149,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, videos, or folders of them")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for the results, named like the inputs")
     parser.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="minimum score (default 0.3)")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")
     return parser

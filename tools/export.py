@@ -18,6 +18,7 @@ from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder
@@ -27,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     samples = [file for file in find_files(args.sample_image) if not is_video(file)][:SAMPLES]
     if not samples:
         raise LtDetError("--sample-image has only videos; give images.")
-    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold)
+    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
     check_folder(Path(args.output), "--output")
     names, buckets = classes_of(cfg)
     detector = TrainedDetector(cfg)
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"images or folders of them, to trace and check with (the first {SAMPLES})",
     )
     parser.add_argument("--threshold", type=float, metavar="SCORE", help="minimum score (default: the config's)")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")
     return parser

@@ -8,12 +8,14 @@ tools/train_net.py --config configs/lvis_eql.yaml --resume
 
 import argparse
 import sys
+from pathlib import Path
 
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from lt_det.reporting import write_report
 from lt_det.training import LongTailTrainer, argument_parser, run, setup
+from lt_det.training.detectron2_keys.test_time_augmentation import FOLDER
 
 
 def main(args: argparse.Namespace) -> None:
@@ -27,6 +29,8 @@ def main(args: argparse.Namespace) -> None:
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
     if comm.is_main_process() and cfg.DATASETS.TEST:
+        if cfg.TEST.AUG.ENABLED:
+            print(f"Report with test-time augmentation: {write_report(Path(cfg.OUTPUT_DIR) / FOLDER)}")
         print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
 
 

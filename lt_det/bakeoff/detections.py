@@ -1,7 +1,7 @@
-"""From boxes and scores to detections: what Detectron2 selects, faster where all classes of a proposal share one box.
+"""From boxes and scores to detections: what Detectron2 selects, without the boxes that cannot be among the best.
 
-With class-agnostic box regression, torchvision's per-class loop of non-maximum suppression compares the same boxes once
-for each class, and the calls take most of the time of an evaluation. Here they are compared once. The arithmetic is
+Detectron2 suppresses overlapping boxes class by class, among all of them, and then keeps the best few hundred. Whether
+a box is kept depends on higher-scored boxes alone, so here it ends when those few hundred are found. The arithmetic is
 torchvision's, so that the detections are the same to the last bit.
 """
 
@@ -17,6 +17,12 @@ from torch import Tensor
 # Below it torchvision (0.15 to 0.29) shifts the boxes of each class and suppresses all together, on the CPU.
 _MAX_SHIFTED = 1000
 
+# Boxes that are compared in pairs. Class by class, more of them take less time.
+_MAX_PAIRWISE = 5000
+
+# Candidates to look at first, for each detection that is wanted; the same factor if these are not enough.
+_FIRST_LOOK = 4
+
 
 def select_detections(
     boxes: Tensor, scores: Tensor, image_size: tuple[int, int], min_score: float, nms_iou: float, max_detections: int
@@ -31,48 +37,69 @@ def select_detections(
         nms_iou: the lower-scoring one of two boxes of a class with an IoU above it is dropped.
         max_detections: number of highest-scoring detections to keep; all if it is below 0.
     """
-    if boxes.shape[1] != 4 or boxes.device.type != "cpu" or boxes.dtype != torch.float32:
+    if boxes.device.type != "cpu" or boxes.dtype != torch.float32:
         (instances,), _ = fast_rcnn_inference([boxes], [scores], [image_size], min_score, nms_iou, max_detections)
         return instances
     finite = boxes.isfinite().all(dim=1) & scores.isfinite().all(dim=1)
     boxes, scores = boxes[finite], scores[finite, :-1]
-    clipped = Boxes(boxes)
+    clipped = Boxes(boxes.reshape(-1, 4))
     clipped.clip(image_size)
     above = scores > min_score
-    proposals, classes = above.nonzero(as_tuple=True)
-    boxes, scores = clipped.tensor, scores[above]
+    rows, classes = above.nonzero(as_tuple=True)
+    scores = scores[above]
+    boxes_per_row = boxes.shape[1] // 4
+    boxes = clipped.tensor
+    if boxes_per_row > 1:  # a box for each class
+        rows = rows * boxes_per_row + classes
     if len(scores) <= _MAX_SHIFTED:
-        kept = batched_nms(boxes[proposals], scores, classes, nms_iou)
+        kept = batched_nms(boxes[rows], scores, classes, nms_iou)
     else:
-        kept = _non_maximum_suppression(boxes, proposals, classes, scores, nms_iou)
+        kept = _non_maximum_suppression(boxes, rows, classes, scores, nms_iou, max_detections)
     if max_detections >= 0:
         kept = kept[:max_detections]
-    return Instances(
-        image_size, pred_boxes=Boxes(boxes[proposals[kept]]), scores=scores[kept], pred_classes=classes[kept]
-    )
+    return Instances(image_size, pred_boxes=Boxes(boxes[rows[kept]]), scores=scores[kept], pred_classes=classes[kept])
 
 
 def _non_maximum_suppression(
-    boxes: Tensor, proposals: Tensor, classes: Tensor, scores: Tensor, nms_iou: float
+    boxes: Tensor, rows: Tensor, classes: Tensor, scores: Tensor, nms_iou: float, wanted: int
 ) -> Tensor:
-    """Indices of the kept ones of N candidates by descending score.
+    """Indices of the kept ones of N candidates by descending score, at least `wanted` where there are so many.
 
     Args:
-        boxes: (R, 4).
-        proposals, classes, scores: (N,) row of `boxes`, class and score of each candidate, by proposal and class.
+        boxes: (B, 4).
+        rows, classes, scores: (N,) row of `boxes`, class and score of each candidate.
         nms_iou: see `select_detections`.
+        wanted: how many are needed; all if it is below 0.
     """
-    bits = [1 << row for row in range(len(boxes))]
-    overlapping = _overlapping(boxes, nms_iou)  # row r: bit s is set if the boxes r and s overlap too much
-    suppressed = [0] * (int(classes.max()) + 1)  # for each class, the bits of its boxes that may not be kept
-    kept = []
+    wanted = len(scores) if wanted < 0 else wanted
     order = scores.sort(stable=True, descending=True)[1]
-    for candidate, row, k in zip(order.tolist(), proposals[order].tolist(), classes[order].tolist(), strict=True):
-        if not suppressed[k] & bits[row]:
-            kept.append(candidate)
-            suppressed[k] |= overlapping[row]
+    looked_at = min(len(order), _FIRST_LOOK * max(wanted, 1))
+    while True:
+        if min(looked_at, len(boxes)) > _MAX_PAIRWISE:
+            return batched_nms(boxes[rows], scores, classes, nms_iou)
+        kept = _kept(boxes, order[:looked_at], rows, classes, nms_iou)
+        if looked_at == len(order):
+            break
+        best = scores[kept[: wanted + 1]]
+        if len(best) > wanted and (best[1:] < best[:-1]).all():  # the order of ties would depend on all that are kept
+            return torch.tensor(kept)
+        looked_at = min(len(order), _FIRST_LOOK * looked_at)
     ascending = torch.tensor(sorted(kept))
     return ascending[scores[ascending].sort(descending=True)[1]]  # ties in the order of torchvision's sort
+
+
+def _kept(boxes: Tensor, order: Tensor, rows: Tensor, classes: Tensor, nms_iou: float) -> list[int]:
+    """Those of the candidates in `order` that no earlier one of their class suppresses."""
+    used, position = rows[order].unique(return_inverse=True)
+    bits = [1 << n for n in range(len(used))]
+    overlapping = _overlapping(boxes[used], nms_iou)  # row r: bit s is set if the boxes r and s overlap too much
+    suppressed = [0] * (int(classes.max()) + 1)  # for each class, the bits of its boxes that may not be kept
+    kept = []
+    for candidate, n, k in zip(order.tolist(), position.tolist(), classes[order].tolist(), strict=True):
+        if not suppressed[k] & bits[n]:
+            kept.append(candidate)
+            suppressed[k] |= overlapping[n]
+    return kept
 
 
 def _overlapping(boxes: Tensor, nms_iou: float) -> list[int]:

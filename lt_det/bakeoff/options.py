@@ -24,7 +24,8 @@ _LEAST: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class BakeoffOptions:
-    """The options of a bake-off. The number of bootstrap draws is the config's TEST.RESAMPLES.
+    """The options of a bake-off. The number of bootstrap draws is the config's TEST.RESAMPLES; on the folds
+    there are at most 300.
 
     Attributes:
         candidates: "quick" (about ten), "full", or the path of a yaml file.

@@ -28,7 +28,7 @@ from lt_det.bakeoff.fitting import (
     learning_rates,
     mean_phases,
 )
-from lt_det.bakeoff.meta.fitting import fit_meta, fit_meta_learning_rates
+from lt_det.bakeoff.fitting.meta_fit import fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.scoring import Scorer
 from lt_det.bakeoff.store import Trial, TrialStore
@@ -43,6 +43,10 @@ _T = TypeVar("_T")
 
 # Keys of SOLVER that a training end to end reads, and a training of the classifier on cached features does not.
 _OF_TRAINING_ONLY = {"MAX_ITER", "STEPS", "BASE_LR", "IMS_PER_BATCH", "CHECKPOINT_PERIOD", "ACCUMULATE", "AMP"}
+
+
+# Bootstrap draws on a fold, at most. Most of the time of its evaluation goes into them, and only the choice uses them.
+_DRAWS_ON_FOLDS = 300
 
 
 class Trials:
@@ -107,20 +111,20 @@ class Trials:
     @cached_property
     def scorer(self) -> Scorer:
         """Evaluates on the evaluation set."""
-        return self._scorer(self._detector_cfg.DATASETS.TEST[0])
+        return self._scorer(self._detector_cfg.DATASETS.TEST[0], self._detector_cfg.TEST.RESAMPLES)
 
     @cached_property
     def _fold_scorer(self) -> Callable[[int], Scorer]:
         """Evaluates on the training images of a fold."""
         dataset = self._detector_cfg.DATASETS.TRAIN[0]
-        scorer = self._scorer(dataset, complete=False)
+        scorer = self._scorer(dataset, min(_DRAWS_ON_FOLDS, self._detector_cfg.TEST.RESAMPLES), complete=False)
         position = {image_id: n for n, image_id in enumerate(self.cache.proposals(dataset).image_ids)}
         # Of a large training set, the cache has the proposals of some images only.
         of_image = np.array([position.get(image_id, -1) for image_id in self._rois[0].image_ids])
         recorded = [of_image[fold][of_image[fold] >= 0] for fold in self.folds]
         return lambda fold: scorer.of_images(recorded[fold])
 
-    def _scorer(self, dataset: str, complete: bool = True) -> Scorer:
+    def _scorer(self, dataset: str, draws: int, complete: bool = True) -> Scorer:
         table = self.cache.proposals(dataset)
         return Scorer(
             self._detector_cfg,
@@ -129,7 +133,7 @@ class Trials:
             images=None if complete else np.arange(len(table.image_ids)),
             stats=self.stats,
             buckets=bucket_options(self._detector_cfg),
-            draws=self._detector_cfg.TEST.RESAMPLES,
+            draws=draws,
         )
 
     @cached_property
@@ -157,7 +161,7 @@ class Trials:
             "version": lt_det.__version__,
             "features": self.cache.key,
             "budget": [self.options.steps, self.options.batch_size, self.options.folds],
-            "draws": cfg.TEST.RESAMPLES,
+            "draws": [cfg.TEST.RESAMPLES, _DRAWS_ON_FOLDS],
             "buckets": [buckets.names, buckets.assignment.tolist()],
             "counts": [self.stats.image_counts.tolist(), np.asarray(self.stats.instance_counts).tolist()],
             "head": {

@@ -7,16 +7,18 @@ import logging
 import warnings
 from collections.abc import Sequence
 
-from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats
+from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats, strip_weights
 from lt_det.errors import exit_code_of
+from lt_det.terminal import make_logs_printable
 
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose)
+_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. A user's mistake gives one sentence on standard error and exit code 1."""
     args = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
     # Detectron2 uses both, and users cannot change that.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")

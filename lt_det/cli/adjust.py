@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,6 +14,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "adjust", aliases=["calibrate"], help="adjust a trained classifier to the long tail, without training"
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)
 
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.reporting.tables import adjustment_table
     from lt_det.training import load_config
 
-    cfg = load_config(args.config, args.opts)
+    cfg = load_config(args.config, args.opts, args.allow_unsafe_config)
     search = search_adjustment(cfg, track_step("Evaluating each value"))
     console.print(adjustment_table(search.method, search.data, search.buckets, search.metrics).to_rich())
     chosen, unadjusted = (percent(search.metrics[value]["AP"]) for value in (search.chosen, 0.0))

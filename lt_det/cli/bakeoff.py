@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lt_det.cli.console import console
-from lt_det.cli.detector_arguments import add_detector_arguments, log_sizes
+from lt_det.cli.options.detector import add_detector_arguments, log_sizes
 from lt_det.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.cli.live_results import LiveResults
     from lt_det.training.config_loading import config_of_detector
 
-    cfg = config_of_detector(args.config, args.words)
+    cfg = config_of_detector(args.config, args.words, args.allow_unsafe_config)
     log_sizes()
     with LiveResults(console) as live:
         result: Bakeoff = run_bakeoff(cfg, options, on_result=live.show, track=live.track)

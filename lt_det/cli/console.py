@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from lt_det.io.console import SafeConsole
 from lt_det.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
 
-console = Console()
+console = SafeConsole()
 
 
 def track_step(step: str) -> Track:

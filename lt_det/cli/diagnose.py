@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
-from lt_det.cli.detector_arguments import add_detector_arguments, log_sizes
+from lt_det.cli.options.detector import add_detector_arguments, log_sizes
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.reporting.diagnosis import write_diagnosis_page
     from lt_det.training.config_loading import config_of_detector
 
-    cfg = config_of_detector(args.config, args.words)
+    cfg = config_of_detector(args.config, args.words, args.allow_unsafe_config)
     log_sizes()
     out = args.out or Path(cfg.OUTPUT_DIR) / "diagnosis"
     check_folder(out, "--out")

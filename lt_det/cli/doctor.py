@@ -8,11 +8,13 @@ from rich.markup import escape
 
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("doctor", help="check versions, devices, datasets, and a config against its data")
     parser.add_argument("--config", metavar="FILE", help="yaml config to check for training")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)
 
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     if args.opts and not args.config:
         raise LtDetError(f"Overrides ({args.opts[0]}) need a config; add --config FILE before them.")
     fatal = False
-    for finding in examine(args.config, args.opts):
+    for finding in examine(args.config, args.opts, args.allow_unsafe_config):
         fatal = fatal or finding.fatal
         mark, color = ("✗", "red") if finding.fatal else ("!", "yellow") if finding.advice else ("✓", "green")
         console.print(f"[{color}]{mark}[/] {escape(f'{finding.subject:13}')} {escape(finding.found)}", soft_wrap=True)

@@ -7,13 +7,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console, track_step
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import check_folder
 from lt_det.io.coco_json import read_json
+from lt_det.io.console import SafeConsole
 
 if TYPE_CHECKING:
     from lt_det.evaluation.io.ground_truth_input import Annotations
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(bucket_table(result.evaluation, task).to_rich())
     if args.out:
         result.save(args.out)
-        console.print(f"Report: {write_report(args.out, Console(quiet=True))}", soft_wrap=True, markup=False)
+        console.print(f"Report: {write_report(args.out, SafeConsole(quiet=True))}", soft_wrap=True, markup=False)
     return _cross_check(args, annotations, result) if args.cross_check else 0
 
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lt_det.reporting.bakeoff import results_table
+from lt_det.terminal import printable
 
 if TYPE_CHECKING:
     from lt_det.evaluation.bakeoff_schema import Bakeoff
@@ -83,7 +84,7 @@ class LiveResults:
     def _bar(self, step: str) -> Track:
         def track(items: Iterable[int]) -> Iterator[int]:
             listed = list(items)
-            task = self._progress.add_task(step, total=len(listed))
+            task = self._progress.add_task(printable(step), total=len(listed))
             try:
                 for item in listed:
                     yield item

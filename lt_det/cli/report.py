@@ -11,12 +11,17 @@ from lt_det.cli.console import console
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("report", help="tables and figures of a training's output folder")
     parser.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training, or --out of lt-det evaluate")
+    parser.add_argument(
+        "--outside-images",
+        action="store_true",
+        help="also embed example images whose file_name leads out of the image folder, by '..' or as an absolute path",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from lt_det.reporting import write_report
 
-    report = write_report(args.output_dir, console)
+    report = write_report(args.output_dir, console, args.outside_images)
     console.print(f"Report: {report}\nPage: {report.with_suffix('.html')}", soft_wrap=True, markup=False)
     return 0

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_file
+from lt_det.io.coco_json import image_records
+from lt_det.io.image_decoding import undecodable_images
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,6 +23,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
     add_bucket_options(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
+    parser.add_argument(
+        "--decode",
+        action="store_true",
+        help="with --images: decode every image, exit code 1 if one cannot be read",
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="chart of the counts with the buckets shaded")
     parser.set_defaults(run=run)
 
@@ -25,11 +35,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from lt_det.reporting.tables import class_count_tables
 
+    if args.decode and not args.images:
+        raise LtDetError("--decode needs the folder of the images; add --images DIR.")
     stats = ClassStats.read_saved(args.json)
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
         stats = ClassStats.from_json(args.json, args.images, warn=True)
+        if args.decode:
+            _decode(args.json, args.images, list(image_records(args.json)))
     buckets = resolve_buckets(bucket_options(args), stats)
     total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
     title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
@@ -41,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         noun = "class" if len(empty) == 1 else "classes"
         more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
         console.print(
-            f"{len(empty)} {noun} without annotation: {', '.join(empty[:10])}{more}",
+            f"{len(empty)} {noun} without annotation: {', '.join(map(printable, empty[:10]))}{more}",
             soft_wrap=True,
             markup=False,
         )
@@ -55,3 +69,19 @@ def run(args: argparse.Namespace) -> int:
             raise LtDetError(f"The chart {args.plot} cannot be written: {error}.") from error
         console.print(f"Chart: {args.plot}", soft_wrap=True, markup=False)
     return 0
+
+
+def _decode(json_file: Path, image_root: Path, images: Sequence[dict[str, Any]]) -> None:
+    """Decode every image, and print those that cannot be read.
+
+    Raises:
+        LtDetError: at least one cannot be read.
+    """
+    bad = undecodable_images(json_file, image_root, images)
+    for line in bad:
+        console.print(line, soft_wrap=True, markup=False)
+    if bad:
+        raise LtDetError(
+            f"{json_file}: {len(bad)} of {len(images)} images cannot be read, the first is {bad[0]}; download them "
+            "again, or remove them from the annotation file."
+        )

@@ -6,12 +6,15 @@ import contextlib
 import functools
 import importlib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
+from detectron2.utils.events import JSONWriter
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
@@ -28,7 +31,7 @@ def create_ddp_model(model: nn.Module, device: str, **options: Any) -> nn.Module
         device: of the model, such as "cuda" or "cpu".
         options: of DistributedDataParallel.
     """
-    if device == "cpu":
+    if torch.device(device).type == "cpu":
         options["device_ids"] = None
     wrapped: nn.Module = _original_create_ddp_model(model, **options)
     return wrapped
@@ -49,6 +52,20 @@ def ddp_on(device: str) -> Iterator[None]:
         yield
     finally:
         defaults.create_ddp_model = original
+
+
+@contextlib.contextmanager
+def without_logger_setup() -> Iterator[None]:
+    """Within, DefaultTrainer's constructor leaves the loggers as they are.
+
+    Patched, because it prints everything to the standard output where information is not logged.
+    """
+    original = defaults.setup_logger
+    defaults.setup_logger = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        defaults.setup_logger = original
 
 
 @contextlib.contextmanager
@@ -93,6 +110,17 @@ def unmapped(dataset: Any) -> Any:
     return dataset._dataset if isinstance(dataset, MapDataset) else dataset
 
 
+def mapped_dataset(loader: Any) -> tuple[Any, Callable[[Any], Any]] | None:
+    """The records of a training or test loader, by index, and the mapper that makes the model's input of one.
+
+    None for a loader that is not built by Detectron2's functions, or from a dataset that cannot be indexed.
+    """
+    for layer in loader_layers(loader):
+        if isinstance(layer, MapDataset):
+            return layer._dataset, layer._map_func
+    return None
+
+
 def next_batch(trainer: SimpleTrainer) -> Any:
     """The next batch of a trainer's loader, from the iterator that SimpleTrainer keeps."""
     return next(trainer._data_loader_iter)
@@ -120,3 +148,25 @@ def _to_numpy(image: Any, format: str | None) -> Any:
         worker = get_worker_info()
         image = to_8_bits(image, quiet=worker is not None and worker.id > 0)
     return _original_to_numpy(image, format)
+
+
+@contextlib.contextmanager
+def config_content(content: dict[str, Any]) -> Iterator[None]:
+    """Within, a Detectron2 config merges `content` from any file, and still converts configs of earlier versions.
+
+    Patched, because ``merge_from_file`` would read the file with a loader that runs code, and download its bases.
+
+    Args:
+        content: keys and values.
+    """
+    CfgNode.load_yaml_with_base = classmethod(lambda cls, filename, allow_unsafe=False: content)
+    try:
+        yield
+    finally:
+        del CfgNode.load_yaml_with_base  # fvcore's is found again
+
+
+def write_json_lines_to(writer: JSONWriter, file: Any) -> None:
+    """Replace the file that a JSONWriter has opened; its own raises on a full disk."""
+    writer._file_handle.close()
+    writer._file_handle = file

@@ -1,4 +1,4 @@
-"""Images that cannot be read."""
+"""Images that cannot be read, and mappers that fail: one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ from collections.abc import Callable
 from typing import Any
 
 from detectron2.data.detection_utils import SizeMismatchError
+from PIL import Image
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
+from lt_det.io.regular_files import check_regular
+
+_CANNOT_BE_READ = (OSError, EOFError, SyntaxError, SizeMismatchError)  # what Pillow and Detectron2 raise
+_NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
 
 
-class UnreadableImage(LtDetError):
-    """An image that is missing, truncated, not an image, or of another size than its annotations say."""
-
+class _ErrorOfAWorker(LtDetError):
     def __init__(self, message: str) -> None:
         # torch passes an error of a data loader worker on as text: the traceback of the worker, which ends in it.
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
+class UnreadableImage(_ErrorOfAWorker):
+    """An image that is missing, truncated, not an image, or of another size than its annotations say."""
+
+
+class FailedMapper(_ErrorOfAWorker):
+    """A mapper that raised something else on an image and its annotations."""
+
+
 class NameUnreadable:
-    """A Detectron2 mapper whose errors name the file that cannot be read; most of Pillow's errors do not."""
+    """A Detectron2 mapper whose errors name the file; most of Pillow's errors and a mapper's own do not."""
 
     def __init__(self, mapper: Callable[[dict[str, Any]], Any]) -> None:
         self.mapper = mapper
@@ -28,13 +39,60 @@ class NameUnreadable:
         """
         Raises:
             UnreadableImage: the file, and what is wrong with it.
+            FailedMapper: the file, and what the mapper raised.
         """
         try:
+            for key in record.keys() & {"file_name", "sem_seg_file_name"}:
+                check_regular(record[key])  # a reader of a pipe would wait for ever
             return self.mapper(record)
-        except (OSError, EOFError, SyntaxError, SizeMismatchError) as error:  # what Pillow and Detectron2 raise
+        except _ErrorOfAWorker:  # of a mapper inside this one
+            raise
+        except LtDetError as error:
+            raise FailedMapper(str(error)) from error
+        except Image.DecompressionBombError as error:
+            raise UnreadableImage(_too_large(record)) from error
+        except _CANNOT_BE_READ as error:
             # Some of Pillow's messages end with a full stop, and some have a second line.
-            reason = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
             raise UnreadableImage(
-                f"The image {record.get('file_name')} cannot be read ({reason}); download it again, or remove it "
-                "from the annotation file."
+                f"The image {record.get('file_name')} cannot be read ({_first_line(error)}); download it again, or "
+                "remove it from the annotation file."
             ) from error
+        except Exception as error:  # a mapper can be a user's program, and then fails in any way
+            raise FailedMapper(_failure(record, error)) from error
+
+
+def largest_readable() -> float:
+    """The number of pixels from which on Pillow refuses an image; infinite where its limit is switched off."""
+    return float("inf") if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+
+
+def _too_large(record: dict[str, Any]) -> str:
+    known = "width" in record and "height" in record
+    size = f" of {record['width']} x {record['height']} pixels" if known else ""
+    return (
+        f"The image {record.get('file_name')}{size} cannot be read: Pillow reads at most {largest_readable():.0f} "
+        "pixels; cut it into tiles or scale it down, with its annotations, or raise PIL.Image.MAX_IMAGE_PIXELS in a "
+        "script of your own."
+    )
+
+
+def _failure(record: dict[str, Any], error: Exception) -> str:
+    name = record.get("file_name")
+    if _NOT_POLYGONS in str(error):
+        return (
+            f"The image {name} has a mask that is no polygon, such as RLE, but the mapper makes polygons; set "
+            "INPUT.MASK_FORMAT to bitmask (LazyConfig: instance_mask_format of the mapper)."
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"The mapper cannot process the image {name} without the package {error.name}, which is not installed; "
+            f"pip install {error.name.partition('.')[0]}."
+        )
+    return (
+        f"The mapper fails on the image {name} ({reason_of(error)}); correct the annotations of this image, or the "
+        "INPUT keys or the mapper that cannot process them."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")

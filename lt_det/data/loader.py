@@ -15,6 +15,7 @@ from lt_det.compat.detectron2 import image_source, unmapped
 from lt_det.config import resampling_start, unused_loss
 from lt_det.data.cache.records import Records, load_records
 from lt_det.data.image_errors import NameUnreadable
+from lt_det.data.keypoints import prepare_keypoints
 from lt_det.data.registration import uses_stock_heads
 from lt_det.data.sampling.bucket_fractions import log_instances
 from lt_det.data.sampling.builtin import training_buckets
@@ -42,6 +43,7 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
             without segmentations.
     """
     start = resampling_start(cfg)
+    prepare_keypoints(cfg)
     build = SAMPLERS.get(cfg.DATALOADER.SAMPLER_TRAIN)
     if build is None:
         arguments = _detectron2_arguments(cfg, mapper)
@@ -64,12 +66,24 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
     return loader if in_equipped_trainer or not uses_stock_heads(cfg) else _CheckedLoader(loader, cfg)
 
 
+def meta_config(cfg: Any) -> Any:
+    """The config of the loader of the meta set: images of SECOND_STAGE.META.DATASETS, drawn class by class."""
+    meta = cfg.clone()
+    meta.defrost()
+    datasets = tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS)
+    if datasets:
+        meta.DATASETS.TRAIN, meta.MODEL.LONG_TAIL.CLASS_STATS, meta.OUTPUT_DIR = datasets, "", ""
+    meta.DATALOADER.SAMPLER_TRAIN, meta.DATALOADER.SAMPLER_START = "ClassAwareTrainingSampler", None
+    return meta
+
+
 def one_pass_config(cfg: Any) -> Any:
     """The config from which a user's own function builds a loader that `resample` then completes.
 
     It asks for the images of one forward pass (SOLVER.ACCUMULATE), and for Detectron2's plain sampler in place of one
-    that Detectron2 does not know.
+    that Detectron2 does not know. The keypoint metadata that a DatasetMapper looks up are set.
     """
+    prepare_keypoints(cfg)
     one_pass = cfg.clone()
     one_pass.defrost()
     one_pass.SOLVER.IMS_PER_BATCH = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE

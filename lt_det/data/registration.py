@@ -6,6 +6,7 @@ import logging
 import mmap
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pycocotools import mask as mask_utils
 from lt_det.config import unused_loss
 from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
 from lt_det.data.formats.registry import COCO, format_reader
+from lt_det.data.keypoints import check_flip_map, keypoint_names
 from lt_det.errors import LtDetError
 from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.coco_json import image_file_name
@@ -36,6 +38,7 @@ def register_dataset(
     image_root: str | os.PathLike[str],
     format: Format | None = None,
     annotation_format: str = COCO,
+    keypoint_flip_map: Sequence[tuple[str, str]] | None = None,
 ) -> None:
     """Make annotations known to Detectron2 as `name`. They are read when the dataset is first used.
 
@@ -49,13 +52,15 @@ def register_dataset(
         format: how to evaluate, "lvis" (federated) or "coco". None: "lvis" if the annotations have federated lists;
             if the file does not exist yet, that is decided when the dataset is evaluated.
         annotation_format: how to read the annotations, see `register_format`.
+        keypoint_flip_map: pairs of keypoint names that a mirrored image swaps; None: see `prepare_keypoints`.
 
     Raises:
-        LtDetError: the name belongs to another dataset, or a format is unknown.
+        LtDetError: the name belongs to another dataset, a format is unknown, or the flip map is not made of pairs.
     """
     if format not in (None, "lvis", "coco"):
         raise LtDetError(f"Dataset '{name}': FORMAT is '{format}'; write lvis, coco, or leave it out.")
     format_reader(annotation_format)
+    flip_map = None if keypoint_flip_map is None else check_flip_map(name, keypoint_flip_map)
     json_path, image_path = _expand(json_file), _expand(image_root)
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
@@ -63,6 +68,7 @@ def register_dataset(
         if registered == (json_path, image_path, annotation_format):
             known = metadata.get("evaluator_type")
             if format is None or format == known:
+                _set_flip_map(name, flip_map)
                 return
             raise LtDetError(f"A dataset '{name}' is registered already as {known}, not {format}.")
         raise LtDetError(
@@ -73,6 +79,20 @@ def register_dataset(
     metadata.set(json_file=json_path, image_root=image_path, annotation_format=annotation_format)
     if format or (annotation_format == COCO and Path(json_path).is_file()):
         metadata.set(evaluator_type=format or _evaluation_format_of_json(Path(json_path)))
+    _set_flip_map(name, flip_map)
+
+
+def _set_flip_map(name: str, flip_map: list[tuple[str, str]] | None) -> None:
+    if flip_map is None:
+        return
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("keypoint_flip_map", flip_map) != flip_map:
+        raise LtDetError(
+            f"A dataset '{name}' is registered already with the KEYPOINT_FLIP_MAP {metadata.keypoint_flip_map}."
+        )
+    metadata.set(keypoint_flip_map=flip_map)
+    if Path(metadata.json_file).exists():  # Detectron2's configs ask for the names before a dataset is loaded
+        keypoint_names(name)
 
 
 def evaluation_format(name: str) -> Format:
@@ -91,27 +111,34 @@ def evaluation_format(name: str) -> Format:
 
 
 _ENTRY_KEYS = {"JSON", "IMAGES"}
-_OPTIONAL_KEYS = {"FORMAT", "ANNOTATION_FORMAT"}
+_OPTIONAL_KEYS = {"FORMAT", "ANNOTATION_FORMAT", "KEYPOINT_FLIP_MAP"}
 
 
 def register_from_config(cfg: Any) -> None:
     """Register what ``DATASETS.REGISTER`` lists: ``name: {JSON: path, IMAGES: folder}``.
 
-    Optional keys of an entry are FORMAT (how to evaluate: lvis or coco) and ANNOTATION_FORMAT (how to read JSON). A
-    warning says so if the config chooses a loss that none of its heads uses.
+    Optional keys of an entry are FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON) and
+    KEYPOINT_FLIP_MAP (pairs of keypoints that a mirrored image swaps). A warning says so if the config chooses a loss
+    that none of its heads uses.
 
     Raises:
         LtDetError: an entry without JSON or IMAGES, or with another key; see also `register_dataset`.
     """
     for name, entry in cfg.DATASETS.REGISTER.items():
-        keys = {key for key, value in entry.items() if value} if isinstance(entry, dict) else set()
-        if not _ENTRY_KEYS <= keys <= _ENTRY_KEYS | _OPTIONAL_KEYS:
+        keys = set(entry) if isinstance(entry, dict) else set()
+        paths = [entry.get(key) for key in sorted(_ENTRY_KEYS)] if keys else []
+        if not (paths and all(isinstance(path, str) and path for path in paths)) or keys - _ENTRY_KEYS - _OPTIONAL_KEYS:
             raise LtDetError(
-                f"DATASETS.REGISTER.{name} needs the keys JSON and IMAGES (and may have FORMAT and ANNOTATION_FORMAT), "
-                f"but has {sorted(keys) or entry}."
+                f"DATASETS.REGISTER.{name} needs the keys JSON and IMAGES with a path each (and may have "
+                f"{', '.join(sorted(_OPTIONAL_KEYS))}), but is {dict(entry) if keys else entry}."
             )
         register_dataset(
-            name, entry["JSON"], entry["IMAGES"], entry.get("FORMAT"), entry.get("ANNOTATION_FORMAT") or COCO
+            name,
+            entry["JSON"],
+            entry["IMAGES"],
+            entry.get("FORMAT") or None,
+            entry.get("ANNOTATION_FORMAT") or COCO,
+            entry.get("KEYPOINT_FLIP_MAP"),
         )
     if cfg.MODEL.LONG_TAIL.LOSS.NAME != "softmax" and uses_stock_heads(cfg):
         logger.warning(unused_loss(cfg))
@@ -162,8 +189,9 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
         )
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
     has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
+    keypoints = _number_of_keypoints(data["annotations"])
     for annotation in data["annotations"]:
-        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous, has_masks))
+        annotations[annotation["image_id"]].append(_annotation_dict(annotation, contiguous, has_masks, keypoints))
     records = []
     for image in sorted(data["images"], key=lambda image: image["id"]):
         record = {
@@ -181,11 +209,19 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
     return records
 
 
-def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], has_masks: bool) -> dict[str, Any]:
-    """One instance for Detectron2.
+def _number_of_keypoints(annotations: Sequence[Mapping[str, Any]]) -> int:
+    """How many keypoints each instance has that has some; 0 where they differ, which `keypoint_names` reports."""
+    lengths = {len(annotation["keypoints"]) for annotation in annotations if annotation.get("keypoints")}
+    return lengths.pop() // 3 if len(lengths) == 1 else 0
 
-    In a dataset with masks, an instance without a usable segmentation gets its box as polygon: Detectron2's mask
-    training takes all instances of an image or none.
+
+def _annotation_dict(
+    annotation: dict[str, Any], contiguous: dict[Any, int], has_masks: bool, num_keypoints: int
+) -> dict[str, Any]:
+    """One instance for Detectron2, whose mask and keypoint training takes all instances of an image or none.
+
+    In a dataset with masks, an instance without a usable segmentation gets its box as polygon; in one with keypoints,
+    an instance without gets keypoints that are not visible.
     """
     result = {
         "bbox": annotation["bbox"],
@@ -200,9 +236,8 @@ def _annotation_dict(annotation: dict[str, Any], contiguous: dict[Any, int], has
         result["segmentation"] = segmentation
     elif has_masks:
         result["segmentation"] = [box_polygon(annotation["bbox"])]
-    if annotation.get("keypoints"):
+    if keypoints := annotation.get("keypoints") or [0] * (3 * num_keypoints):
         # COCO's coordinates are pixel indices, Detectron2's are measured from pixel corners: half a pixel apart.
-        keypoints = annotation["keypoints"]
         result["keypoints"] = [v if i % 3 == 2 else v + 0.5 for i, v in enumerate(keypoints)]
     return result
 

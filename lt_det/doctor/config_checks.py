@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +11,8 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.config import (
-    bucket_options,
     buckets_of_config,
+    check_schedule,
     resampling_start,
     reweighting_start,
     reweighting_without_start,
@@ -23,23 +21,26 @@ from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.data.shared_images import shared_images
 from lt_det.doctor.finding import Finding
-from lt_det.errors import LtDetError
-from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.doctor.training_trial import TrainingTrial
+from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotation_checks import find_problems
-from lt_det.losses.registry import require_statistics
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of
 from lt_det.training.log.wandb_writer import WandbWriter
-from lt_det.training.preflight import check_batch, check_datasets, prepare_device
-from lt_det.training.trainer import LongTailTrainer
+from lt_det.training.preflight import check_batch, check_datasets, check_expected_results, prepare_device
+from lt_det.training.trial import quiet
+from lt_det.training.weights.address import check_remote_weights
+from lt_det.training.weights.reading import read_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 _OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
 
 
-def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Finding]:
+def examine_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> Iterator[Finding]:
     """Check a config as a training in one process does; the training refuses what is fatal here.
 
     Nothing is written to OUTPUT_DIR. Large annotation files go into the cache, where the training finds them.
@@ -47,27 +48,58 @@ def examine_config(config_file: str, opts: Sequence[str] = ()) -> Iterator[Findi
     Args:
         config_file: a yaml config.
         opts: KEY VALUE overrides of it.
+        allow_unsafe: see `load_config`.
 
     Yields:
         one finding per check, as soon as it is known.
     """
-    reported: set[str] = set()
-    with _quiet():  # the findings say what the log would
-        for finding in _findings(config_file, opts):
-            if not finding.fatal or finding.advice not in reported:  # one mistake can make several checks fail
-                yield finding
-            reported.add(finding.advice)
+    reported: list[Finding] = []
+    findings = _findings(config_file, opts, allow_unsafe, lambda: any(finding.fatal for finding in reported))
+    with quiet():  # the findings say what the log would
+        while (finding := _next(findings, config_file)) is not None:
+            if not finding.fatal or finding.advice not in {other.advice for other in reported}:
+                yield finding  # one mistake can make several checks fail
+            reported.append(finding)
 
 
-def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
+def _next(findings: Iterator[Finding], config_file: str) -> Finding | None:
+    """The next finding, also where what is between the checks fails, which ends them; None at the end."""
     try:
-        cfg = scaled_to_processes(load_config(config_file, opts), 1)
-    except LtDetError as error:
-        yield Finding("config", config_file, str(error), fatal=True)
-        return
+        return next(findings, None)
+    except Exception as error:  # Detectron2 does not check everything, and then fails in any way
+        reason = str(error) if isinstance(error, LtDetError) else reason_of(error)
+        return Finding("config", config_file, reason, fatal=True)
+
+
+def _findings(
+    config_file: str, opts: Sequence[str], allow_unsafe: bool, failed: Callable[[], bool]
+) -> Iterator[Finding]:
+    """
+    Args:
+        config_file, opts, allow_unsafe: see `examine_config`.
+        failed: whether a finding before was fatal.
+    """
+    cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe), 1)
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
-    for subject, check in (("OUTPUT_DIR", _output_dir), ("device", _device), ("batch", _batch), ("weights", _weights)):
-        yield _checked(subject, check, cfg)
+    if allow_unsafe:
+        yield Finding("config", f"{UNSAFE_OPTION}: code in its tags was run", "write plain values, and omit the option")
+    device = "cpu"
+    for subject, check in (
+        ("OUTPUT_DIR", _output_dir),
+        ("device", _device),
+        ("batch", _batch),
+        ("weights", _weights),
+        ("schedule", _schedule),
+        ("expected", _expected),
+    ):
+        finding = _checked(subject, check, cfg)
+        if finding.found:  # empty: the config does not use it
+            yield finding
+        if subject == "device" and not finding.fatal:
+            device = cfg.MODEL.DEVICE
+    keys = _checked("keys", _keys, cfg)
+    if keys.fatal:
+        yield keys
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
@@ -76,7 +108,8 @@ def _findings(config_file: str, opts: Sequence[str]) -> Iterator[Finding]:
             yield Finding(subject, "off", advice)
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder  # the checks share the class counts that are saved there
-        yield from _data(cfg)
+        cfg.MODEL.DEVICE = device
+        yield from _data(cfg, failed)
 
 
 def _checked(subject: str, check: Callable[..., str], *arguments: Any) -> Finding:
@@ -112,12 +145,33 @@ def _batch(cfg: Any) -> str:
     return f"{images} images" + (f" in {passes} passes" if passes > 1 else "")
 
 
+def _schedule(cfg: Any) -> str:
+    check_schedule(cfg)
+    beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
+    no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
+    return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+
+
+def _keys(cfg: Any) -> str:
+    check_detectron2_keys(cfg, training=True)
+    return "as Detectron2 applies them"
+
+
 def _weights(cfg: Any) -> str:
-    weights, method = cfg.MODEL.WEIGHTS, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+    weights, method = cfg.MODEL.WEIGHTS or "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
+    if weights and (remote := check_remote_weights(weights)):
+        return remote
     if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
+    if weights and "://" not in weights:
+        read_weights(weights.partition("?")[0])
     return weights or "none, initialized at random"
+
+
+def _expected(cfg: Any) -> str:
+    check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
+    return f"{len(cfg.TEST.EXPECTED_RESULTS)} results" if cfg.TEST.EXPECTED_RESULTS else ""
 
 
 def _reweighting(cfg: Any) -> str:
@@ -136,8 +190,8 @@ def _wandb(cfg: Any) -> str:
     return str(cfg.WANDB_PROJECT)
 
 
-def _data(cfg: Any) -> Iterator[Finding]:
-    """Check the datasets, and what a training derives from them."""
+def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
+    """Check the datasets, what a training derives from them, and its first iterations."""
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     unusable = {name for name in names if name not in DatasetCatalog}
     if unusable:
@@ -162,12 +216,17 @@ def _data(cfg: Any) -> Iterator[Finding]:
     if stats is not None:
         yield _checked("classes", _classes, cfg, stats)
         yield _checked("buckets", _buckets, cfg, stats)
-    yield _checked("network", _network, cfg, stats)
+    trial = TrainingTrial(cfg, stats)
+    yield _checked("network", trial.network)
     if cfg.DATASETS.TRAIN and can_train:
-        yield _checked("sampling", _sampling, cfg)
+        yield _checked("sampling", trial.sampling)
+        if trial.model is not None and trial.loader is not None:
+            yield _checked("records", trial.records)
     for name in cfg.DATASETS.TEST:
         if name not in unusable:
-            yield _checked("evaluation", _evaluation, cfg, name, stats)
+            yield _checked("evaluation", trial.evaluation, name)
+    if trial.model is not None and trial.loader is not None and not failed():
+        yield _checked("training", trial.iterations)
 
 
 def _set(name: str) -> Iterator[Finding]:
@@ -199,47 +258,11 @@ def _set(name: str) -> Iterator[Finding]:
 
 
 def _classes(cfg: Any, stats: ClassStats) -> str:
-    stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    key, number = num_classes_of(cfg)
+    stats.check_num_classes(number, key)
     return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 
 def _buckets(cfg: Any, stats: ClassStats) -> str:
     buckets = buckets_of_config(cfg, stats)
     return ", ".join(f"{name} {size}" for name, size in zip(buckets.names, buckets.sizes(), strict=True))
-
-
-def _network(cfg: Any, stats: ClassStats | None) -> str:
-    cfg = cfg.clone()
-    cfg.MODEL.DEVICE = "cpu"  # the device has a check of its own
-    model = LongTailTrainer.build_model(cfg)
-    if stats is not None:
-        require_statistics(model)
-    LongTailTrainer.build_lr_scheduler(cfg, LongTailTrainer.build_optimizer(cfg, model))
-    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    return f"{trained:,} weights to train"
-
-
-def _sampling(cfg: Any) -> str:
-    LongTailTrainer.build_train_loader(cfg)
-    return str(cfg.DATALOADER.SAMPLER_TRAIN)
-
-
-def _evaluation(cfg: Any, name: str, stats: ClassStats | None) -> str:
-    buckets = bucket_options(cfg)
-    if stats is None and buckets is not None and buckets.bucket_map is None:
-        buckets = None  # they are made of counts, which doctor does not have
-    LongTailEvaluator(name, stats=stats, buckets=buckets, distributed=False, draws=cfg.TEST.RESAMPLES)
-    return (
-        f"{name} has the classes of training" if stats is not None else f"{name}; the classes of training are not known"
-    )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Log errors only."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -60,6 +60,9 @@ def _package(module: str) -> Finding:
         importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
     except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
         reason = str(error)
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+        if lacking and lacking.partition(".")[0] not in _DISTRIBUTIONS:
+            advice = f"it needs the package {lacking.partition('.')[0]}: install that"
         if "pkg_resources" in reason:
             advice = "pip install 'setuptools<81': Detectron2's model_zoo needs its pkg_resources"
         elif "libGL" in reason or "libgthread" in reason:
@@ -127,7 +130,10 @@ def _cuda() -> Finding:
 def _compiled_operators() -> Finding:
     try:
         importlib.import_module("detectron2._C")
-    except ImportError:
+    except ImportError as error:
+        if error.name != "detectron2._C":  # it is there
+            advice = f"build Detectron2 again, for the torch that is installed: {DETECTRON2_GUIDE}"
+            return Finding("compiled ops", f"do not load: {error}", advice)
         return Finding(
             "compiled ops",
             "missing (Python-only Detectron2)",

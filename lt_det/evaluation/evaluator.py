@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -21,8 +22,8 @@ from detectron2.utils.logger import log_every_n_seconds, log_first_n
 from numpy.typing import NDArray
 
 from lt_det.config import bucket_options
-from lt_det.data.cache.record_cache import follows_json
 from lt_det.data.class_counts import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
@@ -64,7 +65,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
     """Computes AP per class and per frequency bucket, for boxes and, if the model predicts them, for masks.
 
     The protocol is "lvis" for a set that is registered as LVIS, else "coco". Each process matches its own images.
+
+    Attributes:
+        warns_of_keypoints: False where another evaluator evaluates them.
     """
+
+    warns_of_keypoints = True
 
     def __init__(
         self,
@@ -100,7 +106,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
             )
         data = annotations_of(dataset_name)
-        categories = _in_class_order(data["categories"], dataset_name)
+        categories = in_class_order(data["categories"], dataset_name)
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
             check_lists(str(json_file), data["images"], protocol, f"register '{dataset_name}' as coco")
@@ -123,6 +129,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._image_root = metadata.get("image_root")
         self._dataset_name = dataset_name
         self._output_dir = Path(output_dir) if output_dir else None
+        self.needs_files = True  # else a full disk is a warning
         self._distributed = distributed
         self.reset()
 
@@ -159,13 +166,15 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         return self.context.buckets
 
     def of_images(self, image_ids: Iterable[Any]) -> LongTailEvaluator:
-        """An evaluator of some images of the dataset, with the ground truth of this one; it writes no files.
+        """An evaluator of some images of the dataset, with the ground truth of this one.
+
+        It works in this process alone and writes no files.
 
         Raises:
             LtDetError: an image is not in the dataset.
         """
         part = copy.copy(self)
-        part._output_dir = None
+        part._output_dir, part._distributed = None, False
         index = np.unique(self.image_indices(image_ids))
         truth = self.context.ground_truth.of_images(index)
         part.context = EvaluationContext(truth, self.context.protocol, self.context.buckets)
@@ -220,7 +229,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
-            if instances.has("pred_keypoints"):
+            if self.warns_of_keypoints and instances.has("pred_keypoints"):
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
@@ -230,7 +239,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             self._num_detections += len(detected)
             self._pending.append(self._as_arrays(instances, image["image_id"], detected))
             if self._results is not None:
-                self._results.write(detected)
+                with self._writing():
+                    self._results.write(detected)
             if len(self._pending) == _IMAGES_PER_CALL:
                 self._match_pending()
 
@@ -243,7 +253,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         """
         self._match_pending()
         if self._results is not None:
-            self._results.close()
+            with self._writing():
+                self._results.close()
         mine = _PartialResult(
             {task: Matches.concatenate(parts) for task, parts in self._matches.items()},
             {task: Errors.concatenate(parts) for task, parts in self._errors.items()},
@@ -295,17 +306,32 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
         if self._results is not None:
-            written = self._results.join(gathered)
-            lost = [rank for rank, found in gathered.items() if found.num_detections and rank not in written]
-            if lost:
-                logger.warning(
-                    "%s lacks the detections of processes %s, which wrote to another disk; the metrics include them.",
-                    DETECTIONS_NAME,
-                    ", ".join(map(str, lost)),
-                )
-            assert self._output_dir is not None
-            write_evaluation(self._evaluation(results, DETECTIONS_NAME), self._output_dir)
+            with self._writing():
+                written = self._results.join(gathered)
+                lost = [rank for rank, found in gathered.items() if found.num_detections and rank not in written]
+                if lost:
+                    logger.warning(
+                        "%s lacks the detections of processes %s, which wrote to another disk; the metrics include "
+                        "them.",
+                        DETECTIONS_NAME,
+                        ", ".join(map(str, lost)),
+                    )
+                assert self._output_dir is not None
+                write_evaluation(self._evaluation(results, DETECTIONS_NAME), self._output_dir)
         return {task: result.summary.metrics for task, result in results.items()}
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what writes files: if `needs_files` is off, they are given up with a warning where it fails."""
+        try:
+            yield
+        except LtDetError as error:
+            if self.needs_files or not isinstance(error.__cause__, OSError):
+                raise
+            logger.warning("%s The metrics of this evaluation are logged, but not written to files.", error)
+            if self._results is not None:
+                self._results.discard()
+            self._results = None
 
     def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
         found = boxes_as_arrays(instances, self._image_index[image_id])
@@ -357,25 +383,6 @@ def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_f
     except (LookupError, TypeError, ValueError):
         check_annotations(data, json_file)  # raises an error that says where the mistake is
         raise
-
-
-def _in_class_order(categories: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:
-    """Sort the categories of a json by class: by ascending id, or by the metadata of a user's dataset function."""
-    by_id = sorted(categories, key=lambda category: category["id"])
-    if follows_json(dataset_name):
-        return by_id
-    metadata = MetadataCatalog.get(dataset_name)
-    class_of = metadata.get("thing_dataset_id_to_contiguous_id")
-    if class_of is None:
-        names, thing_classes = [category["name"] for category in by_id], metadata.get("thing_classes", ())
-        if list(thing_classes) == names or set(thing_classes) != set(names):  # LVIS's metadata use synonyms
-            return by_id
-    elif sorted(class_of.get(category["id"], -1) for category in by_id) == list(range(len(by_id))):
-        return sorted(by_id, key=lambda category: class_of[category["id"]])
-    raise LtDetError(
-        f"The metadata of '{dataset_name}' do not say which category of {metadata.json_file} is which class; set "
-        f"thing_dataset_id_to_contiguous_id to the class, 0 to {len(by_id) - 1}, of each category id."
-    )
 
 
 def _log_progress(draws: Iterable[int]) -> Iterator[int]:

@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, import_problem
 from lt_det.evaluation.io.official_input import OfficialInput, official_input
 from lt_det.evaluation.metrics.bucket_ap import BucketAP, percent_mean, summarize
 from lt_det.evaluation.protocols import AreaFrom, Protocol, Task
@@ -55,8 +55,8 @@ def _lvis(given: OfficialInput, task: Task, per_image: int) -> tuple[NDArray[np.
     try:
         import lvis.eval
         from lvis import LVIS, LVISEval, LVISResults
-    except ImportError:
-        raise LtDetError("The lvis package is not installed; run pip install lvis to check against it.") from None
+    except ImportError as error:
+        raise LtDetError(f"The check needs {import_problem(error, 'lvis', 'pip install lvis')}.") from error
 
     class LoadedLVIS(LVIS):  # type: ignore[misc]
         """LVIS annotations from memory instead of a file."""

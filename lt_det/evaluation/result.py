@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, import_problem
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import ALL, TASK_NAMES, Evaluation, group_metric, write_evaluation
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -191,6 +191,7 @@ def _float(value: float | None) -> float:
 def _pandas() -> Any:
     try:
         import pandas
-    except ImportError:
-        raise LtDetError("Data frames need pandas; run pip install pandas, or use metrics and per_class.") from None
+    except ImportError as error:
+        problem = import_problem(error, "pandas", "pip install pandas")
+        raise LtDetError(f"Data frames need {problem}, or use metrics and per_class.") from error
     return pandas

@@ -29,7 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_trained_config(
-    config_file: str, weights: str | None = None, opts: list[str] | None = None, threshold: float | None = None
+    config_file: str,
+    weights: str | None = None,
+    opts: list[str] | None = None,
+    threshold: float | None = None,
+    allow_unsafe: bool = False,
 ) -> CfgNode:
     """The config of a finished training, to predict with its model.
 
@@ -40,12 +44,13 @@ def load_trained_config(
         config_file, opts: see `load_config`.
         weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else ``model_final.pth`` in OUTPUT_DIR.
         threshold: minimum score of a detection; None: the config's.
+        allow_unsafe: see `load_config`.
 
     Raises:
         LtDetError: as `load_config`; also if weights or device do not exist, or the threshold is not in [0, 1).
     """
     opts = opts or []
-    cfg = load_config(config_file, opts)
+    cfg = load_config(config_file, opts, allow_unsafe)
     check_device(cfg.MODEL.DEVICE)
     if weights is not None or "MODEL.WEIGHTS" not in opts:
         cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from lt_det.compat.detectron2 import read_16_bit_images
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
+from lt_det.io.regular_files import check_regular
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -96,6 +97,7 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     """
     read_16_bit_images()
     try:
+        check_regular(file)
         return np.array(detection_utils.read_image(str(file), format="RGB"), dtype=np.uint8)
     except (
         OSError,
@@ -137,8 +139,12 @@ class VideoReader:
     def __init__(self, file: Path) -> None:
         """
         Raises:
-            UnreadableMedia: OpenCV cannot open it.
+            UnreadableMedia: it is no file, or OpenCV cannot open it.
         """
+        try:
+            check_regular(file)
+        except OSError as error:
+            raise UnreadableMedia(f"{file} cannot be read as a video ({error})") from None
         self._capture = cv2.VideoCapture(str(file))
         if not self._capture.isOpened():
             raise UnreadableMedia(f"{file} cannot be read as a video")

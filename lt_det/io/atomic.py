@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lt_det.errors import LtDetError
+from lt_det.io.log_file import DISK_FULL
+
+_TRIAL = 2**16  # bytes
 
 
 @contextmanager
@@ -39,13 +43,13 @@ def atomic_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, atomically (see `atomic_file`).
+    """Write bytes, or text as UTF-8, atomically (see `atomic_file`). Lone surrogates are escaped as in json.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     with atomic_file(path) as unfinished:
-        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
+        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -68,13 +72,17 @@ def writing_to(folder: Path, what: str, advice: str = "choose a folder with free
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Create the folder given by an option before the work whose results are written there.
+    """Create the folder given by an option before the work whose results are written there, and try to write.
 
     Raises:
-        LtDetError: the folder cannot be created or written.
+        LtDetError: the folder cannot be created or written, or its disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with tempfile.TemporaryFile(dir=folder) as file:  # an empty file needs no space
+            file.write(bytes(_TRIAL))
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
-        raise LtDetError(f"{option} {folder} cannot be written ({error.strerror}); choose another.") from error
+        advice = "free space there or choose another" if error.errno in DISK_FULL else "choose another"
+        raise LtDetError(f"{option} {folder} cannot be written ({error.strerror}); {advice}.") from error

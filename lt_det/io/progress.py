@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lt_det.io.console import SafeConsole
+from lt_det.terminal import printable
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def progress_bar(text: str, total: int, *, shown: bool = True, transient: bool =
         shown: False: show nothing; the function does nothing then.
         transient: show the bar on a terminal only, and remove it at the end.
     """
-    console = Console(stderr=True)  # the output of the command can still be piped
+    console = SafeConsole(stderr=True)  # the output of the command can still be piped
     if not shown or (transient and not console.is_terminal):
         yield lambda: None
         return
@@ -31,5 +33,5 @@ def progress_bar(text: str, total: int, *, shown: bool = True, transient: bool =
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=transient) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(printable(text), total=total)
         yield lambda: bar.advance(task)

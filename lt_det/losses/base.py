@@ -69,6 +69,15 @@ class ClassificationLoss(nn.Module):
         return self.num_classes + int(self.background)
 
     @property
+    def family(self) -> str:
+        """What the logits mean, "softmax" or "sigmoid"; losses of one family can start from each other's classifiers.
+
+        By default the losses with an initial bias are "sigmoid", because it is their prior probability. Override it in
+        a loss whose columns mean something else; see docs/starting_from_a_detector.md.
+        """
+        return "softmax" if self.initial_bias() is None else "sigmoid"
+
+    @property
     def score_scale(self) -> Tensor | float:
         """The factor by which `scores` multiplies the logits: a number or (num_logits,).
 

@@ -104,6 +104,10 @@ class SeesawLoss(ClassificationLoss):
     def num_logits(self) -> int:
         return self.num_classes + (2 if self.background else 0)
 
+    @property
+    def family(self) -> str:
+        return "softmax with objectness" if self.background else "softmax"
+
     def state_by_class(self) -> dict[str, Tensor]:
         return {"seen": self.seen}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -16,10 +18,12 @@ from lt_det.config import chosen_classifier
 from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, build_classifier
 from lt_det.layers.build import checked_kind, set_initial_bias
-from lt_det.losses import ClassificationLoss, ClassReweighting
+from lt_det.losses import LOSSES, ClassificationLoss, ClassReweighting, registered_name
 from lt_det.modeling.loss_builder import loss_of_config
 from lt_det.modeling.training_accuracy import TrainingAccuracy
 from lt_det.trainer_keys import TrainerKeys
+
+logger = logging.getLogger(__name__)
 
 Predictions = tuple[Tensor, ...]
 
@@ -36,6 +40,10 @@ class LongTailPredictor(FastRCNNOutputLayers):
     """`FastRCNNOutputLayers` with a `ClassificationLoss` for training and scores.
 
     Box regression, thresholds and non-maximum suppression stay Detectron2's.
+
+    Attributes:
+        training_loss: replaces `loss` in training, and is called with (N, C) logits, (N,) targets and (N, D) features;
+            None: nothing replaces it. `lt_det.training.meta` sets it.
     """
 
     cls_score: nn.Linear | CosineClassifier
@@ -49,6 +57,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         classifier: str = "auto",
         cosine_scale: float | None = None,
         max_iter: int | None = None,
+        loss_of_weights: str = "",
         trainer_keys: TrainerKeys | None = None,
         **kwargs: Any,
     ) -> None:
@@ -60,12 +69,14 @@ class LongTailPredictor(FastRCNNOutputLayers):
             cosine_scale: s of the cosine classifier; None: `CosineClassifier`'s default, or 1 where the loss scales
                 the cosines itself.
             max_iter: length of the training in iterations; a loss with phases refuses to train without it.
+            loss_of_weights: the registered loss that trained the classifier in the weights to start from, where they
+                do not say it, see docs/starting_from_a_detector.md.
             trainer_keys: keys of the config that a trainer has to apply; training is refused where it does not.
             kwargs: arguments of `FastRCNNOutputLayers`; ``num_classes`` may be left out.
 
         Raises:
             LtDetError: an unknown classifier, a scale that has no effect, a number of classes that differs from the
-                loss's, or a loss of the stock head.
+                loss's, an unknown `loss_of_weights`, or a loss of the stock head.
         """
         num_classes = kwargs.pop("num_classes", loss.num_classes)
         if num_classes != loss.num_classes:
@@ -76,6 +87,11 @@ class LongTailPredictor(FastRCNNOutputLayers):
         for key in ("use_sigmoid_ce", "use_fed_loss"):
             if kwargs.get(key):
                 refuse_stock_loss(key.upper())
+        if loss_of_weights and loss_of_weights not in LOSSES:
+            raise LtDetError(
+                f"MODEL.LONG_TAIL.LOSS_OF_WEIGHTS is '{loss_of_weights}', which is no loss; write one of "
+                f"{', '.join(sorted(LOSSES))}, or leave it out."
+            )
         super().__init__(input_shape, num_classes=num_classes, **kwargs)
         classifier = checked_kind(loss, classifier, cosine_scale)
         if classifier == "linear" and loss.num_logits == self.cls_score.out_features:
@@ -83,6 +99,9 @@ class LongTailPredictor(FastRCNNOutputLayers):
         else:
             self.cls_score = build_classifier(self.cls_score.in_features, loss, classifier, cosine_scale)
         self.loss = loss
+        self.training_loss: Callable[[Tensor, Tensor, Any], Tensor] | None = None
+        self.loss_of_weights = loss_of_weights
+        self._is_first_loss = True
         self.accuracy = TrainingAccuracy(num_classes)
         self.max_iter = max_iter
         self.trainer_keys = trainer_keys or TrainerKeys({})
@@ -95,17 +114,18 @@ class LongTailPredictor(FastRCNNOutputLayers):
         arguments["max_iter"] = cfg.SOLVER.MAX_ITER
         arguments["classifier"] = chosen_classifier(cfg)
         arguments["cosine_scale"] = cfg.MODEL.LONG_TAIL.COSINE_SCALE
+        arguments["loss_of_weights"] = cfg.MODEL.LONG_TAIL.LOSS_OF_WEIGHTS
         arguments["trainer_keys"] = TrainerKeys.from_config(cfg)
         arguments["loss"] = loss_of_config(cfg)
         return arguments
 
     def forward(self, x: Tensor) -> Predictions:
-        """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if the
-        loss uses them."""
+        """(N, ...) box features to logits (N, num_logits) and box deltas; in training also the features, if they are
+        needed for the loss."""
         if x.dim() > 2:
             x = torch.flatten(x, start_dim=1)
         logits, deltas = self.cls_score(x), self.bbox_pred(x)
-        return (logits, deltas, x) if self.training and self.loss.uses_features else (logits, deltas)
+        return (logits, deltas, x) if self.training and self._needs_features else (logits, deltas)
 
     def losses(self, predictions: Predictions, proposals: list[Instances]) -> dict[str, Tensor]:
         """The stock method's losses, with ``loss_cls`` from `self.loss`.
@@ -114,8 +134,11 @@ class LongTailPredictor(FastRCNNOutputLayers):
             LtDetError: a config key that this trainer would ignore.
         """
         self.trainer_keys.check()
+        if self._is_first_loss:
+            self._is_first_loss = False
+            self._warn_of_softmax_weights()
         logits, deltas = predictions[:2]
-        features = predictions[2] if self.loss.uses_features else None
+        features = predictions[2] if self._needs_features else None
         if len(proposals):
             gt_classes = cat([p.gt_classes for p in proposals], dim=0)
             proposal_boxes = cat([p.proposal_boxes.tensor for p in proposals], dim=0)
@@ -128,10 +151,30 @@ class LongTailPredictor(FastRCNNOutputLayers):
             self.loss.progress = get_event_storage().iter / self.max_iter
         self.accuracy.update(self.loss.predicted_classes(logits.detach()), gt_classes)
         losses = {
-            "loss_cls": self.loss(logits, gt_classes, features),
+            "loss_cls": (self.training_loss or self.loss)(logits, gt_classes, features),
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}
+
+    @property
+    def _needs_features(self) -> bool:
+        return self.loss.uses_features or self.training_loss is not None
+
+    def _warn_of_softmax_weights(self) -> None:
+        """Log that a sigmoid loss starts from weights of a softmax, which only lt_det's checkpointer resets.
+
+        The column of background has no gradient in a sigmoid loss (but EQLv2's), so that its bias is 0 unless the
+        weights come from elsewhere.
+        """
+        prior, bias = self.loss.initial_bias(), self.cls_score.bias
+        if self.loss.family != "sigmoid" or prior is None or bias is None or prior[self.num_classes] != 0:
+            return
+        if bias[self.num_classes] != 0:
+            logger.warning(
+                f"The box classifier starts from weights of a softmax, but {registered_name(self.loss)} has a sigmoid "
+                "per class, so the first losses will be many times those of a fresh start; load MODEL.WEIGHTS with "
+                "lt_det.training.LongTailCheckpointer, which lets it start fresh, or train with lt_det.training.equip."
+            )
 
     def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         return super().predict_boxes(predictions[:2], proposals)

@@ -16,11 +16,13 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, read_evaluations
 from lt_det.io.atomic import write_atomically, writing_to
+from lt_det.io.console import SafeConsole
 from lt_det.reporting.charts.base import Panel, chart_style
 from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.class_extremes import EXTREMES_COLUMNS, class_extremes
 from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
+from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
 from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
@@ -75,7 +77,7 @@ def write_comparison(
     Raises:
         LtDetError: a run has no evaluation, is given twice, or was evaluated differently from the first.
     """
-    roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or Console()
+    roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or SafeConsole()
     if len(roots) < 2:
         raise LtDetError("A comparison needs at least two output folders; name another run.")
     for index, root in enumerate(roots):
@@ -236,9 +238,9 @@ def _tables(comparison: Comparison) -> list[TextTable]:
 
 
 def _markdown(runs: list[str], comparisons: list[Comparison]) -> str:
-    parts = [f"# {', '.join(runs[1:])} against {runs[0]}"]
+    parts = [markdown_heading(1, f"{', '.join(runs[1:])} against {runs[0]}")]
     for comparison in comparisons:
-        parts += [f"## {comparison.title}", ", ".join(comparison.facts)]
+        parts += [markdown_heading(2, comparison.title), markdown_paragraph(", ".join(comparison.facts))]
         parts += [table.to_markdown() for table in _tables(comparison)]
         parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
     return "\n\n".join(parts) + "\n"

@@ -17,6 +17,7 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.coco_json import image_file_name, load_annotations
 from lt_det.io.images import to_8_bits
+from lt_det.io.regular_files import check_regular, inside_folder
 from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box
 
@@ -55,13 +56,14 @@ class Examples:
     missing: str = ""
 
 
-def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples:
+def class_examples(evaluation: Evaluation, task: Task, folder: Path, outside_images: bool = False) -> Examples:
     """Images of the best and the worst classes of the rarest bucket that has any.
 
     Args:
         evaluation: see `lt_det.evaluation.schema`.
         task: its ``class_ap`` ranks the classes.
         folder: of the ``evaluation.json``; ``results`` is relative to it.
+        outside_images: also embed images that are not in the image folder: ``file_name`` has ``..``, or is absolute.
     """
     json_file, image_root, results = evaluation.ground_truth, evaluation.image_root, evaluation.results
     if not json_file or not image_root or not results:
@@ -83,7 +85,8 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path) -> Examples
         scene = _Scene(truth["categories"], true, detections)
         drawn = {}
         for index, images in images_of.items():
-            files = [Path(image_root) / image_file_name(i, json_file) for i in images]
+            names = [image_file_name(image, json_file) for image in images]
+            files = [_image_file(image_root, name, outside_images) for name in names]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
     except FileNotFoundError as error:
         return Examples(missing=f"No example images: {error.filename} does not exist.")
@@ -170,11 +173,26 @@ class _Scene:
 
 
 def _thumbnail(file: Path) -> Image.Image:
+    check_regular(file)
     with Image.open(file) as opened:
         image = to_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")  # as Detectron2 reads it
     image.thumbnail((_SIZE, _SIZE))
     zoom = _SIZE // max(image.size)  # boxes on a small image would be coarse
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC) if zoom > 1 else image
+
+
+def _image_file(image_root: str, name: str, outside_images: bool) -> Path:
+    """
+    Raises:
+        LtDetError: the image is outside the image folder: a page is passed on, and an annotation file from elsewhere
+            could embed any image of this machine in it.
+    """
+    file = Path(image_root, name) if outside_images else inside_folder(image_root, name)
+    if file is None:
+        raise LtDetError(
+            f"the image {name} is not in the image folder {image_root}; lt-det report --outside-images embeds it."
+        )
+    return file
 
 
 def _scaled(box: list[float], scale: tuple[float, float]) -> Box:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lt_det.reporting.bucket_style import DARK, LIGHT
 from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.charts.render import inline_svg
+from lt_det.terminal import printable
 
 
 def render_page(template: str, **content: object) -> str:
@@ -18,6 +20,12 @@ def render_page(template: str, **content: object) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.globals |= {"inline_svg": inline_svg, "count_of": count_of, "light": LIGHT, "dark": DARK}
     return environment.get_template(template).render(**content)
+
+
+def _shown(value: object) -> object:
+    """Control characters and lone surrogates, which HTML does not have, are escaped; the markup of a page has none."""
+    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value

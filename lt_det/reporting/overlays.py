@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from lt_det.reporting.fonts import FONT, font_runs, report_missing_letters
+from lt_det.terminal import printable
 
 RGBImage = NDArray[np.uint8]  # (H, W, 3)
 Color = tuple[int, int, int]
@@ -17,7 +19,6 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 
 WHITE, BLACK = "#ffffff", "#1c1e21"
 
-_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # has accents, Greek, Cyrillic, symbols
 _FONT_SIZES = (13, 26)  # smallest and largest
 _MASK_OPACITY = 0.4
 _STACK = 5  # labels above a box
@@ -70,11 +71,12 @@ def draw_masks(image: RGBImage, masks: NDArray[np.bool_], colors: Sequence[Color
 
 def draw_labels(canvas: Image.Image, boxes: Sequence[Box], texts: Sequence[str], colors: Sequence[Color]) -> None:
     """A filled label at each box, where it covers no other if there is room; the first lies on top."""
+    report_missing_letters(map(printable, texts))
     draw, font = ImageDraw.Draw(canvas), font_for(canvas.size)
     places = place_labels(boxes, [text_size(text, font) for text in texts], canvas.size)
     for text, place, color in reversed(list(zip(texts, places, colors, strict=True))):
         draw.rectangle(place, fill=color, outline=WHITE)
-        draw.text((place[0] + _padding(font), place[1] + 1), text, fill=_readable_on(color), font=font)
+        draw_text(draw, (place[0] + _padding(font), place[1] + 1), text, _readable_on(color), font)
 
 
 def place_labels(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> list[Box]:
@@ -113,7 +115,23 @@ def font_for(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
 def text_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     """Width and height of a label with this text, padding included."""
     ascent, descent = font.getmetrics()
-    return round(font.getlength(text)) + 2 * _padding(font), ascent + descent + 2
+    width = sum(_load_font(font.size, file).getlength(part) for file, part in font_runs(printable(text)))
+    return round(width) + 2 * _padding(font), ascent + descent + 2
+
+
+def draw_text(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, color: str, font: ImageFont.FreeTypeFont
+) -> None:
+    """Text whose top left corner is `place`; letters that the font lacks come from another one."""
+    runs = font_runs(printable(text))
+    if all(file == FONT for file, _ in runs):
+        draw.text(place, printable(text), fill=color, font=font)
+        return
+    left, baseline = float(place[0]), place[1] + font.getmetrics()[0]
+    for file, part in runs:
+        run_font = _load_font(font.size, file)
+        draw.text((left, baseline), part, fill=color, font=run_font, anchor="ls")
+        left += run_font.getlength(part)
 
 
 def rgb(color: str) -> Color:
@@ -128,8 +146,8 @@ def _interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 @cache
-def _load_font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(_FONT), size)
+def _load_font(size: float, file: Path = FONT) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(file), size)
 
 
 def _padding(font: ImageFont.FreeTypeFont) -> int:

@@ -13,14 +13,18 @@ from rich.console import Console
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, read_evaluations
 from lt_det.io.atomic import atomic_file, write_atomically, writing_to
+from lt_det.io.console import SafeConsole
 from lt_det.reporting.charts.render import write_figure
+from lt_det.reporting.escaping import in_markdown, markdown_heading
 from lt_det.reporting.html import render_page
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
 from lt_det.reporting.tables import TextTable
 from lt_det.reporting.view_model import evaluation_section
 
 
-def write_report(output_dir: str | os.PathLike[str], console: Console | None = None) -> Path:
+def write_report(
+    output_dir: str | os.PathLike[str], console: Console | None = None, outside_images: bool = False
+) -> Path:
     """Read the evaluations in a training's output folder, print their tables and write the folder ``report``.
 
     In it: ``report.html`` (a single file), ``report.md``, ``report.json`` (the numbers of all evaluations
@@ -29,6 +33,7 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     Args:
         output_dir: OUTPUT_DIR of a training or evaluation; ``inference/<dataset>/evaluation.json`` are read.
         console: where tables are printed; None: standard output.
+        outside_images: also embed example images that are not in the set's image folder.
 
     Returns:
         Path of ``report.md``.
@@ -36,19 +41,22 @@ def write_report(output_dir: str | os.PathLike[str], console: Console | None = N
     Raises:
         LtDetError: nothing has been evaluated there, an evaluation cannot be read, or the report cannot be written.
     """
-    root, console = Path(output_dir), console or Console()
+    root, console = Path(output_dir), console or SafeConsole()
     evaluations = read_evaluations(root)
     report = root / "report"
     with writing_to(report, "The report", "free space there"):
-        return _write(evaluations, root, report, console)
+        return _write(evaluations, root, report, console, outside_images)
 
 
-def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console) -> Path:
+def _write(
+    evaluations: dict[str, Evaluation], root: Path, report: Path, console: Console, outside_images: bool
+) -> Path:
     sections, parts = [], ["# Report"]
     for folder, evaluation in evaluations.items():
-        parts.append(f"## {evaluation.dataset}")
+        parts.append(markdown_heading(2, evaluation.dataset))
         for task in evaluation.tasks:
-            section = evaluation_section(evaluation, task, f"{folder}_{task}", root / "inference" / folder)
+            inside = root / "inference" / folder
+            section = evaluation_section(evaluation, task, f"{folder}_{task}", inside, outside_images)
             sections.append(section)
             for table in _tables(evaluation, task):
                 console.print(table.to_rich())
@@ -58,7 +66,7 @@ def _write(evaluations: dict[str, Evaluation], root: Path, report: Path, console
                     name = section.key + (panel.file_end or f"_{panel.name}.svg")
                     with atomic_file(report / name) as file:
                         write_figure(panel, file)
-                    parts.append(f"![{panel.alt}]({quote(name)})")
+                    parts.append(f"![{in_markdown(panel.alt)}]({quote(name, errors='surrogateescape')})")
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
     write_atomically(report / "report.json", json.dumps(numbers, indent=1) + "\n")
     write_atomically(report / "per_class.csv", per_class_csv(evaluations.values()))

@@ -10,6 +10,7 @@ from typing import Any
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent, summary_table
 from lt_det.evaluation.schema import ALL, TASK_NAMES, Evaluation
+from lt_det.reporting.escaping import in_spreadsheet
 from lt_det.reporting.tables import TextTable
 
 _SHOWN = 8  # best and worst classes
@@ -67,16 +68,21 @@ def class_columns(evaluation: Evaluation, task: Task) -> dict[str, list[Any]]:
 
 
 def per_class_csv(evaluations: Iterable[Evaluation]) -> str:
-    """One row for each set, task and class; unrounded; unknown values are empty."""
+    """One row for each set, task and class; unrounded; unknown values are empty. Texts: see `in_spreadsheet`."""
     rows: list[dict[str, Any]] = []
     for evaluation in evaluations:
         for task in evaluation.tasks:
             columns = class_columns(evaluation, task)
             for values in zip(*columns.values(), strict=True):
                 rows.append({"set": evaluation.dataset, "task": task, **dict(zip(columns, values, strict=True))})
-    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    rows = [
+        {in_spreadsheet(heading.replace(" ", "_")): in_spreadsheet(value) for heading, value in row.items()}
+        for row in rows
+    ]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [heading.replace(" ", "_") for heading in headings], lineterminator="\n")
+    writer = csv.DictWriter(
+        stream, list(dict.fromkeys(heading for row in rows for heading in row)), lineterminator="\n"
+    )
     writer.writeheader()
-    writer.writerows({heading.replace(" ", "_"): value for heading, value in row.items()} for row in rows)
+    writer.writerows(rows)
     return stream.getvalue()

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lt_det.evaluation.result import percent
+from lt_det.reporting.escaping import in_markdown
 from lt_det.statistics.buckets import FrequencyBuckets, metric_name
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -23,26 +25,19 @@ class TextTable:
     rows: Sequence[Sequence[str]]
 
     def to_rich(self) -> Table:
-        table = Table(title=escape(self.title), title_justify="left", title_style="bold")
+        """For the terminal; control characters of names are escaped, and nothing in them is markup."""
+        table = Table(title=Text(printable(self.title), style="bold"), title_justify="left")
         for index, column in enumerate(self.columns):
-            table.add_column(escape(column), justify="left" if index == 0 else "right", overflow="fold")
+            table.add_column(Text(printable(column)), justify="left" if index == 0 else "right", overflow="fold")
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         return table
 
     def to_markdown(self) -> str:
+        headings, *rows = [list(map(in_markdown, line)) for line in (self.columns, *self.rows)]
         align = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = [self.columns, align, *self.rows]
-        return (
-            f"**{self.title}**\n\n"
-            + "\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines)
-            + "\n"
-        )
-
-
-def _in_markdown(cell: str) -> str:
-    """Escaped: a class name may contain Markdown's special characters."""
-    return " ".join(cell.split("\n")).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+        lines = ["| " + " | ".join(line) + " |" for line in (headings, align, *rows)]
+        return f"**{in_markdown(self.title)}**\n\n" + "\n".join(lines) + "\n"
 
 
 def signed(value: float | None) -> str:

@@ -69,8 +69,13 @@ class Section:
     table: ClassTable
 
 
-def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Path) -> Section:
-    """Everything about one task; `folder` holds the ``evaluation.json``, `key` is `Section`'s."""
+def evaluation_section(
+    evaluation: Evaluation, task: Task, key: str, folder: Path, outside_images: bool = False
+) -> Section:
+    """Everything about one task; `folder` holds the ``evaluation.json``, `key` is `Section`'s.
+
+    `outside_images`: see `class_examples`.
+    """
     result = evaluation.tasks[task]
     intervals = result.intervals or {}
     first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.buckets.names)]
@@ -86,7 +91,7 @@ def evaluation_section(evaluation: Evaluation, task: Task, key: str, folder: Pat
         others=[headline for name, headline in metrics.items() if name not in first],
         has_intervals=any(intervals.values()),
         charts=report_charts(evaluation, task),
-        examples=class_examples(evaluation, task, folder),
+        examples=class_examples(evaluation, task, folder, outside_images),
         table=class_table(evaluation, class_columns(evaluation, task)),
     )
 

@@ -17,6 +17,7 @@ from lt_det.reporting.overlays import (
     draw_box,
     draw_labels,
     draw_masks,
+    draw_text,
     font_for,
     line_width,
     rgb,
@@ -111,6 +112,6 @@ class DetectionVisualizer:
         draw = ImageDraw.Draw(result)
         for (name, style, text), (x, y) in zip(entries, places, strict=True):
             place = (x, canvas.height + y)
-            draw.text(place, f"{text}: {buckets.count(name)}", fill=BLACK, font=font)
-            draw.text(place, style.symbol, fill=style.color, font=font)
+            draw_text(draw, place, f"{text}: {buckets.count(name)}", BLACK, font)
+            draw_text(draw, place, style.symbol, style.color, font)
         return result

@@ -216,14 +216,18 @@ class ClassStats:
                     "evaluate on a set with the training class list, in the same order of ids."
                 )
 
-    def check_num_classes(self, num_classes: int) -> None:
+    def check_num_classes(self, num_classes: int, key: str = "MODEL.ROI_HEADS.NUM_CLASSES") -> None:
         """Raise if the number of classes is not `num_classes`.
 
+        Args:
+            num_classes: number of classes of the network.
+            key: config key that sets it.
+
         Raises:
-            LtDetError: MODEL.ROI_HEADS.NUM_CLASSES differs from the number of training classes.
+            LtDetError: it differs from the number of training classes.
         """
         if num_classes != self.num_classes:
             raise LtDetError(
-                f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}, but {self.source} has {self.num_classes} classes; "
-                f"set MODEL.ROI_HEADS.NUM_CLASSES to {self.num_classes} or train on the matching dataset."
+                f"{key} is {num_classes}, but {self.source} has {self.num_classes} classes; set {key} to "
+                f"{self.num_classes} or train on the matching dataset."
             )

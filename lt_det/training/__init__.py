@@ -13,6 +13,7 @@ from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer, evaluate_lazy
 from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.log.writers import ConsoleWriter
+from lt_det.training.meta import MetaLearning
 from lt_det.training.trainer import LongTailTrainer, equip
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LazyTrainer",
     "LongTailCheckpointer",
     "LongTailTrainer",
+    "MetaLearning",
     "NameUnreadable",
     "argument_parser",
     "build_checkpointer",

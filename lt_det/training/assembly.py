@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,19 @@ from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
+from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.log.hooks import build_log_hooks
+from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
+from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingData
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
+from lt_det.training.weights.address import check_remote_weights
+
+logger = logging.getLogger(__name__)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,13 @@ class TrainingOptions:
 
     Attributes:
         output_dir: OUTPUT_DIR.
+        datasets: names of the training sets.
         max_iter: iterations, each of them one optimizer step.
         images_per_step: images per iteration, in all processes and passes together.
         passes: forward and backward passes per iteration.
         precision: of mixed-precision training; None: off.
         decoupled: method of decoupled training; empty: everything is trained.
+        meta: what decoupled training with the method "meta" learns, a key of `lt_det.meta.methods.META_METHODS`.
         seed: negative: a random one.
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
@@ -46,11 +57,13 @@ class TrainingOptions:
     """
 
     output_dir: str
+    datasets: Sequence[str]
     max_iter: int
     images_per_step: int
     passes: int = 1
     precision: torch.dtype | None = None
     decoupled: str = ""
+    meta: str = ""
     seed: int = -1
     eval_period: int = 0
     log_period: int = 20
@@ -73,6 +86,7 @@ class Assembly:
         data_loader: Any,
         optimizer: torch.optim.Optimizer,
         hooks_run_in: TrainerBase | None = None,
+        meta_loader: Any = None,
     ) -> None:
         """
         Args:
@@ -81,15 +95,29 @@ class Assembly:
             data_loader: batches for one forward pass, not yet iterated.
             optimizer: of the parameters of `model` that are trained.
             hooks_run_in: the trainer whose loop runs; None: the step trainer itself.
+            meta_loader: batches of the meta set, where decoupled training needs them.
+
+        Raises:
+            LtDetError: the processes have different training data.
         """
         self.options = options
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
         self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
+        self._data = TrainingData(DataFingerprint.of(data_loader, options.datasets))
+        check_same_data(self._data.fingerprint)
         self.images = ImageStream(data_loader, options.seed)
         self.checkpointer = build_checkpointer(
-            options.decoupled, model, options.output_dir, trainer=self._trainer, image_stream=self.images
+            options.decoupled,
+            model,
+            options.output_dir,
+            trainer=self._trainer,
+            image_stream=self.images,
+            training_data=self._data,
         )
         self._model = model
+        self._meta = None
+        if options.decoupled == "meta":
+            self._meta = MetaLearning(model, optimizer, meta_loader, options.meta, options.seed)
 
     def build_hooks(
         self,
@@ -98,6 +126,7 @@ class Assembly:
         evaluate: Callable[[], Any],
         build_writers: Callable[[], list[EventWriter]],
         buckets: FrequencyBuckets | None,
+        evaluate_at_end: Callable[[], Any] | None = None,
         before_checkpoint: Sequence[HookBase] = (),
     ) -> list[HookBase]:
         """All hooks, in their order: those that change the model come before the checkpoint, the writers after all.
@@ -107,14 +136,20 @@ class Assembly:
             evaluate: returns the metrics on the main process.
             build_writers: called in the main process only.
             buckets: frequency buckets of the training classes; needed in the main process only.
+            evaluate_at_end: another evaluation, after the last of `evaluate`.
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
-        found: list[HookBase] = [SeedPasses(self._model, options.seed), hooks.IterationTimer(), lr_scheduler]
+        found: list[HookBase] = [SeedPasses(self._model, options.seed)]
+        if self._meta is not None:
+            found.append(self._meta)
+        found += [hooks.IterationTimer(), lr_scheduler]
         found += before_checkpoint
         if is_main:
             found.append(hooks.PeriodicCheckpointer(self.checkpointer, **options.checkpoints))
         found.append(EvalUnlessStopped(options.eval_period, evaluate))
+        if evaluate_at_end is not None:
+            found.append(EvalUnlessStopped(0, evaluate_at_end))
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
@@ -129,14 +164,24 @@ class Assembly:
         """Load `weights`, or with `resume` the last checkpoint if there is one; return the first iteration to train.
 
         Raises:
-            LtDetError: see the checkpointer.
+            LtDetError: see the checkpointer; other classes than those of the last checkpoint; or processes that have
+                loaded different weights.
         """
         options = self.options
+        check_same_option("--resume", resume)
         self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
+        if not resumes and comm.is_main_process() and (remote := check_remote_weights(weights or "")):
+            logger.info("MODEL.WEIGHTS %s.", remote)
         self.checkpointer.resume_or_load(weights, resume=resume)
+        check_same_weights(self._model)
+        if resumes and not self._data.is_compared:
+            logger.info(
+                "The checkpoint is of an earlier version of lt_det: whether the data have changed is not known."
+            )
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
-        self.images.skip(start * options.images_per_step // comm.get_world_size())
+        for images in [self.images] if self._meta is None else [self.images, self._meta.images]:
+            images.skip(start * options.images_per_step // comm.get_world_size())
         if start and comm.is_main_process():
             rewind_metrics(options.output_dir, start)
         return start

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from lt_det.compat.torch import is_dead_worker
 from lt_det.errors import LtDetError
+from lt_det.io.log_file import DISK_FULL
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.training.resume.checkpoint_folder import (
+    LAST_CHECKPOINT,
+    checkpoints_in,
+    holds_checkpoint,
+    iteration_of,
+    named_checkpoint,
+)
+from lt_det.training.warm_start import FAMILIES_KEY, KEY, WarmStart, loss_families
+from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
 
 BOX_HEAD_KEY = "long_tail_box_heads"
 _DECOUPLED_KEY = "long_tail_second_stage"
-DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died
 _UNFINISHED = ".unfinished-"  # prefix of a file that is being written
 
-_UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError)
+_UNREADABLE = (AssertionError, OSError, EOFError, RuntimeError, KeyError)
 
 
 def _box_heads(model: nn.Module) -> list[str]:
@@ -44,10 +53,9 @@ def last_checkpoint(checkpointer: Checkpointer) -> str:
 def _contents(path: Path) -> dict[str, Any] | None:
     """The content of a checkpoint, or None if it is corrupt; torch maps the tensors without reading them."""
     try:
-        contents = torch.load(str(path), map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except _UNREADABLE:
+        return open_checkpoint(path, mmap=True)
+    except LtDetError:
         return None
-    return contents if isinstance(contents, dict) else None
 
 
 def _is_intact(path: Path) -> bool:
@@ -85,11 +93,12 @@ def warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> No
         checkpointer.save("model_final", iteration=done - 1)
 
 
-def _first_cause(error: BaseException) -> str:
-    """The operating system's message: on a full disk torch's own error is about the position of its writer."""
-    while not isinstance(error, OSError) and error.__context__ is not None:
-        error = error.__context__
-    return (isinstance(error, OSError) and error.strerror) or str(error).strip().split("\n")[0]
+def _first_cause(error: BaseException) -> BaseException:
+    """The operating system's error: on a full disk torch's own is about the position of its writer."""
+    cause = error
+    while not isinstance(cause, OSError) and cause.__context__ is not None:
+        cause = cause.__context__
+    return cause if isinstance(cause, OSError) else error
 
 
 class LongTailCheckpointer(DetectionCheckpointer):
@@ -110,6 +119,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
     exact = False
     for_evaluation = False
     decoupled = ""
+    _resumed_from = ""  # until the next checkpoint is saved, if it is not the one that last_checkpoint names
+    _resumes = False
 
     def save(self, name: str, **extra: Any) -> None:
         """Also saves which loss, classifier and decoupled training the weights belong to.
@@ -120,7 +131,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         self._refuse_bad_weights(name)
-        extra = {BOX_HEAD_KEY: _box_heads(self.model), _DECOUPLED_KEY: self.decoupled, **extra}
+        extra = {
+            BOX_HEAD_KEY: _box_heads(self.model),
+            FAMILIES_KEY: loss_families(self.model),
+            _DECOUPLED_KEY: self.decoupled,
+            **extra,
+        }
         if "://" in self.save_dir:
             super().save(name, **extra)
             return
@@ -129,11 +145,16 @@ class LongTailCheckpointer(DetectionCheckpointer):
             super().save(f"{_UNFINISHED}{name}", **extra)
         except (OSError, RuntimeError) as error:
             self._remove_unfinished()
-            if str(error).startswith(DEAD_WORKER):  # torch raises this at any place in the program
+            if is_dead_worker(error):  # torch raises this at any place in the program
                 raise
+            cause = _first_cause(error)
+            advice = "free space on the disk"
+            if isinstance(cause, OSError) and cause.errno not in DISK_FULL:
+                advice = f"check the folder {self.save_dir}"
+            reason = (isinstance(cause, OSError) and cause.strerror) or str(cause).strip().split("\n")[0]
             raise LtDetError(
-                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({_first_cause(error)}); free "
-                f"space on the disk; {last_checkpoint(self)}."
+                f"The checkpoint {Path(self.save_dir) / name}.pth cannot be written ({reason}); {advice}; "
+                f"{last_checkpoint(self)}."
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -143,8 +164,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
             return
         name = last_filename_basename.removeprefix(_UNFINISHED)
         self._finish(name)
-        (Path(self.save_dir) / f"{_UNFINISHED}last_checkpoint").write_text(name)
-        self._finish("last_checkpoint")
+        (Path(self.save_dir) / f"{_UNFINISHED}{LAST_CHECKPOINT}").write_text(name)
+        self._finish(LAST_CHECKPOINT)
+        self._resumed_from = ""
 
     def _finish(self, name: str) -> None:
         """Synchronize a file with the disk, then give it its name."""
@@ -166,22 +188,29 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"LazyConfig: train.clip_norm); {last_checkpoint(self)}."
             )
 
+    def has_checkpoint(self) -> bool:
+        """Whether OUTPUT_DIR holds a checkpoint, even if ``last_checkpoint`` is missing or damaged."""
+        return bool(super().has_checkpoint()) if "://" in self.save_dir else holds_checkpoint(Path(self.save_dir))
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint that ``last_checkpoint`` names, or from which the training was resumed; empty if unknown."""
+        if "://" in self.save_dir:
+            return str(super().get_checkpoint_file())
+        named = named_checkpoint(Path(self.save_dir))
+        return self._resumed_from or ("" if named is None else os.path.join(self.save_dir, named.name))
+
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As Detectron2's; if the last checkpoint is corrupt or missing, the newest intact one is used.
+        """As Detectron2's; without an intact last checkpoint, the intact one of the latest iteration is used.
 
         A training that starts in a folder with another training's checkpoints logs a warning.
 
         Raises:
             LtDetError: no checkpoint is intact, or the processes see different ones.
         """
+        self._resumes = resume and self.has_checkpoint()
         starts = not resume and not self.for_evaluation and not self.decoupled
         if starts and self.save_to_disk and self.has_checkpoint():
-            logger.warning(
-                f"OUTPUT_DIR {self.save_dir} holds another training, whose last checkpoint is "
-                f"{Path(self.get_checkpoint_file()).name}: this training starts at iteration 0, overwrites those "
-                "checkpoints and appends to metrics.json. To resume that training instead, stop and give --resume; to "
-                "keep it, use another OUTPUT_DIR."
-            )
+            self._warn_about_other_training()
         if not resume or "://" in self.save_dir:
             return dict(super().resume_or_load(path, resume=resume))
         here = self.has_checkpoint()
@@ -194,27 +223,50 @@ class LongTailCheckpointer(DetectionCheckpointer):
             )
         if not here:
             return dict(super().resume_or_load(path, resume=False))
-        last = self.get_checkpoint_file()
+        last, problem = self.get_checkpoint_file(), self._problem_of_last_checkpoint()
         if not found:
             raise LtDetError(
-                f"The last checkpoint {last} is missing or corrupt, and no other model_*.pth there is intact; put one "
-                f"there, or delete {self.save_dir}/last_checkpoint to start from scratch."
+                f"{problem}, and no {'other ' if last else ''}model_*.pth there is an intact checkpoint of a training; "
+                f"put one there, or move the model_*.pth and {LAST_CHECKPOINT} elsewhere to start from scratch."
             )
         if found != last:
-            logger.warning(
-                f"The last checkpoint {last} is missing or corrupt; resuming from {found}, the newest intact one."
-            )
+            logger.warning(f"{problem}; resuming from {found}, the intact checkpoint of the latest iteration.")
+            self._resumed_from = found
         return self.load(found)
 
+    def _warn_about_other_training(self) -> None:
+        last = named_checkpoint(Path(self.save_dir)) or next(iter(checkpoints_in(Path(self.save_dir))), None)
+        logger.warning(
+            f"OUTPUT_DIR {self.save_dir} holds another training, whose last checkpoint is "
+            f"{last.name if last else 'unknown'}: this training starts at iteration 0, overwrites its config.yaml, "
+            "checkpoints of the same names, evaluation and report, and appends to log.txt and metrics.json. To resume "
+            "that training instead, stop and give --resume; to keep it, use another OUTPUT_DIR."
+        )
+
+    def _problem_of_last_checkpoint(self) -> str:
+        """What is wrong with the last checkpoint if it cannot be used, as the beginning of a sentence."""
+        folder = Path(self.save_dir)
+        if not os.path.lexists(folder / LAST_CHECKPOINT):
+            return f"OUTPUT_DIR {self.save_dir} holds checkpoints, but no {LAST_CHECKPOINT}"
+        if named_checkpoint(folder) is None:
+            return f"{folder / LAST_CHECKPOINT} does not hold the name of a file in its folder"
+        return f"The last checkpoint {self.get_checkpoint_file()} is missing or corrupt"
+
     def _newest_intact(self) -> str:
-        """The last checkpoint if it is intact, else the newest intact one; empty without any."""
+        """The last checkpoint if it is intact, else the intact one of the latest iteration; empty without any."""
         if not self.has_checkpoint():
             return ""
         last = self.get_checkpoint_file()
-        if _is_intact(Path(last)):
+        if last and _is_intact(Path(last)):
             return last
-        others = sorted(Path(self.save_dir).glob("model_*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return next((str(path) for path in others if _is_intact(path)), "")
+        iterations = {}
+        for path in Path(self.save_dir).glob("model_*.pth"):
+            contents = _contents(path)
+            iteration = None if contents is None else iteration_of(path, contents.get("iteration"))
+            if iteration is not None:
+                iterations[str(path)] = iteration
+        descending = sorted(iterations, key=lambda path: (iterations[path], path), reverse=True)
+        return next((path for path in descending if _is_intact(Path(path))), "")
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
@@ -223,20 +275,42 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 "No weights are given, and there is no use in a random network; set MODEL.WEIGHTS (LazyConfig: "
                 "train.init_checkpoint), or use --resume with the OUTPUT_DIR of a training."
             )
+        local = path.partition("?")[0]  # options of Detectron2's follow
+        if local and Path(local).exists():
+            check_file(local)
         try:
             return super().load(path, *args, **kwargs)
         except LtDetError:
             raise
         except _UNREADABLE as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            if isinstance(error, pickle.UnpicklingError):  # torch's message advises to run whatever code the file has
-                reason = "it is not a checkpoint"
             raise LtDetError(
                 f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
                 "checkpoint."
             ) from error
+        finally:
+            self._parsed_url_during_load = None  # Detectron2 keeps it after an error, and then refuses another try
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
+        checkpoint = read_weights(filename)
+        options = parse_qs(self._path.partition("?")[2])
+        if options.pop("matching_heuristics", None) == ["True"]:
+            checkpoint["matching_heuristics"] = True
+        if options:
+            raise LtDetError(
+                f"The weights {self._path} have the option {next(iter(options))}, which is unknown; write "
+                "FILE?matching_heuristics=True, or the file alone."
+            )
+        return checkpoint
 
     def _load_model(self, checkpoint: Any) -> Any:
+        if self._resumes and not self.for_evaluation and "trainer" in self.checkpointables.keys() - checkpoint.keys():
+            raise LtDetError(
+                f"The last checkpoint {self._path} holds weights, but not the state of a training (iteration, "
+                "optimizer), so that it cannot be resumed; give another OUTPUT_DIR, and set MODEL.WEIGHTS (LazyConfig: "
+                "train.init_checkpoint) to it to start a training from its weights."
+            )
         method = checkpoint.get(_DECOUPLED_KEY)
         if self.exact and not self.for_evaluation and method and not self.decoupled:
             raise LtDetError(
@@ -257,6 +331,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
                 f"{', '.join(sorted(set(built))) or 'no loss of lt_det'}; use the config it was trained with."
             )
+        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
             for name, found, wanted in incompatible.incorrect_shapes:
@@ -275,6 +350,10 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
                     "give the checkpoint of a finished training."
                 )
+        if self.for_evaluation:
+            start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
+        elif not (self.exact or self._resumes):
+            start.reset_unusable(incompatible)
         return incompatible
 
 

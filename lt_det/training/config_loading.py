@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lt_det.compat.detectron2 import config_content
+from lt_det.compat.proposals import read_proposals_as_plain_values
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
+from lt_det.io.atomic import writing_to
+from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.terminal import make_logs_printable
+from lt_det.training.config_files.reading import read_config
+from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
+from lt_det.training.resume.checkpoint_folder import named_checkpoint
+from lt_det.training.resume.output_lock import hold_output_dir
 
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
@@ -35,9 +44,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         LtDetError: see `load_config` and `check_config`.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, _allows_unsafe(args))
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
+    if not args.eval_only:
+        hold_output_dir(cfg.OUTPUT_DIR)
     _set_up_logs(cfg, args, cfg.OUTPUT_DIR)
     return cfg
 
@@ -48,60 +59,102 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     Raises:
         LtDetError: see `load_lazy_config` and `check_lazy_config`.
     """
+    if _allows_unsafe(args):
+        raise LtDetError(f"{UNSAFE_OPTION} is for yaml configs; a LazyConfig is a program that always runs: omit it.")
     cfg = load_lazy_config(args.config_file, args.opts)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
+    if not args.eval_only:
+        hold_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
 
 
+def _allows_unsafe(args: argparse.Namespace) -> bool:
+    return bool(getattr(args, "allow_unsafe_config", False))  # scripts with Detectron2's own parser lack it
+
+
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
-    default_setup(cfg, args)
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="lt_det")
+    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
+        set_up_log_files(output_dir)
+        default_setup(cfg, args)
+    make_logs_printable(logging.getLogger("lt_det"))
 
 
-def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> CfgNode:
     """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the datasets it lists.
 
+    Nothing in a config runs, and no `_BASE_` is downloaded, other than where Detectron2 reads it.
+
+    Args:
+        config_file: local path.
+        opts: overrides, in pairs.
+        allow_unsafe: run the code in tags such as ``!!python/object/apply:eval`` of Detectron2's Base-RetinaNet.yaml;
+            only for files that you trust as you trust a program.
+
     Raises:
-        LtDetError: missing file, invalid yaml, unknown key, value of another type, unknown loss or ROI heads.
+        LtDetError: missing file, invalid yaml, a tag that would run code, unknown key, null or a value of another type,
+            unknown loss or ROI heads.
     """
     if not config_file:
         raise LtDetError("No config is given; add --config FILE, for example --config configs/mini_lvis_softmax.yaml.")
     if config_file.endswith(".py"):
-        raise LtDetError(f"{config_file} is a LazyConfig; train it with tools/lazyconfig_train_net.py.")
-    if not Path(config_file).is_file():
+        raise LtDetError(
+            f"{config_file} is a LazyConfig, a program that runs when it is loaded, so it is not opened here; train it "
+            "with tools/lazyconfig_train_net.py."
+        )
+    if not Path(config_file).exists():
         raise LtDetError(f"The config {config_file} does not exist; the shipped configs are in configs/.")
     cfg = get_cfg()
     add_keys(cfg)
-    try:
-        cfg.merge_from_file(config_file)
-    except FileNotFoundError as error:
-        raise LtDetError(f"{config_file}: its _BASE_ {error.filename} does not exist; correct the path.") from error
-    except RecursionError as error:
-        raise LtDetError(f"{config_file}: its _BASE_ leads back to itself; correct it.") from error
-    except yaml.YAMLError as error:
-        raise LtDetError(f"{config_file} is not valid yaml: {' '.join(str(error).split())}.") from error
-    except (KeyError, ValueError, TypeError, AssertionError, AttributeError) as error:
-        raise LtDetError(f"{config_file}: {_reason(error)}; correct the key or its value.") from error
+    defaults = cfg.clone()
+    content = read_config(config_file, allow_unsafe)
+    check_sections(content, defaults, config_file)
+    with config_content(content):
+        _merge(cfg.merge_from_file, config_file, config_file)
+    check_values(cfg, defaults, config_file)
     if len(opts) % 2:
         raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
-    try:
-        for key in sorted({*_STARTS} & {*opts[::2]}):
-            cfg.merge_from_list([key, None])  # otherwise an override must have the type of the file's value
-        cfg.merge_from_list(list(opts))
-    except (KeyError, ValueError, AssertionError, AttributeError) as error:
-        raise LtDetError(f"Override on the command line: {_reason(error)}; correct the key or its value.") from error
+    command_line = "Override on the command line"
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        if isinstance(_value_at(cfg, key), CfgNode):
+            raise LtDetError(f"{command_line}: {key} {value} would replace a section; override a key in it, {key}.KEY.")
+    for key in sorted({*_STARTS} & {*opts[::2]}):
+        _merge(cfg.merge_from_list, [key, None], command_line)  # otherwise a value must have the type of the file's
+    _merge(cfg.merge_from_list, list(opts), command_line)
+    check_values(cfg, defaults, config_file, opts[::2])
     check_heads(cfg)
     register_from_config(cfg)
+    if cfg.MODEL.LOAD_PROPOSALS:
+        read_proposals_as_plain_values()
     return cfg
 
 
-def config_of_run(folder: str | Path, opts: list[str]) -> Any:
+def _value_at(cfg: CfgNode, key: str) -> Any:
+    """The value of a key such as SOLVER.BASE_LR; None if there is no such key."""
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def _merge(merge: Callable[[Any], Any], content: Any, place: str) -> None:
+    try:
+        merge(content)
+    except (RecursionError, MemoryError) as error:
+        raise LtDetError(f"{place}: a value is nested too deeply; correct its brackets.") from error
+    except (KeyError, ValueError, TypeError, AssertionError, AttributeError, SyntaxError) as error:
+        raise LtDetError(f"{place}: {_reason(error)}; correct the key or its value.") from error
+
+
+def config_of_run(folder: str | Path, opts: list[str], allow_unsafe: bool = False) -> Any:
     """The config of a finished training, with its last checkpoint as MODEL.WEIGHTS unless `opts` name another.
 
     Args:
         folder: OUTPUT_DIR of the training, wherever it lies now.
         opts: KEY VALUE overrides.
+        allow_unsafe: see `load_config`.
 
     Raises:
         LtDetError: the folder has no config.yaml or no checkpoint, see also `load_config`.
@@ -112,11 +165,10 @@ def config_of_run(folder: str | Path, opts: list[str]) -> Any:
         raise LtDetError(
             f"{folder} has no config.yaml; give the OUTPUT_DIR of a training, or --config FILE MODEL.WEIGHTS FILE."
         )
-    cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts])
+    cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts], allow_unsafe)
     if "MODEL.WEIGHTS" in opts[::2]:
         return cfg
-    last = folder / "last_checkpoint"
-    weights = folder / (last.read_text().strip() if last.is_file() else Path(cfg.MODEL.WEIGHTS).name)
+    weights = named_checkpoint(folder) or folder / Path(cfg.MODEL.WEIGHTS).name
     if not weights.is_file():
         raise LtDetError(
             f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."
@@ -125,21 +177,22 @@ def config_of_run(folder: str | Path, opts: list[str]) -> Any:
     return cfg
 
 
-def config_of_detector(config_file: str | None, words: Sequence[str]) -> CfgNode:
+def config_of_detector(config_file: str | None, words: Sequence[str], allow_unsafe: bool = False) -> CfgNode:
     """The config of a trained detector, from what a command line says.
 
     Args:
         config_file: a yaml config; None if the first of `words` is the OUTPUT_DIR of a training.
         words: OUTPUT_DIR, if there is no config, and KEY VALUE overrides.
+        allow_unsafe: see `load_config`.
 
     Raises:
         LtDetError: no detector is given, see also `load_config` and `config_of_run`.
     """
     if config_file:
-        return load_config(config_file, list(words))
+        return load_config(config_file, list(words), allow_unsafe)
     if not words:
         raise LtDetError("No detector is given; name RUN, the OUTPUT_DIR of a training, or give --config FILE.")
-    return config_of_run(words[0], list(words[1:]))
+    return config_of_run(words[0], list(words[1:]), allow_unsafe)
 
 
 def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
@@ -184,7 +237,7 @@ def apply_lazy_overrides(cfg: Any, words: Sequence[str]) -> Any:
                 _check_key(cfg, key)
         return LazyConfig.apply_overrides(cfg, list(words))
     except (HydraException, OmegaConfBaseException, KeyError) as error:
-        reason = _reason(error).split("\n")[0].rstrip(".")
+        reason = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
         raise LtDetError(f"Override on the command line: {reason}; write key=value.") from error
 
 
@@ -211,4 +264,4 @@ def _check_key(cfg: Any, key: str) -> None:
 
 def _reason(error: Exception) -> str:
     """An exception's text without the quotes that KeyError adds."""
-    return str(error.args[0] if error.args else error).strip().rstrip(".")
+    return " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")

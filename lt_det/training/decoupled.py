@@ -1,8 +1,9 @@
 """Decoupled training: the classifier alone is trained, on the network of a finished training.
 
 Kang et al. 2020, https://arxiv.org/abs/1910.09217: classifier re-training (cRT, "crt") initializes the classifier
-again, learnable weight scaling (LWS, "lws") keeps it and learns one scale per class. Everything else is frozen, box
-regression too, as in the EQLv2 authors' detectors (https://github.com/tztztztztz/eqlv2, configs/decouple).
+again, learnable weight scaling (LWS, "lws") keeps it and learns one scale per class. "meta" is cRT with
+meta-learned weights, see `lt_det.training.meta`. Everything else is frozen, box regression too, as in the EQLv2
+authors' detectors (https://github.com/tztztztztz/eqlv2, configs/decouple).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from lt_det.losses import possible_num_logits
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import DECOUPLED, mark_applied
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint
+from lt_det.training.warm_start import WarmStart
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +33,12 @@ def train_classifier_only(model: nn.Module, method: str) -> None:
     """Freeze all but the classifiers, or with "lws" all but their scales. Call it before optimizer and DDP are built.
 
     Frozen parameters get no gradient, norm layers and dropout stay in evaluation mode, and the model returns only the
-    losses that train something. An empty method changes nothing; a second call changes nothing more.
+    losses that train something. An empty method changes nothing; a second call changes nothing more. "meta" also needs
+    the hook `MetaLearning`, and refuses to train without it.
 
     Args:
         model: with lt_det's box predictors in it.
-        method: "crt", "lws" or empty.
+        method: "crt", "lws", "meta" or empty.
 
     Raises:
         LtDetError: unknown method, a model without lt_det's predictors, or "lws" without a scaled classifier.
@@ -43,7 +47,7 @@ def train_classifier_only(model: nn.Module, method: str) -> None:
         return
     model.requires_grad_(False)
     for _, predictor in _predictors(model):
-        if method == "crt":
+        if method in ("crt", "meta"):
             predictor.cls_score.requires_grad_(True)
         elif isinstance(predictor.cls_score, ScaledLinear):
             predictor.cls_score.scale.requires_grad_(True)
@@ -54,7 +58,11 @@ def train_classifier_only(model: nn.Module, method: str) -> None:
             keep_in_evaluation_mode(layer)
     model.register_forward_hook(_losses_that_train)
     model.decoupled_method = method  # type: ignore[assignment]
-    mark_applied(model, DECOUPLED)
+    if method == "meta":
+        for _, predictor in _predictors(model):
+            predictor.trainer_keys.require(DECOUPLED, method)
+    else:
+        mark_applied(model, DECOUPLED)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info(f"Decoupled training ({method}): {trained:,} weights are trained, everything else is frozen.")
 
@@ -63,7 +71,7 @@ def check_decoupled_training(method: str, weights: str, output_dir: str, resume:
     """Raise unless decoupled training can start from `weights`, or with `resume` be resumed, in `output_dir`.
 
     Args:
-        method: "crt", "lws" or empty; if empty, the folder must not hold checkpoints of decoupled training.
+        method: "crt", "lws", "meta" or empty; if empty, the folder must not hold checkpoints of decoupled training.
         weights: MODEL.WEIGHTS, the checkpoint of the finished training.
         output_dir: a new folder, or that of the same decoupled training.
         resume: whether to resume if the folder holds a checkpoint.
@@ -72,7 +80,7 @@ def check_decoupled_training(method: str, weights: str, output_dir: str, resume:
         LtDetError: unknown method, weights that do not exist, or a folder with the checkpoints of another training.
     """
     folder = Path(output_dir)
-    resumes = resume and (folder / "last_checkpoint").is_file()
+    resumes = resume and holds_checkpoint(folder)
     methods = {path: decoupled_method_of(path) for path in sorted(folder.glob("*.pth"))}
     if not checked_decoupled_method(method):
         found = next(filter(None, methods.values()), None)
@@ -122,9 +130,12 @@ class DecoupledCheckpointer(LongTailCheckpointer):
         return super().resume_or_load(path, resume=resume)
 
     def _load_model(self, checkpoint: Any) -> Any:
+        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         if self._starts:
             self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
+        if self._starts and self.decoupled == "lws":  # which cannot even learn the bias that another family needs
+            start.refuse_other_family(incompatible, "use crt, or a loss of the same family", starts=True)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:
             raise LtDetError(

@@ -1,9 +1,10 @@
-"""One-sentence errors for a training run that fails: losses that are not finite, data loading workers that die."""
+"""One-sentence errors for a training run that fails: losses that are not finite, workers that die, a full disk."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,27 +12,34 @@ import torch
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from lt_det.compat.torch import DEAD_WORKER, is_dead_worker
 from lt_det.compat.torch_distributed import is_peer_failure
-from lt_det.errors import LtDetError
-from lt_det.training.checkpointer import DEAD_WORKER, last_checkpoint
+from lt_det.errors import LtDetError, reason_of
+from lt_det.io.log_file import DISK_FULL
+from lt_det.training.checkpointer import last_checkpoint
+from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir
 
 _TRAIN_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
 @contextlib.contextmanager
 def watched(trainer: Any, checkpointer: Checkpointer) -> Iterator[None]:
-    """Context that stops training with a one-sentence error at a loss that is infinite or NaN, or a dead worker.
+    """Context that stops training with a one-sentence error: an infinite or NaN loss, a dead worker, a full disk.
 
     Losses are checked before the backward pass, so that the bad step changes no weight. With several processes, the one
     with the bad loss reports it; the others make no step either, because they wait for its gradients.
+
+    The main process holds the lock of the checkpointer's folder, so that no other training runs there.
 
     Args:
         trainer: a Detectron2 trainer, with the model in `trainer.model`.
         checkpointer: its last checkpoint is part of the error.
 
     Raises:
-        LtDetError: a loss or an RPN box is not finite, or a data loading worker has died.
+        LtDetError: a loss or an RPN box is not finite, a data loading worker has died, a disk is full, or another
+            training runs in the folder.
     """
+    hold_output_dir(checkpointer.save_dir)
     monitor = _StepMonitor(trainer, checkpointer)
     hooks = (
         trainer.model.register_forward_pre_hook(monitor.before_forward),
@@ -49,6 +57,72 @@ def watched(trainer: Any, checkpointer: Checkpointer) -> Iterator[None]:
         _TRAIN_LOOP.removeFilter(monitor.shorten_log)
         for hook in hooks:
             hook.remove()
+        release_output_dir(checkpointer.save_dir)
+
+
+@contextlib.contextmanager
+def watched_evaluation() -> Iterator[None]:
+    """Context of an evaluation without training: a dead worker is a one-sentence error.
+
+    Raises:
+        LtDetError: a data loading worker has died.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_dead_worker(error):
+            raise
+        raise LtDetError(f"A data loading worker died during the evaluation {_advice(error)}.") from error
+
+
+def _advice(error: BaseException) -> str:
+    """Why a worker died, and what to do, after "died ..."; later errors about the same worker are silenced."""
+    reason = str(error).strip().split("\n")[0].rstrip(". ")
+    if not reason.startswith(DEAD_WORKER):
+        reason = f"while it handed over an image, {type(error).__name__}"
+    _silence_dead_workers()
+    return (
+        f"({reason}), most likely because memory ran out; lower DATALOADER.NUM_WORKERS (LazyConfig: "
+        "dataloader.train.num_workers) or give the job more memory"
+    )
+
+
+def _silence_dead_workers() -> None:
+    """torch raises its error about a dead worker again, in destructors while the process ends."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not is_dead_worker(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Context, or decorator, that turns an exception into one sentence, with its type, text and place.
+
+    For code that builds a training: Detectron2 does not check what a config says, and then fails in any way.
+
+    Args:
+        what: beginning of the sentence, such as "The training cannot be built".
+
+    Raises:
+        LtDetError: another exception than this, and than the failure of another process.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LtDetError) or is_peer_failure(error):
+            raise
+        raise _unexpected(what, error) from error
+
+
+def _unexpected(what: str, error: BaseException) -> LtDetError:
+    return LtDetError(
+        f"{what} ({reason_of(error)}); correct the key of the config, or the code, that causes it; --traceback shows "
+        "where."
+    )
 
 
 class _StepMonitor:
@@ -72,18 +146,28 @@ class _StepMonitor:
         raise self._diverged(", ".join(f"{name} is {value}" for name, value in values.items()))
 
     def explain(self, error: BaseException | None) -> LtDetError | None:
-        """The error to report for an exception; None for a bug."""
+        """The error to report for an exception; None for a bug.
+
+        Before an iteration is done, the cause is a config or data that Detectron2 does not check, and no bug.
+        """
         if isinstance(error, LtDetError):
             return error
         reason = str(error).strip().split("\n")[0].rstrip(". ")
         if isinstance(error, FloatingPointError):  # Detectron2's RPN checks its boxes before there is a loss
             return self._diverged(reason.split(". ")[0])
-        if isinstance(error, RuntimeError) and reason.startswith(DEAD_WORKER):
+        if error is not None and is_dead_worker(error):
             return LtDetError(
-                f"A data loading worker died in iteration {self._trainer.iter} ({reason}), most likely because memory "
-                "ran out; lower DATALOADER.NUM_WORKERS (LazyConfig: dataloader.train.num_workers) or give the job more "
-                f"memory; {last_checkpoint(self._checkpointer)}."
+                f"A data loading worker died in iteration {self._trainer.iter} {_advice(error)}; "
+                f"{last_checkpoint(self._checkpointer)}."
             )
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return LtDetError(
+                f"{error.filename or 'A file'} cannot be written in iteration {self._trainer.iter} "
+                f"({error.strerror}); free space on the disk; {last_checkpoint(self._checkpointer)}."
+            )
+        first = getattr(self._trainer, "iter", 0) == getattr(self._trainer, "start_iter", None)
+        if first and isinstance(error, Exception) and not is_peer_failure(error):
+            return _unexpected("The first iteration fails", error)
         return None
 
     def shorten_log(self, record: logging.LogRecord) -> bool:

@@ -16,20 +16,24 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lt_det.compat.detectron2 import create_ddp_model
+from lt_det.config import META_DEFAULT
 from lt_det.data.class_counts import remember_counts
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.errors import LtDetError
 from lt_det.losses import require_statistics
 from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import names_of
+from lt_det.training.trial import try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -41,14 +45,17 @@ class LazyTrainer:
         checkpointer: see `Assembly`.
     """
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Args:
             cfg: LazyConfig; its datasets are registered.
 
         Raises:
-            LtDetError: class counts that are missing, a dataset with mistakes, or what parts of the config refuse.
+            LtDetError: class counts that are missing, a dataset with mistakes, a record that the training or the
+                evaluation cannot process, what parts of the config refuse, or processes with different configs or data.
         """
+        check_same_config(cfg)
         self._cfg = cfg = _prepared(cfg)
         train = cfg.train
         method = train.get("second_stage", "")
@@ -61,11 +68,13 @@ class LazyTrainer:
         passes, images_per_step = train.get("accumulate", 1), cfg.dataloader.train.total_batch_size
         options = TrainingOptions(
             output_dir=train.output_dir,
+            datasets=tuple(names_of(cfg.dataloader.train.dataset)),
             max_iter=train.max_iter,
             images_per_step=images_per_step,
             passes=passes,
             precision=amp_precision(train.amp.enabled, train.amp.get("precision", "float16")),
             decoupled=method,
+            meta=train.get("meta_method", META_DEFAULT),
             seed=train.get("seed", -1),
             eval_period=train.eval_period,
             log_period=train.log_period,
@@ -73,7 +82,12 @@ class LazyTrainer:
         )
         optimizer = _optimizer(cfg, self.model)
         cfg.dataloader.train.total_batch_size = images_per_step // passes
-        self._assembly = Assembly(options, self.model, instantiate(cfg.dataloader.train), optimizer)
+        meta_loader = None
+        if method == "meta":
+            cfg.dataloader.meta.total_batch_size = images_per_step // passes
+            meta_loader = instantiate(cfg.dataloader.meta)
+        loader = instantiate(cfg.dataloader.train)
+        self._assembly = Assembly(options, self.model, loader, optimizer, meta_loader=meta_loader)
         self.trainer, self.checkpointer = self._assembly.step_trainer, self._assembly.checkpointer
         self.register_hooks(
             self._assembly.build_hooks(
@@ -84,6 +98,9 @@ class LazyTrainer:
             )
         )
         self._start = 0
+        if evaluator is not None:  # in the main process
+            try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
+            try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""
@@ -114,11 +131,13 @@ def evaluate_lazy(cfg: Any, resume: bool = False) -> Any:
     Returns:
         The metrics in the main process, None in the others.
     """
+    check_same_config(cfg)
     cfg = _prepared(cfg)
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), cfg.train.device, **cfg.train.ddp)
     checkpointer = evaluation_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""))
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
-    return _evaluate(cfg, model)
+    with watched_evaluation():
+        return _evaluate(cfg, model)
 
 
 def _prepared(cfg: Any) -> Any:
@@ -127,9 +146,32 @@ def _prepared(cfg: Any) -> Any:
     evaluator = cfg.dataloader.evaluator
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     remember_counts(names_of(cfg.dataloader.train.dataset), cfg.train.output_dir)
-    for loader in (cfg.dataloader.test, cfg.dataloader.train):  # in Detectron2's configs test refers to train's mapper
+    loaders = [cfg.dataloader.test, cfg.dataloader.train]
+    if _learns_weights(cfg):
+        loaders.insert(0, cfg.dataloader.meta)
+    for loader in loaders:  # in Detectron2's configs test refers to train's mapper
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     return cfg
+
+
+def _learns_weights(cfg: Any) -> bool:
+    """Whether the config asks for meta-learned weights.
+
+    Raises:
+        LtDetError: it does, but has no loader of the meta set; or it does not, and has what only they need.
+    """
+    learns = cfg.train.get("second_stage", "") == "meta"
+    if learns and "meta" not in cfg.dataloader:
+        raise LtDetError(
+            "train.second_stage is meta, but there is no dataloader.meta, which draws the images of the meta set; "
+            "write it as in docs/recipes.md."
+        )
+    if not learns and ("meta" in cfg.dataloader or cfg.train.get("meta_method", META_DEFAULT) != META_DEFAULT):
+        raise LtDetError(
+            "dataloader.meta and train.meta_method have no effect while train.second_stage is "
+            f"'{cfg.train.get('second_stage', '')}'; set it to meta, or leave them out."
+        )
+    return learns
 
 
 def _optimizer(cfg: Any, model: nn.Module) -> Any:

@@ -14,6 +14,8 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from lt_det.evaluation.evaluator import LongTailEvaluator
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -112,11 +114,14 @@ class StoppableEvaluator(DatasetEvaluator):
 
     # Set while an evaluation may be interrupted. All evaluators share it, because a signal goes to the whole process.
     stop: StopOnInterrupt | None = None
+    in_training = False  # whether the training goes on after the evaluation
 
     def __init__(self, evaluator: DatasetEvaluator) -> None:
         self._evaluator = evaluator
 
     def reset(self) -> None:
+        if isinstance(self._evaluator, LongTailEvaluator):  # a full disk must not cost the training
+            self._evaluator.needs_files = not StoppableEvaluator.in_training
         self._evaluator.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
@@ -146,12 +151,16 @@ class EvalUnlessStopped(EvalHook):
 
     def _do_eval(self) -> None:
         hooks = (hook for hook in self.trainer._hooks if isinstance(hook, StopOnInterrupt))
-        StoppableEvaluator.stop = next(hooks, None)
+        stop = next(hooks, None)
+        if stop is not None and stop._interrupted_by:  # an evaluation before this one, in all processes
+            return
+        StoppableEvaluator.stop = stop
+        StoppableEvaluator.in_training = self.trainer.iter < self.trainer.max_iter
         try:
             with contextlib.suppress(_EvaluationInterrupted):
                 super()._do_eval()
         finally:
-            StoppableEvaluator.stop = None
+            StoppableEvaluator.stop, StoppableEvaluator.in_training = None, False
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,15 @@ from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of, warn_of_unused_lazy_keys
+from lt_det.training.diagnostics import explained
+from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 logger = logging.getLogger(__name__)
 
 
+@explained("The config cannot be checked")
 def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     """Check a yaml config against machine and data, before another training's files are touched.
 
@@ -46,6 +52,9 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         check_training_keys(scaled)
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
+    check_detectron2_keys(cfg, training=training)
+    _check_address(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume)
+    check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
     check_datasets([*(cfg.DATASETS.TRAIN if training else []), *cfg.DATASETS.TEST])
     if training and comm.is_main_process():
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
@@ -53,6 +62,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
 
 
+@explained("The config cannot be checked")
 def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     """As `check_config`, for a LazyConfig.
 
@@ -61,14 +71,48 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     """
     loader = cfg.dataloader
     _check_lazy_evaluation(loader)
+    warn_of_unused_lazy_keys(cfg.train)
     precision = amp_precision(cfg.train.amp.enabled, cfg.train.amp.get("precision", "float16"))
     prepare_device(cfg.train.device, precision, loader.train.num_workers)
     if training:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
+    _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)
     check_datasets([*(names_of(loader.train.dataset) if training else []), loader.test.dataset.names])
     check_folder(Path(cfg.train.output_dir), "OUTPUT_DIR")
+
+
+def check_expected_results(expected: Any, test_sets: Sequence[str]) -> None:
+    """Raise unless Detectron2 can compare the results with TEST.EXPECTED_RESULTS, which it does after the training.
+
+    Args:
+        expected: empty, or rows of task, metric, expected value and tolerance, such as ["bbox", "AP", 36.1, 0.5].
+        test_sets: DATASETS.TEST.
+    """
+    if not isinstance(expected, list | tuple):
+        raise LtDetError(f"TEST.EXPECTED_RESULTS is {expected!r}; {_EXPECTED}.")
+    for row in expected:
+        if not (isinstance(row, list | tuple) and len(row) == 4 and all(isinstance(name, str) for name in row[:2])):
+            raise LtDetError(f"TEST.EXPECTED_RESULTS has the row {row!r}; {_EXPECTED}.")
+        value, tolerance = row[2:]
+        if not (all(isinstance(v, int | float) and math.isfinite(v) for v in row[2:]) and tolerance >= 0):
+            raise LtDetError(f"TEST.EXPECTED_RESULTS has {row[0]} {row[1]} {value!r} {tolerance!r}; {_EXPECTED}.")
+    if expected and len(test_sets) != 1:
+        raise LtDetError(
+            f"TEST.EXPECTED_RESULTS is compared with the results of one test set, but DATASETS.TEST has "
+            f"{len(test_sets)}; leave it empty, or name one test set."
+        )
+
+
+_EXPECTED = "write rows of task, metric, expected value and tolerance, such as [['bbox', 'AP', 36.1, 0.5]]"
+
+
+def _check_address(weights: Any, output_dir: str, resume: bool) -> None:
+    """Reach the address of the weights, before data are read for minutes; a resumed training needs none."""
+    resumes = resume and Path(output_dir, "last_checkpoint").is_file()
+    if isinstance(weights, str) and "://" in weights and not resumes and comm.is_main_process():
+        check_remote_weights(weights)
 
 
 def _check_lazy_evaluation(loader: Any) -> None:
@@ -110,18 +154,19 @@ def check_heads(cfg: CfgNode) -> None:
 
 
 def training_stats_of(cfg: CfgNode) -> ClassStats:
-    """Counts of the training classes, checked against MODEL.ROI_HEADS.NUM_CLASSES.
+    """Counts of the training classes, checked against the number of classes of the network.
 
     Raises:
         LtDetError: no counts are found, or they have another number of classes.
     """
     stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=cfg.OUTPUT_DIR)
-    stats.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    key, number = num_classes_of(cfg)
+    stats.check_num_classes(number, key)
     return stats
 
 
 def prepare_device(device: str, precision: torch.dtype | None, num_workers: int) -> None:
-    """Check the device. On the CPU also set the number of threads.
+    """Check the device. Make a GPU with a number the current one; on the CPU set the number of threads.
 
     The threads get the cores that data loader workers and the other processes leave: threads that compete for cores are
     many times slower.
@@ -134,21 +179,39 @@ def prepare_device(device: str, precision: torch.dtype | None, num_workers: int)
     Raises:
         LtDetError: a device that is not there, or that does not go with the processes or the precision.
     """
-    check_device(device)
+    kind = check_device(device)
+    index = torch.device(device).index
     over_gloo = torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo"
-    if device.startswith("cuda"):
+    if kind == "cuda":
         if over_gloo:
             raise LtDetError(f"--num-processes trains on the CPU, but the device is {device}; give --num-gpus instead.")
         if precision is torch.bfloat16 and not torch.cuda.is_bf16_supported():
             raise LtDetError("This GPU does not compute in bfloat16; set SOLVER.AMP.PRECISION to float16.")
+        if index is not None and comm.get_world_size() > 1:
+            raise LtDetError(
+                f"The device is {device}, but {comm.get_world_size()} processes were started, each for a GPU of its "
+                "own; write cuda (MODEL.DEVICE, LazyConfig: train.device), and choose GPUs with CUDA_VISIBLE_DEVICES."
+            )
+        if index is not None:
+            torch.cuda.set_device(index)  # memory statistics and kernels without a tensor use the current device
         return
+    if kind != "cpu" and comm.get_world_size() > 1:
+        raise LtDetError(
+            f"{comm.get_world_size()} processes cannot train on the device {device}; train in one process, or in "
+            "several on CUDA GPUs (--num-gpus) or on the CPU (--num-processes)."
+        )
     if comm.get_world_size() > 1 and not over_gloo:
         raise LtDetError(
             f"{comm.get_world_size()} processes were started for GPUs, but the device is {device}; on the CPU give "
             f"--num-processes {comm.get_local_size()} instead of --num-gpus."
         )
     if precision is not None:
-        raise LtDetError("Detectron2's mixed precision (AMP) needs a GPU; switch it off to train on the CPU.")
+        raise LtDetError(
+            f"Detectron2's mixed precision (AMP) needs a GPU with CUDA, but the device is {device}; set "
+            "SOLVER.AMP.ENABLED (LazyConfig: train.amp.enabled) to False."
+        )
+    if kind != "cpu":
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // comm.get_local_size() - num_workers)))
 
@@ -182,17 +245,39 @@ def check_scaled_batch(cfg: CfgNode, scaled: CfgNode) -> None:
     )
 
 
-def check_device(device: str) -> None:
-    """Raise if the device is unknown, or a GPU that torch does not see."""
+def check_device(device: str) -> str:
+    """Check that torch can compute on a device, and return its kind: cpu, cuda, mps, xpu, ...
+
+    Raises:
+        LtDetError: the device is unknown, or torch cannot compute on it here.
+    """
+    keys = "MODEL.DEVICE (LazyConfig: train.device)"
     try:
-        torch.device(device)
-    except RuntimeError:
-        raise LtDetError(f"There is no device '{device}'; write cpu, cuda or cuda:0.") from None
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise LtDetError(
-            "The device is cuda, but torch sees no GPU; train on the CPU with MODEL.DEVICE cpu "
-            "(LazyConfig: train.device=cpu), or see `lt-det doctor`."
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of names that it once used
+            parsed = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise LtDetError(f"There is no device '{device}' ({keys}); write cpu, cuda or cuda:0.") from None
+    if parsed.type == "cuda":
+        if not torch.cuda.is_available():
+            raise LtDetError(
+                f"The device is {device}, but torch sees no GPU; train on the CPU with MODEL.DEVICE cpu "
+                "(LazyConfig: train.device=cpu), or see `lt-det doctor`."
+            )
+        if parsed.index is not None and parsed.index >= torch.cuda.device_count():
+            raise LtDetError(
+                f"The device is {device}, but torch sees {torch.cuda.device_count()} GPUs, counted from 0; correct "
+                f"{keys}."
+            )
+    elif parsed.type != "cpu":
+        try:
+            torch.ones(2, device=parsed).sum().item()
+        except Exception as error:  # each backend fails in its own way where it is missing
+            raise LtDetError(
+                f"The device is {device}, but torch {torch.__version__} cannot compute on it here "
+                f"({type(error).__name__}); set {keys} to cpu or cuda, or install a torch with support for it."
+            ) from None
+    return str(parsed.type)
 
 
 def check_datasets(names: Sequence[str]) -> None:

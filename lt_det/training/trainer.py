@@ -14,6 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, hooks
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from fvcore.common.config import CfgNode
@@ -22,10 +23,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lt_det.compat.detectron2 import ddp_on
-from lt_det.config import bucket_options, buckets_of_config, unused_loss
+from lt_det.config import bucket_options, buckets_of_config, checked_meta_method, unused_loss
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
-from lt_det.data.loader import build_train_loader, one_pass_config, resample
+from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -35,12 +36,17 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
-from lt_det.training.diagnostics import watched
+from lt_det.training.detectron2_keys.checks import check_keys_of_heads
+from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
+from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
+from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
+from lt_det.training.trial import try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 
 logger = logging.getLogger(__name__)
@@ -52,22 +58,33 @@ class LongTailTrainer(DefaultTrainer):
     checkpointer: DetectionCheckpointer
     _trainer: SimpleTrainer
 
+    @explained("The training cannot be built from this config")
     def __init__(self, cfg: Any) -> None:
         """
         Raises:
             LtDetError: a batch that cannot be split, class counts that are missing or do not fit NUM_CLASSES, a
-                dataset with mistakes, or an evaluator that would ignore TEST.BUCKETS.
+                dataset with mistakes, an evaluator that would ignore TEST.BUCKETS, a record that the training or the
+                evaluation cannot process, or processes with different configs or data.
         """
+        check_same_config(cfg)
         written, cfg = cfg, scaled_to_processes(cfg, comm.get_world_size())
         if cfg is not written:
             logger.info(scaling_line(written, cfg))
         check_scaled_batch(written, cfg)
+        check_augmentation(cfg, type(self).build_evaluator)
         buckets_of_config(cfg, training_stats_of(cfg))
+        evaluators = {}
         if comm.is_main_process():
             for name in cfg.DATASETS.TEST:  # now, and not after the hours up to the first evaluation
-                _check_evaluator(cfg, type(self).build_evaluator(cfg, name))
+                evaluators[name] = type(self).build_evaluator(cfg, name)
+                _check_evaluator(cfg, evaluators[name])
         with ddp_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
+        if comm.is_main_process():
+            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
+            for name, evaluator in evaluators.items():
+                loader = type(self).build_test_loader(cfg, name)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
         if not hasattr(self, "_assembly"):
             raise LtDetError(
                 f"{type(self).__name__}.build_hooks does not call super().build_hooks(), so that lt_det's hooks are "
@@ -78,7 +95,7 @@ class LongTailTrainer(DefaultTrainer):
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss, but the network has no head of lt_det that would use it.
+            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it.
         """
         model: nn.Module = super().build_model(cfg)
         _check_loss_is_used(cfg, model)
@@ -94,6 +111,11 @@ class LongTailTrainer(DefaultTrainer):
         return build_train_loader(cfg, in_equipped_trainer=True)
 
     @classmethod
+    def build_meta_loader(cls, cfg: Any) -> Any:
+        """The training loader of the images that SECOND_STAGE.METHOD meta learns from; None with any other METHOD."""
+        return cls.build_train_loader(meta_config(cfg)) if cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD == "meta" else None
+
+    @classmethod
     def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
         mapper = NameUnreadable(DatasetMapper(cfg, False))
         if cfg.MODEL.LOAD_PROPOSALS:
@@ -106,18 +128,24 @@ class LongTailTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
-        return LongTailEvaluator.from_config(cfg, dataset_name, output_folder)
+        return with_keypoints(LongTailEvaluator.from_config(cfg, dataset_name, output_folder), cfg, dataset_name)
 
     def build_hooks(self) -> list[HookBase]:
         """All hooks. The assembly here replaces the step trainer and checkpointer that Detectron2 has just built."""
         step = self._trainer
         self._assembly = Assembly(
-            _options(self.cfg), step.model, step.data_loader, step.optimizer, hooks_run_in=weakref.proxy(self)
+            _options(self.cfg),
+            step.model,
+            step.data_loader,
+            step.optimizer,
+            hooks_run_in=weakref.proxy(self),
+            meta_loader=self.build_meta_loader(self.cfg),
         )
         self._trainer, self.checkpointer = self._assembly.step_trainer, self._assembly.checkpointer
         return self._assembly.build_hooks(
             lr_scheduler=hooks.LRScheduler(),
             evaluate=self._evaluate,
+            evaluate_at_end=self._evaluate_augmented if self._augments() else None,
             build_writers=self.build_writers,
             buckets=buckets_of_config(self.cfg, training_stats_of(self.cfg)),
             before_checkpoint=self._precise_bn(),
@@ -126,6 +154,20 @@ class LongTailTrainer(DefaultTrainer):
     def _evaluate(self) -> Any:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+    def _augments(self) -> bool:
+        """Whether to evaluate with TEST.AUG. In Detectron2, a script calls `test_with_TTA`, which its trainer has."""
+        if not self.cfg.TEST.AUG.ENABLED:
+            return False
+        owner = next(kind for kind in type(self).__mro__ if "test_with_TTA" in vars(kind))
+        if not issubclass(owner, LongTailTrainer):
+            logger.warning("TEST.AUG: your script has to call %s.test_with_TTA, as Detectron2's does.", owner.__name__)
+        return issubclass(owner, LongTailTrainer)
+
+    def _evaluate_augmented(self) -> Any:
+        results = self.test_with_TTA(self.cfg, self.model)
+        self._last_eval_results = {**self._last_eval_results, **results}  # for TEST.EXPECTED_RESULTS
+        return results
 
     def _precise_bn(self) -> list[HookBase]:
         """As DefaultTrainer has it, on a loader of its own."""
@@ -161,12 +203,27 @@ class LongTailTrainer(DefaultTrainer):
             return dict(super().test(cfg, model, [StoppableEvaluator(evaluator) for evaluator in evaluators]))
 
     @classmethod
+    def test_with_TTA(cls, cfg: Any, model: nn.Module) -> dict[str, Any]:
+        """Evaluate with Detectron2's test-time augmentation; the names of the results end with ``_TTA``."""
+        logger.info("Evaluating with test-time augmentation (TEST.AUG); the results below are those of *%s.", SUFFIX)
+        folders = {name: augmented_folder(cfg.OUTPUT_DIR, name) for name in cfg.DATASETS.TEST}
+        evaluators = [cls.build_evaluator(cfg, name, folder) for name, folder in folders.items()]
+        results = cls.test(cfg, GeneralizedRCNNWithTTA(cfg, model), evaluators)
+        return {f"{key}{SUFFIX}": value for key, value in results.items()}
+
+    @classmethod
     def evaluate(cls, cfg: Any, resume: bool = False) -> dict[str, Any]:
-        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST."""
+        """Load MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR, and evaluate it on DATASETS.TEST.
+
+        With TEST.AUG.ENABLED also with test-time augmentation, see `test_with_TTA`.
+        """
+        check_same_config(cfg)
         model = cls.build_model(cfg)
         checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return cls.test(cfg, model)
+        with watched_evaluation():
+            results = cls.test(cfg, model)
+            return {**results, **cls.test_with_TTA(cfg, model)} if cfg.TEST.AUG.ENABLED else results
 
 
 def equip(trainer: Any, **methods: Callable[..., Any]) -> Any:
@@ -253,11 +310,13 @@ def _equipped_class(trainer: type[DefaultTrainer]) -> type[LongTailTrainer]:
 def _options(cfg: Any) -> TrainingOptions:
     return TrainingOptions(
         output_dir=cfg.OUTPUT_DIR,
+        datasets=tuple(cfg.DATASETS.TRAIN),
         max_iter=cfg.SOLVER.MAX_ITER,
         images_per_step=cfg.SOLVER.IMS_PER_BATCH,
         passes=cfg.SOLVER.ACCUMULATE,
         precision=amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION),
         decoupled=cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
+        meta=checked_meta_method(cfg),
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},
@@ -265,9 +324,11 @@ def _options(cfg: Any) -> TrainingOptions:
 
 
 def _check_loss_is_used(cfg: Any, model: nn.Module) -> None:
-    loss = cfg.MODEL.LONG_TAIL.LOSS.NAME  # softmax is also the loss of Detectron2's heads
-    if loss != "softmax" and not any(isinstance(module, ClassificationLoss) for module in model.modules()):
+    if any(isinstance(module, ClassificationLoss) for module in model.modules()):
+        return
+    if cfg.MODEL.LONG_TAIL.LOSS.NAME != "softmax":  # which is also the loss of Detectron2's heads
         raise LtDetError(unused_loss(cfg))
+    check_keys_of_heads(cfg)
 
 
 def _check_evaluator(cfg: Any, evaluator: DatasetEvaluator) -> None:

@@ -35,6 +35,17 @@ def test_detections_are_those_of_detectron2(num_boxes, num_classes, coarse):
         assert assert_same_detections(*proposals(generator, num_boxes, num_classes, coarse=coarse), *options)
 
 
+@pytest.mark.parametrize("columns", [1, 4])
+@pytest.mark.parametrize(("num_boxes", "coarse"), [(400, False), (400, True), (900, False)])
+def test_many_boxes_that_suppress_each_other(num_boxes, columns, coarse):
+    """The first look finds too few detections, and the last one has too many boxes to compare all pairs."""
+    generator = torch.Generator().manual_seed(0)
+    boxes, scores = proposals(generator, num_boxes, 4, coarse=coarse, columns=columns)
+    boxes[:, 2::4], boxes[:, 3::4] = boxes[:, 0::4] + 80, boxes[:, 1::4] + 80
+    for wanted in (0, 300):
+        assert assert_same_detections(boxes, scores, 0.0, 0.3, wanted) <= wanted
+
+
 def test_boxes_and_scores_that_are_not_finite_are_dropped():
     boxes, scores = proposals(torch.Generator().manual_seed(0), 60, 50, coarse=False)
     boxes[3, 2], scores[4, 0], scores[5, 50] = float("nan"), float("inf"), float("nan")

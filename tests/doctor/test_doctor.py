@@ -14,7 +14,7 @@ from lt_det.data.cache import record_cache
 from lt_det.doctor.config_checks import examine_config
 from lt_det.doctor.environment import examine_environment
 from lt_det.io import coco_json
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, free_port
 
 
 @pytest.fixture
@@ -126,6 +126,29 @@ def test_a_missing_package(monkeypatch, missing, fatal):
     assert f"pip install {missing}" in finding.advice
 
 
+def test_a_package_that_lacks_another_is_not_blamed(tmp_path, monkeypatch):
+    """Its advice is to install what it lacks."""
+    (tmp_path / "lvis.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "lvis", raising=False)
+    (finding,) = [finding for finding in examine_environment() if finding.subject == "lvis"]
+    assert "no_such_package" in finding.found
+    assert "no_such_package" in finding.advice
+
+
+def test_compiled_operators_that_do_not_load(monkeypatch):
+    original = importlib.import_module
+
+    def fail(name, *args):
+        if name == "detectron2._C":
+            raise ImportError("undefined symbol", name="libtorch")
+        return original(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    (finding,) = [finding for finding in examine_environment() if finding.subject == "compiled ops"]
+    assert finding.found == "do not load: undefined symbol"
+
+
 # -------------------------------------------------------------------------------------------------- configs
 
 
@@ -208,13 +231,23 @@ def test_one_mistake_is_one_fatal_finding(config, opts, subject, advice):
     assert advice in found_advice
 
 
-@pytest.mark.parametrize("weights", ["detectron2://ImageNetPretrained/MSRA/R-50.pkl", "https://there.org/a.pth"])
-def test_weights_at_an_address_are_not_looked_for(config, weights):
-    assert not fatal(config, "MODEL.WEIGHTS", weights)
+def test_weights_at_an_address(config, tmp_path, monkeypatch):
+    """They are reached, but not downloaded; in the cache they need no network, and are opened."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    address = f"http://127.0.0.1:{free_port()}/zoo/a.pth"
+    ((subject, advice),) = fatal(config, "MODEL.WEIGHTS", address)
+    assert subject == "weights"
+    assert f"put the file at {tmp_path}/cache/zoo/a.pth" in advice
+    (tmp_path / "cache" / "zoo").mkdir(parents=True)
+    torch.save({}, tmp_path / "cache" / "zoo" / "a.pth")
+    assert not fatal(config, "MODEL.WEIGHTS", address)
+    (tmp_path / "cache" / "zoo" / "a.pth").write_bytes(b"corrupt")
+    ((subject, advice),) = fatal(config, "MODEL.WEIGHTS", address)
+    assert "zoo/a.pth cannot be loaded" in advice
 
 
 def test_weights_on_disk(config, tmp_path):
-    torch.save({}, tmp_path / "first.pth")
+    torch.save({"stem.weight": torch.ones(3)}, tmp_path / "first.pth")
     assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth")
     assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth?matching_heuristics=True")
 
@@ -327,8 +360,8 @@ def test_counts_of_lvis_without_its_files(config, tmp_path):
     assert {"classes", "lvis_v1_train"} <= {subject for subject, _ in fatal(config)}
 
 
-def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path):
-    """Once to look for mistakes, and once to fill the cache, where a training finds it."""
+def test_how_often_a_large_file_is_read(config, mini, monkeypatch, tmp_path):
+    """To look for mistakes, to fill the cache, where a training finds it, and to evaluate."""
     monkeypatch.setenv("LT_DET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(record_cache, "WORTH_CACHING", 0)
     read = []
@@ -345,7 +378,7 @@ def test_a_large_file_is_read_twice_at_most(config, mini, monkeypatch, tmp_path)
 
     monkeypatch.setattr(coco_json, "JsonSections", Counting)  # with which every annotation file is read
     assert not fatal(config)
-    assert read.count(str(mini.train_json)) == read.count(str(mini.val_json)) == 2
+    assert (read.count(str(mini.train_json)), read.count(str(mini.val_json))) == (2, 3)
     assert list((tmp_path / "cache").glob("*.records"))
 
 

@@ -264,6 +264,21 @@ def test_disk_that_is_full(val, mini, small_disk, room):
     assert not (small_disk / "instances_predictions.json").exists()
 
 
+@pytest.mark.parametrize("room", [0, 60_000])
+def test_in_a_training_a_full_disk_costs_the_files_alone(val, mini, small_disk, tmp_path, caplog, room):
+    stats = ClassStats.from_json(mini.train_json)
+    expected = LongTailEvaluator(val, stats=stats, output_dir=str(tmp_path / "out"))
+    feed(expected, val)
+    evaluator = LongTailEvaluator(val, stats=stats, output_dir=str(small_disk))
+    evaluator.needs_files = False
+    evaluator.reset()
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+    feed(evaluator, val)
+    assert str(evaluator.evaluate()) == str(expected.evaluate())
+    assert [path.name for path in small_disk.iterdir()] == ["other"]
+    assert len([record for record in caplog.records if "not written to files" in record.getMessage()]) == 1
+
+
 def feed_and_evaluate(evaluator, name):
     feed(evaluator, name)
     evaluator.evaluate()

@@ -37,6 +37,7 @@ SLOW = (
     "training/test_decoupled.py",
     "training/test_diagnostics.py",
     "training/test_equip.py",
+    "training/test_output_folder.py",
     "training/test_preemption.py",
     "training/test_tools.py",
 )

@@ -3,10 +3,10 @@
 import torch
 from torch.func import functional_call
 
-from lt_det.bakeoff.meta.closed_form import Bilevel, InnerStep, classifier_gradient
-from lt_det.bakeoff.meta.method import MetaLoss, TrainingRows
 from lt_det.layers import build_classifier
 from lt_det.losses import LOSSES
+from lt_det.meta.closed_form import Bilevel, InnerStep, classifier_gradient
+from lt_det.meta.method import MetaLoss, TrainingRows
 
 K, D = 4, 6
 COUNTS = {"instance_counts": [400, 60, 9, 2], "image_counts": [300, 50, 8, 2], "num_images": 500}

@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, DatasetMapper
 from detectron2.modeling import build_model
 from PIL import Image
 
-from lt_det.bakeoff.features.recorder import recording
+from lt_det.modeling.recorder import recording
 from lt_det.training import LongTailCheckpointer, load_config
 from tests.helpers import REPOSITORY
 from tests.helpers.models import small_config, synthetic_batch

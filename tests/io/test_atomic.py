@@ -1,5 +1,7 @@
 """Atomic writing of files."""
 
+import shutil
+
 import pytest
 
 from lt_det.errors import LtDetError
@@ -72,3 +74,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     refused = pytest.raises(LtDetError, match=r"page/c \(Not a directory\); free space there\.$")
     with refused, writing_to(tmp_path / "a" / "b" / "page" / "c", "The report", "free space there"):
         pytest.fail("the folder does not exist")
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk):
+    """An empty file has room there."""
+    check_folder(small_disk, "OUTPUT_DIR")
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    (small_disk / "empty").touch()
+    with pytest.raises(LtDetError, match=rf"OUTPUT_DIR {small_disk} .*No space left on device.*free space"):
+        check_folder(small_disk, "OUTPUT_DIR")

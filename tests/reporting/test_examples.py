@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from lt_det.cli import main
 from lt_det.reporting import write_report
 from lt_det.reporting.examples import class_examples
 from tests.helpers.evaluations import AWKWARD, evaluation, typed, write_run
@@ -134,3 +136,37 @@ def test_a_file_that_is_not_an_image(evaluated):
     with open(f"{content['image_root']}/{11 + rare[0]}.jpg", "w") as stream:
         stream.write("not an image")
     assert "cannot identify image file" in class_examples(typed(content), "bbox", folder).missing
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "{parent}/secret.jpg"])
+def test_image_outside_the_image_folder(evaluated, name):
+    run, folder, content, _ = evaluated
+    root = Path(content["image_root"])
+    Image.new("RGB", (640, 480)).save(root.parent / "secret.jpg")
+    truth = json.loads(Path(content["ground_truth"]).read_text())
+    for image in truth["images"]:
+        image["file_name"] = name.format(parent=root.parent)
+    Path(content["ground_truth"]).write_text(json.dumps(truth))
+    examples = class_examples(typed(content), "bbox", folder)
+    assert "secret.jpg is not in the image folder" in examples.missing
+    assert "--outside-images" in examples.missing
+    (root / "a").mkdir()
+    assert len(class_examples(typed(content), "bbox", folder, outside_images=True).best) == 3
+    assert main(["report", str(run), "--outside-images"]) == 0
+    assert "data:image/jpeg" in (run / "report" / "report.html").read_text()
+
+
+def test_links_in_the_image_folder_are_followed(evaluated):
+    _, folder, content, rare = evaluated
+    image = Path(content["image_root"], f"{11 + rare[0]}.jpg")
+    image.rename(image.parent.parent / "moved.jpg")
+    image.symlink_to(image.parent.parent / "moved.jpg")
+    assert not class_examples(typed(content), "bbox", folder).missing
+
+
+def test_pipe_does_not_hang(evaluated):
+    _, folder, content, rare = evaluated
+    image = Path(content["image_root"], f"{11 + rare[0]}.jpg")
+    image.unlink()
+    os.mkfifo(image)
+    assert "a pipe, not a file" in class_examples(typed(content), "bbox", folder).missing

@@ -160,8 +160,9 @@ def test_the_newest_intact_checkpoint_replaces_a_corrupt_one(three, caplog, dama
 
 
 def test_an_empty_last_checkpoint(three):
+    """The latest iteration counts, and not the newest file."""
     (three / "last_checkpoint").write_text("")
-    assert resumed(three) == 9
+    assert resumed(three) == 14
 
 
 def test_a_training_that_starts_where_another_ended_says_so(three, tmp_path, caplog):

@@ -31,6 +31,7 @@ from tests.helpers.models import seeded_model, small_config, synthetic_batch
 CLASSIFIER = "roi_heads.box_predictor.cls_score."
 METHOD = "MODEL.LONG_TAIL.SECOND_STAGE.METHOD"
 TRAINED = {"crt": {f"{CLASSIFIER}weight", f"{CLASSIFIER}bias"}, "lws": {f"{CLASSIFIER}scale"}}
+TRAINED["meta"] = TRAINED["crt"]
 
 
 def train(config, output, *overrides, resume=False):
@@ -74,7 +75,7 @@ def first(config, tmp_path_factory):
     return folder / "model_final.pth"
 
 
-@pytest.fixture(scope="module", params=["crt", "lws"])
+@pytest.fixture(scope="module", params=["crt", "lws", "meta"])
 def second(request, config, first, tmp_path_factory):
     """Method and folder of a decoupled training."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -275,11 +276,13 @@ def lazy_tool(config, first, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:2 of 12 classes have no images")
-@pytest.mark.parametrize("method", ["crt", "lws"])
+@pytest.mark.parametrize("method", ["crt", "lws", "meta"])
 def test_lazy_config(lazy_tool, first, caplog, method):
     stage = [f"train.second_stage={method}", "train.max_iter=2"]
     if method == "lws":
         stage += ["+model.roi_heads.box_predictor.classifier=scaled"]
+    if method == "meta":
+        stage += ["+dataloader.meta=${dataloader.train}", "dataloader.train.mapper.is_train=True"]
     after = lazy_tool(*stage)
     assert after["iteration"] == 1
     weights = {name: value for name, value in after["model"].items() if ".loss." not in name}  # EQL's, of its counts
@@ -319,7 +322,7 @@ class TestMistakes:
     @pytest.mark.parametrize("flags", [(), ("--resume",)])
     def test_the_folder_of_another_decoupled_training(self, refused, second, flags):
         method, folder = second
-        other = {"crt": "lws", "lws": "crt"}[method]
+        other = {"crt": "lws", "lws": "meta", "meta": "crt"}[method]
         said = refused(METHOD, other, flags=flags, output=folder)
         assert f"decoupled training ({other})" in said
 

@@ -1,6 +1,7 @@
 """Messages and files of training runs that fail."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -16,9 +18,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer
 from torch import nn
 
-from lt_det.data.image_errors import NameUnreadable, UnreadableImage
+from lt_det.data.image_errors import FailedMapper, NameUnreadable, UnreadableImage
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config, watched
+from lt_det.training.diagnostics import watched_evaluation
 from tests.helpers import REPOSITORY
 from tests.helpers.streamed import StreamTrainer
 
@@ -127,14 +130,120 @@ def test_a_killed_data_loading_worker(tmp_path):
     assert f"{tmp_path}/model_0000004.pth" in str(raised.value)
 
 
+class Handover:
+    """What a worker has loaded; to fetch it fails as where the worker dies meanwhile."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return fail, (self.error,)
+
+
+def fail(error):
+    raise error
+
+
+class Fetched(torch.utils.data.IterableDataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        while True:
+            yield Handover(self.error)
+
+
+HANDOVER = [ConnectionResetError(104, "Connection reset by peer"), EOFError(), FileNotFoundError(2, "No such file")]
+
+
+@pytest.mark.parametrize("error", HANDOVER, ids=lambda error: type(error).__name__)
+def test_a_worker_that_dies_while_it_hands_over_an_image(tmp_path, error):
+    """These are what torch raises if it looks at the worker before the kernel has cleared it away."""
+    model = Model(None)
+    loader = torch.utils.data.DataLoader(Fetched(error), num_workers=1, batch_size=None)
+    trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(LtDetError) as raised, watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
+        trainer.train(5, 9)
+    assert re.search(rf"iteration 5 \(.*{type(error).__name__}\).*DATALOADER\.NUM_WORKERS", str(raised.value))
+    with pytest.raises(LtDetError, match=r"during the evaluation .*DATALOADER\.NUM_WORKERS"), watched_evaluation():
+        next(iter(loader))
+
+
+class Tensors(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield {"file_name": "a.jpg", "parts": [torch.zeros(10) for _ in range(20)]}
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02])
+def test_a_worker_that_is_killed_among_its_handovers(tmp_path, delay, caplog):
+    """Which error torch raises is left to chance, and about half of them are not its own."""
+    model = Model(lambda x: {"loss_cls": x})
+    loader = torch.utils.data.DataLoader(Tensors(), num_workers=1, batch_size=1, collate_fn=list)
+    trainer = SimpleTrainer(model, loader, torch.optim.SGD(model.parameters(), lr=0.0))
+    worker = trainer._data_loader_iter._workers[0].pid
+    killer = threading.Timer(delay, os.kill, (worker, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(LtDetError, match=r"A data loading worker died in iteration \d+ "):
+        with watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
+            trainer.train(0, 10**6)
+    killer.join()
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_other_errors_of_a_loader_stay_what_they_are(tmp_path):
+    with pytest.raises(ZeroDivisionError), watched_evaluation():
+        next(iter(torch.utils.data.DataLoader(Fetched(ZeroDivisionError()), num_workers=1, batch_size=None)))
+    with pytest.raises(EOFError), watched_evaluation():  # raised in this process
+        next(iter(torch.utils.data.DataLoader(Fetched(EOFError()), num_workers=0, batch_size=None)), fail(EOFError()))
+
+
+def test_a_full_disk_in_a_hook_is_one_sentence(tmp_path):
+    def lose(x):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/curve.json")
+
+    error = message(lose, tmp_path)
+    for part in ("/somewhere/curve.json", "iteration 2", os.strerror(errno.ENOSPC), "no checkpoint has been saved"):
+        assert part in error
+
+
+def refusing(record):
+    raise LtDetError("corrupt")
+
+
+def broken(record):
+    return record["no such key"]
+
+
+class Records(torch.utils.data.Dataset):
+    def __init__(self, mapper):
+        self.mapper = NameUnreadable(mapper)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.mapper({"file_name": "a.jpg"})
+
+
+@pytest.mark.parametrize(("mapper", "text"), [(refusing, "corrupt"), (broken, "The mapper fails on the image a.jpg")])
+def test_an_error_of_a_mapper_in_a_loading_process(mapper, text):
+    with pytest.raises(FailedMapper) as raised:
+        next(iter(torch.utils.data.DataLoader(Records(mapper), num_workers=1)))
+    assert str(raised.value).startswith(text)
+    assert "Traceback" not in str(raised.value)
+
+
 def test_images_that_cannot_be_read(tmp_path):
     def mapper(record):
         raise OSError
 
     with pytest.raises(UnreadableImage, match=r"a\.jpg .*OSError"):
         NameUnreadable(mapper)({"file_name": "a.jpg"})
-    with pytest.raises(ZeroDivisionError):  # a bug stays a bug
+    with pytest.raises(FailedMapper, match=r"a\.jpg \(ZeroDivisionError: .*test_diagnostics\.py line \d+"):
         NameUnreadable(lambda record: 1 / 0)({"file_name": "a.jpg"})
+    with pytest.raises(FailedMapper, match=r"^corrupt$"):
+        NameUnreadable(refusing)({"file_name": "a.jpg"})
 
 
 class Model(nn.Module):

@@ -17,7 +17,9 @@ from typing import Any
 
 try:
     import submitit
-except ImportError:
+except ImportError as error:
+    if error.name != "submitit":
+        sys.exit(f"error: submitit is installed but does not import ({error}); install it again, or what it lacks.")
     sys.exit("error: submitit is not installed; pip install 'lt-det[submitit]'.")
 
 TOOLS = Path(__file__).resolve().parents[1]

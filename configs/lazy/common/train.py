@@ -5,7 +5,8 @@ train = dict(
     init_checkpoint="",
     max_iter=90000,
     seed=-1,
-    second_stage="",  # decoupled training of the detector in init_checkpoint: "crt" or "lws"; empty: off
+    second_stage="",  # decoupled training of the detector in init_checkpoint: "crt", "lws" or "meta"; empty: off
+    meta_method="balms",  # what "meta" learns, from the images of dataloader.meta
     accumulate=1,  # passes per optimizer step; dataloader.train.total_batch_size counts the images of all passes
     amp=dict(enabled=False, precision="float16"),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lt_det.errors import LtDetError
 VERSION = 1  # of the files and of the chunks; a cache of another version is not read
 CACHE_NAME = "cache.json"
 ROIS = "rois"
+_BLOCK = 2**24  # bytes
 _ENTRIES = ("version", "finished", "key", "num_classes", "num_stages", "images")
 
 
@@ -38,6 +40,7 @@ class FeatureCache:
         self.datasets.remove(ROIS)
         self.key: dict[str, Any] = about["key"]
         self._images: dict[str, list[Any]] = about["images"]
+        self._verified: set[Path] = set()  # columns are read once in full to compare their check sums
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureCache:
@@ -101,11 +104,25 @@ class FeatureCache:
             expected = (about["rows"], *about["shape"])
             if column.shape != expected or column.dtype != np.dtype(about["dtype"]):
                 raise ValueError(f"it has the shape {column.shape} instead of {expected}")
+            if path not in self._verified and "crc32" in about and about["crc32"] != _checksum(column):
+                raise ValueError("its check sum differs")
+            self._verified.add(path)
         except (OSError, ValueError, KeyError) as error:
             raise LtDetError(
                 f"The feature cache {self.folder} is corrupt ({path.name}: {error}); delete it and compute it again."
             ) from error
         return column
+
+
+def _checksum(column: NDArray[Any]) -> int:
+    """CRC-32 of the rows, in blocks: a column may be larger than the memory."""
+    checksum = 0
+    rows = max(1, _BLOCK // max(1, column[:1].nbytes))
+    for start in range(0, len(column), rows):
+        checksum = zlib.crc32(
+            np.ascontiguousarray(column[start : start + rows]).reshape(-1).view(np.uint8).data, checksum
+        )
+    return checksum
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class TableWriter:
         Raises:
             LtDetError: the disk is full or cannot be written.
         """
-        with writing(self.folder), atomic_file(self._path(chunk)) as unfinished, unfinished.open("wb") as file:
+        with writing(self.folder), atomic_file(self._path(chunk)) as unfinished, unfinished.open("xb") as file:
             np.savez(file, **columns)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
@@ -112,7 +113,7 @@ class TableWriter:
         path = self.folder / f"{name}.npy"
         rows = np.ascontiguousarray(rows)
         width = rows.dtype.itemsize * int(np.prod(rows.shape[1:], dtype=np.int64))
-        with path.open("r+b" if path.exists() else "w+b") as file:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b") as file:
             file.truncate(_HEADER + before * width if column else 0)
             file.write(_header(rows.dtype, (before + len(rows), *rows.shape[1:])))
             file.seek(_HEADER + before * width)
@@ -120,7 +121,10 @@ class TableWriter:
                 file.write(rows.data)
             file.flush()
             os.fsync(file.fileno())
-        return {"rows": before + len(rows), "dtype": rows.dtype.str, "shape": list(rows.shape[1:])}
+        state = {"rows": before + len(rows), "dtype": rows.dtype.str, "shape": list(rows.shape[1:])}
+        if column is None or "crc32" in column:  # a column that an earlier version began has none
+            state["crc32"] = zlib.crc32(rows.reshape(-1).view(np.uint8).data, column["crc32"] if column else 0)
+        return state
 
     def _path(self, chunk: int) -> Path:
         return self.folder / f"chunk_{chunk:06d}.npz"

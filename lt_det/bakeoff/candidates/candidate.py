@@ -13,12 +13,12 @@ import torch
 from lt_det.bakeoff.candidates.keys import LOSS_NAME, REWEIGHTING, check_keys, check_value
 from lt_det.bakeoff.candidates.oversampling import check_oversampling
 from lt_det.bakeoff.candidates.sampling import check_sampler
-from lt_det.bakeoff.meta.methods import build_meta_method
 from lt_det.config import REWEIGHTING_DEFAULTS, loss_hyperparameters, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.layers import build_classifier
 from lt_det.losses import ClassificationLoss, build_loss_without_stats
 from lt_det.losses.class_weights import WEIGHTS, weights_by_name
+from lt_det.meta.methods import build_meta_method
 from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 
 Kind = Literal["trained", "as_is", "retrained", "post_hoc", "meta"]
@@ -39,7 +39,7 @@ class Candidate:
         learning_rates: tried on the held-out images; empty: those of `lt_det.bakeoff.fitting.learning_rates`.
         adjustment: post-hoc method and its strength, applied to the classifier.
         meta: method that learns weights or hyper-parameters of the loss on a meta set, a key of
-            `lt_det.bakeoff.meta.methods.META_METHODS`; empty: none.
+            `lt_det.meta.methods.META_METHODS`; empty: none.
         kind: "as_is" is the detector's own classifier, "post_hoc" the same after `adjustment`, "retrained" its own loss
             trained on the cached features, "meta" one with `meta`, "trained" anything else that is trained on them.
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.bakeoff.candidates.sampling import at_most
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, import_problem
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def synthetic_features(
     try:
         module = importlib.import_module("imblearn.over_sampling")
     except ImportError as error:
-        raise LtDetError(f"Oversampling by {method} needs imbalanced-learn; pip install 'lt-det[bakeoff]'.") from error
+        problem = import_problem(error, "imblearn", "pip install 'lt-det[bakeoff]'")
+        raise LtDetError(f"Oversampling by {method} needs {problem}.") from error
     labels = rois.labels[rows]
     counts = np.bincount(labels, minlength=rois.num_classes + 1)[: rois.num_classes]
     wanted = _wanted(counts)

@@ -10,12 +10,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lt_det.bakeoff.candidates.builtin import AS_IS, RETRAINED, applicable, full, quick
 from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.yaml_files import read_yaml
 from lt_det.losses import loss_class
 
 logger = logging.getLogger(__name__)
@@ -61,13 +60,8 @@ def read_candidates(file: str | PathLike[str], cfg: Any) -> list[Candidate]:
         LtDetError: the file cannot be read, or an entry is invalid; the message names the file and the entry.
     """
     path = Path(file)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LtDetError(f"The candidates {path} cannot be read ({error.strerror}); correct the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LtDetError(f"{path} is not valid yaml: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("candidates", []), list):
+    content = read_yaml(path, "list of candidates", example="candidates: [{loss: seesaw}]")
+    if not isinstance(content.get("candidates", []), list):
         raise LtDetError(f"{path} needs a list 'candidates', whose entries are like '- loss: seesaw'.")
     unknown = sorted(map(str, set(content) - {"include", "candidates"}))
     if unknown:

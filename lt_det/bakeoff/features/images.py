@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
+from lt_det.data.keypoints import prepare_keypoints
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 
@@ -66,6 +67,8 @@ def build_loader(cfg: Any, records: Any, units: Sequence[Unit], *, training: boo
         training: augment the images as in training, with random numbers that depend on seed, pass and image only.
         seed: of the augmentation.
     """
+    if training:
+        prepare_keypoints(cfg)
     mapper = NameUnreadable(DatasetMapper(cfg, training))
     loader: DataLoader[Any] = DataLoader(
         _Inputs(records, mapper, units, seed),

@@ -19,11 +19,11 @@ from lt_det.bakeoff.features.filling import Table, proposal_table, roi_table
 from lt_det.bakeoff.features.images import evaluation_records, training_records
 from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.features.proposals import TestProposals
-from lt_det.bakeoff.features.recorder import recording
 from lt_det.bakeoff.features.selection import annotated_classes, choose_images
 from lt_det.bakeoff.features.size import CacheSize, TrainingSample, thinning_for
 from lt_det.bakeoff.features.training_rois import TrainingRois
 from lt_det.io.atomic import write_atomically
+from lt_det.modeling.recorder import recording
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.preflight import prepare_device
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lt_det.bakeoff.features.recorder import recording
+from lt_det.modeling.recorder import recording
 
 
 class TestProposals:

@@ -16,8 +16,8 @@ from detectron2.utils.events import EventStorage
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_det.bakeoff.features.recorder import Recorder, recording, training_mode
 from lt_det.errors import LtDetError
+from lt_det.modeling.recorder import Recorder, recording, training_mode
 
 # Fields that the proposals of an image get on their way through the head.
 _ROW = "row"

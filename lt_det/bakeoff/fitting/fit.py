@@ -156,7 +156,7 @@ def fit_learning_rates(
             every learning rate diverged (`DivergedError`).
     """
     if candidate.meta and make_stage is Stage:
-        raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.meta.fitting.fit_meta.")
+        raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.fitting.meta_fit.fit_meta.")
     own = _training_config(candidate.config(cfg))
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # a loss may sample, too

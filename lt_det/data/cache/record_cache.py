@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import gc
 import hashlib
 import logging
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from lt_det.data.cache.record_file import RecordFile, write_record_file
 from lt_det.data.formats import reads_coco_json
 from lt_det.io.annotation_checks import check_annotations
 from lt_det.io.coco_json import load_annotations
+from lt_det.io.lock import file_lock
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ _LOADERS = {
     "detectron2.data.datasets.lvis": "lvis.lvis",
     "detectron2.data.datasets.coco": "pycocotools.coco",
 }
+_WAITING = "Another process is parsing the annotations for %s; waiting for it."
 _SET_BY_LOADERS = ("thing_classes", "thing_dataset_id_to_contiguous_id", "class_image_count")
 
 
@@ -54,8 +56,12 @@ def cache_folder() -> Path:
         return Path(os.path.expanduser(chosen))
     home = os.path.expanduser("~")
     if not os.path.isabs(home):
-        return Path(tempfile.gettempdir(), f"lt_det-{os.getuid()}")
+        return _temporary_folder()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "lt_det")
+
+
+def _temporary_folder() -> Path:
+    return Path(tempfile.gettempdir(), f"lt_det-{os.getuid()}")
 
 
 def follows_json(name: str) -> bool:
@@ -82,11 +88,11 @@ def cached_records(name: str) -> RecordFile | None:
     if path is None:
         return None
     try:
+        _make_folder(path.parent)
         records = _opened(path)
         if records is None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _exclusive(path):
-                records = _opened(path)  # by now another process may have written it
+            with file_lock(path.with_suffix(".lock"), lambda: logger.info(_WAITING, path.name)):
+                records = _opened(path, logger.warning)  # by now another process may have written it
                 if records is None:
                     records = _fill_cache(path, name)
     except OSError as error:
@@ -121,15 +127,17 @@ def _path_in_cache(name: str) -> Path | None:
     return cache_folder() / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.records"
 
 
-def _opened(path: Path) -> RecordFile | None:
+def _opened(path: Path, say: Callable[..., None] = logger.debug) -> RecordFile | None:
+    """None if there is no such file, or if it is corrupt, which `say` reports."""
+    if not path.is_file():  # opening a pipe would wait for its other end
+        return None
     try:
         records = RecordFile(path)
-    except FileNotFoundError:
-        return None
+        records.verify()
     except OSError:
         raise
-    except Exception as error:  # unpickling a truncated file can raise anything
-        logger.warning("%s is damaged (%s) and is written again.", path, error)
+    except Exception as error:  # unpickling a corrupt file can raise anything
+        say("%s is corrupt (%s) and is written again.", path, error)
         return None
     with contextlib.suppress(OSError):  # a shared folder without permission to write
         os.utime(path)
@@ -137,16 +145,21 @@ def _opened(path: Path) -> RecordFile | None:
     return records
 
 
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """One process at a time; the lock of a process that is killed is released."""
-    with path.with_suffix(".lock").open("w") as lock:
+def _make_folder(folder: Path) -> None:
+    """Create the cache folder: for this user alone where lt_det chose it, with the user's modes where the user did.
+
+    Raises:
+        OSError: it cannot be created, or it is in a folder for everyone and may have been put there by somebody else.
+    """
+    if not folder.is_dir():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("Another process is parsing the annotations for %s; waiting for it.", path.name)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            folder.mkdir(mode=0o777 if os.environ.get("LT_DET_CACHE") else 0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    if folder == _temporary_folder():
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise OSError(errno.EPERM, "it belongs to someone else, or others can write to it")
 
 
 def _fill_cache(path: Path, name: str) -> RecordFile:

@@ -7,7 +7,9 @@ import mmap
 import os
 import pickle
 import time
+import zlib
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from lt_det.data.record_kinds import kinds_of, pixels_of
+from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_file
 from lt_det.statistics.class_stats import ClassStats
 
 # Layout of the file: the pickled records, one after the other; ids and names of the images; everything else (`about`);
-# the length of that in eight bytes; this marker.
+# the length of that in eight bytes and its CRC-32 in four; this marker. `about` has the CRC-32 of everything before it.
 _END = b"<lt_det records>"
+_FOOTER = 8 + 4 + len(_END)
 
 
 class RecordFile:
@@ -36,34 +41,42 @@ class RecordFile:
         crowd: (A,) whether the annotation is a crowd region.
         keypoints: (N,) number of visible keypoints in the image.
         wide: (N,) whether the image is wider than high.
+        kinds, pixels: (N,) each, see `lt_det.data.record_kinds`.
     """
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
             OSError: there is no such file, or it cannot be read.
-            ValueError: a truncated file, or one that `write_record_file` did not write.
+            ValueError: a truncated or corrupt file, or one that `write_record_file` did not write. The records
+                themselves are checked when they are read, or all at once by `verify`.
         """
         self.path = path
         with path.open("rb") as file:
             self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        end = len(self._mapped) - len(_END)
-        if self._mapped[end:] != _END:
+        end = len(self._mapped) - _FOOTER
+        footer = self._mapped[end:]
+        if footer[12:] != _END:
             raise ValueError("its end is missing")
-        length = int.from_bytes(self._mapped[end - 8 : end], "little")
-        about = _unpickled(self._mapped[end - 8 - length : end - 8])
+        length, checksum = int.from_bytes(footer[:8], "little"), int.from_bytes(footer[8:12], "little")
+        content = self._mapped[max(end - length, 0) : end]
+        if zlib.crc32(content) != checksum:
+            raise ValueError("its table of contents is corrupt")
+        about = _unpickled(content)
         place = np.frombuffer(about["place"], dtype=np.int64)
-        if place[-1] + about["images"] != end - 8 - length:
+        if place[-1] + about["images"] != end - length:
             raise ValueError("its length is wrong")
         stats = about["stats"]
         counts = {key: np.asarray(stats[key], dtype=np.int64) for key in ("image_counts", "instance_counts")}
         self.stats = ClassStats(**stats | counts)
         self.made: str = about["made"]
         self.metadata: dict[str, Any] = about["metadata"]
-        self._place, self._images = place, about["images"]
-        self.start, self.classes, self.keypoints = (
-            np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints")
+        self._place = np.append(place, end - length)  # the last piece is the list of images
+        self._checksums = np.frombuffer(about["checksums"], dtype=np.int64)
+        self.start, self.classes, self.keypoints, self.pixels = (
+            np.frombuffer(about[key], dtype=np.int64) for key in ("start", "classes", "keypoints", "pixels")
         )
+        self.kinds: NDArray[np.uint8] = np.frombuffer(about["kinds"], dtype=np.uint8)
         self.crowd: NDArray[np.bool_] = np.frombuffer(about["crowd"], dtype=np.bool_)
         self.wide: NDArray[np.bool_] = np.frombuffer(about["wide"], dtype=np.bool_)
 
@@ -71,15 +84,44 @@ class RecordFile:
         return len(self.keypoints)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        record: dict[str, Any] = _unpickled(self._mapped[self._place[index] : self._place[index + 1]])
+        """
+        Raises:
+            LtDetError: the file has become corrupt.
+        """
+        record: dict[str, Any] = _unpickled(self._piece(index))
         for annotation in record["annotations"]:
             annotation["bbox_mode"] = BoxMode.XYWH_ABS
         return record
 
     def images(self) -> list[tuple[Any, str]]:
-        """Id and file name of each image."""
-        start = int(self._place[-1])
-        return list(_unpickled(self._mapped[start : start + self._images]))
+        """Id and file name of each image.
+
+        Raises:
+            LtDetError: the file has become corrupt.
+        """
+        return list(_unpickled(self._piece(len(self))))
+
+    def verify(self) -> None:
+        """Compare every record with its check sum, at the speed of the disk.
+
+        Raises:
+            ValueError: the file is corrupt.
+        """
+        content = memoryview(self._mapped)
+        places = self._place.tolist()
+        sums = [zlib.crc32(content[start:stop]) for start, stop in pairwise(places)]
+        corrupt = np.flatnonzero(self._checksums != sums)
+        if len(corrupt):
+            raise ValueError(f"{len(corrupt)} of {len(sums)} check sums differ")
+
+    def _piece(self, index: int) -> bytes:
+        content = self._mapped[self._place[index] : self._place[index + 1]]
+        if zlib.crc32(content) != self._checksums[index]:
+            raise LtDetError(
+                f"The cached records {self.path} have become corrupt (record {index}); start again, with --resume to "
+                "continue a training: the file is written again then. Check the disk if it happens twice."
+            )
+        return content
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RecordFile, (self.path,)  # another process maps the file again
@@ -98,9 +140,9 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
     Raises:
         OSError: the file cannot be written.
     """
-    place, start = [0], [0]
-    classes, crowd, keypoints, wide, images = [], [], [], [], []
-    with atomic_file(path) as unfinished, unfinished.open("wb") as file:
+    place, start, checksums = [0], [0], []
+    classes, crowd, keypoints, wide, kinds, pixels, images = [], [], [], [], [], [], []
+    with atomic_file(path) as unfinished, unfinished.open("xb") as file:
         records.reverse()
         while records:
             record = records.pop()
@@ -110,22 +152,31 @@ def write_record_file(path: Path, records: list[dict[str, Any]], stats: ClassSta
                 crowd.append(bool(annotation.get("iscrowd", 0)))
             keypoints.append(sum(_visible_keypoints(annotation) for annotation in record["annotations"]))
             wide.append(record["width"] > record["height"])
+            kinds.append(kinds_of(record))
+            pixels.append(pixels_of(record))
             images.append((record["image_id"], record["file_name"]))
             start.append(len(classes))
-            place.append(place[-1] + file.write(pickle.dumps(record, protocol=5)))
+            content = pickle.dumps(record, protocol=5)
+            checksums.append(zlib.crc32(content))
+            place.append(place[-1] + file.write(content))
+        content = pickle.dumps(images, protocol=5)
+        checksums.append(zlib.crc32(content))
         integers = {"place": place, "start": start, "classes": classes, "keypoints": keypoints}
+        integers |= {"pixels": pixels, "checksums": checksums}
         about = {key: np.asarray(values, dtype=np.int64).tobytes() for key, values in integers.items()} | {
             "crowd": np.asarray(crowd, dtype=np.bool_).tobytes(),
             "wide": np.asarray(wide, dtype=np.bool_).tobytes(),
+            "kinds": np.asarray(kinds, dtype=np.uint8).tobytes(),
             "stats": {
                 key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(stats).items()
             },
             "metadata": metadata,
             "made": time.strftime("%Y-%m-%d %H:%M"),
-            "images": file.write(pickle.dumps(images, protocol=5)),
+            "images": file.write(content),
         }
-        length = file.write(pickle.dumps(about, protocol=5))
-        file.write(length.to_bytes(8, "little") + _END)
+        content = pickle.dumps(about, protocol=5)
+        length = file.write(content)
+        file.write(length.to_bytes(8, "little") + zlib.crc32(content).to_bytes(4, "little") + _END)
         file.flush()
         os.fsync(file.fileno())
 

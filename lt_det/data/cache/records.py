@@ -45,6 +45,17 @@ class Records(Dataset[dict[str, Any]]):
         """(len,) whether each image is wider than high."""
         return np.concatenate([file.wide[mask] for file, mask in zip(self._files, self._chosen, strict=True)])
 
+    def images(self) -> list[tuple[Any, str]]:
+        """Id and file name of each image."""
+        of_files = [file.images() for file in self._files]
+        return [of_files[file][index] for file, index in zip(self._of_file.tolist(), self._index.tolist(), strict=True)]
+
+    def kinds_and_pixels(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The kinds of annotation and the number of pixels of each record, see `lt_det.data.record_kinds`."""
+        kinds = [file.kinds[mask] for file, mask in zip(self._files, self._chosen, strict=True)]
+        pixels = [file.pixels[mask] for file, mask in zip(self._files, self._chosen, strict=True)]
+        return np.concatenate(kinds), np.concatenate(pixels)
+
     def annotated_classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The image index and the class of each annotation, as two (A,) arrays; images may have none."""
         per_image = [np.diff(file.start) for file in self._files]

@@ -72,6 +72,12 @@ class ResultFile:
         self.close()
         self._name(self._rank).unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove this process's part after it could not be written."""
+        for finish in (self.close, self.remove_part):
+            with contextlib.suppress(LtDetError, OSError):
+                finish()
+
     @contextlib.contextmanager
     def _report_full_disk(self) -> Iterator[None]:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +15,19 @@ from typing import Any, Literal
 
 import matplotlib
 from cycler import cycler
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 
 from lt_det.evaluation.schema import ALL, Evaluation
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
+from lt_det.reporting.fonts import fallback_fonts, report_missing_letters
+from lt_det.terminal import printable
 
 COLUMN = 400  # width of a chart that stands beside its caption, in points
 SMALL_TEXT, TEXT = 10.5, 12
@@ -98,6 +104,7 @@ class Panel:
         """The figure as an SVG file: in the light colors, and the same every time."""
         stream = io.StringIO()
         with chart_style():
+            _escape_texts(self.figure)
             self.figure.savefig(stream, format="svg", metadata=_NO_METADATA)
         return stream.getvalue()
 
@@ -125,6 +132,30 @@ def chart_style() -> Iterator[None]:
         # Browsers find a font for every script; matplotlib, which only measures the text, may not have one.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         yield
+
+
+def save_bitmap(figure: Figure, file: str | os.PathLike[str], dpi: float) -> None:
+    """Write a figure, as a bitmap or whatever the suffix says, with fonts of this machine for letters of any script.
+
+    Raises:
+        ValueError: matplotlib does not know the format.
+        OSError: the file cannot be written.
+    """
+    with chart_style():
+        _escape_texts(figure)
+        texts = [(text, text.get_fontfamily()) for text in figure.findobj(Text)]
+        report_missing_letters(text.get_text() for text, _ in texts)
+        for text, family in texts:
+            text.set_fontfamily([*family, *fallback_fonts()])
+        font_log = logging.getLogger(font_manager.__name__)
+        level = font_log.level
+        font_log.setLevel(logging.ERROR)  # it warns of each fallback font without a bold face
+        try:
+            figure.savefig(file, dpi=dpi)
+        finally:
+            font_log.setLevel(level)
+            for text, family in texts:  # an SVG names the fonts, and is the same on every machine
+                text.set_fontfamily(family)
 
 
 def new_axes(
@@ -180,18 +211,27 @@ def groups(evaluation: Evaluation) -> list[tuple[str, str, Style]]:
 
 
 def shorten(words: str, limit: int = 24) -> str:
+    """At most `limit` characters, in one line."""
+    words = printable(words)
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def text_width(words: str, size: float = TEXT) -> float:
     """Points."""
-    return float(text_to_path.get_text_width_height_descent(words, FontProperties(size=size), ismath=False)[0])
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(printable(words), font, ismath=False)[0])
 
 
 def count_of(number: int, noun: str) -> str:
     """``1 class``, ``2 classes``, ``1 image``."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"
+
+
+def _escape_texts(figure: Figure) -> None:
+    """Control characters are no part of an SVG, and the fonts cannot measure lone surrogates."""
+    for text in figure.findobj(Text):
+        text.set_text(printable(text.get_text(), keep="\n"))
 
 
 def _legend_columns(labels: Sequence[str], width: float) -> int:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lt_det.reporting.bucket_style import LIGHT, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, chart_style, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import PLAIN, chart_style, count_of, new_axes, save_bitmap, shorten
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -54,7 +54,7 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
         axes.set_xlabel("class, from the most to the least frequent")
         axes.set_ylabel(f"training {buckets.by}" + (" (0 is shown as 0.5)" if (counts == 0).any() else ""))
         axes.set_title(title)
-        figure.savefig(file, dpi=_DPI)
+    save_bitmap(figure, file, _DPI)
 
 
 def _bands(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -10,9 +10,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from lt_det.reporting.bucket_style import LIGHT
-from lt_det.reporting.charts.base import Panel, chart_style
+from lt_det.reporting.charts.base import Panel, save_bitmap
+from lt_det.terminal import printable
 
 _DPI = 110  # of bitmaps
+_TAG = re.compile(r"<[^>]*>")  # text has no angle brackets: matplotlib escapes them
+_REFERENCE = r'(?:url\(|xlink:href=")#'
 _VARIABLES = {color: f"var(--{name})" for name, color in LIGHT.items()}
 
 
@@ -31,14 +34,13 @@ def inline_svg(panel: Panel, page_key: str) -> Markup:
     drawing = drawing[drawing.index(">") + 1 :]
     drawing = re.sub(r"<!--.*?-->|<style.*?</style>|<defs>\s*</defs>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r">\s+<", "><", drawing)
-    drawing = _with_own_ids(drawing, f"c{zlib.crc32(chart_id.encode()):08x}-")
-    drawing = re.sub(r'(?:style|fill|stroke)="[^"]*"', lambda found: _in_page_style(found[0]), drawing)
-    drawing = re.sub(r'<a xlink:href="point-(\d+)"[^>]*>', lambda found: _point(panel, int(found[1])), drawing)
-    drawing = drawing.replace("</a>", "</g>")
+    prefix = f"c{zlib.crc32(chart_id.encode(errors='backslashreplace')):08x}-"
+    used = {target for tag in _TAG.findall(drawing) for target in re.findall(rf"{_REFERENCE}([^)\"]+)", tag)}
+    drawing = _TAG.sub(lambda found: _on_page(found[0], panel, prefix, used), drawing)
     interactive = bool(panel.point_labels)
     return Markup(
         f'<svg class="chart{" scatter" * interactive}" id="{escape(chart_id)}" {view_box[0]} '
-        f'role="{"group" if interactive else "img"}" aria-label="{escape(panel.alt)}">{drawing.strip()}'
+        f'role="{"group" if interactive else "img"}" aria-label="{escape(printable(panel.alt))}">{drawing.strip()}'
     )
 
 
@@ -46,16 +48,20 @@ def write_figure(panel: Panel, file: Path) -> None:
     """In the light colors, as SVG or a bitmap, whichever the suffix says."""
     if file.suffix == ".svg":
         file.write_text(panel.svg, encoding="utf-8")
-        return
-    with chart_style():
-        panel.figure.savefig(file, dpi=_DPI)
+    else:
+        save_bitmap(panel.figure, file, _DPI)
 
 
-def _with_own_ids(drawing: str, prefix: str) -> str:
-    """Ids that nothing refers to are removed; the others are unique on the page by their prefix."""
-    used = set(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', drawing))
-    drawing = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", drawing)
-    return re.sub(r'(url\(|xlink:href=")#', lambda found: f"{found[1]}#{prefix}", drawing)
+def _on_page(tag: str, panel: Panel, prefix: str, used: set[str]) -> str:
+    """A tag of the SVG as the page has it: its ids are unique there, or gone if nothing refers to them."""
+    point = re.match(r'<a xlink:href="point-(\d+)"', tag)
+    if point:
+        return _point(panel, int(point[1]))
+    if tag == "</a>":
+        return "</g>"
+    tag = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", tag)
+    tag = re.sub(_REFERENCE, lambda found: f"{found[0]}{prefix}", tag)
+    return re.sub(r'(?:style|fill|stroke)="[^"]*"', lambda found: _in_page_style(found[0]), tag)
 
 
 def _in_page_style(style: str) -> str:
@@ -64,4 +70,4 @@ def _in_page_style(style: str) -> str:
 
 
 def _point(panel: Panel, index: int) -> str:
-    return f'<g class="point" role="img" aria-label="{escape(panel.point_labels[index])}">'
+    return f'<g class="point" role="img" aria-label="{escape(printable(panel.point_labels[index]))}">'

@@ -69,18 +69,21 @@ def effective_number(diagnosis: Diagnosis) -> Finding:
         "class, on the curve of beta = 0.999.",
         layout="grid",
     )
-    factors, names = [], ""
+    factors, ends = [], ("", "")
     for entry in diagnosis.effective_numbers:
         compared = medians(diagnosis, list(entry.weights))
         if compared is not None:
             tail, of_tail, head, of_head = compared
             factors.append(f"{number(of_tail / of_head)} (beta {entry.beta:g})")
-            names = f"the weight of {tail.name} {{}} times that of {head.name}"
+            ends = (tail.name, head.name)
     if not factors:
         return Finding(chart, UNKNOWN)
     counts = [entry.count for entry in diagnosis.classes]
-    sentence = f"With counts from {min(counts)} to {max(counts)}, class balancing makes {names.format(listed(factors))}"
-    return Finding(chart, f"{sentence} (medians).")
+    return Finding(
+        chart,
+        f"With counts from {min(counts)} to {max(counts)}, class balancing makes the weight of {ends[0]} "
+        f"{listed(factors)} times that of {ends[1]} (medians).",
+    )
 
 
 def _curves(diagnosis: Diagnosis, name: str, title: str, attribute: str) -> Panel:

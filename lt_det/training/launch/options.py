@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from urllib.parse import urlsplit
 
 import torch
 from detectron2.engine import default_argument_parser
 
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.worker import uses_cpu
 
@@ -30,6 +32,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = default_argument_parser(_EXAMPLES)
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
     parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
+    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--num-processes", type=int, metavar="N", help="train on the CPU with N processes *per machine*, over gloo"
@@ -75,6 +78,7 @@ def processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None)
                 f"torchrun or srun has started {per_machine} processes on each of {machines} machines, but {option} is "
                 f"{count} and --num-machines {args.num_machines}; omit both options."
             )
+        _check_rendezvous_options(args, process)
     elif count > 1 and not uses_cpu(args) and count > torch.cuda.device_count():
         raise LtDetError(f"--num-gpus is {count}, but this machine has {torch.cuda.device_count()} GPUs; give fewer.")
     elif count > 1 and option == "--num-gpus" and uses_cpu(args):
@@ -82,7 +86,28 @@ def processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None)
             f"--num-gpus is {count}, but torch sees no GPU; train on the CPU with --num-processes {count} and the "
             "device cpu, or see `lt-det doctor`."
         )
+    elif args.num_machines == 1 and args.machine_rank != 0:
+        raise LtDetError(
+            f"--machine-rank is {args.machine_rank}, but --num-machines is 1; give the number of machines to all of "
+            "them, or omit --machine-rank."
+        )
     return count
+
+
+def _check_rendezvous_options(args: argparse.Namespace, process: ProcessInfo) -> None:
+    """torchrun and srun say which machine this is, and where the processes connect."""
+    machine = process.rank // process.local_world_size
+    if args.machine_rank not in (0, machine):
+        raise LtDetError(
+            f"--machine-rank is {args.machine_rank}, but torchrun or srun has started process {process.rank} on "
+            f"machine {machine}; omit the option."
+        )
+    if process.rank == 0 and args.dist_url != default_argument_parser().get_default("dist_url"):
+        print(
+            f"--dist-url {args.dist_url} is ignored: torchrun or srun says where the processes connect "
+            f"({process.master_addr}:{process.master_port}).",
+            file=sys.stderr,
+        )
 
 
 def address(args: argparse.Namespace) -> tuple[str, int]:

@@ -141,7 +141,7 @@ def _run_child(
     os.environ.update({name: str(value) for name, value in variables.items()})
     process = process_from_environment(os.environ)
     assert process is not None
-    sys.exit(run_worker(main, args, process))
+    sys.exit(run_worker(main, args, process, launcher=""))
 
 
 def _exit_with_parent() -> None:

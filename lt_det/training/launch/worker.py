@@ -17,6 +17,7 @@ from torch import distributed
 
 from lt_det.compat.torch_distributed import is_peer_failure, short_reason
 from lt_det.errors import LtDetError, interrupt_code
+from lt_det.terminal import accept_any_text, one_line
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
 from lt_det.training.launch.timeouts import Timeouts
@@ -37,12 +38,24 @@ def is_first_report(store: distributed.Store | None) -> bool:
         return True
 
 
-def run_worker(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, process: ProcessInfo) -> int:
+def run_worker(
+    main: Callable[[argparse.Namespace], Any],
+    args: argparse.Namespace,
+    process: ProcessInfo,
+    launcher: str = "torchrun or srun",
+) -> int:
     """Run `main(args)` as one of several processes.
+
+    Args:
+        main: a function.
+        args: the options.
+        process: this one.
+        launcher: has started the processes, and says which of them ended; empty: lt_det, which says so itself.
 
     Returns the exit code 0. A process that fails or is interrupted ends here, with `os._exit`.
     """
     store = None
+    accept_any_text()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
         timeouts = Timeouts.from_args(args)
@@ -55,12 +68,12 @@ def run_worker(main: Callable[[argparse.Namespace], Any], args: argparse.Namespa
             print(str(interrupt) or "Interrupted.", file=sys.stderr)
         _exit(interrupt_code(interrupt))
     except Exception as error:
-        _report(error, process.rank, store, args.traceback)
+        _report(error, process.rank, store, args.traceback, launcher)
         _exit(1)
     return 0
 
 
-def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool) -> None:
+def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool, launcher: str) -> None:
     """Print the error, unless another process has reported a failure or does so within the next seconds."""
     prefix, is_bug, patience = f"error in process {rank}", False, 0
     if isinstance(error, LtDetError):
@@ -73,9 +86,10 @@ def _report(error: Exception, rank: int, store: distributed.Store | None, always
             patience = 2
     elif is_peer_failure(error):
         patience = 5  # the process that failed knows why
+        where = f"the output of {launcher} says which" if launcher else "see the output above or on the other machines"
         message = (
-            f"Another process has ended or does not respond ({short_reason(error)}); the output of torchrun or srun "
-            "says which, then continue with --resume."
+            f"Another process has ended or does not respond ({short_reason(error)}); {where}, then continue with "
+            "--resume."
         )
     else:
         is_bug = True
@@ -86,7 +100,7 @@ def _report(error: Exception, rank: int, store: distributed.Store | None, always
     if is_first_report(store):
         if always_trace or is_bug:
             traceback.print_exception(error)
-        print(f"{prefix}: {message}", file=sys.stderr)
+        print(f"{prefix}: {one_line(message)}", file=sys.stderr)
 
 
 def _exit(code: int) -> NoReturn:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from detectron2.engine import default_writers
-from detectron2.utils.events import CommonMetricPrinter, EventWriter, TensorboardXWriter, get_event_storage
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter, get_event_storage
 from fvcore.common.checkpoint import Checkpointer
 
+from lt_det.compat.detectron2 import write_json_lines_to
+from lt_det.io.log_file import LogFile
 from lt_det.training.log.wandb_writer import WandbWriter
+
+logger = logging.getLogger(__name__)
 
 _BY_CLASS = re.compile(r"(stage\d+/)?(accuracy|loss_state/\w+)(?:/(.+))?")
 _SINGLE = {
@@ -35,6 +44,8 @@ def build_writers(
         wandb_project: project of Weights & Biases; empty: no W&B.
         config: shown in W&B.
 
+    On a full disk values are lost, and the training goes on.
+
     Raises:
         LtDetError: there is a project, but wandb is not installed.
     """
@@ -46,7 +57,58 @@ def build_writers(
         replacements.append(wandb)
         replaced += (TensorboardXWriter,)
     stock = [writer for writer in default_writers(output_dir, max_iter) if not isinstance(writer, replaced)]
-    return [*replacements, *stock]
+    return [*replacements, *(_on_full_disk(writer, output_dir) for writer in stock)]
+
+
+def _on_full_disk(writer: EventWriter, output_dir: str) -> EventWriter:
+    """A writer that loses values on a full disk, instead of ending the training."""
+    if "://" in output_dir:
+        return writer
+    if isinstance(writer, JSONWriter):
+        metrics = LogFile(Path(output_dir) / "metrics.json", "metrics are lost, and the training goes on", sync=True)
+        write_json_lines_to(writer, metrics)
+    return EventFileWriter(output_dir) if type(writer) is TensorboardXWriter else writer
+
+
+class EventFileWriter(TensorboardXWriter):
+    """Detectron2's writer for TensorBoard, except that a full disk ends the curves and not the training."""
+
+    _has_failed = False
+
+    def write(self) -> None:
+        with self._ending_on_full_disk():
+            if not self._has_failed:
+                super().write()
+
+    def close(self) -> None:
+        with self._ending_on_full_disk():
+            super().close()
+
+    @contextlib.contextmanager
+    def _ending_on_full_disk(self) -> Iterator[None]:
+        _silence_writing_threads()
+        try:
+            yield
+        except OSError as error:
+            if not self._has_failed:
+                logger.warning(
+                    f"TensorBoard's file cannot be written ({error.strerror}), and ends here; the training goes on "
+                    "without it."
+                )
+            self._has_failed = True
+
+
+@functools.cache
+def _silence_writing_threads() -> None:
+    """TensorBoard writes in a thread, which prints a traceback of an error that its writer then raises, too."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        in_thread = type(args.thread).__module__.startswith("tensorboard.")
+        if not (in_thread and isinstance(args.exc_value, OSError)):
+            before(args)
+
+    threading.excepthook = hook
 
 
 class ConsoleWriter(CommonMetricPrinter):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def rewind_metrics(output_dir: str, start: int) -> None:
@@ -22,9 +25,12 @@ def rewind_metrics(output_dir: str, start: int) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith(b"\n") and _is_past(line, start)]
     if len(kept) < len(lines):
-        with path.open("rb+") as file:
-            file.write(b"".join(kept))
-            file.truncate()
+        try:
+            with path.open("rb+") as file:
+                file.write(b"".join(kept))
+                file.truncate()
+        except OSError as error:
+            logger.warning(f"{path} cannot be changed ({error.strerror}): some iterations will have two lines in it.")
 
 
 def _is_past(line: bytes, start: int) -> bool:

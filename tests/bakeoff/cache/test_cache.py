@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,42 @@ def test_what_is_not_in_the_cache(folder):
         cache.proposals("lvis")
     with pytest.raises(LtDetError, match="no stage 2"):
         cache.rois(2)
+
+
+@pytest.mark.parametrize("name", ["rois/features_0", "rois/labels_1", "proposals/val/proposals_1"])
+def test_flipped_bit(folder, name):
+    file = folder / f"{name}.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    cache = FeatureCache.open(folder)
+    with pytest.raises(LtDetError, match=rf"corrupt \({file.name}: .*check sum"):
+        _ = (cache.rois(0), cache.rois(1), cache.proposals("val"))
+
+
+def test_column_of_an_earlier_version_has_no_check_sum(folder):
+    state = json.loads((folder / "rois" / "table.json").read_text())
+    for column in state["columns"].values():
+        del column["crc32"]
+    (folder / "rois" / "table.json").write_text(json.dumps(state))
+    assert FeatureCache.open(folder).rois(0).labels.tolist() == [0, 1, 2, 2]
+
+
+def test_check_sum_of_several_chunks(tmp_path):
+    writer = TableWriter(tmp_path / "rois", 2)
+    rows = np.arange(12, dtype=np.float16).reshape(4, 3)
+    for chunk in range(2):
+        writer.write(chunk, {"features_0": rows[2 * chunk :][:2]})
+    writer.merge()
+    state = json.loads((tmp_path / "rois" / "table.json").read_text())
+    assert state["columns"]["features_0"]["crc32"] == zlib.crc32(rows.tobytes())
+
+
+def test_link_is_not_written_through(tmp_path):
+    (tmp_path / "victim").write_text("kept")
+    writer = TableWriter(tmp_path / "rois", 1)
+    (tmp_path / "rois" / "labels_0.npy").symlink_to(tmp_path / "victim")
+    writer.write(0, {"labels_0": np.arange(3)})
+    with pytest.raises(LtDetError, match="rois cannot be written"):
+        writer.merge()
+    assert (tmp_path / "victim").read_text() == "kept"

@@ -7,8 +7,10 @@ import pickle
 import resource
 import shutil
 import signal
+import stat
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +206,7 @@ class Bomb:
 
 def foreign(content):
     about = pickle.dumps({"stats": Bomb()})
-    return about + len(about).to_bytes(8, "little") + b"<lt_det records>"
+    return about + len(about).to_bytes(8, "little") + zlib.crc32(about).to_bytes(4, "little") + b"<lt_det records>"
 
 
 @pytest.mark.parametrize("harm", [lambda c: c[:-9], lambda c: c[100:], lambda c: b"", lambda c: b"\0" * 900, foreign])
@@ -214,11 +216,88 @@ def test_truncated_or_foreign_file_is_written_again(cache, registered, caplog, t
     (file,) = cache.glob("*.records")
     file.write_bytes(harm(file.read_bytes()))
     assert list(load_records(registered)) == expected
-    assert "is damaged" in caplog.text
+    assert "is corrupt" in caplog.text
     caplog.clear()
     assert list(load_records(registered)) == expected
-    assert "is damaged" not in caplog.text
+    assert "is corrupt" not in caplog.text
     assert not (tmp_path / "exploded").exists()
+
+
+def flipped(file, byte):
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.9, 1.0])
+def test_every_flipped_bit_is_noticed_when_the_file_is_opened(cache, registered, caplog, place):
+    expected = list(load_records(registered))
+    (file,) = cache.glob("*.records")
+    flipped(file, round(place * (file.stat().st_size - 1)))
+    assert list(load_records(registered)) == expected
+    assert sum("is corrupt" in message for message in caplog.messages) == 1
+
+
+def test_bit_flipped_after_the_file_was_opened(cache, registered):
+    records = load_records(registered)
+    (file,) = cache.glob("*.records")
+    with file.open("r+b") as opened:  # the same file, which is mapped
+        opened.seek(40)
+        byte = opened.read(1)[0]
+        opened.seek(40)
+        opened.write(bytes([byte ^ 1]))
+    with pytest.raises(LtDetError, match=r"\.records .*corrupt.*--resume"):
+        list(records)
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".records"])
+def test_links_in_the_folder_are_not_written_through(cache, registered, caplog, tmp_path, suffix):
+    load_records(registered)
+    (file,) = cache.glob("*.records")
+    file.unlink()
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    file.with_suffix(suffix).unlink(missing_ok=True)
+    file.with_suffix(suffix).symlink_to(victim)
+    assert len(load_records(registered)) == 3
+    assert victim.read_text() == "kept"
+    assert (suffix == ".lock") == ("is a link" in caplog.text)
+
+
+def test_pipe_in_the_folder_does_not_hang(cache, registered):
+    load_records(registered)
+    (file,) = cache.glob("*.records")
+    file.unlink()
+    os.mkfifo(file)
+    assert isinstance(load_records(registered), Records)
+
+
+def test_modes_of_the_folder(cache, registered, monkeypatch, tmp_path):
+    before = os.umask(0o022)
+    try:
+        cache.mkdir(mode=0o775)
+        cache.chmod(0o775)
+        load_records(registered)
+        assert stat.S_IMODE(cache.stat().st_mode) == 0o775
+        monkeypatch.delenv("LT_DET_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+        load_records(registered)
+        assert stat.S_IMODE((tmp_path / "home" / "lt_det").stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_temporary_folder_of_others_is_not_used(registered, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(record_cache, "WORTH_CACHING", 0)
+    monkeypatch.delenv("LT_DET_CACHE", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = record_cache.cache_folder()
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    read_plainly(registered, caplog, "others can write to it")
+    folder.chmod(0o700)
+    assert isinstance(load_records(registered), Records)
 
 
 def read_plainly(name, caplog, why):

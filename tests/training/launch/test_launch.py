@@ -113,6 +113,8 @@ class TestEnvironment:
         (["--num-processes", "2", "--dist-url", "localhost:1"], {}, "--dist-url is 'localhost:1'"),
         (["--num-processes", "2", "--num-machines", "2"], {}, "--num-machines is 2, .*tcp://127.0.0.1"),
         (["--num-machines", "2", "--machine-rank", "2"], {}, "--machine-rank is 2"),
+        (["--machine-rank", "1"], {}, "--machine-rank is 1, .*--num-machines is 1"),
+        (["--machine-rank", "1"], {**TORCHRUN, "RANK": "2", "LOCAL_RANK": "2"}, "--machine-rank is 1, .* machine 0"),
         (["--training-timeout", "0"], {}, "--training-timeout is 0 minutes"),
         (["--training-timeout", "inf"], {}, "--training-timeout is inf minutes"),
         (["--start-timeout", "nan"], {}, "--start-timeout is nan minutes"),

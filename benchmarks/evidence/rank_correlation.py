@@ -1,0 +1,86 @@
+"""Does a bake-off rank losses like converged trainings end to end? The table of docs/bakeoff.md.
+
+Run in the root of the repository, after `trainings.py`::
+
+    python -m benchmarks.evidence.rank_correlation --work output/evidence   # the bake-off on the softmax detector
+    python -m benchmarks.evidence.rank_correlation                          # the table, from results/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
+
+DETECTOR = "softmax_3200_seed0"
+_SHOWN = ("AP", "APr", "APc", "APf")
+
+
+def run_bakeoff(work: Path) -> None:
+    """Run the bake-off of `losses.yaml` on the converged softmax detector, and keep its metrics."""
+    candidates = Path(__file__).with_name("losses.yaml")
+    command = [sys.executable, "-m", "lt_det.cli", "bakeoff", "--candidates", str(candidates), "--seeds", "1"]
+    subprocess.run([*command, str(work / DETECTOR)], check=True)
+    print(write_row("bakeoff", DETECTOR, row_of(work / DETECTOR / "bakeoff" / "bakeoff.json")))
+
+
+def row_of(file: Path) -> dict[str, Any]:
+    """What is kept of a bakeoff.json."""
+    result = json.loads(file.read_text())
+    candidates = {
+        one["name"]: {
+            "learning_rate": one["learning_rate"],
+            "metrics": metrics_of(one["seeds"][0]["metrics"]),
+            "folds": [fold["metrics"]["bucket mean"] for fold in one["folds"]],
+        }
+        for one in result["candidates"]
+        if one["kind"] in ("retrained", "trained")
+    }
+    return {**circumstances(), "steps": result["steps"], "agreement": result["agreement"], "candidates": candidates}
+
+
+def table() -> str:
+    """Markdown: each loss trained end to end and on the softmax detector's features, and the correlations."""
+    cached = read_rows("bakeoff")[DETECTOR]["candidates"]
+    trained = {name.removesuffix("_3200_seed0"): row for name, row in read_rows("trainings").items()}
+    pairs = {
+        loss: (trained[loss]["metrics"], cached["retrained" if loss == "softmax" else loss]["metrics"])
+        for loss in trained
+        if loss == "softmax" or loss in cached
+    }
+    lines = ["| loss | end to end: AP | APr | APc | APf | on the softmax detector's features: AP | APr | APc | APf |"]
+    lines.append("|---|" + "---:|" * 8)
+    for loss, sides in sorted(pairs.items(), key=lambda item: -item[1][0]["AP"]):
+        numbers = [f"{side[name]:.1f}" for side in sides for name in _SHOWN]
+        lines.append(f"| {loss} | {' | '.join(numbers)} |")
+    lines.append("")
+    for name in ("AP", "APr"):
+        whole, part = np.array([[side[name] for side in sides] for sides in pairs.values()]).T
+        lines.append(f"Spearman correlation of {name} over {len(pairs)} losses: {spearman(whole, part):.2f}")
+    return "\n".join(lines)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation of values without ties."""
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="folder of the trainings; without it, only the table is made")
+    args = parser.parse_args()
+    if args.work:
+        run_bakeoff(args.work)
+    print(table())
+
+
+if __name__ == "__main__":
+    main()

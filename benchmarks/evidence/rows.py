@@ -1,0 +1,52 @@
+"""Raw results as small json files, one for each training or bake-off."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import detectron2
+import torch
+
+from benchmarks.gpu.machine import commit
+
+RESULTS = Path(__file__).parent / "results"
+METRICS = ("AP", "APr", "APc", "APf", "AP50", "AP75", "ARr", "ARc", "ARf")
+
+
+def circumstances() -> dict[str, Any]:
+    """Commit, versions and machine."""
+    return {
+        "commit": commit(),
+        "torch": torch.__version__,
+        "detectron2": detectron2.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+    }
+
+
+def write_row(kind: str, name: str, row: dict[str, Any]) -> Path:
+    """Write results/KIND/NAME.json."""
+    file = RESULTS / kind / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(row, indent=1) + "\n")
+    return file
+
+
+def read_rows(kind: str) -> dict[str, dict[str, Any]]:
+    """All rows of a kind, by name."""
+    return {file.stem: json.loads(file.read_text()) for file in sorted((RESULTS / kind).glob("*.json"))}
+
+
+def metrics_of(values: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: values[name] for name in METRICS if name in values}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())

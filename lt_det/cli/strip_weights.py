@@ -1,0 +1,27 @@
+"""`lt-det strip-weights`."""
+
+from __future__ import annotations
+
+import argparse
+
+from lt_det.cli.console import console
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("strip-weights", help="write the weights of a checkpoint, and nothing else, to a file")
+    parser.add_argument("source", metavar="IN", help="a checkpoint: .pth, .pkl or .pyth")
+    parser.add_argument("target", metavar="OUT", help="a new file, .pth")
+    parser.add_argument(
+        "--allow-unsafe-weights",
+        action="store_true",
+        help="run the code that IN may hold, which you trust as you trust a program",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.training.weights.stripping import strip_weights
+
+    number = strip_weights(args.source, args.target, args.allow_unsafe_weights)
+    console.print(f"Written: {args.target}, {number} weights", soft_wrap=True, markup=False)
+    return 0

@@ -1,0 +1,144 @@
+"""The parts of a training, built one by one, and its first two iterations on a few images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.engine import TrainerBase
+from torch import nn
+
+from lt_det.compat.detectron2 import without_logger_setup
+from lt_det.config import bucket_options
+from lt_det.errors import LtDetError
+from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.losses.registry import require_statistics
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.training.diagnostics import watched
+from lt_det.training.trainer import LongTailTrainer
+from lt_det.training.trial import Mapped, try_evaluation, try_training_records
+from lt_det.training.weights.address import remote_weights
+
+_ITERATIONS = 2  # the second has a loss from the weights that the first has changed
+_IMAGES = 2  # per pass; batch normalization may not work with one
+_SHORT_EDGE, _LONG_EDGE = 256, 448  # images on the CPU, in pixels; larger ones take long there
+
+
+class TrainingTrial:
+    """Builds what a training builds, in the same way, and keeps it for the checks after.
+
+    Attributes:
+        model: the network; None until `network` has built it.
+        loader: the training loader; None until `sampling` has built it.
+    """
+
+    def __init__(self, cfg: Any, stats: ClassStats | None) -> None:
+        """
+        Args:
+            cfg: of a training in one process, with a temporary OUTPUT_DIR, and with the CPU as MODEL.DEVICE where the
+                training's own is not there.
+            stats: class counts of the training set; None if they are not known.
+        """
+        self._cfg, self._stats = cfg, stats
+        self.model: nn.Module | None = None
+        self.loader: Any = None
+
+    def network(self) -> str:
+        model = LongTailTrainer.build_model(self._cfg)
+        if self._stats is not None:
+            require_statistics(model)
+        LongTailTrainer.build_lr_scheduler(self._cfg, LongTailTrainer.build_optimizer(self._cfg, model))
+        self.model = model
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        return f"{trained:,} weights to train"
+
+    def sampling(self) -> str:
+        self.loader = LongTailTrainer.build_train_loader(self._cfg)
+        return str(self._cfg.DATALOADER.SAMPLER_TRAIN)
+
+    def records(self) -> str:
+        """Map one training record of each kind of annotation; needs `model` and `loader`."""
+        assert self.model is not None
+        mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
+        return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)}"
+
+    def evaluation(self, name: str) -> str:
+        """Map one record of each kind of annotation of a test set, and evaluate one image."""
+        cfg, stats = self._cfg, self._stats
+        buckets = bucket_options(cfg)
+        if stats is None and buckets is not None and buckets.bucket_map is None:
+            buckets = None  # they are made of counts, which doctor does not have
+        evaluator = LongTailEvaluator(name, stats=stats, buckets=buckets, distributed=False, draws=cfg.TEST.RESAMPLES)
+        tried = ""
+        if self.model is not None:
+            loader = LongTailTrainer.build_test_loader(_small(cfg), name)
+            tried = _mapped(try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS))
+        if stats is None:
+            return f"{tried}{name}; the classes of training are not known"
+        return f"{tried}{name} has the classes of training"
+
+    def iterations(self) -> str:
+        """Train with `model` from MODEL.WEIGHTS, if they are on this machine, on one or two images per pass."""
+        cfg, model = _small(self._cfg), self.model
+        images = max(1, min(_IMAGES, cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE))
+        cfg.SOLVER.IMS_PER_BATCH = images * cfg.SOLVER.ACCUMULATE
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.DATASETS.TEST = ()  # see `evaluation`
+        cfg.WANDB_PROJECT = ""
+        with without_logger_setup():
+            trainer = _trial_trainer(model)(cfg)
+        trainer.checkpointer.save_to_disk = False
+        remote = remote_weights(cfg.MODEL.WEIGHTS or "")
+        if remote is None or remote.file.is_file():
+            trainer.resume_or_load(resume=False)
+        iterations = min(_ITERATIONS, cfg.SOLVER.MAX_ITER)
+        with watched(trainer, trainer.checkpointer):
+            TrainerBase.train(trainer, 0, iterations)
+        bad = [name for name, weight in trainer.model.state_dict().items() if not weight.isfinite().all()]
+        if bad:
+            raise LtDetError(
+                f"After {iterations} iterations the weights {bad[0]} are infinite or NaN; lower SOLVER.BASE_LR or clip "
+                "gradients (SOLVER.CLIP_GRADIENTS)."
+            )
+        return f"{iterations} iterations of {images} image{'s' if images > 1 else ''} per pass"
+
+
+def _trial_trainer(model: Any) -> type[LongTailTrainer]:
+    """A trainer of a network that exists already, without evaluation."""
+
+    class Trial(LongTailTrainer):
+        @classmethod
+        def build_model(cls, cfg: Any) -> nn.Module:
+            network: nn.Module = model
+            return network
+
+        def _evaluate(self) -> Any:
+            return {}
+
+    return Trial
+
+
+def _mapped(mapped: list[Mapped]) -> str:
+    """How many records have been tried; empty for a loader that cannot be looked into."""
+    if not mapped:
+        return ""
+    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation, of "
+
+
+def _small(cfg: Any) -> Any:
+    """A copy of the config, with small images on the CPU; sizes that make no sense stay, for the mapper to refuse."""
+    small = cfg.clone()
+    small.defrost()
+    if not str(cfg.MODEL.DEVICE).startswith("cpu"):
+        return small
+    for key, edge in (
+        ("MIN_SIZE_TRAIN", _SHORT_EDGE),
+        ("MIN_SIZE_TEST", _SHORT_EDGE),
+        ("MAX_SIZE_TRAIN", _LONG_EDGE),
+        ("MAX_SIZE_TEST", _LONG_EDGE),
+    ):
+        sizes = small.INPUT[key]
+        if isinstance(sizes, list | tuple):
+            small.INPUT[key] = type(sizes)(min(size, edge) if isinstance(size, int) else size for size in sizes)
+        elif isinstance(sizes, int):
+            small.INPUT[key] = min(sizes, edge)
+    return small

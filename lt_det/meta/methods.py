@@ -1,0 +1,46 @@
+"""The meta-learning methods, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from lt_det.errors import LtDetError
+from lt_det.meta.balms import BalmsReweighter
+from lt_det.meta.hyperparameters import LearnedMargin, LearnedTau
+from lt_det.meta.l2rw import L2RW
+from lt_det.meta.meta_weight_net import MetaWeightNet
+from lt_det.meta.method import AnyLoss, MetaLoss, MetaMethod
+
+# From the loss that trains the classifier.
+META_METHODS: dict[str, Callable[[AnyLoss], MetaMethod]] = {
+    "meta_weight_net": lambda loss: MetaWeightNet(),
+    "l2rw": lambda loss: L2RW(),
+    "balms": lambda loss: BalmsReweighter(loss.num_classes),
+    "learned_tau": LearnedTau,
+    "learned_margin": LearnedMargin,
+}
+
+
+def build_meta_method(name: str, loss: AnyLoss) -> MetaMethod:
+    """Build a method for the loss that trains the classifier.
+
+    Raises:
+        LtDetError: see `checked_meta_name`; or a loss that the method does not work with.
+    """
+    checked_meta_name(name)
+    MetaLoss(loss)
+    return META_METHODS[name](loss)
+
+
+def checked_meta_name(name: str) -> str:
+    """`name`, if there is a method of this name.
+
+    Raises:
+        LtDetError: there is none.
+    """
+    if name not in META_METHODS:
+        close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise LtDetError(f"there is no meta-learning method '{name}'; {hint}known methods: {', '.join(META_METHODS)}.")
+    return name

@@ -1,0 +1,99 @@
+"""Text for a terminal: names of a user's data may hold escape sequences, and the terminal may lack letters."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import logging
+import os
+import re
+import sys
+from typing import IO
+
+CLOSED_PIPE = 141  # what a shell reports for a program whose reader, such as `head`, has ended
+
+# What a terminal acts on, or what makes a text look like another one: control characters (escape sequences begin with
+# one), line separators, marks of the writing direction, invisible tags, and lone surrogates, which no encoding has.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+_COLORS = re.compile("\x1b\\[[0-9;]*m")  # Detectron2 colors parts of its messages
+_SPELLED = {"✓": "ok", "✗": "x", "…": "...", "±": "+-", "“": '"', "”": '"', "–": "-", "×": "x"}
+_ENCODING_ERRORS = "lt_det.spell"
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with ``\x1b`` and the like in place of each character that a terminal would act on.
+
+    Args:
+        text: a name of the user's data, or a message with names.
+        keep: characters that stay as they are, such as line feeds.
+    """
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    """The text of an error, whose lines are joined, as a terminal may show it."""
+    return printable(" ".join(text.split("\n")))
+
+
+def make_logs_printable(logger: logging.Logger) -> None:
+    """Apply `printable` to everything that the handlers of a logger write; lines and tabs stay, colors are removed."""
+    for handler in logger.handlers:
+        if not any(isinstance(found, _PrintableRecords) for found in handler.filters):
+            handler.addFilter(_PrintableRecords())
+
+
+def accept_any_text() -> None:
+    """Let standard output and error write any text: they spell or escape the letters that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ENCODING_ERRORS)
+
+
+def output_failure() -> OSError | None:
+    """Why standard output or error cannot be written; None if they can. A failing one is closed for good."""
+    failure = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            failure = failure or error
+            discard_output(stream)
+    return failure
+
+
+def discard_output(stream: IO[str]) -> None:
+    """Let what is written to the stream from now on vanish; Python fails otherwise when it flushes the stream."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError):  # not a stream of the operating system
+        pass
+
+
+class _PrintableRecords(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the handler reports arguments that do not fit
+            return True
+        record.msg, record.args = printable(_COLORS.sub("", message), keep="\n\t"), None
+        return True
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """A handler of encoding errors, see `codecs.register_error`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_SPELLED.get(letter) or _escaped(letter) for letter in letters), error.end
+
+
+codecs.register_error(_ENCODING_ERRORS, _spell)

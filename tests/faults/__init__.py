@@ -1,0 +1,1 @@
+"""Trainings that are disturbed at random moments, for `make test-long`."""

@@ -1,0 +1,37 @@
+"""The sentences for packages that do not import name what really failed."""
+
+import sys
+
+import pytest
+
+from lt_det.errors import LtDetError, import_problem, reason_of
+from lt_det.evaluation.result import _pandas
+
+
+def test_a_package_that_is_not_installed():
+    with pytest.raises(ImportError) as raised:
+        import no_such_package  # noqa: F401
+    assert "no_such_package, which is not installed; run pip" in import_problem(raised.value, "no_such_package", "pip")
+
+
+def test_a_package_that_lacks_another(tmp_path, monkeypatch):
+    (tmp_path / "pandas.py").write_text("from no_such_package import anything\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    with pytest.raises(LtDetError, match=r"installed but does not import .*no_such_package"):
+        _pandas()
+
+
+def test_a_package_without_a_name(tmp_path, monkeypatch):
+    (tmp_path / "pandas.py").write_text("from math import no_such_name\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    with pytest.raises(LtDetError, match=r"installed but does not import .*no_such_name"):
+        _pandas()
+
+
+def test_the_reason_of_an_exception():
+    with pytest.raises(KeyError) as raised:
+        {}["a key"]
+    assert reason_of(raised.value).startswith("KeyError: a key, test_errors.py line ")
+    assert reason_of(ValueError()) == "ValueError"

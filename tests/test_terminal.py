@@ -1,0 +1,123 @@
+"""Text for a terminal: what is escaped, logs, encodings without a letter, and outputs that end early."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lt_det.errors import LtDetError, exit_code_of
+from lt_det.terminal import make_logs_printable, one_line, printable
+from tests.helpers import REPOSITORY
+
+ESCAPES = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\r\x08"
+
+
+@pytest.mark.parametrize("text", ["espresso cup", "Grüße, 日本語, 😀, ‘’", "नमस्ते\u200d", "a\u00a0b", "[red]$x$\\"])
+def test_ordinary_text_stays(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\nb\tc", r"a\nb\tc"),
+        ("\u202eabc", r"\u202eabc"),
+        ("\ud800", r"\ud800"),
+        ("\x9b\x00\x7f", r"\x9b\x00\x7f"),
+        ("\u2028", r"\u2028"),
+        ("\U000e0041", r"\U000e0041"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_lines_can_stay():
+    assert printable("a\n\x1bb", keep="\n") == "a\n\\x1bb"
+    assert one_line("first\nsecond\x1b") == "first second\\x1b"
+
+
+def test_error_sentence(capsys):
+    def command():
+        raise LtDetError(f"The class {ESCAPES} is\nunknown.")
+
+    assert exit_code_of(command, traceback=False) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: The class \\x1b]0;title\\x07")
+    assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+
+
+def test_logs(capsys):
+    logger = logging.getLogger("test_terminal")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    make_logs_printable(logger)
+    make_logs_printable(logger)
+    logger.warning("class '%s'\nis new", ESCAPES)
+    logger.warning("\x1b[32mcolored\x1b[0m by Detectron2")
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.isprintable()
+    assert "title" in first
+    assert second == "is new"
+    assert third == "colored by Detectron2"
+
+
+def lt_det(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **options.pop("env", {})}
+    command = [sys.executable, "-m", "lt_det.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
+
+
+@pytest.fixture
+def odd_names(tmp_path):
+    """Annotations whose classes have letters that few encodings have, in a folder whose name is no UTF-8."""
+    folder = tmp_path / os.fsdecode(b"\xff\x1b[1m")
+    folder.mkdir()
+    data = {
+        "images": [{"id": 1, "height": 40, "width": 60, "file_name": "1.png"}],
+        "categories": [{"id": 1, "name": "日本語 ✓"}, {"id": 2, "name": ESCAPES}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 10], "area": 100, "iscrowd": 0}],
+    }
+    (folder / "train.json").write_text(json.dumps(data))
+    return folder / "train.json"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_encodings_that_lack_letters(odd_names, encoding):
+    done = lt_det("stats", odd_names, env={"PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(encoding)
+    assert "\\udcff\\x1b[1m" in text
+    assert "\x1b" not in text
+    assert ("日本語" if encoding == "utf-8" else "\\u65e5\\u672c\\u8a9e ok") in text
+
+
+def test_plain_c_locale(odd_names):
+    env = {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = lt_det("stats", odd_names, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_reader_that_ends_early(odd_names):
+    script = '"$0" -m lt_det.cli stats "$1" | true; echo ${PIPESTATUS[0]}'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable, odd_names],
+        capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_output(odd_names):
+    script = '"$0" -m lt_det.cli stats "$1" > /dev/full'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable, odd_names],
+        capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert done.stderr.count(b"\n") == 1

@@ -1,0 +1,173 @@
+"""What first happens on a real record is tried before the first iteration: one sentence with the set and the file."""
+
+import json
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from lt_det.errors import LtDetError
+from lt_det.training.config_loading import load_config, load_lazy_config
+from lt_det.training.lazy_trainer import LazyTrainer
+from lt_det.training.preflight import check_expected_results
+from lt_det.training.trainer import LongTailTrainer
+from lt_det.training.trial import random_numbers_kept, try_evaluation
+from tests.helpers import REPOSITORY
+from tests.helpers.mutations import mutated, tiny_config, write_tiny_set
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_tiny_set(tmp_path / "data")
+
+
+@pytest.fixture
+def started(data, tmp_path):
+    """A function that starts a training of the tiny config, with other keys, up to its first iteration."""
+    names = set(DatasetCatalog.list())
+
+    def start(**changes):
+        config = tiny_config(data, tmp_path.name)
+        for key, value in changes.items():
+            config = mutated(config, key.replace("__", "."), value)
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        return LongTailTrainer(load_config(str(tmp_path / "config.yaml"), ["OUTPUT_DIR", str(tmp_path / "out")]))
+
+    yield start
+    for name in set(DatasetCatalog.list()) - names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def change(file, function):
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        function(annotation)
+    file.write_text(json.dumps(content))
+
+
+def as_rle(annotation):
+    rle = mask_utils.frPyObjects(annotation["segmentation"], 48, 48)[0]
+    annotation["segmentation"] = {"size": [48, 48], "counts": rle["counts"].decode()}
+
+
+def test_masks_as_rle(data, started):
+    change(data / "train.json", lambda annotation: as_rle(annotation) if annotation["id"] == 3 else None)
+    with pytest.raises(LtDetError, match=r"_train'.*train1\.png.*INPUT\.MASK_FORMAT to bitmask"):
+        started(MODEL__MASK_ON=True)
+    change(data / "train.json", lambda annotation: as_rle(annotation) if annotation["id"] != 3 else None)
+    assert started(MODEL__MASK_ON=True, INPUT__MASK_FORMAT="bitmask")
+
+
+def test_sets_with_and_without_masks(data, started, tmp_path):
+    change(data / "val.json", lambda annotation: annotation.pop("segmentation"))
+    names = [f"{tmp_path.name}_train", f"{tmp_path.name}_val"]
+    with pytest.raises(LtDetError, match=rf"'{names[1]}': MODEL\.MASK_ON .*val0\.png"):
+        started(MODEL__MASK_ON=True, DATASETS__TRAIN=names, DATASETS__TEST=[])
+    assert started(DATASETS__TRAIN=names, DATASETS__TEST=[])
+
+
+def test_a_crop_without_shapely(started, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shapely", None)
+    with pytest.raises(LtDetError, match=r"_train'.*train0\.png.*pip install shapely"):
+        started(MODEL__MASK_ON=True, INPUT__CROP={"ENABLED": True})
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_an_image_beyond_the_limit_of_pillow(data, started, monkeypatch, part):
+    content = json.loads((data / f"{part}.json").read_text())
+    content["images"][1].update(width=96, height=80)
+    (data / f"{part}.json").write_text(json.dumps(content))
+    Image.new("RGB", (96, 80)).save(data / "images" / f"{part}1.png")
+    assert started()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
+    with pytest.raises(LtDetError, match=rf"_{part}': .*{part}1\.png of 96 x 80 pixels.*at most 6000 pixels"):
+        started()
+
+
+def test_evaluation_settings(started):
+    with pytest.raises(LtDetError, match=r"_val': the evaluation of the image .*val\d\.png fails \(TypeError"):
+        started(MODEL__ROI_HEADS__SCORE_THRESH_TEST=None)
+
+
+@pytest.mark.parametrize(
+    ("expected", "named"),
+    [
+        ([["bbox", "AP", 36.1]], r"\['bbox', 'AP', 36\.1\]"),
+        (["bbox", "AP", 36.1, 0.5], "bbox"),
+        ([["bbox", "AP", "x", 0.5]], "'x'"),
+        ([["bbox", "AP", float("nan"), 0.5]], "nan"),
+        ([["bbox", "AP", 36.1, -1]], "-1"),
+        ("bbox", "'bbox'"),
+    ],
+)
+def test_expected_results_of_the_wrong_form(expected, named):
+    with pytest.raises(LtDetError, match=rf"EXPECTED_RESULTS .*{named}"):
+        check_expected_results(expected, ["one"])
+
+
+def test_expected_results():
+    check_expected_results([], ["one", "two"])
+    check_expected_results([["bbox", "AP", 36, 0.5]], ("one",))
+    with pytest.raises(LtDetError, match="has 2"):
+        check_expected_results([["bbox", "AP", 36, 0.5]], ["one", "two"])
+
+
+@pytest.mark.parametrize("row", [["box", "AP", 0, 101], ["bbox", "AQ", 0, 101], ["segm", "AP", 0, 101]])
+def test_expected_results_that_no_evaluation_computes(started, row):
+    with pytest.raises(LtDetError, match=rf"EXPECTED_RESULTS names {row[0]} {row[1]}"):
+        started(TEST__EXPECTED_RESULTS=[row])
+    assert started(TEST__EXPECTED_RESULTS=[["bbox", "AP50", 0, 101]])
+
+
+def test_the_trial_changes_neither_random_numbers_nor_the_network(started, data):
+    trainer = started(INPUT__RANDOM_FLIP="horizontal")
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    weights = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    trainer.model.train()
+    name = trainer.cfg.DATASETS.TEST[0]
+    assert try_evaluation(trainer.model, trainer.build_test_loader(trainer.cfg, name), name)
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+    assert trainer.model.training
+    assert all(torch.equal(weights[name], weight) for name, weight in trainer.model.state_dict().items())
+    with random_numbers_kept():
+        torch.rand(3), random.random(), np.random.rand()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[:2]
+
+
+def test_a_mapper_of_ones_own(started, data, tmp_path):
+    class Trainer(LongTailTrainer):
+        @classmethod
+        def build_train_loader(cls, cfg):
+            from lt_det.data.loader import build_train_loader
+
+            return build_train_loader(cfg, lambda record: {}["no such key"], in_equipped_trainer=True)
+
+    cfg = started().cfg
+    with pytest.raises(LtDetError, match=r"_train'.*train0\.png \(KeyError: 'no such key', test_trial\.py line \d+"):
+        Trainer(cfg)
+
+
+def test_a_lazy_config(data, tmp_path, started):
+    started()  # registers the sets
+    change(data / "train.json", as_rle)
+    cfg = load_lazy_config(str(REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"))
+    cfg.dataloader.train.dataset.names = [f"{tmp_path.name}_train"]
+    cfg.dataloader.test.dataset.names = f"{tmp_path.name}_val"
+    cfg.dataloader.evaluator.stats.datasets = [f"{tmp_path.name}_train"]
+    cfg.dataloader.train.mapper.use_instance_mask = True
+    cfg.dataloader.train.num_workers = cfg.dataloader.test.num_workers = 0
+    cfg.model.roi_heads.num_classes = 2
+    cfg.model.roi_heads.box_predictor.loss.datasets = [f"{tmp_path.name}_train"]
+    cfg.train.output_dir = str(tmp_path / "lazy")
+    (tmp_path / "lazy").mkdir()
+    with pytest.raises(LtDetError, match=r"_train'.*train0\.png.*instance_mask_format"):
+        LazyTrainer(cfg)
