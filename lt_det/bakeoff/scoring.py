@@ -65,7 +65,9 @@ class Scorer:
         self.predictors = box_predictors(load_detector(cfg))
         self._check_table(table)
         self._table = table
-        self._evaluator = LongTailEvaluator(dataset, stats=stats, buckets=buckets, distributed=False, draws=draws)
+        self._evaluator = LongTailEvaluator(
+            dataset, stats=stats, buckets=buckets, distributed=False, draws=draws, max_dets=cfg.TEST.MAX_DETS
+        )
         if images is None:
             self._check_complete(dataset)
             images = np.arange(len(table.image_ids))

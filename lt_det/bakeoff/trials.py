@@ -173,6 +173,7 @@ class Trials:
             "solver": {name: value for name, value in cfg.SOLVER.items() if name not in _OF_TRAINING_ONLY},
             "sampling": [cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.get("REPEAT_SQRT", True)],
             "detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            **({} if cfg.TEST.MAX_DETS is None else {"max_dets": cfg.TEST.MAX_DETS}),
             "files": [_digest(file) for file in (node.REWEIGHTING.WEIGHTS, node.LOSS.LABEL_SMOOTHING.PRIOR)],
         }
 

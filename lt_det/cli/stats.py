@@ -14,7 +14,6 @@ from lt_det.io.atomic import atomic_file
 from lt_det.io.coco_json import image_records
 from lt_det.io.image_decoding import undecodable_images
 from lt_det.statistics.buckets import resolve_buckets
-from lt_det.statistics.checked_counts import checked_counts
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import printable
 
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
     if stats is None:
-        stats = checked_counts(args.json, args.images)
+        stats = ClassStats.from_json(args.json, args.images, warn=True)
         if args.decode:
             _decode(args.json, args.images, list(image_records(args.json)))
     buckets = resolve_buckets(bucket_options(args), stats)

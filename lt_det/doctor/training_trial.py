@@ -67,7 +67,14 @@ class TrainingTrial:
         buckets = bucket_options(cfg)
         if stats is None and buckets is not None and buckets.bucket_map is None:
             buckets = None  # they are made of counts, which doctor does not have
-        evaluator = LongTailEvaluator(name, stats=stats, buckets=buckets, distributed=False, draws=cfg.TEST.RESAMPLES)
+        evaluator = LongTailEvaluator(
+            name,
+            stats=stats,
+            buckets=buckets,
+            distributed=False,
+            draws=cfg.TEST.RESAMPLES,
+            max_dets=cfg.TEST.MAX_DETS,
+        )
         tried = ""
         if self.model is not None:
             loader = LongTailTrainer.build_test_loader(_small(cfg), name)

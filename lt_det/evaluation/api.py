@@ -22,6 +22,7 @@ from lt_det.evaluation.io.coco_results import Results, load_results
 from lt_det.evaluation.io.federated_lists import check_lists, has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import is_per_image, predictions_to_results, with_image_ids
+from lt_det.evaluation.io.result_fields import check_pixels
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import Matches, match
@@ -105,6 +106,8 @@ def evaluate(
     for _ in track("Reading the ground truth")(range(1)):
         annotations = read_ground_truth(ground_truth, tasks, listed)
     results = read_detections(detections, annotations, fields, track("Reading the results"))
+    if results.boxes is not None:
+        check_pixels(results.boxes, results.source)
     if annotations.ordered_ids is not None:
         add_categories(annotations, results, listed)
     chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)

@@ -22,8 +22,8 @@ from detectron2.utils.logger import log_every_n_seconds, log_first_n
 from numpy.typing import NDArray
 
 from lt_det.config import bucket_options
-from lt_det.data.cache.record_cache import follows_json
 from lt_det.data.class_counts import annotation_file, training_stats, training_stats_or_none
+from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
@@ -106,7 +106,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
             )
         data = annotations_of(dataset_name)
-        categories = _in_class_order(data["categories"], dataset_name)
+        categories = in_class_order(data["categories"], dataset_name)
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
             check_lists(str(json_file), data["images"], protocol, f"register '{dataset_name}' as coco")
@@ -383,25 +383,6 @@ def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_f
     except (LookupError, TypeError, ValueError):
         check_annotations(data, json_file)  # raises an error that says where the mistake is
         raise
-
-
-def _in_class_order(categories: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:
-    """Sort the categories of a json by class: by ascending id, or by the metadata of a user's dataset function."""
-    by_id = sorted(categories, key=lambda category: category["id"])
-    if follows_json(dataset_name):
-        return by_id
-    metadata = MetadataCatalog.get(dataset_name)
-    class_of = metadata.get("thing_dataset_id_to_contiguous_id")
-    if class_of is None:
-        names, thing_classes = [category["name"] for category in by_id], metadata.get("thing_classes", ())
-        if list(thing_classes) == names or set(thing_classes) != set(names):  # LVIS's metadata use synonyms
-            return by_id
-    elif sorted(class_of.get(category["id"], -1) for category in by_id) == list(range(len(by_id))):
-        return sorted(by_id, key=lambda category: class_of[category["id"]])
-    raise LtDetError(
-        f"The metadata of '{dataset_name}' do not say which category of {metadata.json_file} is which class; set "
-        f"thing_dataset_id_to_contiguous_id to the class, 0 to {len(by_id) - 1}, of each category id."
-    )
 
 
 def _log_progress(draws: Iterable[int]) -> Iterator[int]:

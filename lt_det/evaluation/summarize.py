@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ from lt_det.evaluation.schema import (
     Evaluation,
     Numbers,
     PrecisionRecall,
+    ProtocolName,
     Resamples,
     TaskEvaluation,
     group_metric,
@@ -148,13 +150,14 @@ def build_evaluation(
         detections: path of the COCO results, absolute or relative to the evaluation's folder; None without one.
     """
     buckets, images = context.buckets, fingerprint(context)
+    max_dets = context.protocol.max_dets if context.protocol.is_changed else None
     ids, num_objects = context.ground_truth.category_ids.tolist(), context.num_objects[:, 0].tolist()
     assignment = buckets.assignment.tolist()
     return Evaluation(
         dataset=dataset,
         version=VERSION,
-        protocol=context.protocol.name,
-        max_dets=context.protocol.max_dets if context.protocol.is_changed else msgspec.UNSET,
+        protocol=cast(ProtocolName, context.protocol.name),
+        max_dets=msgspec.UNSET if max_dets is None else max_dets,
         area_from=area_from if area_from == "box" else msgspec.UNSET,
         num_images=context.num_images,
         fingerprint=images,

@@ -79,7 +79,9 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)
     stats = training_stats_of(cfg)
-    evaluator = LongTailEvaluator(data, stats=stats, buckets=bucket_options(cfg), distributed=False)
+    evaluator = LongTailEvaluator(
+        data, stats=stats, buckets=bucket_options(cfg), distributed=False, max_dets=cfg.TEST.MAX_DETS
+    )
     if not evaluator.context.num_objects.any():
         raise LtDetError(
             f"'{data}' has no annotations to evaluate with; choose another MODEL.LONG_TAIL.CALIBRATION.DATA."

@@ -267,15 +267,18 @@ class Findings:
         """The number of fatal problems."""
         return self._counts[True]
 
-    def report(self) -> None:
+    def report(self, warn: bool = True) -> None:
         """Log a warning for harmless mistakes and raise for fatal ones.
+
+        Args:
+            warn: False: only raise.
 
         Raises:
             LtDetError: fatal mistakes; the message names the file and the first few records.
         """
         if self._counts[True]:
             raise LtDetError(f"{self._json_file}: {self._text(True)}.")
-        if self._counts[False]:
+        if warn and self._counts[False]:
             logger.warning(
                 "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
                 self._json_file,
@@ -302,16 +305,19 @@ def find_problems(
 
 
 def check_annotations(
-    data: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+    data: dict[str, Any],
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str] | None = None,
+    warn: bool = True,
 ) -> None:
-    """Log a warning for harmless mistakes and raise for fatal ones.
+    """Log a warning for harmless mistakes, unless not `warn`, and raise for fatal ones.
 
     Raises:
         LtDetError: fatal mistakes; the message names the file and the first few records.
     """
     findings = Findings(json_file)
     findings.add(find_problems(data, json_file, image_root))
-    findings.report()
+    findings.report(warn)
 
 
 def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: str) -> None:

@@ -141,7 +141,7 @@ class AnnotationFields:
     def _defined(self, section: str, record: dict[str, Any], number: int) -> dict[str, Any]:
         """What changes in a record whose id is of another type than the ids before it."""
         written = record["id"]
-        id_ = same_id(written, type(written))
+        id_ = same_id(written, str if isinstance(written, str) else int)
         if id_ is None:
             found = short_repr(written)
             raise LtDetError(

@@ -34,7 +34,7 @@ class BoxConventions:
             sizes: (N, 2) width and height of their images.
         """
         first, second = boxes[:, :2], boxes[:, 2:]
-        inside = (boxes >= 0).all(axis=1) & (boxes <= 1).all(axis=1) & (second > 0).all(axis=1)
+        inside = ((boxes >= 0) & (boxes <= 1)).all(axis=1) & (boxes % 1 > 0).any(axis=1) & (second > 0).all(axis=1)
         self._counts["all"] += len(boxes)
         self._counts["fractions"] += int((inside & (sizes > 2).all(axis=1)).sum())
         filled = (second > 0).all(axis=1)  # boxes without area have a count of their own

@@ -80,15 +80,16 @@ class JsonSections:
         first = True
         for start, stop in self._pieces.get(name, ()):
             self._file.seek(start)
-            text = self._file.read(stop - start).strip()
+            text = self._file.read(stop - start).lstrip()
             if not text:
                 continue
             if not first:
                 if not text.startswith(b","):
                     raise not_complete(self._what, f"',' is missing in '{name}' at byte {start}")
-                text = text[1:] or b","  # a comma with nothing behind it is a mistake that the decoder reports
+                if text[1:].strip():  # otherwise the decoder reports a comma with nothing behind it
+                    text = text[1:]
             first = False
-            yield decode_json(b"[" + text + b"]", self._what, partial(operator.add, start))
+            yield decode_json(b"[" + text + b"]", self._what, partial(operator.add, stop - len(text) - 1))
 
     def _start(self, kind: str) -> None:
         head = self._file.read(8)
@@ -224,9 +225,8 @@ def _brackets(chunk: bytes, in_text: bool, escaped: bool) -> tuple[NDArray[np.in
 def _unescaped(content: NDArray[np.uint8], place: NDArray[np.int64], escaped: bool) -> tuple[NDArray[np.bool_], bool]:
     """Which places are not behind an odd number of backslashes, and whether the character behind the end is."""
     slashes = np.concatenate([[escaped], content == ord("\\")])  # one to the right
-    other = np.flatnonzero(~slashes)
+    other = np.concatenate([[-1], np.flatnonzero(~slashes)])
     before = np.concatenate([place, [len(content)]])  # index of the character before each place
-    nearest = np.searchsorted(other, before, side="right") - 1
-    last_other = np.where(nearest >= 0, other[np.maximum(nearest, 0)], -1)
+    last_other = other[np.searchsorted(other, before, side="right") - 1]
     odd = (before - last_other) % 2 == 1
     return ~odd[:-1], bool(odd[-1])

@@ -115,9 +115,7 @@ def decode_json(text: bytes, what: str, place: Callable[[int], int] = int) -> An
 
 def too_deep(what: str, byte: int) -> LtDetError:
     """The error for a file that nests too deeply."""
-    return LtDetError(
-        f"{what} nests more than {MAX_DEPTH} levels deep (after byte {byte}); it is no file of this kind."
-    )
+    return LtDetError(f"{what} is not valid json (nested too deeply, after byte {byte}); write it again.")
 
 
 def not_complete(what: str, problem: str) -> LtDetError:

@@ -82,16 +82,27 @@ class ClassStats:
         return cls(counter.names, counter.image_counts(), counter.instance_counts(), counter.num_images, source)
 
     @classmethod
-    def from_json(cls, json_file: str | os.PathLike[str]) -> ClassStats:
+    def from_json(
+        cls, json_file: str | os.PathLike[str], image_root: Path | None = None, warn: bool = False
+    ) -> ClassStats:
         """Count the annotations in a COCO- or LVIS-format json, or read counts that `save` wrote.
+
+        Annotations are read in pieces, which takes little memory whatever the size of the file.
+
+        Args:
+            json_file: the file.
+            image_root: folder in which each image of the annotations must be; None: do not look.
+            warn: whether to log harmless mistakes in annotations, which concern training and not counts.
 
         Raises:
             LtDetError: the file cannot be read, is no such json, or its annotations or saved counts are invalid.
         """
-        from lt_det.io.coco_json import load_annotations  # needs msgspec, which a loss with counts in memory does not
+        # Needs msgspec, which a loss with counts in memory does not.
+        from lt_det.statistics.checked_counts import count_checked
 
-        saved = cls.read_saved(json_file)
-        return saved or cls.from_annotations(load_annotations(json_file), str(json_file))
+        if saved := cls.read_saved(json_file):
+            return saved
+        return cls.from_counter(count_checked(json_file, image_root, warn), str(json_file))
 
     @classmethod
     def merge(cls, parts: Sequence[ClassStats]) -> ClassStats:

@@ -155,13 +155,13 @@ def test_cache_of_two_sets_of_which_one_is_gone_and_the_other_changed(name, tmp_
 def test_a_process_counts_each_state_once(name, tmp_path, monkeypatch):
     """Whoever asks: with a folder or without; until the file changes."""
     counted = []
-    original = ClassStats.from_annotations.__func__
+    original = ClassStats.from_counter.__func__
 
-    def noted(cls, data, source):
+    def noted(cls, counter, source):
         counted.append(source)
-        return original(cls, data, source)
+        return original(cls, counter, source)
 
-    monkeypatch.setattr(ClassStats, "from_annotations", classmethod(noted))
+    monkeypatch.setattr(ClassStats, "from_counter", classmethod(noted))  # which every count ends in
     first = training_stats([name])
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:

@@ -120,6 +120,22 @@ def test_buckets_of_a_config(val, tmp_path, buckets, names):
     assert (tmp_path / "inference" / "eval_val" / "evaluation.json").is_file()
 
 
+def test_limits_of_a_config(val, tmp_path, caplog):
+    cfg = config(tmp_path)
+    cfg.TEST.MAX_DETS, cfg.TEST.DETECTIONS_PER_IMAGE = 1, 2
+    evaluator = LongTailEvaluator.from_config(cfg, val)
+    assert "images hold more objects than the 1 detections per image that count" in caplog.text
+    assert "images hold more objects than the 2 detections per image that the model may make" in caplog.text
+    feed(evaluator, val)
+    assert evaluator.evaluate()["bbox"]["AR"] < 99
+    assert "off the lvis protocol: 1 instead of 300 detections per image" in caplog.text
+    written = json.loads((tmp_path / "inference" / "eval_val" / "evaluation.json").read_text())
+    assert (written["protocol"], written["max_dets"]) == ("lvis", 1)
+    cfg.TEST.MAX_DETS = 0
+    with pytest.raises(LtDetError, match=r"TEST\.MAX_DETS is 0"):
+        LongTailEvaluator.from_config(cfg, val)
+
+
 def test_bucket_map_and_mistakes(val, tmp_path):
     names = DatasetCatalog.get(val) and MetadataCatalog.get(val).thing_classes
     (tmp_path / "map.json").write_text(json.dumps({names[0]: "base", names[1]: "novel"}))

@@ -28,6 +28,9 @@ _FIELDS: dict[Task, tuple[str, Any]] = {
 }
 
 
+_NEEDED_FOR: dict[Task, str] = {"bbox": "bbox AP, or area_from box,", "segm": "segm AP"}
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """N detections of a results file, or of a list with the same fields.
@@ -68,7 +71,7 @@ class Results:
                 f"{source} is not a list of detections; write COCO results: image_id, category_id, score, bbox."
             )
         required = dict.fromkeys(("image_id", "category_id", "score"), "AP")
-        for key, metric in (required | {_FIELDS[task][0]: f"{task} AP" for task in tasks}).items():
+        for key, metric in (required | {_FIELDS[task][0]: _NEEDED_FOR[task] for task in tasks}).items():
             missing = sum(key not in result for result in results)
             if missing:
                 raise LtDetError(

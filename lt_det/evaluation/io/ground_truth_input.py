@@ -117,4 +117,5 @@ def read_training_set(train: Any) -> tuple[ClassStats | None, list[dict[str, Any
         raise LtDetError(
             f"train must be the path of a json, its content or ClassStats, but is a {type(train).__name__}."
         )
+    check_annotations(data, name, warn=False)
     return ClassStats.from_annotations(data, name), sorted(data["categories"], key=lambda category: category["id"])

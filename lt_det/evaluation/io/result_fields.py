@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.io.annotation_fields import same_id, short_repr
+from lt_det.io.shapes import LARGEST
 
 Source = str | os.PathLike[str]
 
@@ -77,6 +78,16 @@ def result_boxes(results: Sequence[dict[str, Any]], source: Source) -> NDArray[n
             _refuse(results, index, "bbox", "write four finite numbers: x, y, width and height", source)
         boxes.append(box)
     return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def check_pixels(boxes: NDArray[np.float64], source: Source) -> None:
+    """Raise LtDetError if a number of (N, 4) boxes exceeds `LARGEST`, as in the ground truth; areas would overflow."""
+    beyond = np.flatnonzero((np.abs(boxes) > LARGEST).any(axis=1))
+    if len(beyond):
+        raise LtDetError(
+            f"{source} has {len(beyond)} detections with a 'bbox' of more than {LARGEST} pixels, the first is number "
+            f"{beyond[0]}, counted from 0; write pixels of the image."
+        )
 
 
 def _plain(value: Any) -> Any:
