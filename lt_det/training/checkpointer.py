@@ -18,7 +18,8 @@ from torch import nn
 from lt_det.errors import LtDetError
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
-from lt_det.training.warm_start import FAMILIES_KEY, KEY, WarmStart, loss_families
+from lt_det.trainer_keys import LOSS_OF_WEIGHTS, mark_applied
+from lt_det.training.warm_start import FAMILIES_KEY, WarmStart, loss_families
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +227,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
+        mark_applied(self.model, LOSS_OF_WEIGHTS)
         if self.exact and not path:
             raise LtDetError(
                 "No weights are given, and there is no use in a random network; set MODEL.WEIGHTS (LazyConfig: "
@@ -285,7 +287,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     "give the checkpoint of a finished training."
                 )
         if self.for_evaluation:
-            start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
+            start.refuse_other_family(incompatible)
         elif not (self.exact or self._resumes):
             start.reset_unusable(incompatible)
         return incompatible
