@@ -102,7 +102,7 @@ class WarmStart:
                 )
         for sentence in sentences:
             logger.warning(
-                f"Weights {self._path}: {sentence}. SECOND_STAGE.METHOD lws trains neither weights nor bias, and cannot "
+                f"Weights {self._path}: {sentence}. SECOND_STAGE.METHOD lws trains neither weights nor bias and cannot "
                 "correct that; use crt, or the loss that trained the classifier."
             )
 
@@ -158,8 +158,8 @@ class WarmStart:
         given = predictor.loss_of_weights
         if given and self._heads and given != origin.loss:
             raise LtDetError(
-                f"{LOSS_OF_WEIGHTS} is {given}, but the checkpoint {self._path} records that its classifier was trained "
-                f"with {origin.loss}; leave {LOSS_OF_WEIGHTS} out."
+                f"{LOSS_OF_WEIGHTS} is {given}, but the checkpoint {self._path} records {origin.loss} for its "
+                f"classifier; leave {LOSS_OF_WEIGHTS} out."
             )
 
     def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:
