@@ -19,7 +19,7 @@ from lt_det.errors import LtDetError
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS, mark_applied
-from lt_det.training.warm_start import FAMILIES_KEY, WarmStart, loss_families
+from lt_det.training.warm_start import WarmStart, unusual_families
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
         self._refuse_bad_weights(name)
         extra = {
             BOX_HEAD_KEY: _box_heads(self.model),
-            FAMILIES_KEY: loss_families(self.model),
             _DECOUPLED_KEY: self.decoupled,
+            **unusual_families(self.model),
             **extra,
         }
         if "://" in self.save_dir:

@@ -273,10 +273,17 @@ def test_an_unreadable_config_beside_the_weights_is_no_hint(tmp_path, caplog, te
     assert "fresh" in lines(caplog)[0]
 
 
-def test_older_checkpoints_that_record_no_family(tmp_path, caplog):
+@pytest.mark.parametrize("base", ["softmax", "sigmoid"])
+def test_checkpoints_record_the_family_of_class_balanced(tmp_path, stats_file, caplog, base):
+    options = {"MODEL.LONG_TAIL.LOSS.CLASS_BALANCED.BASE": base, "MODEL.LONG_TAIL.CLASS_STATS": stats_file}
+    _, file = saved(tmp_path, "class_balanced", **options)
+    LongTailCheckpointer(seeded_model(small_config(loss="sigmoid"))).load(file)
+    assert ("kept" if base == "sigmoid" else "fresh") in lines(caplog)[0]
+
+
+def test_older_checkpoints_that_name_the_class_of_the_loss(tmp_path, caplog):
     _, file = saved(tmp_path, "eqlv2")
     contents = torch.load(file, weights_only=False)
-    del contents["long_tail_families"]
     contents["long_tail_box_heads"] = ["EQLv2 on Linear"]
     torch.save(contents, file)
     LongTailCheckpointer(seeded_model(small_config(loss="focal"))).load(file)

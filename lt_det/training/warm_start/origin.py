@@ -51,9 +51,11 @@ class Origin:
         return f"trained with {self.loss} on a {self.kind} classifier ({self.known_from})"
 
 
-def loss_families(model: nn.Module) -> list[str]:
-    """The family of the loss of each of lt_det's box predictors."""
-    return [module.loss.family for module in model.modules() if isinstance(module, LongTailPredictor)]
+def unusual_families(model: nn.Module) -> dict[str, list[str]]:
+    """What a checkpoint records if a box predictor's loss has another family than its default form; else empty."""
+    losses = [module.loss for module in model.modules() if isinstance(module, LongTailPredictor)]
+    families = [loss.family for loss in losses]
+    return {} if families == [_family(registered_name(loss)) for loss in losses] else {FAMILIES_KEY: families}
 
 
 def kind_of(classifier: nn.Module) -> str:
@@ -66,7 +68,7 @@ def recorded(head: str, family: str | None) -> Origin:
 
     Args:
         head: the checkpoint's text for a head, such as "eql on Linear".
-        family: of the loss; None: of its default form, for checkpoints from before families were recorded.
+        family: of the loss; None: that of its default form.
     """
     loss, _, layer = head.partition(" on ")
     loss = name_in_checkpoint(loss)
