@@ -17,6 +17,7 @@ from lt_det.compat.torch import autocast_dtypes
 from lt_det.errors import LtDetError
 
 DECOUPLED = "MODEL.LONG_TAIL.SECOND_STAGE.METHOD"
+LOSS_OF_WEIGHTS = "MODEL.LONG_TAIL.LOSS_OF_WEIGHTS"
 SAMPLER_START = "DATALOADER.SAMPLER_START"
 ACCUMULATE = "SOLVER.ACCUMULATE"
 PRECISION = "SOLVER.AMP.PRECISION"
@@ -44,6 +45,7 @@ class TrainerKeys:
         """The keys that a yaml config sets."""
         pending = {
             DECOUPLED: cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
+            LOSS_OF_WEIGHTS: cfg.MODEL.LONG_TAIL.LOSS_OF_WEIGHTS,
             SAMPLER_START: cfg.DATALOADER.SAMPLER_START,
             ACCUMULATE: cfg.SOLVER.ACCUMULATE,
             WANDB: cfg.WANDB_PROJECT,

@@ -19,6 +19,7 @@ from lt_det.errors import LtDetError
 from lt_det.io.log_file import DISK_FULL
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.trainer_keys import LOSS_OF_WEIGHTS, mark_applied
 from lt_det.training.resume.checkpoint_folder import (
     LAST_CHECKPOINT,
     checkpoints_in,
@@ -26,7 +27,7 @@ from lt_det.training.resume.checkpoint_folder import (
     iteration_of,
     named_checkpoint,
 )
-from lt_det.training.warm_start import FAMILIES_KEY, KEY, WarmStart, loss_families
+from lt_det.training.warm_start import FAMILIES_KEY, WarmStart, loss_families
 from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
@@ -133,8 +134,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
         self._refuse_bad_weights(name)
         extra = {
             BOX_HEAD_KEY: _box_heads(self.model),
-            FAMILIES_KEY: loss_families(self.model),
             _DECOUPLED_KEY: self.decoupled,
+            **unusual_families(self.model),
             **extra,
         }
         if "://" in self.save_dir:
@@ -270,6 +271,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path
+        mark_applied(self.model, LOSS_OF_WEIGHTS)
         if self.exact and not path:
             raise LtDetError(
                 "No weights are given, and there is no use in a random network; set MODEL.WEIGHTS (LazyConfig: "
@@ -351,7 +353,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                     "give the checkpoint of a finished training."
                 )
         if self.for_evaluation:
-            start.refuse_other_family(incompatible, f"use the config it was trained with, or correct {KEY}")
+            start.refuse_other_family(incompatible)
         elif not (self.exact or self._resumes):
             start.reset_unusable(incompatible)
         return incompatible

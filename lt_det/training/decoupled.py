@@ -134,8 +134,8 @@ class DecoupledCheckpointer(LongTailCheckpointer):
         if self._starts:
             self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
-        if self._starts and self.decoupled == "lws":  # which cannot even learn the bias that another family needs
-            start.refuse_other_family(incompatible, "use crt, or a loss of the same family", starts=True)
+        if self._starts and self.decoupled == "lws":
+            start.warn_of_unusable(incompatible)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:
             raise LtDetError(

@@ -10,9 +10,9 @@ from detectron2.utils.events import EventStorage
 from lt_det.data.loader import build_train_loader
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, ClassificationLoss
-from lt_det.training import LongTailCheckpointer, build_checkpointer, load_config
+from lt_det.trainer_keys import LOSS_OF_WEIGHTS as KEY
+from lt_det.training import LongTailCheckpointer, build_checkpointer, equip, load_config, train_classifier_only
 from lt_det.training.checkpointer import evaluation_checkpointer
-from lt_det.training.warm_start import KEY
 from tests.helpers.models import NUM_CLASSES, seeded_model, small_config
 
 BOX = "roi_heads.box_predictor."
@@ -273,10 +273,17 @@ def test_an_unreadable_config_beside_the_weights_is_no_hint(tmp_path, caplog, te
     assert "fresh" in lines(caplog)[0]
 
 
-def test_older_checkpoints_that_record_no_family(tmp_path, caplog):
+@pytest.mark.parametrize("base", ["softmax", "sigmoid"])
+def test_checkpoints_record_the_family_of_class_balanced(tmp_path, stats_file, caplog, base):
+    options = {"MODEL.LONG_TAIL.LOSS.CLASS_BALANCED.BASE": base, "MODEL.LONG_TAIL.CLASS_STATS": stats_file}
+    _, file = saved(tmp_path, "class_balanced", **options)
+    LongTailCheckpointer(seeded_model(small_config(loss="sigmoid"))).load(file)
+    assert ("kept" if base == "sigmoid" else "fresh") in lines(caplog)[0]
+
+
+def test_older_checkpoints_that_name_the_class_of_the_loss(tmp_path, caplog):
     _, file = saved(tmp_path, "eqlv2")
     contents = torch.load(file, weights_only=False)
-    del contents["long_tail_families"]
     contents["long_tail_box_heads"] = ["EQLv2 on Linear"]
     torch.save(contents, file)
     LongTailCheckpointer(seeded_model(small_config(loss="focal"))).load(file)
@@ -327,19 +334,16 @@ def test_evaluation_of_sigmoids_without_a_record(tmp_path):
         evaluation_checkpointer(seeded_model(small_config())).load(file)
 
 
-def test_lws_needs_a_classifier_of_its_family(tmp_path):
+@pytest.mark.parametrize(("loss", "warns"), [("sigmoid", True), ("cdt", False)])
+def test_lws_warns_of_a_classifier_of_another_family(tmp_path, caplog, loss, warns):
     _, file = saved(tmp_path, "softmax")
-    method = "MODEL.LONG_TAIL.SECOND_STAGE.METHOD"
-    for loss in ("sigmoid", "cdt"):
-        model = seeded_model(small_config(loss=loss, **{method: "lws"}))
-        model.requires_grad_(False)
-        model.roi_heads.box_predictor.cls_score.scale.requires_grad_(True)
-        checkpointer = build_checkpointer("lws", model, str(tmp_path / loss))
-        if loss == "cdt":
-            checkpointer.resume_or_load(file, resume=False)
-        else:
-            with pytest.raises(LtDetError, match=r"trained with softmax.*sigmoid.*crt"):
-                checkpointer.resume_or_load(file, resume=False)
+    model = seeded_model(small_config(loss=loss, **{"MODEL.LONG_TAIL.SECOND_STAGE.METHOD": "lws"}))
+    train_classifier_only(model, "lws")
+    build_checkpointer("lws", model, str(tmp_path / loss)).resume_or_load(file, resume=False)
+    said = lines(caplog)
+    assert len(said) == warns
+    for part in ("softmax", "sigmoid", "crt") if warns else ():
+        assert part in said[0]
 
 
 @pytest.mark.parametrize("checkpointer", [DetectionCheckpointer, LongTailCheckpointer])
@@ -354,6 +358,34 @@ def test_a_trainer_with_detectron2s_checkpointer_warns(detector, trained, caplog
     assert len(said) == (checkpointer is DetectionCheckpointer)
     if said:
         assert "LongTailCheckpointer" in said[0]
+
+
+def test_equip_starts_from_weights_that_only_the_option_knows(detector, trained, tmp_path):
+    weights = trained["stock softmax"]
+    overrides = (
+        "MODEL.WEIGHTS",
+        weights,
+        "OUTPUT_DIR",
+        tmp_path,
+        "SOLVER.MAX_ITER",
+        1,
+        "SOLVER.STEPS",
+        "()",
+        KEY,
+        "focal",
+    )
+    trainer = equip(detector.cfg("sigmoid", "linear", *overrides))
+    trainer.resume_or_load(resume=False)
+    kept = trainer.model.roi_heads.box_predictor.cls_score.bias
+    assert torch.equal(kept, torch.load(weights, weights_only=False)["model"][f"{BOX}cls_score.bias"])
+    detector.first_loss(trainer.model)  # the key counts as applied
+
+
+def test_detectron2s_checkpointer_would_ignore_the_option(detector, trained):
+    model = build_model(detector.cfg("sigmoid", "linear", KEY, "softmax")).train()
+    DetectionCheckpointer(model).load(trained["stock softmax"])
+    with pytest.raises(LtDetError, match=rf"{KEY} is softmax.*equip"):
+        detector.first_loss(model)
 
 
 def test_a_custom_loss_is_softmax_unless_it_has_an_initial_bias():

@@ -1,6 +1,6 @@
 """What happens to the box classifier where a training starts from the weights of another one."""
 
 from lt_det.training.warm_start.classifier import WarmStart
-from lt_det.training.warm_start.origin import FAMILIES_KEY, KEY, loss_families
+from lt_det.training.warm_start.origin import unusual_families
 
-__all__ = ["FAMILIES_KEY", "KEY", "WarmStart", "loss_families"]
+__all__ = ["WarmStart", "unusual_families"]

@@ -7,7 +7,7 @@ times that of a random classifier. docs/starting_from_a_detector.md has the rule
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
 from lt_det.losses import registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.trainer_keys import LOSS_OF_WEIGHTS
 from lt_det.training.warm_start.origin import (
     FAMILIES_KEY,
-    KEY,
     Origin,
     assumed,
     kind_of,
@@ -86,25 +86,39 @@ class WarmStart:
         for sentence, level in levels.items():
             logger.log(level, f"Weights {self._path}: {sentence}.")
 
-    def refuse_other_family(self, incompatible: Any, advice: str, *, starts: bool = False) -> None:
-        """Raise unless the loaded classifiers were trained for a loss like the model's.
+    def warn_of_unusable(self, incompatible: Any) -> None:
+        """Log what `reset_unusable` would reset, for a training in which the classifiers stay as they are.
 
         Args:
             incompatible: see `reset_unusable`.
-            starts: whether a training starts from the weights; False: they are evaluated as they are.
-            advice: what to do, as the end of the sentence.
+        """
+        sentences = set()
+        for stage, name, predictor in self._loaded_predictors(incompatible):
+            origin = self._origin(stage, name, predictor, incompatible)
+            reason = why_unusable(origin, predictor)
+            if reason:
+                sentences.add(
+                    f"the box classifier, {origin}, does not suit {registered_name(predictor.loss)}: {reason}"
+                )
+        for sentence in sentences:
+            logger.warning(
+                f"Weights {self._path}: {sentence}. SECOND_STAGE.METHOD lws trains neither weights nor bias and cannot "
+                "correct that; use crt, or the loss that trained the classifier."
+            )
+
+    def refuse_other_family(self, incompatible: Any) -> None:
+        """Raise unless the loaded classifiers were trained by a loss of the same family, for a model to evaluate.
+
+        Args:
+            incompatible: see `reset_unusable`.
 
         Raises:
             LtDetError: see above.
         """
-        for stage, (name, predictor) in enumerate(self._predictors.items()):
-            if f"{name}.cls_score.weight" in incompatible.missing_keys:
-                continue
+        for stage, name, predictor in self._loaded_predictors(incompatible):
             loss, kind = predictor.loss, kind_of(predictor.cls_score)
-            origin = self._origin(stage, name, predictor, incompatible, starts)
-            if starts:
-                fits = not why_unusable(origin, predictor)
-            elif origin.certain:
+            origin = self._origin(stage, name, predictor, incompatible, evaluates=True)
+            if origin.certain:
                 fits = origin.family == loss.family and origin.kind == kind
             else:
                 fits = loss.family != "sigmoid" or origin.family == "sigmoid" or not _was_background_trained(predictor)
@@ -112,11 +126,17 @@ class WarmStart:
                 raise LtDetError(
                     f"The box classifier in {self._path} was {origin}, but the config has {registered_name(loss)} "
                     f"({kind} classifier), for which its logits mean something else, and the scores would be wrong; "
-                    f"{advice}."
+                    f"use the config it was trained with, or correct {LOSS_OF_WEIGHTS}."
                 )
 
+    def _loaded_predictors(self, incompatible: Any) -> Iterator[tuple[int, str, LongTailPredictor]]:
+        """Stage, name and predictor, where the classifier was loaded."""
+        for stage, (name, predictor) in enumerate(self._predictors.items()):
+            if f"{name}.cls_score.weight" not in incompatible.missing_keys:
+                yield stage, name, predictor
+
     def _origin(
-        self, stage: int, name: str, predictor: LongTailPredictor, incompatible: Any, starts: bool = True
+        self, stage: int, name: str, predictor: LongTailPredictor, incompatible: Any, evaluates: bool = False
     ) -> Origin:
         """How a loaded classifier was trained.
 
@@ -127,7 +147,7 @@ class WarmStart:
             at = min(stage, len(self._heads) - 1)
             return recorded(self._heads[at], self._families[at] if at < len(self._families) else None)
         given = stated(predictor.loss_of_weights) if predictor.loss_of_weights else None
-        if given and (starts or given.family == predictor.loss.family):
+        if given and (not evaluates or given.family == predictor.loss.family):
             return given
         bias = f"{name}.cls_score.bias"
         expected = predictor.cls_score.bias is not None
@@ -138,8 +158,8 @@ class WarmStart:
         given = predictor.loss_of_weights
         if given and self._heads and given != origin.loss:
             raise LtDetError(
-                f"{KEY} is {given}, but the checkpoint {self._path} records that its classifier was trained with "
-                f"{origin.loss}; leave {KEY} out."
+                f"{LOSS_OF_WEIGHTS} is {given}, but the checkpoint {self._path} records {origin.loss} for its "
+                f"classifier; leave {LOSS_OF_WEIGHTS} out."
             )
 
     def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:

@@ -15,9 +15,9 @@ from torch import nn
 from lt_det.layers import CosineClassifier
 from lt_det.losses import LOSSES, name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.trainer_keys import LOSS_OF_WEIGHTS
 
 FAMILIES_KEY = "long_tail_families"  # in lt_det's checkpoints
-KEY = "MODEL.LONG_TAIL.LOSS_OF_WEIGHTS"
 
 # Softmax gradients sum to 0 over the columns, and so the mean of the biases stays where it started, at 0; a sigmoid
 # classifier has the small probability of each class in them (Detectron2's, too, which also starts at 0).
@@ -51,9 +51,11 @@ class Origin:
         return f"trained with {self.loss} on a {self.kind} classifier ({self.known_from})"
 
 
-def loss_families(model: nn.Module) -> list[str]:
-    """The family of the loss of each of lt_det's box predictors."""
-    return [module.loss.family for module in model.modules() if isinstance(module, LongTailPredictor)]
+def unusual_families(model: nn.Module) -> dict[str, list[str]]:
+    """What a checkpoint records if a box predictor's loss has another family than its default form; else empty."""
+    losses = [module.loss for module in model.modules() if isinstance(module, LongTailPredictor)]
+    families = [loss.family for loss in losses]
+    return {} if families == [_family(registered_name(loss)) for loss in losses] else {FAMILIES_KEY: families}
 
 
 def kind_of(classifier: nn.Module) -> str:
@@ -66,7 +68,7 @@ def recorded(head: str, family: str | None) -> Origin:
 
     Args:
         head: the checkpoint's text for a head, such as "eql on Linear".
-        family: of the loss; None: of its default form, for checkpoints from before families were recorded.
+        family: of the loss; None: that of its default form.
     """
     loss, _, layer = head.partition(" on ")
     loss = name_in_checkpoint(loss)
@@ -76,7 +78,7 @@ def recorded(head: str, family: str | None) -> Origin:
 
 def stated(loss: str) -> Origin:
     """The origin for a name in MODEL.LONG_TAIL.LOSS_OF_WEIGHTS, with the classifier that this loss has by default."""
-    return Origin(loss, _family(loss), LOSSES[loss].default_classifier, f"{KEY} says")
+    return Origin(loss, _family(loss), LOSSES[loss].default_classifier, f"{LOSS_OF_WEIGHTS} says")
 
 
 def written_in_config(path: str, output_dir: str) -> Origin | None:
@@ -123,13 +125,13 @@ def assumed(predictor: LongTailPredictor, has_bias: bool) -> Origin:
     if loss.num_logits == predictor.num_classes + 2 and bias is not None:
         foreground, background = bias.detach()[-2:].tolist()
         if math.isclose(foreground, -background, rel_tol=1e-3):  # the two gradients of objectness sum to 0
-            reason = f"by its biases; {KEY} can say otherwise"
+            reason = f"by its biases; {LOSS_OF_WEIGHTS} can say otherwise"
             return Origin(registered_name(loss), loss.family, kind_of(predictor.cls_score), reason, False)
     if not has_bias:
-        return Origin("ldam", "softmax", "cosine", f"it has no bias; {KEY} can say otherwise", False)
+        return Origin("ldam", "softmax", "cosine", f"it has no bias; {LOSS_OF_WEIGHTS} can say otherwise", False)
     if bias is not None and float(bias.detach().mean()) < _BIAS_OF_SIGMOIDS:
-        return Origin("sigmoid", "sigmoid", "linear", f"by its biases; {KEY} can say otherwise", False)
-    return Origin("softmax", "softmax", "linear", f"as nothing says otherwise; {KEY} can", False)
+        return Origin("sigmoid", "sigmoid", "linear", f"by its biases; {LOSS_OF_WEIGHTS} can say otherwise", False)
+    return Origin("softmax", "softmax", "linear", f"as nothing says otherwise; {LOSS_OF_WEIGHTS} can", False)
 
 
 def _family(loss: str) -> str:
