@@ -184,9 +184,9 @@ def test_a_worker_that_is_killed_among_its_handovers(tmp_path, delay, caplog):
     worker = trainer._data_loader_iter._workers[0].pid
     killer = threading.Timer(delay, os.kill, (worker, signal.SIGKILL))
     killer.start()
-    with pytest.raises(LtDetError, match=r"A data loading worker died in iteration \d+ "):
-        with watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
-            trainer.train(0, 10**6)
+    died = pytest.raises(LtDetError, match=r"A data loading worker died in iteration \d+ ")
+    with died, watched(trainer, LongTailCheckpointer(model, str(tmp_path))):
+        trainer.train(0, 10**6)
     killer.join()
     assert all(record.exc_info is None for record in caplog.records)
 

@@ -49,7 +49,7 @@ def check_same_option(name: str, given: bool) -> None:
     Raises:
         LtDetError: only some of the processes were given an option; in all processes.
     """
-    _compare(given, lambda first, other: f"{name} is given in only one of them" if first != other else "")
+    _compare(given, lambda first, other: f"only one of them has {name}" if first != other else "")
 
 
 def check_same_weights(model: nn.Module) -> None:
@@ -69,8 +69,8 @@ def _compare(mine: _Fact, difference: Callable[[_Fact, _Fact], str]) -> None:
     for rank, other in enumerate(others, 1):
         if found := difference(first, other):
             raise LtDetError(
-                f"Process 0 and process {rank} were not started alike: {found}; give all machines the same command, "
-                "config and data."
+                f"Process {rank} was started with other settings than process 0: {found}; give all processes the same "
+                "config, options and data."
             )
 
 
@@ -80,13 +80,13 @@ def _config_difference(first: Mapping[str, str], other: Mapping[str, str]) -> st
     if not keys:
         return ""
     key = keys[0]
-    more = f", and {len(keys) - 1} more keys differ" if len(keys) > 1 else ""
-    return f"{key} is {first.get(key, 'missing')} in process 0 and {other.get(key, 'missing')} in the other{more}"
+    more = f" ({len(keys)} keys differ)" if len(keys) > 1 else ""
+    return f"{key} is {other.get(key, 'missing')} instead of {first.get(key, 'missing')}{more}"
 
 
 def _data_difference(first: DataFingerprint, other: DataFingerprint) -> str:
     found = other.changed_classes(first) or other.changed_images(first).replace(" as before", "")
-    return f"the training data of the latter have {found}" if found else ""
+    return f"its training data have {found}" if found else ""
 
 
 def _weight_difference(first: Mapping[str, int], other: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,6 +25,7 @@ from lt_det.training.launch.timeouts import Timeouts
 from lt_det.training.preemption import STOP_SIGNALS
 
 _REPORTED = "reported"
+_LINGER = 1.0  # seconds in which processes with the same error can see in rank 0's store that it has been reported
 
 
 def uses_cpu(args: argparse.Namespace) -> bool:
@@ -69,6 +71,8 @@ def run_worker(
         _exit(interrupt_code(interrupt))
     except Exception as error:
         _report(error, process.rank, store, args.traceback, launcher)
+        if process.rank == 0 and not process.store_is_running:
+            time.sleep(_LINGER)
         _exit(1)
     return 0
 

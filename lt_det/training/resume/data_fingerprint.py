@@ -64,10 +64,9 @@ class DataFingerprint:
         if isinstance(dataset, Records):
             image, label = dataset.annotated_classes()
             ids = np.asarray([_digest(_identity(*name)) for name in dataset.images()], dtype=np.uint64)
-        elif type(dataset) in (list, DatasetFromList):
-            records = [dataset[index] for index in range(len(dataset))]
+        elif (records := _listed(dataset)) is not None:
             ids = np.asarray([_digest(_identity(r.get("image_id"), r.get("file_name"))) for r in records], np.uint64)
-            labels = [[annotation.get("category_id", -1) for annotation in _annotations(r)] for r in records]
+            labels = [[_label(annotation.get("category_id")) for annotation in _annotations(r)] for r in records]
             image = np.repeat(np.arange(len(records)), [len(found) for found in labels])
             label = np.asarray([found for of_image in labels for found in of_image], dtype=np.int64)
         else:  # to look at its items would read the images
@@ -158,6 +157,22 @@ def _class_names(datasets: Sequence[str]) -> list[str] | None:
     return None
 
 
+def _listed(dataset: Any) -> list[Mapping[str, Any]] | None:
+    """The records of a list; None for a dataset of another kind, or of other items."""
+    if type(dataset) not in (list, DatasetFromList):
+        return None
+    records = [dataset[index] for index in range(len(dataset))]
+    return records if all(isinstance(record, Mapping) for record in records) else None
+
+
+def _label(category: Any) -> int:
+    try:
+        label = int(category)
+    except (TypeError, ValueError):
+        label = 2**63
+    return label if abs(label) < 2**63 else _digest(repr(category).encode()) >> 1
+
+
 def _annotations(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return record.get("annotations") or ()
 
@@ -182,7 +197,7 @@ def _shapes(dataset: Any, ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _canonical(value: Any) -> bytes:
     """The same bytes for equal values, whether integers or floats, lists or tuples."""
     if isinstance(value, Mapping):
-        parts = (f"{key}:".encode() + _canonical(value[key]) for key in sorted(value) if key != "bbox_mode")
+        parts = (f"{key}:".encode() + _canonical(value[key]) for key in sorted(value, key=str) if key != "bbox_mode")
         return b"{" + b",".join(parts) + b"}"
     if isinstance(value, list | tuple):
         try:

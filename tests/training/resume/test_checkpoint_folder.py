@@ -135,3 +135,11 @@ def test_an_empty_folder_holds_no_checkpoint(tmp_path, caplog):
     assert checkpointer(tmp_path / "missing").resume_or_load("", resume=True) == {}
     assert not warnings(caplog)
     assert named_checkpoint(tmp_path) is None
+
+
+def test_a_folder_that_is_gone_is_no_full_disk(folder):
+    saves = checkpointer(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(LtDetError, match=rf"model_0000019\.pth .*No such file.*check the folder {folder};") as raised:
+        saves.save("model_0000019", iteration=19)
+    assert "space" not in str(raised.value)

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lt_det.training import argument_parser, run
+from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
 from tests.helpers import assert_same, free_port, logged_training
 from tests.helpers.configs import RANDOM_TRAINING
 
@@ -85,9 +86,12 @@ def kill_one(processes, output, draw):
 
 
 def check_what_is_left(output):
-    """Checkpoints that are whole, and the last of them at most a period old; returns whether one is half written."""
-    last = output / "last_checkpoint"
-    saved = torch.load(output / last.read_text(), weights_only=False)["iteration"] if last.exists() else -1
+    """Checkpoints that are whole, and the last of them at most a period old; returns whether one is half written.
+
+    A training that is killed between its first checkpoint and last_checkpoint is resumed from the former.
+    """
+    last = named_checkpoint(output) or next(iter(checkpoints_in(output)), None)
+    saved = torch.load(last, weights_only=False)["iteration"] if last is not None else -1
     assert logged_training.iterations(output)[-1] - saved <= PERIOD
     for path in output.glob("model_*.pth"):
         torch.load(path, weights_only=False)
