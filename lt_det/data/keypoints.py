@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 _SIDE = re.compile(r"(?<![A-Za-z])(?:left|right)|(?<![A-Za-z])(?:LEFT|RIGHT)|Left|Right")
 _MIRRORED = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
 
+_derived: set[str] = set()  # datasets whose flip map in the metadata is not the user's
+
 
 def prepare_keypoints(cfg: Any) -> None:
     """Set the metadata that Detectron2's mapper needs to train keypoints, and check them against the config.
@@ -151,7 +153,7 @@ def mirrored_pairs(names: Sequence[str]) -> tuple[list[tuple[str, str]], list[st
 def _set_flip_map(name: str, names: Sequence[str], flips: bool) -> None:
     metadata = MetadataCatalog.get(name)
     pairs = metadata.get("keypoint_flip_map")
-    if pairs is not None:
+    if pairs is not None and name not in _derived:
         unknown = [side for pair in pairs for side in pair if side not in names]
         if unknown:
             raise LtDetError(
@@ -178,3 +180,4 @@ def _set_flip_map(name: str, names: Sequence[str], flips: bool) -> None:
             name,
         )
     metadata.set(keypoint_flip_map=derived)
+    _derived.add(name)

@@ -108,6 +108,9 @@ def test_a_side_without_a_counterpart_needs_a_flip_map(small_config):
         prepare_keypoints(cfg)
     cfg.INPUT.RANDOM_FLIP = "none"
     prepare_keypoints(cfg)
+    cfg.INPUT.RANDOM_FLIP = "horizontal"
+    with pytest.raises(LtDetError, match="KEYPOINT_FLIP_MAP"):
+        prepare_keypoints(cfg)
     entry = ", KEYPOINT_FLIP_MAP: [[left_eye, eye_2]]"
     cfg = load_config(str(small_config(entry=entry, keypoints=names)), FLIPS)
     prepare_keypoints(cfg)
@@ -144,10 +147,6 @@ def other_names(data):
 
 def too_few_values(data):
     data["annotations"][2]["keypoints"] = [1, 2, 2]
-
-
-def words(data):
-    data["annotations"][2]["keypoints"] = ["a"] * 9
 
 
 def no_names(data):

@@ -80,7 +80,7 @@ def test_an_image_without_detections_has_no_masks_to_average(small_config):
 
 
 def evaluate(config, weights):
-    """In one process of several."""
+    """In one process, or in each of several."""
     cfg = load_config(config, ["MODEL.WEIGHTS", weights, "MODEL.MASK_ON", "True", *AUGMENTED])
     results = LongTailTrainer.evaluate(cfg)
     assert sorted(results) == (["bbox", "bbox_TTA", "segm", "segm_TTA"] if comm.is_main_process() else [])
@@ -97,8 +97,11 @@ def test_two_processes_evaluate_as_one(small_config, tmp_path):
     cfg = load_config(str(config), ["MODEL.MASK_ON", "True"])
     weights, output = write_weights(cfg, tmp_path), Path(cfg.OUTPUT_DIR)
     tasks = []
-    for processes in (1, 2):
-        in_processes(processes, tmp_path, evaluate, str(config), weights)
+    for in_two in (False, True):
+        if in_two:
+            in_processes(2, tmp_path, evaluate, str(config), weights)
+        else:
+            evaluate(str(config), weights)
         evaluations = [read_evaluations(folder)[cfg.DATASETS.TEST[0]] for folder in (output, output / "inference_TTA")]
         tasks.append([evaluation.to_dict()["tasks"] for evaluation in evaluations])
         assert tasks[-1][0] != tasks[-1][1]
