@@ -41,7 +41,7 @@ class ClassCounter:
     def add(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """
         Raises:
-            LtDetError: an annotation has a category that is none of the document's.
+            LtDetError: an annotation has a category that is not in the document.
         """
         index, classes, num_classes = self._image_index, self._class_of, len(self.names)
         for annotation in annotations:

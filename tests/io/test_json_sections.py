@@ -131,7 +131,7 @@ def test_another_value(tmp_path):
     assert JsonSections(file, "file").rest == [1, 2]
 
 
-def test_half_of_a_pair_that_is_escaped_twice_is_none(tmp_path):
+def test_an_escaped_backslash_begins_no_surrogate(tmp_path):
     file = tmp_path / "a.json"
     file.write_text('{"a": [{"b": "\\\\ud800"}], "c": [NaN, "\\ud83d\\ude00"]}')
     assert read(file)["a"] == [{"b": "\\ud800"}]

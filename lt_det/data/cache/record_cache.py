@@ -30,8 +30,10 @@ from lt_det.data.cache import record_file
 from lt_det.data.cache.record_file import RecordFile, write_record_file
 from lt_det.data.formats import reads_coco_json
 from lt_det.io.annotation_checks import check_annotations
+from lt_det.io.annotation_fields import AnnotationFields
 from lt_det.io.coco_json import load_annotations
 from lt_det.io.lock import file_lock
+from lt_det.io.shapes import usable_segmentation
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
@@ -120,7 +122,8 @@ def _path_in_cache(name: str) -> Path | None:
     state = Path(json_file).stat()
     if state.st_size < WORTH_CACHING:
         return None
-    modules = (loader, load_annotations.__module__, ClassStats.__module__, record_file.__name__, __name__)
+    reading = (load_annotations, AnnotationFields, usable_segmentation, ClassStats)
+    modules = (loader, *(part.__module__ for part in reading), record_file.__name__, __name__)
     code = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     key = repr((name, os.path.abspath(json_file), image_root, state.st_size, state.st_mtime_ns, code))
     readable = re.sub(r"[^\w.-]", "_", name)

@@ -1,0 +1,106 @@
+"""What is harmless in one record is an error of the file when many records share it."""
+
+import copy
+
+import pytest
+
+from lt_det.errors import LtDetError
+from lt_det.io.annotation_checks import check_annotations, find_problems
+from lt_det.io.annotation_fields import normalized_annotations
+
+BOXES = [(60.0 + 3 * i, 20.0 + i, 30.0, 20.0) for i in range(20)]  # in 160 x 90 pixels
+
+
+def document(boxes=BOXES, **fields):
+    """One annotation per box; a field is a value or a function of the number of the annotation."""
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": list(box)}
+        | {key: value(i) if callable(value) else value for key, value in fields.items()}
+        for i, box in enumerate(boxes)
+    ]
+    images = [{"id": 1, "width": 160, "height": 90, "file_name": "a.jpg"}]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]}
+
+
+def square(x, y):
+    return [x, y, x + 20, y, x + 20, y + 20, x, y + 20]
+
+
+MISTAKES = {
+    "corners": (document([(x, y, x + w, y + h) for x, y, w, h in BOXES]), r"exceed their image.*corners"),
+    "centres": (
+        document([(x, 79.0, 20.0, 20.0) for x, *_ in BOXES]),
+        "exceed their image.*centre",
+    ),
+    "fractions": (
+        document([(x / 160, y / 90, w / 160, h / 90) for x, y, w, h in BOXES]),
+        "20 of 20 boxes.*fractions of the image",
+    ),
+    "swapped sizes": (document([(5.0, 100.0, 30.0, 40.0)] * 20), "'width' and 'height'.*swapped"),
+    "another resolution": (document([(x * 4, y * 4, w * 4, h * 4) for x, y, w, h in BOXES]), "different resolutions"),
+    "no area": (
+        document([(*box[:2], 0, 0) if i < 3 else box for i, box in enumerate(BOXES)]),
+        "3 of 20 boxes.*no area",
+    ),
+    "crowds": (document(iscrowd=1), "20 of 20 annotations have 'iscrowd' 1"),
+    "half of them": (document(iscrowd=lambda i: i % 2), "10 of 20 annotations have 'iscrowd' 1"),
+    "ignored": (document(ignore=True), "20 of 20 annotations have 'ignore' 1"),
+    "pairs": (document(segmentation=[[[1, 2], [3, 4], [5, 6]]][0]), "20 of 20 segmentations.*pairs"),
+    "odd": (
+        document(segmentation=lambda i: [square(5, 5)] if i > 2 else [[1, 2, 3]]),
+        "3 of 20 segmentations.*list of polygons",
+    ),
+    "polygons as fractions": (document(segmentation=[[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]]), "20 of 20 segmentations"),
+    "rle": (document(segmentation={"size": [90, 160], "counts": [5]}), "20 of 20 segmentations.*RLE"),
+    "size of rle": (
+        document(segmentation={"size": [160, 90], "counts": [14400]}),
+        "annotation 0: the RLE has the 'size'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_many_are_an_error_that_names_the_format(mistake):
+    data, message = MISTAKES[mistake]
+    with pytest.raises(LtDetError, match=rf"^set\.json: .*{message}"):
+        check_annotations(normalized_annotations(data, "set.json"), "set.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        document(),
+        document([(x - 70 if i < 6 else x, y, w, h) for i, (x, y, w, h) in enumerate(BOXES)]),  # whole objects, cut off
+        document(iscrowd=lambda i: int(i < 2)),
+        document(iscrowd=lambda i: int(i < 6)),  # as in a set of pedestrians
+        document(segmentation=lambda i: [square(5, 5)] if i > 1 else [[1, 2, 3]]),
+        document([(*box[:2], 0, 5) if i < 2 else box for i, box in enumerate(BOXES)]),
+        document(BOXES[:2], iscrowd=1),
+        document([(0, 0, 1, 1)] * 9),
+        document(area=0),
+    ],
+)
+def test_few_are_not(data):
+    assert not any(problem.fatal for problem in find_problems(data, "x"))
+
+
+def test_flags_and_areas_of_many_are_named(caplog):
+    check_annotations(document(iscrowd=lambda i: int(i < 6), area=0), "set.json")
+    assert "6 of 20 annotations have 'iscrowd' 1" in caplog.text
+    assert "20 of 20 annotations have 'area' 0" in caplog.text
+
+
+def test_two_images_with_one_file(caplog):
+    data = document()
+    data["images"].append({**data["images"][0], "id": 2})
+    check_annotations(data, "set.json")
+    assert "images 1 and 2 are one file a.jpg" in caplog.text
+
+
+def test_flat_polygons_of_all_records(caplog):
+    data = document(segmentation=lambda i: square(5, 5))
+    before = copy.deepcopy(data)
+    found = normalized_annotations(data, "x")
+    assert not list(find_problems(found, "x"))
+    assert "20 segmentations" in caplog.text
+    assert data == before
