@@ -62,7 +62,7 @@ def test_per_class_csv_gives_every_name_back():
     [
         ("[x](y)", r"\[x\](y)"),
         ("a|b`c`*d*~e~$f$", r"a\|b\`c\`\*d\*\~e\~\$f\$"),
-        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
+        ("<b>&amp;", "&lt;b>&amp;amp;"),
         ("aerosol_can _x_", r"aerosol_can \_x\_"),
         ("a\\|b", r"a\\\|b"),
         ("two\nlines\x1b", r"two lines\\x1b"),
