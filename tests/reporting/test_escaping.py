@@ -130,7 +130,7 @@ def test_report_and_comparison(tmp_path, plain_run):
     assert not set(stream.getvalue()) & {"\x1b", "\x07", "\u202e"}
     assert (
         compared.with_suffix(".md").read_text().splitlines()[0]
-        == "# b&lt;b&gt;\\|\\`\\$x^{\\$ against a&lt;b&gt;\\|\\`\\$x^{\\$"
+        == "# b&lt;b>\\|\\`\\$x^{\\$ against a&lt;b>\\|\\`\\$x^{\\$"
     )
     for text in (report.read_text(), compared.with_suffix(".md").read_text()):
         assert "<script" not in text
