@@ -66,6 +66,7 @@ def write_files(folder: Path) -> None:
     write_run(folder / "other_run", small_evaluation(seed=1))
     (folder / "config.yaml").write_text(
         f"""
+VERSION: 2
 DATASETS:
   REGISTER: {{fuzz_train: {{JSON: {folder}/coco.json, IMAGES: {folder}/images}}}}
   TRAIN: [fuzz_train]

@@ -123,7 +123,7 @@ class TableWriter:
             os.fsync(file.fileno())
         state = {"rows": before + len(rows), "dtype": rows.dtype.str, "shape": list(rows.shape[1:])}
         if column is None or "crc32" in column:  # a column that an earlier version began has none
-            state["crc32"] = zlib.crc32(memoryview(rows.reshape(-1).view(np.uint8)), column["crc32"] if column else 0)
+            state["crc32"] = zlib.crc32(rows.reshape(-1).view(np.uint8).data, column["crc32"] if column else 0)
         return state
 
     def _path(self, chunk: int) -> Path:
