@@ -86,6 +86,7 @@ def odd_names(tmp_path):
     return folder / "train.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_encodings_that_lack_letters(odd_names, encoding):
     done = lt_det("stats", odd_names, env={"PYTHONIOENCODING": encoding})
@@ -96,12 +97,14 @@ def test_encodings_that_lack_letters(odd_names, encoding):
     assert ("日本語" if encoding == "utf-8" else "\\u65e5\\u672c\\u8a9e ok") in text
 
 
+@pytest.mark.slow
 def test_plain_c_locale(odd_names):
     env = {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = lt_det("stats", odd_names, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_reader_that_ends_early(odd_names):
     script = '"$0" -m lt_det.cli stats "$1" | true; echo ${PIPESTATUS[0]}'
     done = subprocess.run(
@@ -111,6 +114,7 @@ def test_reader_that_ends_early(odd_names):
     assert (done.stdout, done.stderr) == (b"0\n", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_output(odd_names):
     script = '"$0" -m lt_det.cli stats "$1" > /dev/full'

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
 from PIL import Image
 
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.training import load_config
 from tests.helpers.evaluations import evaluation, write_run
 
 NUM_IMAGES, NUM_CLASSES = 12, 4
@@ -64,6 +66,7 @@ def write_files(folder: Path) -> None:
     write_run(folder / "other_run", small_evaluation(seed=1))
     (folder / "config.yaml").write_text(
         f"""
+VERSION: 2
 DATASETS:
   REGISTER: {{fuzz_train: {{JSON: {folder}/coco.json, IMAGES: {folder}/images}}}}
   TRAIN: [fuzz_train]
@@ -75,13 +78,23 @@ MODEL:
   META_ARCHITECTURE: GeneralizedRCNN
   MASK_ON: false
   PIXEL_MEAN: [103.5, 116.3, 123.7]
-  ROI_HEADS: {{NAME: LongTailROIHeads, NUM_CLASSES: {NUM_CLASSES}, BATCH_SIZE_PER_IMAGE: 16}}
+  ROI_HEADS:
+    {{NAME: LongTailROIHeads, IN_FEATURES: [p2, p3, p4, p5], NUM_CLASSES: {NUM_CLASSES}, BATCH_SIZE_PER_IMAGE: 16}}
   ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_FC: 1, FC_DIM: 8, POOLER_RESOLUTION: 7}}
-  LONG_TAIL: {{LOSS: {{NAME: seesaw}}, BUCKETS: {{EDGES: [3, 8]}}}}
+  LONG_TAIL: {{LOSS: {{NAME: seesaw}}}}
+  BACKBONE: {{NAME: build_resnet_fpn_backbone}}
+  RESNETS: {{STEM_OUT_CHANNELS: 8, RES2_OUT_CHANNELS: 16, WIDTH_PER_GROUP: 8, OUT_FEATURES: [res2, res3, res4, res5]}}
+  FPN: {{OUT_CHANNELS: 16, IN_FEATURES: [res2, res3, res4, res5]}}
+  ANCHOR_GENERATOR: {{SIZES: [[32], [64], [128], [256], [512]]}}
+  RPN: {{IN_FEATURES: [p2, p3, p4, p5, p6]}}
+TEST: {{BUCKETS: {{EDGES: [3, 8]}}}}
 SOLVER: {{IMS_PER_BATCH: 2, MAX_ITER: 10, STEPS: [6, 8], BASE_LR: 0.01}}
 DATALOADER: {{NUM_WORKERS: 0, SAMPLER_TRAIN: TrainingSampler}}
 OUTPUT_DIR: {folder}/output
 """
     )
-    state = {"model": {"layer.weight": torch.from_numpy(np.arange(6.0).reshape(2, 3))}, "iteration": 3}
-    torch.save(state, folder / "checkpoint.pth")
+    cfg = load_config(str(folder / "config.yaml"))
+    torch.manual_seed(0)
+    torch.save({"model": build_model(cfg).state_dict(), "iteration": 3}, folder / "checkpoint.pth")
+    DatasetCatalog.remove("fuzz_train")  # the commands register it
+    MetadataCatalog.remove("fuzz_train")

@@ -19,10 +19,11 @@ DEEP = 3000  # levels of nested lists, more than Python's recursion limit
 
 
 class Mutation(NamedTuple):
-    """The content of a mutated file, and what was done to it, in words."""
+    """The content of a mutated file, what was done to it, in words, and whether that was one thing."""
 
     content: bytes
     words: str
+    single: bool = True
 
 
 class Format(NamedTuple):
@@ -37,19 +38,19 @@ YAML = Format(yaml.safe_load, lambda content: yaml.safe_dump(content).encode("ut
 
 
 def mutate(content: bytes, form: Format | None, seed: int | str) -> Mutation:
-    """One mutation of a file: of its bytes in a third of the cases, otherwise one to three of its values."""
+    """A mutation of a file: of its bytes in a third of the cases, otherwise of one of its values, or of three."""
     random = Random(seed)
     if form is None or random.random() < 0.33:
         return _of_bytes(content, random)
     tree = form.load(content)
     words = []
-    for _ in range(random.choice((1, 1, 1, 2, 3))):
+    for _ in range(random.choice((1, 1, 1, 1, 3))):
         tree, done = _of_values(tree, random)
         words.append(done)
     if random.random() < 0.01:
         deep = form.dump(tree).rstrip()[:-1] + b', "deep": ' + b"[" * DEEP + b"]" * DEEP + b"}"
         return Mutation(deep, f"{'; '.join(words)}; {DEEP} nested lists")
-    return Mutation(form.dump(tree), "; ".join(words))
+    return Mutation(form.dump(tree), "; ".join(words), len(words) == 1)
 
 
 def _of_bytes(content: bytes, random: Random) -> Mutation:

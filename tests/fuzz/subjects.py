@@ -28,7 +28,7 @@ class Subject:
     form: Format | None = JSON
     outputs: Sequence[str] = ()
     ordinary: Sequence[tuple[str, Sequence[str]]] | None = None
-    runs: int = 30
+    runs: int = 50
 
     def command(self, folder: Path) -> list[str]:
         return [argument.replace("{}", str(folder)) for argument in self.arguments]
@@ -96,8 +96,8 @@ SUBJECTS: dict[str, Subject] = {
         "run/inference/synthetic_val/evaluation.json", ("compare", "{}/run", "{}/other_run", "--out", "{}/out"),
         ordinary=_EVALUATION, runs=6,
     ),
-    "config": Subject("config.yaml", ("doctor", "--config", "{}/config.yaml"), YAML, runs=25),
+    "config": Subject("config.yaml", ("doctor", "--config", "{}/config.yaml"), YAML, runs=30),
     "checkpoint": Subject(
-        "checkpoint.pth", ("doctor", "--config", "{}/config.yaml", "MODEL.WEIGHTS", "{}/checkpoint.pth"), None, runs=8
+        "checkpoint.pth", ("doctor", "--config", "{}/config.yaml", "MODEL.WEIGHTS", "{}/checkpoint.pth"), None, runs=10
     ),
 }  # fmt: skip

@@ -62,7 +62,7 @@ def test_per_class_csv_gives_every_name_back():
     [
         ("[x](y)", r"\[x\](y)"),
         ("a|b`c`*d*~e~$f$", r"a\|b\`c\`\*d\*\~e\~\$f\$"),
-        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
+        ("<b>&amp;", "&lt;b>&amp;amp;"),
         ("aerosol_can _x_", r"aerosol_can \_x\_"),
         ("a\\|b", r"a\\\|b"),
         ("two\nlines\x1b", r"two lines\\x1b"),
@@ -130,7 +130,7 @@ def test_report_and_comparison(tmp_path, plain_run):
     assert not set(stream.getvalue()) & {"\x1b", "\x07", "\u202e"}
     assert (
         compared.with_suffix(".md").read_text().splitlines()[0]
-        == "# b&lt;b&gt;\\|\\`\\$x^{\\$ against a&lt;b&gt;\\|\\`\\$x^{\\$"
+        == "# b&lt;b>\\|\\`\\$x^{\\$ against a&lt;b>\\|\\`\\$x^{\\$"
     )
     for text in (report.read_text(), compared.with_suffix(".md").read_text()):
         assert "<script" not in text

@@ -119,9 +119,8 @@ def _checksum(column: NDArray[Any]) -> int:
     checksum = 0
     rows = max(1, _BLOCK // max(1, column[:1].nbytes))
     for start in range(0, len(column), rows):
-        checksum = zlib.crc32(
-            np.ascontiguousarray(column[start : start + rows]).reshape(-1).view(np.uint8).data, checksum
-        )
+        block = np.ascontiguousarray(column[start : start + rows]).reshape(-1)
+        checksum = zlib.crc32(block.view(np.uint8).data, checksum)
     return checksum
 
 
