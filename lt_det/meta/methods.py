@@ -37,7 +37,7 @@ def checked_meta_name(name: str) -> str:
     """`name`, if there is a method of this name.
 
     Raises:
-        LtDetError: there is none.
+        LtDetError: there is no such method.
     """
     if name not in META_METHODS:
         close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)

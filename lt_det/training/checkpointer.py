@@ -27,7 +27,7 @@ from lt_det.training.resume.checkpoint_folder import (
     iteration_of,
     named_checkpoint,
 )
-from lt_det.training.warm_start import WarmStart
+from lt_det.training.warm_start import WarmStart, unusual_families
 from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
