@@ -139,7 +139,7 @@ def test_folders_and_files_stay_small():
 
 def test_tests_mirror_the_package():
     """Every folder of tests is named after a folder of lt_det; the others test, or help to test, what is named here."""
-    others = {"benchmarks", "helpers", "tools", "losses/fixtures"}
+    others = {"benchmarks", "faults", "fuzz", "helpers", "tools", "losses/fixtures"}
     tests = REPOSITORY / "tests"
     folders = {str(file.parent.relative_to(tests)) for file in tests.rglob("*.py")} - {"."}
     assert {folder for folder in folders if not (PACKAGE / folder).is_dir()} <= others
