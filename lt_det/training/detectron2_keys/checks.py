@@ -111,6 +111,9 @@ def _problems(cfg: Any, training: bool) -> Iterator[str]:
                 f"DATALOADER.SAMPLER_TRAIN is {name}, which needs {node}.{key}, but Detectron2's config has no such "
                 "key; use another sampler."
             )
+    augmented = [row[0] for row in cfg.TEST.EXPECTED_RESULTS if row and str(row[0]).endswith("_TTA")]
+    if augmented and not cfg.TEST.AUG.ENABLED:
+        yield f"TEST.EXPECTED_RESULTS names {augmented[0]}, but TEST.AUG.ENABLED is False; set it to True."
     precision = cfg.get("FLOAT32_PRECISION", "")  # a key of Detectron2's main branch
     if precision not in ("", "highest", "high", "medium"):
         yield f"FLOAT32_PRECISION is '{precision}'; write highest, high or medium, or leave it empty."
