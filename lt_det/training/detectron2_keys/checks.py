@@ -111,6 +111,9 @@ def _problems(cfg: Any, training: bool) -> Iterator[str]:
                 f"DATALOADER.SAMPLER_TRAIN is {name}, which needs {node}.{key}, but Detectron2's config has no such "
                 "key; use another sampler."
             )
+    augmented = [row[0] for row in cfg.TEST.EXPECTED_RESULTS if _is_augmented(row)]
+    if augmented and not cfg.TEST.AUG.ENABLED:
+        yield f"TEST.EXPECTED_RESULTS names {augmented[0]}, but TEST.AUG.ENABLED is False; set it to True."
     precision = cfg.get("FLOAT32_PRECISION", "")  # a key of Detectron2's main branch
     if precision not in ("", "highest", "high", "medium"):
         yield f"FLOAT32_PRECISION is '{precision}'; write highest, high or medium, or leave it empty."
@@ -164,3 +167,8 @@ def _of_stock_loss(cfg: Any, training: bool) -> Iterator[str]:
                 "and USE_SIGMOID_CE to False, MODEL.ROI_HEADS.NAME to a head of lt_det such as LongTailROIHeads, and "
                 "MODEL.LONG_TAIL.LOSS.NAME to federated."
             )
+
+
+def _is_augmented(row: Any) -> bool:
+    """Whether a row of TEST.EXPECTED_RESULTS, whose form is checked elsewhere, is of the augmented evaluation."""
+    return isinstance(row, list | tuple) and bool(row) and str(row[0]).endswith("_TTA")
