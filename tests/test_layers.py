@@ -137,13 +137,14 @@ def test_folders_and_files_stay_small():
 
 def test_tests_mirror_the_package():
     """Every folder of tests is named after a folder of lt_det; the others test, or help to test, what is named here."""
-    others = {"benchmarks", "helpers", "tools", "losses/fixtures"}
+    others = {"benchmarks", "fuzz", "helpers", "tools", "losses/fixtures"}
     tests = REPOSITORY / "tests"
     folders = {str(file.parent.relative_to(tests)) for file in tests.rglob("*.py")} - {"."}
     assert {folder for folder in folders if not (PACKAGE / folder).is_dir()} <= others
     for file in tests.rglob("*.py"):
         for name in imported(file):
-            assert not name.startswith("tests.") or name.startswith("tests.helpers"), f"{file} imports {name}"
+            shared = name.startswith("tests.helpers") or (name.startswith("tests.fuzz") and file.parent.name == "fuzz")
+            assert shared or not name.startswith("tests."), f"{file} imports {name}"
 
 
 def rows_of_contributing(heading):
