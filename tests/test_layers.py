@@ -145,7 +145,8 @@ def test_tests_mirror_the_package():
     assert {folder for folder in folders if not (PACKAGE / folder).is_dir()} <= others
     for file in tests.rglob("*.py"):
         for name in imported(file):
-            assert not name.startswith("tests.") or name.startswith("tests.helpers"), f"{file} imports {name}"
+            shared = name.startswith("tests.helpers") or (name.startswith("tests.fuzz") and file.parent.name == "fuzz")
+            assert shared or not name.startswith("tests."), f"{file} imports {name}"
 
 
 def rows_of_contributing(heading):
