@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.reporting import write_report
 from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.statistics.buckets import FrequencyBuckets

@@ -11,7 +11,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import read_json
+from lt_det.io.annotations.coco_json import read_json
 from lt_det.losses import LOSSES, loss_class
 from lt_det.meta.methods import checked_meta_name
 from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBuckets, resolve_buckets

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console, track_step
 from lt_det.errors import LtDetError
+from lt_det.io.annotations.coco_json import read_json
 from lt_det.io.atomic import check_folder
-from lt_det.io.coco_json import read_json
 from lt_det.io.console import SafeConsole
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
+from lt_det.io.annotations.coco_json import image_records
 from lt_det.io.atomic import atomic_file
-from lt_det.io.coco_json import image_records
 from lt_det.io.image_decoding import undecodable_images
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats

@@ -20,8 +20,8 @@ from lt_det.data.formats import annotations_of, read_annotations, reads_coco_jso
 from lt_det.data.formats.registry import COCO, format_reader
 from lt_det.data.keypoints import check_flip_map, keypoint_names
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_checks import check_annotations
-from lt_det.io.coco_json import image_file_name
+from lt_det.io.annotations.checks import check_annotations
+from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.shapes import box_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 
 from lt_det.data.cache.record_cache import cached_records, follows_json
 from lt_det.data.formats import annotations_of, reads_coco_json
-from lt_det.io.coco_json import image_file_name, image_records
+from lt_det.io.annotations.coco_json import image_file_name, image_records
 
 _SHOWN = 3  # names in a message
 

@@ -23,7 +23,7 @@ from lt_det.data.shared_images import shared_images
 from lt_det.doctor.finding import Finding
 from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
-from lt_det.io.annotation_checks import find_problems
+from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision

@@ -25,7 +25,7 @@ from lt_det.evaluation.schema import (
     group_metric,
     protocol_rules,
 )
-from lt_det.io.json_files import reading, write_json
+from lt_det.io.json.files import reading, write_json
 from lt_det.statistics.buckets import UNSEEN
 
 BAKEOFF_NAME = "bakeoff.json"

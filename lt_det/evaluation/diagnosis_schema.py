@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lt_det.evaluation.schema import Buckets, Count, Fraction, Fractions, Numbers
-from lt_det.io.json_files import reading, write_json
+from lt_det.io.json.files import reading, write_json
 
 DIAGNOSIS_NAME = "diagnosis.json"
 BETAS = (0.9, 0.99, 0.999, 0.9999)

@@ -16,7 +16,7 @@ import msgspec
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import PROTOCOLS, AreaFrom, Task
-from lt_det.io.json_files import reading, write_json
+from lt_det.io.json.files import reading, write_json
 from lt_det.statistics.buckets import metric_name
 
 EVALUATION_NAME = "evaluation.json"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import image_file_name
+from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.progress import progress_bar
 
 _ORIENTATION = 274  # EXIF tag

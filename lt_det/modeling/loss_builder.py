@@ -17,7 +17,7 @@ from lt_det.config import (
 )
 from lt_det.data.class_counts import training_stats
 from lt_det.errors import LtDetError
-from lt_det.io.coco_json import read_json
+from lt_det.io.annotations.coco_json import read_json
 from lt_det.losses import (
     ClassificationLoss,
     ClassReweighting,

@@ -15,7 +15,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
-from lt_det.io.coco_json import image_file_name, load_annotations
+from lt_det.io.annotations.coco_json import image_file_name, load_annotations
 from lt_det.io.images import to_8_bits
 from lt_det.io.regular_files import check_regular, inside_folder
 from lt_det.reporting.charts.base import count_of

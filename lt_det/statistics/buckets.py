@@ -202,7 +202,9 @@ def resolve_buckets(
     if options.bucket_map is not None:
         bucket_of = options.bucket_map
         if isinstance(bucket_of, str | os.PathLike):
-            from lt_det.io.coco_json import read_json  # needs msgspec, which a loss with counts in memory does not
+            from lt_det.io.annotations.coco_json import (
+                read_json,  # needs msgspec, which a loss with counts in memory does not
+            )
 
             bucket_of = read_json(bucket_of, "bucket map")
         if stats is not None:

@@ -156,7 +156,7 @@ def test_real_sets_register(taco, lvis_sample, registered, tmp_path):
         root = tmp_path / name
         data = json.loads(path.read_text())
         for image in data["images"]:
-            file = root / lt_det.io.coco_json.image_file_name(image, path)
+            file = root / lt_det.io.annotations.coco_json.image_file_name(image, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         register_dataset(name, path, root)

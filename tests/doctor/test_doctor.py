@@ -13,7 +13,7 @@ from lt_det.cli import main
 from lt_det.data.cache import record_cache
 from lt_det.doctor.config_checks import examine_config
 from lt_det.doctor.environment import examine_environment
-from lt_det.io import coco_json
+from lt_det.io.annotations import coco_json
 from tests.helpers import REPOSITORY, free_port
 
 

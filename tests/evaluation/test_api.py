@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation import BucketOptions, ClassStats, FrequencyBuckets, LongTailAP, evaluate
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers.worlds import noisy_detections, to_rle
 
 TASKS = ["bbox", "segm"]

@@ -3,7 +3,7 @@
 import json
 import re
 
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers import REPOSITORY
 from tests.helpers.worlds import noisy_detections
 

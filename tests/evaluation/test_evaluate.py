@@ -13,7 +13,7 @@ from pycocotools import mask as mask_utils
 from lt_det.cli import main
 from lt_det.evaluation.checks import num_duplicates
 from lt_det.evaluation.matching.detections import Detections
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers.worlds import noisy_detections
 
 

@@ -19,7 +19,7 @@ from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation import LongTailEvaluator, evaluate
 from lt_det.evaluation.protocols import COCO
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers import first_images
 from tests.helpers.gloo import in_processes

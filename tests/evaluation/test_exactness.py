@@ -11,7 +11,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.matching.match import Matches, match
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, PROTOCOLS, Protocol
 from lt_det.evaluation.reference import official_table
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers.worlds import (
     SIZE,
     as_detections,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt_det.evaluation.protocols import COCO, LVIS
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers.worlds import noisy_detections, small_world, table_of
 
 hotcoco = pytest.importorskip("hotcoco")

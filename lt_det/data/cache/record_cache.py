@@ -29,9 +29,9 @@ from lt_det.data import registration
 from lt_det.data.cache import record_file
 from lt_det.data.cache.record_file import RecordFile, write_record_file
 from lt_det.data.formats import reads_coco_json
-from lt_det.io.annotation_checks import check_annotations
-from lt_det.io.annotation_fields import AnnotationFields
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.checks import check_annotations
+from lt_det.io.annotations.coco_json import load_annotations
+from lt_det.io.annotations.fields import AnnotationFields
 from lt_det.io.lock import file_lock
 from lt_det.io.shapes import usable_segmentation
 from lt_det.statistics.class_stats import ClassStats

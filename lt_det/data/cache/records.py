@@ -16,7 +16,7 @@ from lt_det.data import registration
 from lt_det.data.cache.record_cache import cached_records
 from lt_det.data.cache.record_file import RecordFile
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_checks import check_images
+from lt_det.io.annotations.checks import check_images
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.data.formats.registry import COCO, register_format
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 
 
 @register_format(COCO)

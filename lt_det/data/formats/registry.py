@@ -10,7 +10,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import normalized_annotations
+from lt_det.io.annotations.fields import normalized_annotations
 from lt_det.registry import Registry
 
 Reader = Callable[[Path], dict[str, Any]]

@@ -17,7 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.io.result_fields import result_boxes, result_ids, result_scores
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
-from lt_det.io.coco_json import read_json
+from lt_det.io.annotations.coco_json import read_json
 
 _PIECE_SIZE = 1 << 24  # bytes
 _REVERSED_BOUNDARY = re.compile(rb"\{\s*,\s*\}")  # between two detections, in reversed text

@@ -11,9 +11,9 @@ from typing import Any
 from lt_det.errors import LtDetError
 from lt_det.evaluation.io.per_image import is_per_image, own_image_ids, targets_to_coco
 from lt_det.evaluation.protocols import Task
-from lt_det.io.annotation_checks import check_annotations
-from lt_det.io.annotation_fields import normalized_annotations
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.checks import check_annotations
+from lt_det.io.annotations.coco_json import load_annotations
+from lt_det.io.annotations.fields import normalized_annotations
 from lt_det.statistics.class_stats import ClassStats
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import same_id, short_repr
+from lt_det.io.annotations.fields import same_id, short_repr
 from lt_det.io.shapes import LARGEST
 
 Source = str | os.PathLike[str]

@@ -17,7 +17,7 @@ from lt_det.evaluation.io.result_fields import matched_ids
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.iou import to_rle
 from lt_det.evaluation.protocols import AreaFrom, Task
-from lt_det.io.annotation_fields import short_repr
+from lt_det.io.annotations.fields import short_repr
 from lt_det.io.rle import covered_pixels
 from lt_det.io.shapes import LARGEST, is_flat_polygon, is_polygon
 

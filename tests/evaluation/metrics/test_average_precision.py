@@ -16,7 +16,7 @@ from lt_det.evaluation.metrics.average_precision import precision_table as full_
 from lt_det.evaluation.metrics.bucket_ap import summarize, summarize_areas
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
 from lt_det.evaluation.summarize import summarize_task
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers.worlds import as_detections, context_of, noisy_detections, small_world, table_of

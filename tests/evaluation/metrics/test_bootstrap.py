@@ -61,7 +61,7 @@ def test_equals_the_resampled_set(protocol, seed):
 
 
 def test_every_image_once_is_the_evaluation(mini):
-    from lt_det.io.coco_json import load_annotations
+    from lt_det.io.annotations.coco_json import load_annotations
 
     data = load_annotations(mini.val_json)
     buckets = FrequencyBuckets.from_edges(ClassStats.from_json(mini.train_json))
@@ -80,7 +80,7 @@ def test_every_image_once_is_the_evaluation(mini):
 
 
 def test_different_sets_have_different_fingerprints(mini):
-    from lt_det.io.coco_json import load_annotations
+    from lt_det.io.annotations.coco_json import load_annotations
 
     data = load_annotations(mini.val_json)
     fewer = {**data, "annotations": data["annotations"][1:]}

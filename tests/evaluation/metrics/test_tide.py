@@ -14,7 +14,7 @@ from lt_det.evaluation.metrics import interpolation, tide
 from lt_det.evaluation.metrics.bucket_ap import summarize
 from lt_det.evaluation.metrics.tide import ERROR_TYPES, Errors, analyze_errors, find_errors
 from lt_det.evaluation.protocols import COCO, FIXED, LVIS, Protocol
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.coco_json import load_annotations
 from tests.helpers.worlds import (
     CLOSE,
     FAR,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt_det.errors import LtDetError
-from lt_det.io import json_sections
-from lt_det.io.coco_json import read_json
-from lt_det.io.json_sections import JsonSections
+from lt_det.io.annotations.coco_json import read_json
+from lt_det.io.json import sections as json_sections
+from lt_det.io.json.sections import JsonSections
 
 TEXTS = st.text(alphabet=list('ab"\\{}[],: \n/é\U0001f600'))
 VALUES = st.recursive(

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_checks import check_annotations, find_problems
-from lt_det.io.coco_json import image_file_name, load_annotations
+from lt_det.io.annotations.checks import check_annotations, find_problems
+from lt_det.io.annotations.coco_json import image_file_name, load_annotations
 from lt_det.io.shapes import usable_segmentation
 
 GOOD = {

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
-from lt_det.io.box_conventions import BORDER_TOLERANCE, BoxConventions
-from lt_det.io.coco_json import image_file_name
+from lt_det.io.annotations.box_conventions import BORDER_TOLERANCE, BoxConventions
+from lt_det.io.annotations.coco_json import image_file_name
+from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)

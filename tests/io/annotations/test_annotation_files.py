@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from lt_det.io.annotation_checks import find_problems
-from lt_det.io.coco_json import load_annotations
+from lt_det.io.annotations.checks import find_problems
+from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_checks import check_annotations, find_problems
-from lt_det.io.annotation_fields import normalized_annotations
+from lt_det.io.annotations.checks import check_annotations, find_problems
+from lt_det.io.annotations.fields import normalized_annotations
 
 BOXES = [(60.0 + 3 * i, 20.0 + i, 30.0, 20.0) for i in range(20)]  # in 160 x 90 pixels
 

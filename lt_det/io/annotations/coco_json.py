@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import SECTIONS, AnnotationFields, Section, check_sections, normalized_annotations
-from lt_det.io.json_sections import JsonSections
-from lt_det.io.json_text import decode_json, read_bytes
+from lt_det.io.annotations.fields import SECTIONS, AnnotationFields, Section, check_sections, normalized_annotations
+from lt_det.io.json.sections import JsonSections
+from lt_det.io.json.text import decode_json, read_bytes
 
 KIND = "annotation file"  # in messages
 

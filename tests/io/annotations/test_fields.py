@@ -6,8 +6,8 @@ import json
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.io.annotation_fields import flag, normalized_annotations, same_id
-from lt_det.io.coco_json import image_records, load_annotations, read_in_pieces
+from lt_det.io.annotations.coco_json import image_records, load_annotations, read_in_pieces
+from lt_det.io.annotations.fields import flag, normalized_annotations, same_id
 from lt_det.statistics.class_stats import ClassStats
 
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]

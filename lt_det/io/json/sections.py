@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.io.json_text import MAX_DEPTH, check_head, decode_json, not_complete, opening, to_utf8, too_deep
+from lt_det.io.json.text import MAX_DEPTH, check_head, decode_json, not_complete, opening, to_utf8, too_deep
 
 _CHUNK = 4 * 2**20  # bytes read at once
 _QUOTE = 2

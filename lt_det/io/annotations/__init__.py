@@ -1,0 +1,1 @@
+"""Annotation files in COCO and LVIS format: reading, one type per field, checks."""

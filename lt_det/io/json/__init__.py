@@ -1,0 +1,1 @@
+"""Reading and writing json: in pieces, with one sentence for whatever is wrong."""
