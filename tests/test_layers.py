@@ -145,7 +145,7 @@ def test_tests_mirror_the_package():
     assert {folder for folder in folders if not (PACKAGE / folder).is_dir()} <= others
     for file in tests.rglob("*.py"):
         for name in imported(file):
-            shared = name.startswith("tests.helpers") or (name.startswith("tests.fuzz") and file.parent.name == "fuzz")
+            shared = name.startswith(("tests.helpers", f"tests.{file.parent.name}."))
             assert shared or not name.startswith("tests."), f"{file} imports {name}"
 
 
