@@ -12,9 +12,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+ROUNDS  ?= 100
 OUTPUT  ?= output/mini_lvis_softmax
 
-.PHONY: help demo test test-fast test-long test-pythons pytest fuzz lint clean
+.PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint clean
 
 demo: $(READY)  ## train a detector on a small generated dataset and write its report; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
@@ -40,6 +41,9 @@ test-pythons:  ## all tests on each of PYTHONS that is here, in a .venv-* of its
 
 pytest: $(READY)
 	$(PYTEST)
+
+faults: $(READY)  ## ROUNDS=100 trainings disturbed at random moments, and compared with an undisturbed one
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED)
 
 fuzz: $(READY)  ## COUNT=1000 mutations of each kind of file through every command, from SEED=0 on
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(COUNT) --seed $(SEED)
