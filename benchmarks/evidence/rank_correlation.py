@@ -61,9 +61,11 @@ def table() -> str:
         numbers = [f"{side[name]:.1f}" for side in sides for name in _SHOWN]
         lines.append(f"| {loss} | {' | '.join(numbers)} |")
     lines.append("")
-    for name in ("AP", "APr"):
-        whole, part = np.array([[side[name] for side in sides] for sides in pairs.values()]).T
-        lines.append(f"Spearman correlation of {name} over {len(pairs)} losses: {spearman(whole, part):.2f}")
+    for text, left_out in (("all", ()), ("without softmax", ("softmax",))):
+        kept = [sides for loss, sides in pairs.items() if loss not in left_out]
+        for name in ("AP", "APr"):
+            whole, part = np.array([[side[name] for side in sides] for sides in kept]).T
+            lines.append(f"Spearman correlation of {name}, {text} ({len(kept)}): {spearman(whole, part):.2f}")
     return "\n".join(lines)
 
 
