@@ -345,7 +345,7 @@ import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"torch", "torchvision", "detectron2", "fvcore", "cv2", "pandas", "lvis"}:
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Block())
 import lt_det.evaluation
 from lt_det.evaluation import LongTailAP, evaluate
@@ -361,4 +361,4 @@ except lt_det.LtDetError as error:
 """
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert "Boxes, in_memory (coco protocol)" in result.stdout, result.stderr
-    assert "need pandas" in result.stdout
+    assert "pandas, which is not installed" in result.stdout

@@ -54,12 +54,14 @@ def names():
 @pytest.fixture
 def odd(tmp_path):
     """Ids that are not contiguous; a crowd region alone and with objects, RLE, keypoints, an empty image."""
-    mask = {"size": [40, 60], "counts": [100, 50, 2250]}
     cup = {"category_id": 70, "bbox": [1, 2, 10.25, 20], "segmentation": TRIANGLE, "iscrowd": 0}
-    fork = {"category_id": 3, "bbox": [5, 5, 9.1, 9], "segmentation": mask, "iscrowd": 1}
+    fork, lower = (
+        {"category_id": 3, "bbox": [5, 5, 9.1, 9], "iscrowd": 1, "segmentation": {"size": [h, 60], "counts": counts}}
+        for h, counts in ((60, [100, 50, 3450]), (40, [100, 50, 2250]))
+    )
     seen = {**cup, "keypoints": [5, 6, 2, 7, 8, 1, 0, 0, 0]}
     hidden = {**cup, "keypoints": [5, 6, 0, 7, 8, 1, 0, 0, 0]}
-    of_image = [[cup, fork], [fork], [], [hidden, cup], [seen, hidden]]
+    of_image = [[cup, fork], [lower], [], [hidden, cup], [seen, hidden]]
     heights = [60, 40, 40, 40, 40]
     placed = [(image, a) for image, annotations in enumerate(of_image) for a in annotations]
     data = {
