@@ -17,7 +17,6 @@ from lt_det.evaluation.schema import (
     Buckets,
     ClassEntry,
     Count,
-    Interval,
     Percent,
     Percents,
     Points,
@@ -128,7 +127,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     learning_rates: list[TriedRate] = []
     seeds: list[SeedResult] = []
     metrics: dict[str, Spread] = {}
-    intervals: dict[str, Interval | None] = {}
+    intervals: dict[str, PointsInterval | None] = {}
     differences: dict[str, Delta] = {}
     folds: list[FoldResult] = []
     failed: str | None = None

@@ -72,7 +72,7 @@ LOSS = "MODEL.LONG_TAIL.LOSS.NAME"
         [LOSS, "cdt", "MODEL.LONG_TAIL.CLASSIFIER", "cosine", "TEST.DETECTIONS_PER_IMAGE", "5"],
         ["MODEL.LONG_TAIL.CLASSIFIER", "scaled", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.1"],
         C4,
-        ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "MODEL.LONG_TAIL.COSINE_SCALE", "10.0"],  # which it does not use
+        ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
         ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads"],
         ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", "True", *CLASS_SPECIFIC],
     ],

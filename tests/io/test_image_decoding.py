@@ -29,7 +29,7 @@ def test_an_image_in_order(images):
 
 def test_a_truncated_image(images):
     os.truncate(images[0].path, os.path.getsize(images[0].path) // 2)
-    assert "truncated" in decoding_problem(images[0])
+    assert "truncated" in decoding_problem(images[0]).lower()
 
 
 def test_other_files(images, tmp_path):

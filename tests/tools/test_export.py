@@ -72,9 +72,8 @@ def test_a_full_disk_is_an_error(form, weights, mini, small_disk):
 
 
 def test_a_disk_without_room_for_the_description(weights, mini, small_disk, monkeypatch):
-    (small_disk / "other").write_bytes(bytes(256 * 1024))
-
     def eager(adapter, image, file):
+        (small_disk / "other").write_bytes(bytes(256 * 1024))  # after the check at the start
         return lambda shown: tuple(output.numpy() for output in adapter(shown))
 
     monkeypatch.setitem(export.FORMATS, "torchscript", ("model.ts", eager))

@@ -279,7 +279,7 @@ class TestBadInput:
         (tmp_path / "d.yaml").write_text("_BASE_: gone.yaml")
         assert "_BASE_" in fails(config=tmp_path / "d.yaml")
         (tmp_path / "loop.yaml").write_text("_BASE_: loop.yaml")
-        assert "leads back to itself" in fails(config=tmp_path / "loop.yaml")
+        assert "leads back to" in fails(config=tmp_path / "loop.yaml")
         (tmp_path / "empty.yaml").touch()
         assert "empty.yaml" in fails(config=tmp_path / "empty.yaml")
         (tmp_path / "e.yaml").write_text("just words")

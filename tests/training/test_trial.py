@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from lt_det.errors import LtDetError
+from lt_det.modeling import LongTailPredictor
 from lt_det.training.config_loading import load_config, load_lazy_config
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.preflight import check_expected_results
@@ -91,9 +92,13 @@ def test_an_image_beyond_the_limit_of_pillow(data, started, monkeypatch, part):
         started()
 
 
-def test_evaluation_settings(started):
+def test_an_evaluation_that_fails(started, monkeypatch):
+    def fails(self, predictions, proposals):
+        raise TypeError("no scores")
+
+    monkeypatch.setattr(LongTailPredictor, "predict_probs", fails)
     with pytest.raises(LtDetError, match=r"_val': the evaluation of the image .*val\d\.png fails \(TypeError"):
-        started(MODEL__ROI_HEADS__SCORE_THRESH_TEST=None)
+        started()
 
 
 @pytest.mark.parametrize(

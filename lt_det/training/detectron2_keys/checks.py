@@ -33,7 +33,7 @@ _SAMPLER_KEYS = {
 _LAZY_KEYS = {
     *("output_dir", "init_checkpoint", "max_iter", "amp", "ddp", "checkpointer", "eval_period", "log_period", "device"),
     *("seed", "cudnn_benchmark"),
-    *("accumulate", "second_stage", "wandb_project", "clip_norm"),
+    *("accumulate", "second_stage", "meta_method", "wandb_project", "clip_norm"),
 }
 
 

@@ -62,8 +62,18 @@ def test_training_with_synthetic_features(rois, tmp_path):
     assert fitted.classifiers[0]["weight"].isfinite().all()
 
 
+class NotInstalled:
+    """Finds imbalanced-learn nowhere."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "imblearn":
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+
 def test_without_imbalanced_learn(rois, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imblearn", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "imblearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(), *sys.meta_path])
     with pytest.raises(LtDetError, match=r"lt-det\[bakeoff\]"):
         made(rois, "smote")
 

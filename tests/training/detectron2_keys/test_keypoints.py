@@ -83,9 +83,12 @@ def test_a_set_without_sigmas_says_that_keypoints_are_not_evaluated(small_config
 
 @pytest.mark.parametrize("sigmas", ["[0.1, 0.1]", "[0.1, 0.1, 0.0]", "[0.1, 0.1, 'a']"])
 def test_wrong_sigmas_are_refused(small_config, sigmas):
-    cfg = load_config(str(small_config()), [*ON, "TEST.KEYPOINT_OKS_SIGMAS", sigmas])
+    def evaluator():
+        cfg = load_config(str(small_config()), [*ON, "TEST.KEYPOINT_OKS_SIGMAS", sigmas])
+        return LongTailTrainer.build_evaluator(cfg, cfg.DATASETS.TEST[0])
+
     with pytest.raises(LtDetError, match="KEYPOINT_OKS_SIGMAS"):
-        LongTailTrainer.build_evaluator(cfg, cfg.DATASETS.TEST[0])
+        evaluator()
 
 
 @pytest.mark.parametrize(

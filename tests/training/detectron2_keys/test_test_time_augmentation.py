@@ -142,7 +142,6 @@ def test_results_can_be_expected_of_the_augmented_evaluation(small_config):
         ("MODEL.ANCHOR_GENERATOR.NAME", "RotatedAnchorGenerator"),
         ("TEST.AUG.MIN_SIZES", ()),
         ("TEST.AUG.MIN_SIZES", (0,)),
-        ("TEST.AUG.MIN_SIZES", (400, "large")),
         ("TEST.AUG.MAX_SIZE", -1),
     ],
 )
