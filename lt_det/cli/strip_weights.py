@@ -14,7 +14,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--allow-unsafe-weights",
         action="store_true",
-        help="run the code that IN may hold, which you trust as you trust a program",
+        help="execute any code in IN; only for files that you trust like a program",
     )
     parser.set_defaults(run=run)
 

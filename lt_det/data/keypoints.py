@@ -164,17 +164,18 @@ def _set_flip_map(name: str, names: Sequence[str], flips: bool) -> None:
     derived, alone = mirrored_pairs(names)
     if flips and alone:
         raise LtDetError(
-            f"Dataset '{name}': which keypoint is {alone[0]} in a mirrored image? Write DATASETS.REGISTER.{name}."
-            "KEYPOINT_FLIP_MAP: [[left_eye, right_eye], ...] with all pairs, or set INPUT.RANDOM_FLIP to none."
+            f"Dataset '{name}': the keypoint {alone[0]} has no counterpart for horizontal flips; list all pairs in "
+            f"DATASETS.REGISTER.{name}.KEYPOINT_FLIP_MAP, such as [[left_eye, right_eye], ...], or set "
+            "INPUT.RANDOM_FLIP to none."
         )
     if flips and derived:
         swapped = ", ".join(f"{first} and {second}" for first, second in derived)
         logger.info("Keypoints of '%s' that a mirrored image swaps, by their names: %s.", name, swapped)
     elif flips:
         logger.warning(
-            "Images of '%s' are flipped, and each keypoint (%s) keeps its name; if a mirrored image swaps some, write "
-            "DATASETS.REGISTER.%s.KEYPOINT_FLIP_MAP, or set INPUT.RANDOM_FLIP to none. (KEYPOINT_FLIP_MAP: [] "
-            "confirms that there are none.)",
+            "Images of '%s' are flipped, but no keypoints (%s) are swapped. List left and right ones in "
+            "DATASETS.REGISTER.%s.KEYPOINT_FLIP_MAP ([] confirms that there are none), or set INPUT.RANDOM_FLIP to "
+            "none.",
             name,
             ", ".join(names),
             name,

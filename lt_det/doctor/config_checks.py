@@ -204,7 +204,9 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     can_train = unusable.isdisjoint(cfg.DATASETS.TRAIN)
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
-            yield Finding("datasets", message, "evaluate on other images, or ignore this on purpose")
+            yield Finding(
+                "datasets", message, "evaluate on other images; ignore this warning if the overlap is intended"
+            )
     class_stats, stats = cfg.MODEL.LONG_TAIL.CLASS_STATS, None
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=class_stats, cache_dir=cfg.OUTPUT_DIR)

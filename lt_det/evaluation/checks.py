@@ -97,8 +97,8 @@ def warn_of_objects(context: EvaluationContext) -> None:
         if protocol.per_image_and_class is not None:
             full = np.unique(full // context.num_classes)
         logger.warning(
-            "%d %s than the %d %s that count (up to %d): %d of %d objects cannot be found. "
-            "Raise the limit (max_dets; --max-dets; TEST.MAX_DETS), which is off the %s protocol.",
+            "%d %s than the limit of %d %s (up to %d): %d of %d objects cannot be found. Raise the limit with max_dets "
+            "(--max-dets, TEST.MAX_DETS); the numbers are then no longer those of the %s protocol.",
             len(full),
             holders,
             limit,

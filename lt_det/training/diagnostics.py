@@ -79,10 +79,10 @@ def _advice(error: BaseException) -> str:
     """Why a worker died, and what to do, after "died ..."; later errors about the same worker are silenced."""
     reason = str(error).strip().split("\n")[0].rstrip(". ")
     if not reason.startswith(DEAD_WORKER):
-        reason = f"while it handed over an image, {type(error).__name__}"
+        reason = f"while it passed an image to the main process, {type(error).__name__}"
     _silence_dead_workers()
     return (
-        f"({reason}), most likely because memory ran out; lower DATALOADER.NUM_WORKERS (LazyConfig: "
+        f"({reason}), probably because it ran out of memory; lower DATALOADER.NUM_WORKERS (LazyConfig: "
         "dataloader.train.num_workers) or give the job more memory"
     )
 

@@ -40,7 +40,7 @@ class FeatureCache:
         self.datasets.remove(ROIS)
         self.key: dict[str, Any] = about["key"]
         self._images: dict[str, list[Any]] = about["images"]
-        self._verified: set[Path] = set()  # columns are read once in full to compare their check sums
+        self._verified: set[Path] = set()  # columns are read once in full to compare their checksums
 
     @classmethod
     def open(cls, folder: str | Path) -> FeatureCache:
@@ -105,7 +105,7 @@ class FeatureCache:
             if column.shape != expected or column.dtype != np.dtype(about["dtype"]):
                 raise ValueError(f"it has the shape {column.shape} instead of {expected}")
             if path not in self._verified and "crc32" in about and about["crc32"] != _checksum(column):
-                raise ValueError("its check sum differs")
+                raise ValueError("its checksum does not match")
             self._verified.add(path)
         except (OSError, ValueError, KeyError) as error:
             raise LtDetError(

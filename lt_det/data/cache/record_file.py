@@ -102,7 +102,7 @@ class RecordFile:
         return list(_unpickled(self._piece(len(self))))
 
     def verify(self) -> None:
-        """Compare every record with its check sum, at the speed of the disk.
+        """Compare every record with its checksum, at the speed of the disk.
 
         Raises:
             ValueError: the file is corrupt.
@@ -112,7 +112,7 @@ class RecordFile:
         sums = [zlib.crc32(content[start:stop]) for start, stop in pairwise(places)]
         corrupt = np.flatnonzero(self._checksums != sums)
         if len(corrupt):
-            raise ValueError(f"{len(corrupt)} of {len(sums)} check sums differ")
+            raise ValueError(f"{len(corrupt)} of {len(sums)} checksums do not match")
 
     def _piece(self, index: int) -> bytes:
         content = self._mapped[self._place[index] : self._place[index + 1]]

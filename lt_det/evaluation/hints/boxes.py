@@ -69,8 +69,8 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
     outside, total = _outside(detections, truth)
     if outside >= max(_MIN_NUMBER, _MIN_OUTSIDE * total):
         return (
-            f"{outside} of {total} boxes lie mostly outside their images; write {own_form} in pixels of the image as "
-            "the ground truth has it, not of a resized one."
+            f"{outside} of {total} boxes lie mostly outside their images; write {own_form} in pixels of the original "
+            "image (with the size in the ground truth), not of the resized one."
         )
     return None
 

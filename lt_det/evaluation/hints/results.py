@@ -36,8 +36,8 @@ def result_hints(detections: Detections, truth: GroundTruth, written_as: str) ->
     scores = detections.scores
     if scores.min() >= 0 and 1 < scores.max() <= 100:
         hints.append(
-            f"Scores reach {scores.max():g}, as if they were percent; AP needs only their order, but the report's "
-            "score calibration needs 0 to 1."
+            f"Scores go up to {scores.max():g}, so they are probably percent. AP depends only on their order, but "
+            "score calibration in the report needs scores from 0 to 1; divide them by 100."
         )
     return hints
 

@@ -16,7 +16,7 @@ _TOO_MANY = 0.5  # fraction of boxes beyond their image: whole objects of which 
 
 _OTHERS = {
     "corners": "they are corners [x1, y1, x2, y2]; write [x1, y1, x2 - x1, y2 - y1]",
-    "centres": "they are [x, y, width, height] with the centre of the box; subtract half of width and height",
+    "centers": "they are [x, y, width, height] with the center of the box; subtract half of width and height",
     "swapped sizes": "'width' and 'height' of the images are swapped; swap them",
 }
 
@@ -40,7 +40,7 @@ class BoxConventions:
         filled = (second > 0).all(axis=1)  # boxes without area have a count of their own
         self._counts["as written"] += _outside(first[filled], (first + second)[filled], sizes[filled])
         self._counts["corners"] += _outside(first, second, sizes)
-        self._counts["centres"] += _outside(first - second / 2, first + second / 2, sizes)
+        self._counts["centers"] += _outside(first - second / 2, first + second / 2, sizes)
         self._counts["swapped sizes"] += _outside(first, first + second, sizes[:, ::-1])
 
     def mistake(self, min_fraction: float, min_boxes: int) -> str | None:

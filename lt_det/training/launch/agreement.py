@@ -85,7 +85,7 @@ def _config_difference(first: Mapping[str, str], other: Mapping[str, str]) -> st
 
 
 def _data_difference(first: DataFingerprint, other: DataFingerprint) -> str:
-    found = other.changed_classes(first) or other.changed_images(first).replace(" as before", "")
+    found = other.changed_classes(first) or other.changed_images(first)
     return f"its training data have {found}" if found else ""
 
 

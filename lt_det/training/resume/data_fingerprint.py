@@ -98,7 +98,7 @@ class DataFingerprint:
         if _differ(before.images, self.images):
             found.append(f"{self.images} images instead of {before.images}")
         elif _differ(before.image_set, self.image_set):
-            found.append(f"{self.images} images as before, but other ones")
+            found.append(f"the same number of images, {self.images}, but different ones")
         elif _differ(before.order, self.order):
             found.append("the same images in another order")
         if _differ(before.annotations, self.annotations):
@@ -138,14 +138,14 @@ class TrainingData:
         self.is_compared = True
         if classes := self.fingerprint.changed_classes(before):
             raise LtDetError(
-                f"The checkpoint was trained with other classes: the training data have now {classes}; restore the "
+                f"The classes of the training data have changed since the checkpoint was saved: {classes}; restore the "
                 "annotations it was trained with, or use another OUTPUT_DIR and set MODEL.WEIGHTS (LazyConfig: "
                 "train.init_checkpoint) to the checkpoint to start a training from its weights."
             )
         if images := self.fingerprint.changed_images(before):
             logger.warning(
                 f"The training data have changed since the checkpoint was saved: {images}. The training continues with "
-                "the new data, in a stream of images that is another one than before."
+                "the new data; the order of its images is not that of an uninterrupted training."
             )
 
 

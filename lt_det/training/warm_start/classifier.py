@@ -125,8 +125,8 @@ class WarmStart:
             if not fits:
                 raise LtDetError(
                     f"The box classifier in {self._path} was {origin}, but the config has {registered_name(loss)} "
-                    f"({kind} classifier), for which its logits mean something else, and the scores would be wrong; "
-                    f"use the config it was trained with, or correct {LOSS_OF_WEIGHTS}."
+                    f"({kind} classifier), for which its logits mean something else, so that the scores would be "
+                    f"meaningless; use the config it was trained with, or correct {LOSS_OF_WEIGHTS}."
                 )
 
     def _loaded_predictors(self, incompatible: Any) -> Iterator[tuple[int, str, LongTailPredictor]]:
@@ -195,12 +195,12 @@ def why_unusable(origin: Origin, predictor: LongTailPredictor) -> str:
     """
     loss, kind = predictor.loss, kind_of(predictor.cls_score)
     if origin.kind != kind:
-        return f"the weights of a {origin.kind} classifier mean nothing to a {kind} one"
+        return f"a {kind} classifier cannot use the weights of a {origin.kind} one"
     if kind == "linear" and origin.scaled_by_loss != loss.scales_cosines:
         return "only one of the two losses multiplies the logits by a scale"
     if origin.family == loss.family or (origin.family, loss.family) == ("sigmoid", "softmax"):
         return ""
-    return f"the columns of a {origin.family} mean something else than those of a {loss.family}"
+    return f"the logits of a {origin.family} loss mean something else than those of a {loss.family} loss"
 
 
 def _was_background_trained(predictor: LongTailPredictor) -> bool:

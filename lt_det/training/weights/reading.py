@@ -1,7 +1,7 @@
 """Read checkpoints of lt_det, Detectron2, its model zoo, Caffe2 and pycls; nothing that a file holds is run.
 
 Detectron2's own checkpointer opens ``.pkl`` files, and with torch before 2.6 all others, in a way that runs any program
-in them. It also looks at no check sum, so that flipped bits become weights.
+in them. It also looks at no checksum, so that flipped bits become weights.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def finite_weights(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> 
     bad = [name for name, weight in weights.items() if not _is_finite(weight)]
     if bad:
         raise LtDetError(
-            f"The weights {path} are of no use: {len(bad)} of {len(weights)} are infinite or NaN, the first of them "
-            f"{bad[0]}; use another checkpoint."
+            f"{len(bad)} of {len(weights)} weights in {path} are infinite or NaN, the first of them {bad[0]}; use "
+            "another checkpoint."
         )
     return checkpoint
 
@@ -74,7 +74,7 @@ def open_checkpoint(path: str | os.PathLike[str], mmap: bool = False) -> dict[st
 
     Args:
         path: of a local file.
-        mmap: map tensors into memory instead of reading them, and skip the check sums: for a look at other entries.
+        mmap: map tensors into memory instead of reading them, and skip the checksums: for a look at other entries.
     """
     check_file(path)
     if not mmap:
@@ -130,7 +130,7 @@ def _is_torchscript(path: str | os.PathLike[str]) -> bool:
 
 
 def check_sums(path: str | os.PathLike[str]) -> None:
-    """Compare the check sums in a zip archive, which torch does not; older files have none.
+    """Compare the checksums in a zip archive, which torch does not; older files have none.
 
     Raises:
         LtDetError: bytes have changed since the file was written.
@@ -143,7 +143,7 @@ def check_sums(path: str | os.PathLike[str]) -> None:
     except Exception as error:  # as above
         raise _corrupt(path, str(error)) from error
     if bad is not None:
-        raise _corrupt(path, f"the check sum of {bad} differs")
+        raise _corrupt(path, f"the checksum of {bad} does not match")
 
 
 def load_plain(path: str | os.PathLike[str], mmap: bool = False) -> Any:
@@ -170,9 +170,9 @@ def load_plain(path: str | os.PathLike[str], mmap: bool = False) -> Any:
 def _holds_more(path: str | os.PathLike[str], name: str) -> LtDetError:
     stripped = Path(path).with_name(f"{Path(path).stem}_weights.pth").name
     return LtDetError(
-        f"The weights {path} hold more than weights and plain values: {name}, which could run any program, so nothing "
-        f"of the file was loaded; if you trust it, write its weights alone to a new file with `lt-det strip-weights "
-        f"{path} {stripped} --allow-unsafe-weights`."
+        f"The weights {path} hold more than weights and plain values: {name}, which could execute code, so that the "
+        f"file was not loaded; if you trust it, extract its weights with `lt-det strip-weights {path} {stripped} "
+        "--allow-unsafe-weights`."
     )
 
 

@@ -137,7 +137,7 @@ def test_flipped_bit(folder, name):
     content[-1] ^= 1
     file.write_bytes(content)
     cache = FeatureCache.open(folder)
-    with pytest.raises(LtDetError, match=rf"corrupt \({file.name}: .*check sum"):
+    with pytest.raises(LtDetError, match=rf"corrupt \({file.name}: .*checksum"):
         _ = (cache.rois(0), cache.rois(1), cache.proposals("val"))
 
 

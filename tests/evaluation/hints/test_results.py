@@ -154,7 +154,7 @@ def test_scores_in_percent(caplog):
     ]
     with caplog.at_level(logging.WARNING):
         assert evaluate(data, results).metrics["bbox"]["AP"] == pytest.approx(100)
-    assert "87.5, as if they were percent" in caplog.text
+    assert "87.5, so they are probably percent" in caplog.text
     caplog.clear()
     evaluate(data, [result | {"score": score} for score, result in zip((-3, 7), results, strict=False)])
     assert "percent" not in caplog.text  # logits

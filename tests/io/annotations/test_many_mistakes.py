@@ -28,7 +28,7 @@ def square(x, y):
 
 MISTAKES = {
     "corners": (document([(x, y, x + w, y + h) for x, y, w, h in BOXES]), r"exceed their image.*corners"),
-    "centres": (
+    "centers": (
         document([(x, 79.0, 20.0, 20.0) for x, *_ in BOXES]),
         "exceed their image.*centre",
     ),

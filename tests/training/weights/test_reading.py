@@ -183,14 +183,14 @@ def test_truncated(tmp_path):
 
 
 def test_a_flipped_bit_is_found(tmp_path):
-    """torch compares no check sums: it would load another weight."""
+    """torch compares no checksums: it would load another weight."""
     path = saved(tmp_path / "a.pth", {"model": {"w": torch.full((1000,), 3.0)}})
     content = bytearray(path.read_bytes())
     content[content.index(np.float32(3).tobytes() * 9) + 400] ^= 1
     path.write_bytes(content)
     assert not torch.equal(torch.load(path, weights_only=True)["model"]["w"], torch.full((1000,), 3.0))
-    assert "check sum" in refusal(path)
-    with pytest.raises(LtDetError, match="check sum"):
+    assert "checksum" in refusal(path)
+    with pytest.raises(LtDetError, match="checksum"):
         evaluation_checkpointer(nn.Linear(2, 2)).load(str(path))
 
 
