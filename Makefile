@@ -1,4 +1,4 @@
-# From a fresh clone: `make demo` trains and reports, `make test` checks everything. Both set up .venv once.
+# From a fresh clone: `make demo` trains, reports and chooses a loss, `make test` checks everything. Both set up .venv once.
 
 # The first of these that is Python 3.10 to 3.13 and can make a virtual environment. Name another: make PYTHON=...
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -17,9 +17,10 @@ OUTPUT  ?= output/mini_lvis_softmax
 
 .PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint clean
 
-demo: $(READY)  ## train a detector on a small generated dataset and write its report; goes on if interrupted
+demo: $(READY)  ## train a detector on a small generated dataset, and choose a loss for it; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
 	DETECTRON2_DATASETS=datasets $(BIN)/python tools/train_net.py --config configs/mini_lvis_softmax.yaml --resume OUTPUT_DIR $(OUTPUT)
+	DETECTRON2_DATASETS=datasets $(BIN)/lt-det bakeoff --seeds 1 --num-processes $(WORKERS) $(OUTPUT)
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
