@@ -283,9 +283,15 @@ def check_training_keys(cfg: Any) -> None:
     if cfg.TEST.BUCKETS.MAP:
         read_json(cfg.TEST.BUCKETS.MAP, "bucket map")
         return
-    classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    key, classes = num_classes_of(cfg)
     once = np.ones(classes, dtype=np.int64)
-    buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, "MODEL.ROI_HEADS.NUM_CLASSES"))
+    buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, key))
+
+
+def num_classes_of(cfg: Any) -> tuple[str, int]:
+    """The key of the network's number of classes, and its value."""
+    node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+    return f"MODEL.{node}.NUM_CLASSES", cfg.MODEL[node].NUM_CLASSES
 
 
 def bucket_options(cfg: Any) -> BucketOptions | None:

@@ -15,17 +15,19 @@ _CANNOT_BE_READ = (OSError, EOFError, SyntaxError, SizeMismatchError)  # what Pi
 _NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
 
 
-class _ErrorOfAWorker(LtDetError):
+class ErrorOfAWorker(LtDetError):
+    """An error that keeps its sentence when a data loader worker raises it."""
+
     def __init__(self, message: str) -> None:
         # torch passes an error of a data loader worker on as text: the traceback of the worker, which ends in it.
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
-class UnreadableImage(_ErrorOfAWorker):
+class UnreadableImage(ErrorOfAWorker):
     """An image that is missing, truncated, not an image, or of another size than its annotations say."""
 
 
-class FailedMapper(_ErrorOfAWorker):
+class FailedMapper(ErrorOfAWorker):
     """A mapper that raised something else on an image and its annotations."""
 
 
@@ -45,7 +47,7 @@ class NameUnreadable:
             for key in record.keys() & {"file_name", "sem_seg_file_name"}:
                 check_regular(record[key])  # a reader of a pipe would wait for ever
             return self.mapper(record)
-        except _ErrorOfAWorker:  # of a mapper inside this one
+        except ErrorOfAWorker:  # of a mapper inside this one
             raise
         except LtDetError as error:
             raise FailedMapper(str(error)) from error

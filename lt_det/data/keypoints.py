@@ -150,6 +150,13 @@ def mirrored_pairs(names: Sequence[str]) -> tuple[list[tuple[str, str]], list[st
     return pairs, alone
 
 
+def forget_derived_pairs(name: str) -> None:
+    """Drop flip pairs that were derived from the names of a dataset's keypoints, before the user's take their place."""
+    if name in _derived:
+        _derived.remove(name)
+        vars(MetadataCatalog.get(name)).pop("keypoint_flip_map", None)  # `set` refuses to change a value
+
+
 def _set_flip_map(name: str, names: Sequence[str], flips: bool) -> None:
     metadata = MetadataCatalog.get(name)
     pairs = metadata.get("keypoint_flip_map")

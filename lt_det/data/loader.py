@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from lt_det.compat.detectron2 import image_source, unmapped
 from lt_det.config import resampling_start, unused_loss
 from lt_det.data.cache.records import Records, load_records
+from lt_det.data.class_counts import training_stats
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.keypoints import prepare_keypoints
 from lt_det.data.registration import uses_stock_heads
@@ -67,11 +68,23 @@ def build_train_loader(cfg: Any, mapper: Mapper | None = None, *, in_equipped_tr
 
 
 def meta_config(cfg: Any) -> Any:
-    """The config of the loader of the meta set: images of SECOND_STAGE.META.DATASETS, drawn class by class."""
+    """The config of the loader of the meta set: images of SECOND_STAGE.META.DATASETS, drawn class by class.
+
+    Raises:
+        LtDetError: the meta set has other classes than the training set, or in another order.
+    """
     meta = cfg.clone()
     meta.defrost()
     datasets = tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS)
     if datasets:
+        names = training_stats(cfg.DATASETS.TRAIN, cache_dir=cfg.OUTPUT_DIR).names
+        if (found := training_stats(datasets).names) != names:
+            differs = next((pair for pair in zip(found, names, strict=False) if pair[0] != pair[1]), None)
+            how = f"{differs[0]} in place of {differs[1]}" if differs else f"{len(found)} instead of {len(names)}"
+            raise LtDetError(
+                f"The classes of SECOND_STAGE.META.DATASETS {', '.join(datasets)} are not those of DATASETS.TRAIN: "
+                f"{how}; give images with the same classes in the same order."
+            )
         meta.DATASETS.TRAIN, meta.MODEL.LONG_TAIL.CLASS_STATS, meta.OUTPUT_DIR = datasets, "", ""
     meta.DATALOADER.SAMPLER_TRAIN, meta.DATALOADER.SAMPLER_START = "ClassAwareTrainingSampler", None
     return meta

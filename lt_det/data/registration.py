@@ -18,7 +18,7 @@ from pycocotools import mask as mask_utils
 from lt_det.config import unused_loss
 from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
 from lt_det.data.formats.registry import COCO, format_reader
-from lt_det.data.keypoints import check_flip_map, keypoint_names
+from lt_det.data.keypoints import check_flip_map, forget_derived_pairs, keypoint_names
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name
@@ -85,6 +85,7 @@ def register_dataset(
 def _set_flip_map(name: str, flip_map: list[tuple[str, str]] | None) -> None:
     if flip_map is None:
         return
+    forget_derived_pairs(name)
     metadata = MetadataCatalog.get(name)
     if metadata.get("keypoint_flip_map", flip_map) != flip_map:
         raise LtDetError(

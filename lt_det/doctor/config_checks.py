@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from lt_det.config import (
     buckets_of_config,
     check_schedule,
+    num_classes_of,
     resampling_start,
     reweighting_start,
     reweighting_without_start,
@@ -29,7 +30,7 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
-from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, check_expected_results, prepare_device
 from lt_det.training.trial import quiet
@@ -190,7 +191,8 @@ def _wandb(cfg: Any) -> str:
 
 def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     """Check the datasets, what a training derives from them, and its first iterations."""
-    names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    meta = cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS
+    names = dict.fromkeys([*cfg.DATASETS.TRAIN, *meta, *cfg.DATASETS.TEST])
     unusable = {name for name in names if name not in DatasetCatalog}
     if unusable:
         unknown = ", ".join(name for name in names if name in unusable)
@@ -201,7 +203,7 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
             yield finding
             if finding.fatal:
                 unusable.add(name)
-    can_train = unusable.isdisjoint(cfg.DATASETS.TRAIN)
+    can_train = unusable.isdisjoint([*cfg.DATASETS.TRAIN, *meta])
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
             yield Finding(

@@ -13,6 +13,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.trial import Mapped, try_evaluation, try_training_records
@@ -75,10 +76,11 @@ class TrainingTrial:
             draws=cfg.TEST.RESAMPLES,
             max_dets=cfg.TEST.MAX_DETS,
         )
+        both = with_keypoints(evaluator, cfg, name)
         tried = ""
         if self.model is not None:
             loader = LongTailTrainer.build_test_loader(_small(cfg), name)
-            tried = _mapped(try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS))
+            tried = _mapped(try_evaluation(self.model, loader, name, both, cfg.TEST.EXPECTED_RESULTS))
         if stats is None:
             return f"{tried}{name}; the classes of training are not known"
         return f"{tried}{name} has the classes of training"
@@ -89,7 +91,7 @@ class TrainingTrial:
         images = max(1, min(_IMAGES, cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE))
         cfg.SOLVER.IMS_PER_BATCH = images * cfg.SOLVER.ACCUMULATE
         cfg.DATALOADER.NUM_WORKERS = 0
-        cfg.DATASETS.TEST = ()  # see `evaluation`
+        cfg.DATASETS.TEST, cfg.TEST.AUG.ENABLED = (), False  # see `evaluation`
         cfg.WANDB_PROJECT = ""
         with without_logger_setup():
             trainer = _trial_trainer(model)(cfg)

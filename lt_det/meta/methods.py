@@ -42,5 +42,8 @@ def checked_meta_name(name: str) -> str:
     if name not in META_METHODS:
         close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
-        raise LtDetError(f"there is no meta-learning method '{name}'; {hint}known methods: {', '.join(META_METHODS)}.")
+        raise LtDetError(
+            f"There is no meta-learning method '{name}' (SECOND_STAGE.META.METHOD, LazyConfig: train.meta_method, or "
+            f"meta of a candidate); {hint}known methods: {', '.join(META_METHODS)}."
+        )
     return name

@@ -34,8 +34,6 @@ from lt_det.training.weights.address import check_remote_weights
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class TrainingOptions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,7 +27,7 @@ from lt_det.training.resume.checkpoint_folder import (
     named_checkpoint,
 )
 from lt_det.training.warm_start import WarmStart, unusual_families
-from lt_det.training.weights.reading import check_file, open_checkpoint, read_weights
+from lt_det.training.weights.reading import check_file, check_sums, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +60,11 @@ def _contents(path: Path) -> dict[str, Any] | None:
 
 def _is_intact(path: Path) -> bool:
     """Whether a checkpoint is as it was written: torch compares no checksums, and reads missing blocks as zeros."""
-    if _contents(path) is None:
-        return False
-    if not zipfile.is_zipfile(path):  # written by torch before 1.6
-        return True
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, EOFError, zipfile.BadZipFile):
+        check_sums(path)
+    except LtDetError:
         return False
+    return _contents(path) is not None
 
 
 def decoupled_method_of(path: Path) -> str | None:

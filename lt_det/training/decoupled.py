@@ -130,11 +130,13 @@ class DecoupledCheckpointer(LongTailCheckpointer):
         return super().resume_or_load(path, resume=resume)
 
     def _load_model(self, checkpoint: Any) -> Any:
-        start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
+        start = None
         if self._starts:
+            if self.decoupled == "lws":
+                start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
             self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
-        if self._starts and self.decoupled == "lws":
+        if start is not None:
             start.warn_of_unusable(incompatible)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:

@@ -14,7 +14,7 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -120,8 +120,9 @@ class StoppableEvaluator(DatasetEvaluator):
         self._evaluator = evaluator
 
     def reset(self) -> None:
-        if isinstance(self._evaluator, LongTailEvaluator):  # a full disk must not cost the training
-            self._evaluator.needs_files = not StoppableEvaluator.in_training
+        boxes = box_evaluator(self._evaluator)
+        if boxes is not None:  # a full disk must not cost the training
+            boxes.needs_files = not StoppableEvaluator.in_training
         self._evaluator.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:

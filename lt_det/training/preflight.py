@@ -17,7 +17,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.registry import locate
 
-from lt_det.config import check_training_keys
+from lt_det.config import check_training_keys, num_classes_of
 from lt_det.data import training_stats
 from lt_det.data.shared_images import shared_images
 from lt_det.errors import LtDetError
@@ -28,8 +28,9 @@ from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
-from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of, warn_of_unused_lazy_keys
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, warn_of_unused_lazy_keys
 from lt_det.training.diagnostics import explained
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
@@ -55,11 +56,10 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
     check_detectron2_keys(cfg, training=training)
     _check_address(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume)
     check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
-    check_datasets([*(cfg.DATASETS.TRAIN if training else []), *cfg.DATASETS.TEST])
-    if training and comm.is_main_process():
-        for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
-            logger.warning("%s.", message)
+    train = [*cfg.DATASETS.TRAIN, *cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS] if training else []
+    check_datasets([*train, *cfg.DATASETS.TEST])
     check_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
+    _warn_of_shared_images(train, cfg.DATASETS.TEST)
 
 
 @explained("The config cannot be checked")
@@ -79,8 +79,16 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
     _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)
-    check_datasets([*(names_of(loader.train.dataset) if training else []), loader.test.dataset.names])
+    train = names_of(loader.train.dataset) if training else []
+    check_datasets([*train, loader.test.dataset.names])
     check_folder(Path(cfg.train.output_dir), "OUTPUT_DIR")
+    _warn_of_shared_images(train, [loader.test.dataset.names])
+
+
+def _warn_of_shared_images(train: Sequence[str], test: Sequence[str]) -> None:
+    if train and comm.is_main_process():
+        for message in shared_images(train, test):
+            logger.warning("%s.", message)
 
 
 def check_expected_results(expected: Any, test_sets: Sequence[str]) -> None:
@@ -110,7 +118,7 @@ _EXPECTED = "write rows of task, metric, expected value and tolerance, such as [
 
 def _check_address(weights: Any, output_dir: str, resume: bool) -> None:
     """Reach the address of the weights, before data are read for minutes; a resumed training needs none."""
-    resumes = resume and Path(output_dir, "last_checkpoint").is_file()
+    resumes = resume and ("://" in output_dir or holds_checkpoint(Path(output_dir)))
     if isinstance(weights, str) and "://" in weights and not resumes and comm.is_main_process():
         check_remote_weights(weights)
 

@@ -37,7 +37,7 @@ from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
-from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
+from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator, with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
@@ -218,6 +218,7 @@ class LongTailTrainer(DefaultTrainer):
         With TEST.AUG.ENABLED also with test-time augmentation, see `test_with_TTA`.
         """
         check_same_config(cfg)
+        check_augmentation(cfg, cls.build_evaluator)
         model = cls.build_model(cfg)
         checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
@@ -333,9 +334,9 @@ def _check_loss_is_used(cfg: Any, model: nn.Module) -> None:
 
 def _check_evaluator(cfg: Any, evaluator: DatasetEvaluator) -> None:
     """A user's own trainer may evaluate as it likes, but not while the config asks for buckets."""
-    parts = evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else [evaluator]
-    if any(isinstance(part, LongTailEvaluator) for part in parts):
+    if box_evaluator(evaluator) is not None:
         return
+    parts = evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else [evaluator]
     names = ", ".join(type(part).__name__ for part in parts)
     advice = "return LongTailEvaluator.from_config(cfg, dataset_name) from build_evaluator, or do not override it"
     if bucket_options(cfg) is not None:

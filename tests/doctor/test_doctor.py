@@ -165,6 +165,10 @@ def test_a_config_without_mistakes(config, caplog):
     assert not (config.parent / "output").exists()
 
 
+def test_augmented_evaluation_is_no_mistake(config):
+    assert not [finding for finding in examine(config, ["TEST.AUG.ENABLED", "True"]) if finding.fatal]
+
+
 def test_sets_that_a_script_registers(config, mini, tmp_path):
     text = config.read_text()
     unknown = text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("registered_elsewhere",)')

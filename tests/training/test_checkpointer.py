@@ -149,7 +149,16 @@ def test_the_last_checkpoint_is_used_if_intact(three, caplog, monkeypatch, folde
     assert "corrupt" not in caplog.text
 
 
-@pytest.mark.parametrize("damage", [truncate, make_hole, Path.unlink, lambda path: path.write_bytes(b"")])
+def rename_an_entry(path):
+    """A flipped bit in the name of a tensor's file, which is then no UTF-8."""
+    content = path.read_bytes()
+    place = content.rindex(b"/data.pkl")
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, make_hole, rename_an_entry, Path.unlink, lambda path: path.write_bytes(b"")]
+)
 def test_the_newest_intact_checkpoint_replaces_a_corrupt_one(three, caplog, damage):
     damage(three / "model_0000014.pth")
     assert resumed(three) == 9

@@ -2,10 +2,12 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.data import MetadataCatalog
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.solver import build_optimizer
@@ -15,6 +17,7 @@ from torch import distributed
 from torch.func import functional_call
 
 from lt_det.config import check_training_keys
+from lt_det.data import register_dataset
 from lt_det.data.loader import build_train_loader, meta_config
 from lt_det.errors import LtDetError
 from lt_det.meta.methods import META_METHODS
@@ -199,6 +202,17 @@ class TestMistakes:
         cfg = load_config(str(sixty_config), [METHOD, "meta", f"{META}.METHOD", "ballms"])
         with pytest.raises(LtDetError, match="did you mean 'balms'"):
             check_training_keys(cfg)
+
+
+def test_a_meta_set_of_other_classes_is_refused(sixty_config, tmp_path):
+    cfg = load_config(str(sixty_config), [METHOD, "meta", f"{META}.DATASETS", "('streamed_swapped',)"])
+    data = json.loads(Path(MetadataCatalog.get("streamed").json_file).read_text())
+    one, other = data["categories"][:2]
+    one["name"], other["name"] = other["name"], one["name"]
+    (tmp_path / "swapped.json").write_text(json.dumps(data))
+    register_dataset("streamed_swapped", tmp_path / "swapped.json", tmp_path)
+    with pytest.raises(LtDetError, match=f"{one['name']} in place of {other['name']}"):
+        meta_config(cfg)
 
 
 def test_the_meta_loader_is_class_aware_and_leaves_the_counts_alone(sixty_config, tmp_path):

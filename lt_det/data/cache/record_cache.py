@@ -29,12 +29,16 @@ from lt_det.data import registration
 from lt_det.data.cache import record_file
 from lt_det.data.cache.record_file import RecordFile, write_record_file
 from lt_det.data.formats import reads_coco_json
+from lt_det.data.record_kinds import kinds_of
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.io.annotations.fields import AnnotationFields
+from lt_det.io.json.sections import JsonSections
+from lt_det.io.json.text import decode_json
 from lt_det.io.lock import file_lock
 from lt_det.io.shapes import usable_segmentation
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.statistics.counting import ClassCounter
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +126,9 @@ def _path_in_cache(name: str) -> Path | None:
     state = Path(json_file).stat()
     if state.st_size < WORTH_CACHING:
         return None
-    reading = (load_annotations, AnnotationFields, usable_segmentation, ClassStats)
-    modules = (loader, *(part.__module__ for part in reading), record_file.__name__, __name__)
+    reading = (load_annotations, JsonSections, decode_json, AnnotationFields, usable_segmentation)
+    counting = (ClassStats, ClassCounter, kinds_of)
+    modules = (loader, *(part.__module__ for part in (*reading, *counting)), record_file.__name__, __name__)
     code = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     key = repr((name, os.path.abspath(json_file), image_root, state.st_size, state.st_mtime_ns, code))
     readable = re.sub(r"[^\w.-]", "_", name)

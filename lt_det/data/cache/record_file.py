@@ -17,8 +17,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from lt_det.data.image_errors import ErrorOfAWorker
 from lt_det.data.record_kinds import kinds_of, pixels_of
-from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_file
 from lt_det.statistics.class_stats import ClassStats
 
@@ -26,6 +26,10 @@ from lt_det.statistics.class_stats import ClassStats
 # the length of that in eight bytes and its CRC-32 in four; this marker. `about` has the CRC-32 of everything before it.
 _END = b"<lt_det records>"
 _FOOTER = 8 + 4 + len(_END)
+
+
+class CorruptCache(ErrorOfAWorker):
+    """A record of the cache that is not what was written."""
 
 
 class RecordFile:
@@ -117,7 +121,7 @@ class RecordFile:
     def _piece(self, index: int) -> bytes:
         content = self._mapped[self._place[index] : self._place[index + 1]]
         if zlib.crc32(content) != self._checksums[index]:
-            raise LtDetError(
+            raise CorruptCache(
                 f"The cached records {self.path} have become corrupt (record {index}); start again, with --resume to "
                 "continue a training: the file is written again then. Check the disk if it happens twice."
             )

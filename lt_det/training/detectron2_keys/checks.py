@@ -77,12 +77,6 @@ def check_keys_of_heads(cfg: Any) -> None:
             )
 
 
-def num_classes_of(cfg: Any) -> tuple[str, int]:
-    """The key of the network's number of classes, and its value."""
-    node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
-    return f"MODEL.{node}.NUM_CLASSES", cfg.MODEL[node].NUM_CLASSES
-
-
 def warn_of_unused_lazy_keys(train: Mapping[str, Any]) -> None:
     """Log the keys of a LazyConfig's ``train`` node that nothing reads."""
     known = _LAZY_KEYS | ({"float32_precision"} if _sets_float32_precision() else set())

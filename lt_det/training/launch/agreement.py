@@ -15,7 +15,7 @@ from lt_det.errors import LtDetError
 from lt_det.training.resume.data_fingerprint import DataFingerprint
 
 # Last parts of keys that may differ between machines: paths, and what depends on their hardware.
-_OF_MACHINE = {"OUTPUT_DIR", "WEIGHTS", "CLASS_STATS", "JSON", "IMAGES", "NUM_WORKERS", "CUDNN_BENCHMARK"}
+_OF_MACHINE = {"OUTPUT_DIR", "CLASS_STATS", "JSON", "IMAGES", "NUM_WORKERS", "CUDNN_BENCHMARK"}
 _OF_MACHINE |= {"PROPOSAL_FILES_TRAIN", "PROPOSAL_FILES_TEST"}
 _OF_MACHINE |= {"output_dir", "init_checkpoint", "num_workers", "json_file", "image_root"}
 _DEVICES = ("DEVICE", "device")
@@ -110,7 +110,7 @@ def _flat(cfg: Any) -> dict[str, str]:
         elif isinstance(node, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in node):
             for index, item in enumerate(node):
                 visit(item, f"{prefix}[{index}]")
-        elif (name := prefix.rpartition(".")[2]) not in _OF_MACHINE:
+        elif (name := prefix.rpartition(".")[2]) not in _OF_MACHINE and prefix != "MODEL.WEIGHTS":
             found[prefix] = str(node).partition(":")[0] if name in _DEVICES else _as_text(node)
 
     visit(OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg, "")

@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.utils.events import EventWriter, TensorboardXWriter
 
 from lt_det.errors import LtDetError
+from lt_det.training.log.event_file import EventFileWriter
 
 
 class WandbWriter(EventWriter):
@@ -53,7 +54,7 @@ class WandbWriter(EventWriter):
         """
         if self._tensorboard is None:
             self._run = self._start()
-            self._tensorboard = TensorboardXWriter(self._output_dir)
+            self._tensorboard = EventFileWriter(self._output_dir)
         self._tensorboard.write()
 
     def close(self) -> None:

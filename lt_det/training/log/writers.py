@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 import re
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from fvcore.common.checkpoint import Checkpointer
 
 from lt_det.compat.detectron2 import write_json_lines_to
 from lt_det.io.log_file import LogFile
+from lt_det.training.log.event_file import EventFileWriter
 from lt_det.training.log.wandb_writer import WandbWriter
 
 logger = logging.getLogger(__name__)
@@ -68,47 +66,6 @@ def _on_full_disk(writer: EventWriter, output_dir: str) -> EventWriter:
         metrics = LogFile(Path(output_dir) / "metrics.json", "metrics are lost, and the training goes on", sync=True)
         write_json_lines_to(writer, metrics)
     return EventFileWriter(output_dir) if type(writer) is TensorboardXWriter else writer
-
-
-class EventFileWriter(TensorboardXWriter):
-    """Detectron2's writer for TensorBoard, except that a full disk ends the curves and not the training."""
-
-    _has_failed = False
-
-    def write(self) -> None:
-        with self._ending_on_full_disk():
-            if not self._has_failed:
-                super().write()
-
-    def close(self) -> None:
-        with self._ending_on_full_disk():
-            super().close()
-
-    @contextlib.contextmanager
-    def _ending_on_full_disk(self) -> Iterator[None]:
-        _silence_writing_threads()
-        try:
-            yield
-        except OSError as error:
-            if not self._has_failed:
-                logger.warning(
-                    f"TensorBoard's file cannot be written ({error.strerror}), and ends here; the training goes on "
-                    "without it."
-                )
-            self._has_failed = True
-
-
-@functools.cache
-def _silence_writing_threads() -> None:
-    """TensorBoard writes in a thread, which prints a traceback of an error that its writer then raises, too."""
-    before = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        in_thread = type(args.thread).__module__.startswith("tensorboard.")
-        if not (in_thread and isinstance(args.exc_value, OSError)):
-            before(args)
-
-    threading.excepthook = hook
 
 
 class ConsoleWriter(CommonMetricPrinter):

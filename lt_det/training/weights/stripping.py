@@ -15,6 +15,12 @@ from lt_det.training.weights.reading import as_checkpoint, check_file, check_sum
 
 _WEIGHTS = ("model", "state_dict", "model_state", "model_state_dict", "blobs")  # where checkpoints keep them
 
+# What says how to read the weights: of Detectron2's model zoo, and of lt_det's checkpoints.
+_WHAT_THE_WEIGHTS_ARE = (
+    *("__author__", "matching_heuristics"),
+    *("long_tail_box_heads", "long_tail_second_stage", "long_tail_families"),
+)
+
 
 def strip_weights(source: str | Path, target: str | Path, allow_unsafe: bool = False) -> int:
     """Write the weights of a checkpoint as ``{"model": {name: tensor}}``, which every command reads.
@@ -41,7 +47,7 @@ def strip_weights(source: str | Path, target: str | Path, allow_unsafe: bool = F
     content = _load_and_run(source) if allow_unsafe else load_plain(source)
     weights = finite_weights(_found_weights(content, source), source)
     kept = {"model": {name: weight.detach().clone() for name, weight in weights["model"].items()}}
-    kept |= {key: weights[key] for key in ("__author__", "matching_heuristics") if key in weights}
+    kept |= {key: weights[key] for key in _WHAT_THE_WEIGHTS_ARE if key in weights}
     try:
         with atomic_file(target) as file:
             torch.save(kept, file)
@@ -64,6 +70,11 @@ def _load_and_run(path: Path) -> Any:
         ) from error
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is a text or a list of texts, as lt_det's checkpoints have them."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
+
+
 def _found_weights(content: Any, path: Path) -> dict[str, Any]:
     """The checkpoint of `read_weights`, with the weights alone."""
     if isinstance(content, nn.Module):
@@ -71,6 +82,7 @@ def _found_weights(content: Any, path: Path) -> dict[str, Any]:
     if isinstance(content, dict):
         inner = [content[key] for key in _WEIGHTS if isinstance(content.get(key), dict | nn.Module)]
         if inner and path.suffix not in (".pkl", ".pyth"):
+            kept = {key: content[key] for key in _WHAT_THE_WEIGHTS_ARE if _is_plain(content.get(key))}
             content = inner[0].state_dict() if isinstance(inner[0], nn.Module) else inner[0]
-            content = {"model": {name: value for name, value in content.items() if isinstance(value, Tensor)}}
+            content = {"model": {name: value for name, value in content.items() if isinstance(value, Tensor)}, **kept}
     return as_checkpoint(content, path)

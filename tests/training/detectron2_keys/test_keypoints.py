@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.structures import Boxes, Instances
 
-from lt_det.data import register_dataset
+from lt_det.data import keypoints, register_dataset
 from lt_det.data.keypoints import keypoint_names, mirrored_pairs, prepare_keypoints
 from lt_det.errors import LtDetError
 from lt_det.training import LongTailTrainer
@@ -188,6 +188,16 @@ def test_a_registered_flip_map_gives_the_names_at_once(tmp_path):
     register_dataset(name, file, tmp_path, keypoint_flip_map=pairs)
     with pytest.raises(LtDetError, match="KEYPOINT_FLIP_MAP"):
         register_dataset(name, file, tmp_path, keypoint_flip_map=[])
+
+
+def test_the_users_flip_map_takes_the_place_of_a_derived_one(tmp_path):
+    name = f"derived_{abs(hash(str(tmp_path)))}"
+    file = write_set(tmp_path, name)
+    register_dataset(name, file, tmp_path)
+    keypoints._set_flip_map(name, NAMES, flips=False)  # as a training does
+    assert MetadataCatalog.get(name).keypoint_flip_map
+    register_dataset(name, file, tmp_path, keypoint_flip_map=[])
+    assert MetadataCatalog.get(name).keypoint_flip_map == []
 
 
 def test_an_instance_without_keypoints_is_invisible_in_every_one(small_config):

@@ -162,6 +162,8 @@ def test_a_trainer_whose_evaluator_takes_no_folder_is_refused(small_config):
     cfg = load_config(str(small_config()), AUGMENTED)
     with pytest.raises(LtDetError, match="output_folder"):
         equip(Trainer)(cfg)
+    with pytest.raises(LtDetError, match="output_folder"):
+        equip(Trainer).evaluate(cfg)
 
 
 def test_a_users_own_method_is_left_to_the_users_script(small_config, caplog):

@@ -247,6 +247,11 @@ def agree(folder):
     cfg.DATALOADER.NUM_WORKERS = rank
     cfg.MODEL.LONG_TAIL.CLASS_STATS = f"counts{rank}.json"
     check_same_config(cfg)
+    weights = cfg.MODEL.LONG_TAIL.REWEIGHTING
+    weights.WEIGHTS = ("sqrt", "inverse_frequency")[rank]
+    with pytest.raises(LtDetError, match=r"REWEIGHTING\.WEIGHTS is inverse_frequency instead of sqrt"):
+        check_same_config(cfg)
+    weights.WEIGHTS = "sqrt"
     cfg.SOLVER.BASE_LR = 0.1 + rank
     with pytest.raises(LtDetError, match=r"Process 1 .*: SOLVER\.BASE_LR is 1\.1 instead of 0\.1"):
         check_same_config(cfg)

@@ -65,3 +65,12 @@ def test_a_class_that_cannot_be_imported(tmp_path):
     (tmp_path / "a.pkl").write_bytes(b"cmissing_package\nThing\n.")
     with pytest.raises(LtDetError, match="missing_package"):
         strip_weights(tmp_path / "a.pkl", tmp_path / "b.pth", allow_unsafe=True)
+
+
+def test_what_the_weights_belong_to_stays(tmp_path):
+    kept = {"long_tail_box_heads": ["eql on Linear"], "long_tail_second_stage": "crt"}
+    torch.save({"model": nn.Linear(2, 2).state_dict(), **kept, "optimizer": {}}, tmp_path / "a.pth")
+    strip_weights(tmp_path / "a.pth", tmp_path / "b.pth")
+    found = read_weights(tmp_path / "b.pth")
+    assert {key: found.get(key) for key in kept} == kept
+    assert "optimizer" not in found
