@@ -9,12 +9,13 @@ from detectron2.config import LazyConfig
 from detectron2.engine import DefaultTrainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lt_det.config import num_classes_of
 from lt_det.doctor.config_checks import examine_config
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training import LongTailTrainer, argument_parser, setup
 from lt_det.training.config_loading import load_config
-from lt_det.training.detectron2_keys.checks import check_detectron2_keys, num_classes_of, warn_of_unused_lazy_keys
+from lt_det.training.detectron2_keys.checks import check_detectron2_keys, warn_of_unused_lazy_keys
 from lt_det.training.preflight import check_device, prepare_device
 from tests.helpers import REPOSITORY
 
