@@ -15,7 +15,6 @@ from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.config_loading import load_config
-from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.trainer import LongTailTrainer
 
 WEIGHTS_NAME = "model_final"  # the name that demo and export look for
@@ -93,7 +92,7 @@ def evaluate_written(config: Path, dataset: str) -> dict[str, dict[str, float]]:
 
 
 def _check_folder(folder: Path, weights: str, written: str) -> None:
-    if holds_checkpoint(folder) or Path(weights).resolve().parent == folder.resolve():
+    if (folder / "last_checkpoint").exists() or Path(weights).resolve().parent == folder.resolve():
         raise LtDetError(
             f"{folder} is the folder of a training or of the detector's weights, and its config would be overwritten; "
             "choose a new folder."

@@ -166,7 +166,7 @@ def test_a_config_without_mistakes(config, caplog):
 
 
 def test_augmented_evaluation_is_no_mistake(config):
-    assert not [finding for finding in examine(config, ["TEST.AUG.ENABLED", "True"]) if finding.fatal]
+    assert not [finding for finding in examine(config, "TEST.AUG.ENABLED", "True") if finding.fatal]
 
 
 def test_sets_that_a_script_registers(config, mini, tmp_path):
