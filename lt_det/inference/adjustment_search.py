@@ -25,7 +25,7 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.launch.single_process import silence_known_warnings
 from lt_det.training.preflight import check_datasets, prepare_device, training_stats_of
-from lt_det.training.resume.checkpoint_folder import checkpoints_in
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
@@ -116,9 +116,7 @@ def _method_and_values(cfg: Any) -> tuple[str, list[float]]:
 
 def _check_folder(output_dir: str, weights: str) -> None:
     folder = Path(output_dir)
-    of_training = [path for path in checkpoints_in(folder) if path.stem != Path(WEIGHTS_NAME).stem]
-    named = (folder / "last_checkpoint").exists()
-    if named or of_training or Path(weights).resolve().parent == folder.resolve():
+    if holds_checkpoint(folder) or Path(weights).resolve().parent == folder.resolve():
         raise LtDetError(
             f"OUTPUT_DIR {output_dir} is the folder of a training or of the weights, and its config would be "
             "overwritten; choose a new folder."
