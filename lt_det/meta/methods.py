@@ -43,7 +43,7 @@ def checked_meta_name(name: str) -> str:
         close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise LtDetError(
-            f"There is no meta-learning method '{name}' (SECOND_STAGE.META.METHOD, LazyConfig: train.meta_method, or "
-            f"meta of a candidate); {hint}known methods: {', '.join(META_METHODS)}."
+            f"'{name}' is no meta-learning method (SECOND_STAGE.META.METHOD, LazyConfig: train.meta_method, or meta of "
+            f"a candidate); {hint}known methods: {', '.join(META_METHODS)}."
         )
     return name

@@ -207,7 +207,7 @@ def test_candidates_of_a_file(cfg, tmp_path):
     file.write_text(
         "candidates: [{loss: softmax, meta: balms}, {meta: l2rw, sampler: class_aware}, {meta: learned_ta}]"
     )
-    with pytest.raises(LtDetError, match=r"entry 3.*'learned_ta'; did you mean 'learned_tau'"):
+    with pytest.raises(LtDetError, match=r"entry 3.*'learned_ta'.*; did you mean 'learned_tau'"):
         read_candidates(file, cfg)
     file.write_text(file.read_text().replace("{meta: learned_ta}", "{meta: learned_tau, loss: logit_adjustment}"))
     found = read_candidates(file, cfg)[2:]

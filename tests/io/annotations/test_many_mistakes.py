@@ -30,7 +30,7 @@ MISTAKES = {
     "corners": (document([(x, y, x + w, y + h) for x, y, w, h in BOXES]), r"exceed their image.*corners"),
     "centers": (
         document([(x, 79.0, 20.0, 20.0) for x, *_ in BOXES]),
-        "exceed their image.*centre",
+        "exceed their image.*center",
     ),
     "fractions": (
         document([(x / 160, y / 90, w / 160, h / 90) for x, y, w, h in BOXES]),
