@@ -47,7 +47,7 @@ def main() -> int:
         minutes = (time.monotonic() - start) / (number + 2) * (args.rounds - number - 1) / 60
         verdict = f"WRONG: {'; '.join(problems)} ({folder})" if problems else "as undisturbed"
         done = f"{number + 1} of {args.rounds}, {fault} after {moment:.1f} s"
-        print(f"{done}: {verdict}; {minutes:.0f} minutes left", flush=True)
+        print(f"{done}: {verdict}; {minutes:.0f} min left", flush=True)
         if not problems:
             shutil.rmtree(folder)
     print(f"{wrong} of {args.rounds} rounds went wrong.")
