@@ -86,17 +86,18 @@ def recording(roi_heads: Any) -> Iterator[list[Recorder]]:
     original = getattr(roi_heads, "box_predictor", None)
     if original is None:
         raise LtDetError(
-            f"The detector has no box predictor whose features could be cached ({type(roi_heads).__name__}); a "
-            "bake-off needs a two-stage detector with Standard, Cascade or Res5 (C4) ROI heads."
+            f"The detector has no box predictor whose features could be recorded ({type(roi_heads).__name__}); a "
+            "bake-off and SECOND_STAGE.METHOD meta need a two-stage detector with Standard, Cascade or Res5 (C4) ROI "
+            "heads."
         )
     predictors = list(original) if isinstance(original, nn.ModuleList) else [original]
     for predictor in predictors:
         # Another class may use its input in another way, and a subclass may, too.
         if type(predictor) not in (FastRCNNOutputLayers, LongTailPredictor):
             raise LtDetError(
-                f"The box predictor of {type(roi_heads).__name__} is a {type(predictor).__name__}, and a bake-off "
-                "knows only Detectron2's FastRCNNOutputLayers and lt_det's LongTailPredictor; choose another "
-                "MODEL.ROI_HEADS.NAME."
+                f"The box predictor of {type(roi_heads).__name__} is a {type(predictor).__name__}, and a bake-off and "
+                "SECOND_STAGE.METHOD meta know only Detectron2's FastRCNNOutputLayers and lt_det's LongTailPredictor; "
+                "choose another MODEL.ROI_HEADS.NAME."
             )
     recorders = [Recorder(predictor) for predictor in predictors]
     changed = {"mask_on": False, "keypoint_on": False, "train_on_pred_boxes": False}
