@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import torch
 from torch import distributed
 
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.compat.torch_distributed import is_peer_failure, short_reason
 from lt_det.errors import LtDetError, check_output, interrupt_code
 from lt_det.terminal import one_line, prepare_output
@@ -58,6 +59,7 @@ def run_worker(
     """
     store = None
     prepare_output()
+    silence_known_warnings()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
         timeouts = Timeouts.from_args(args)
