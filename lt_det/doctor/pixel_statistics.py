@@ -29,7 +29,7 @@ _BY_NAME = (
     (r"new_baselines/", _RGB),
     (r"torchvision/R-\d+\.pkl|(^|/)(resnet|resnext|wide_resnet)\d+[\w]*-[0-9a-f]{8}\.pth", _RGB),
     (r"FAIR/X-\d+|(^|/)X-101-32x8d\.pkl|/COCO-\w+/\w*_X_101", _BGR_SCALED),
-    (r"MSRA/R-\d+\.pkl|(^|/)R-(50|101)\.pkl|/COCO-(Detection|InstanceSegmentation|Keypoints)/\w*_R_(50|101)", _BGR),
+    (r"MSRA/R-\d+\.pkl|(^|/)R-(50|101)\.pkl|/COCO-\w+/\w*_R_(50|101)", _BGR),
 )
 
 

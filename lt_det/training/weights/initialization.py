@@ -6,9 +6,7 @@ from collections.abc import Collection
 
 from torch import nn
 
-_TOLERATED = (
-    0.1  # fraction of the backbone's weights that may be missing, such as a stage that the pretrained net lacks
-)
+_TOLERATED = 0.1  # fraction of the weights of the backbone that may be missing
 
 
 def backbone_problem(model: nn.Module, weights: str, missing: Collection[str] | None = None) -> str:
@@ -54,16 +52,17 @@ def backbone_problem(model: nn.Module, weights: str, missing: Collection[str] | 
 
 def _consequences(backbone: nn.Module, random: Collection[str]) -> str:
     """What frozen parts do to these weights."""
-    frozen_norms = [
-        name
+    norms = [
+        type(module).__name__
         for name, module in backbone.named_modules()
-        if type(module).__name__.startswith("FrozenBatchNorm") and f"{name}.weight" in random
+        if "Norm" in type(module).__name__ and f"{name}.weight" in random
     ]
+    frozen_norms = sum(name.startswith("FrozenBatchNorm") for name in norms)
     parameters = {name: parameter for name, parameter in backbone.named_parameters() if name in random}
     size = sum(parameter.numel() for parameter in parameters.values())
     frozen = sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
     found = []
-    if frozen_norms:
+    if frozen_norms > len(norms) / 2:  # those of frozen stages are frozen whatever the others are
         found.append("with frozen norms nothing keeps the scale of its features, and the loss soon becomes infinite")
     if frozen:
         found.append(f"{frozen / size:.1%} of them are frozen and never learn")
