@@ -64,7 +64,7 @@ def bucket_styles(names: Sequence[str]) -> dict[str, Style]:
 
 
 def class_styles(number: int) -> list[Style]:
-    """A style for each class, where buckets would not tell them apart: 64 pairs of color and symbol, then again."""
+    """A style for each class, where buckets do not distinguish them: 64 pairs of color and symbol, then again."""
     styles = (*_SEEN_STYLES, _UNSEEN_STYLE)
     return [
         replace(styles[index % len(styles)], symbol=styles[(index + index // len(styles)) % len(styles)].symbol)
