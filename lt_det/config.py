@@ -107,7 +107,8 @@ def add_keys(cfg: Any) -> None:
     cfg.TEST.RESAMPLES = 1000
 
     # How many detections count in the evaluation, for dense scenes, instead of the protocol's limit (lvis: 300 per
-    # image, coco: 100 per image and class); the numbers are then off the protocol. None: the protocol's limit.
+    # image, coco: 100 per image and class). Such numbers cannot be compared with published ones, nor with any others
+    # under another limit. None: the protocol's limit.
     cfg.TEST.MAX_DETS = None
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS

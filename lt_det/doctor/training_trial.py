@@ -30,6 +30,7 @@ class TrainingTrial:
     Attributes:
         model: the network; None until `network` has built it.
         loader: the training loader; None until `sampling` has built it.
+        problem_at_start: what `iterations` found, see `LongTailCheckpointer`.
     """
 
     def __init__(self, cfg: Any, stats: ClassStats | None) -> None:
@@ -42,6 +43,7 @@ class TrainingTrial:
         self._cfg, self._stats = cfg, stats
         self.model: nn.Module | None = None
         self.loader: Any = None
+        self.problem_at_start = ""
 
     def network(self) -> str:
         model = LongTailTrainer.build_model(self._cfg)
@@ -99,6 +101,7 @@ class TrainingTrial:
         remote = remote_weights(cfg.MODEL.WEIGHTS or "")
         if remote is None or remote.file.is_file():
             trainer.resume_or_load(resume=False)
+            self.problem_at_start = trainer.checkpointer.problem_at_start
         iterations = min(_ITERATIONS, cfg.SOLVER.MAX_ITER)
         with watched(trainer, trainer.checkpointer):
             TrainerBase.train(trainer, 0, iterations)
