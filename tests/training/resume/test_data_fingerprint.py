@@ -195,7 +195,7 @@ def test_meta_sets_are_compared_like_the_training_data(names, caplog):
     assert not messages(caplog, logging.WARNING)
     MetadataCatalog.remove("fingerprinted")
     MetadataCatalog.get("fingerprinted").set(thing_classes=["cat", "yak", "dog"])
-    with pytest.raises(LtDetError, match="classes of the meta sets .* class 1 is 'yak'"):
+    with pytest.raises(LtDetError, match=r"classes of the meta sets .* class 1 is 'yak'"):
         TrainingData(DataFingerprint(), fingerprint(data[:20], names)).load_state_dict(before)
 
 
