@@ -14,19 +14,19 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation import LongTailAP, LongTailEvaluator
 from lt_det.evaluation.hints import first_detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
-from tests.evaluation.hints.test_results import GOOD, HEIGHT, SIDES, WIDTH, corners, detections_of, world
+from tests.helpers.jittered_detections import GOOD, HEIGHT, SIDES, WIDTH, corners, detections_of, world
 
 IDS = (2, 3, 5, 7, 11)
 
 
 @pytest.fixture
 def truth():
-    return GroundTruth.from_json(world(7, category_ids=IDS))
+    return GroundTruth.from_json(world(7, images=60, category_ids=IDS))
 
 
 @pytest.fixture
 def evaluator(tmp_path):
-    (tmp_path / "hints_val.json").write_text(json.dumps(world(7, category_ids=IDS)))
+    (tmp_path / "hints_val.json").write_text(json.dumps(world(7, images=60, category_ids=IDS)))
     register_dataset("hints_val", tmp_path / "hints_val.json", tmp_path)
     yield LongTailEvaluator("hints_val")
     DatasetCatalog.remove("hints_val")
@@ -51,7 +51,7 @@ def instances(boxes, scores, classes):
         (corners, 0, 100, "divide them by 100"),
     ],
 )
-@pytest.mark.parametrize("kept", [20_000, 80])
+@pytest.mark.parametrize("kept", [20_000, 200])
 def test_in_the_evaluator(evaluator, truth, caplog, monkeypatch, kept, write, shift, scale, words):
     monkeypatch.setattr(first_detections, "_KEPT", kept)
     monkeypatch.setattr("lt_det.evaluation.evaluator._IMAGES_PER_CALL", 4)
