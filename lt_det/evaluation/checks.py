@@ -134,7 +134,7 @@ def check_predictions(detections: Detections, truth: GroundTruth) -> None:
     """Check what a model predicts in one image.
 
     Raises:
-        LtDetError: a class index that is none of the dataset's, or a box or score that is infinite or NaN.
+        LtDetError: a class index that the dataset lacks, or a box or score that is infinite or NaN.
     """
     foreign = (detections.classes < 0) | (detections.classes >= truth.num_classes)
     finite = np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1)
