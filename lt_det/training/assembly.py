@@ -28,6 +28,7 @@ from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingData
 from lt_det.training.resume.image_stream import ImageStream
+from lt_det.training.resume.loaded_state import check_loaded_state
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
 from lt_det.training.weights.address import check_remote_weights
@@ -189,6 +190,8 @@ class Assembly:
             logger.info(
                 "The checkpoint is of an earlier version of lt_det: whether the data have changed is not known."
             )
+        if resumes:
+            check_loaded_state(self.checkpointer.get_checkpoint_file(), self._trainer.iter, self.step_trainer.optimizer)
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
         for images in [self.images] if self._meta is None else [self.images, self._meta.images]:
