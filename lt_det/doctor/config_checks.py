@@ -229,6 +229,8 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         yield _checked("sampling", trial.sampling)
         if trial.model is not None and trial.loader is not None:
             yield _checked("records", trial.records)
+            if (finding := _checked("meta set", trial.meta_records)).found:
+                yield finding
     for name in cfg.DATASETS.TEST:
         if name not in unusable:
             yield _checked("evaluation", trial.evaluation, name)

@@ -64,6 +64,16 @@ class TrainingTrial:
         mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
         return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)} can be trained on"
 
+    def meta_records(self) -> str:
+        """The same as `records` for SECOND_STAGE.META.DATASETS; empty without them. Needs `model`."""
+        assert self.model is not None
+        names = self._cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS
+        if not names:
+            return ""
+        loader = LongTailTrainer.build_meta_loader(self._cfg)
+        mapped = try_training_records(self.model, loader, names, "meta set") if loader is not None else []
+        return f"{_mapped(mapped)}the meta set {', '.join(names)} can be trained on"
+
     def evaluation(self, name: str) -> str:
         """Map one record of each kind of annotation of a test set, and evaluate one image."""
         cfg, stats = self._cfg, self._stats
