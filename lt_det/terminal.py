@@ -38,6 +38,22 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split("\n")))
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 class``, ``2 classes``, ``1 image``, ``0 boxes``, ``3 entries``.
+
+    Args:
+        number: shown as it is.
+        noun: in the singular; its last word becomes the plural.
+    """
+    if number == 1:
+        return f"{number} {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{number} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}s"
+
+
 def make_logs_printable(logger: logging.Logger) -> None:
     """Apply `printable` to everything that the handlers of a logger write; lines and tabs stay, colors are removed."""
     for handler in logger.handlers:

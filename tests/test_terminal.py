@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lt_det.errors import LtDetError, exit_code_of
-from lt_det.terminal import make_logs_printable, one_line, printable
+from lt_det.terminal import count_of, make_logs_printable, one_line, printable
 from tests.helpers import REPOSITORY
 
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\r\x08"
@@ -125,3 +125,19 @@ def test_full_output(odd_names):
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "words"),
+    [
+        (0, "class", "0 classes"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (1, "training image", "1 training image"),
+        (3, "box", "3 boxes"),
+        (2, "entry", "2 entries"),
+        (2, "key", "2 keys"),
+    ],
+)
+def test_counts_with_their_noun(number, noun, words):
+    assert count_of(number, noun) == words

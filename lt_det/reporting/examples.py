@@ -18,8 +18,8 @@ from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.annotations.coco_json import image_file_name, load_annotations
 from lt_det.io.images import to_8_bits
 from lt_det.io.regular_files import check_regular, inside_folder
-from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box
+from lt_det.terminal import count_of
 
 _CLASSES = 3  # the best, and as many of the worst
 _IMAGES = 2  # per class: the first by id, whatever was detected in them

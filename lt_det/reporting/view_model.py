@@ -11,11 +11,12 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import TASK_NAMES, Evaluation, group_metric
 from lt_det.reporting.charts import report_charts
-from lt_det.reporting.charts.base import Chart, count_of
+from lt_det.reporting.charts.base import Chart
 from lt_det.reporting.examples import Examples, class_examples
 from lt_det.reporting.summary import class_columns
 from lt_det.reporting.tables import signed
 from lt_det.statistics.buckets import UNSEEN
+from lt_det.terminal import count_of
 
 _TEXT = ("class", "bucket")
 _COUNTS = ("id", "training images", "objects")

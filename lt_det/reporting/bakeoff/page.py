@@ -14,11 +14,12 @@ from lt_det.reporting.bakeoff.class_gains import ClassGains, class_gains, gains_
 from lt_det.reporting.bakeoff.learning_curves import learning_curves
 from lt_det.reporting.bakeoff.planes import agreement_plane, pareto_plane
 from lt_det.reporting.bakeoff.results import ResultRow, result_columns, result_rows
-from lt_det.reporting.charts.base import Chart, chart_style, count_of
+from lt_det.reporting.charts.base import Chart, chart_style
 from lt_det.reporting.diagnosis.page import DiagnosisSection, diagnosis_sections
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import signed
 from lt_det.reporting.view_model import ClassTable, evaluation_facts
+from lt_det.terminal import count_of
 
 PAGE_NAME = "bakeoff.html"
 

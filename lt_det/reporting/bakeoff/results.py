@@ -8,8 +8,8 @@ from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Delta, Entry
 from lt_det.evaluation.result import percent
 from lt_det.reporting.bakeoff.bars import duration
 from lt_det.reporting.bakeoff.selection import KIND_NAMES, ordered
-from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.tables import TextTable, signed
+from lt_det.terminal import count_of
 
 
 @dataclass(frozen=True)

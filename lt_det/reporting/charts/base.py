@@ -222,12 +222,6 @@ def text_width(words: str, size: float = TEXT) -> float:
     return float(text_to_path.get_text_width_height_descent(printable(words), font, ismath=False)[0])
 
 
-def count_of(number: int, noun: str) -> str:
-    """``1 class``, ``2 classes``, ``1 image``."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
-
-
 def _escape_texts(figure: Figure) -> None:
     """Control characters are no part of an SVG, and the fonts cannot measure lone surrogates."""
     for text in figure.findobj(Text):

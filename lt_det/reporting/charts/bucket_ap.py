@@ -7,7 +7,8 @@ from typing import Any
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import ALL, Evaluation, group_metric
 from lt_det.reporting.bucket_style import LIGHT
-from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, count_of, groups, new_axes, shorten
+from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, groups, new_axes, shorten
+from lt_det.terminal import count_of
 
 _ROW = 46
 

@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lt_det.reporting.bucket_style import LIGHT, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, chart_style, count_of, new_axes, save_bitmap, shorten
+from lt_det.reporting.charts.base import PLAIN, chart_style, new_axes, save_bitmap, shorten
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 _WIDTH, _HEIGHT, _DPI = 640, 260, 150
 

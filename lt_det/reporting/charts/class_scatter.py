@@ -13,8 +13,9 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import Evaluation
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, Chart, Panel, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import PLAIN, Chart, Panel, new_axes, shorten
 from lt_det.reporting.tables import signed
+from lt_det.terminal import count_of
 
 _WIDTH, _HEIGHT = 1000, 380
 _MANY = 300  # classes, from which on each gets a smaller point

@@ -14,8 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.schema import Numbers
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, Panel, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import PLAIN, Panel, new_axes, shorten
 from lt_det.reporting.diagnosis.groups import frequency_order, number
+from lt_det.terminal import count_of
 
 HALF, WHOLE = 440, 1000  # width of a figure that stands beside another one, and of one that stands alone
 _HEIGHT = 250
