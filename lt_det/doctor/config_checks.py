@@ -26,6 +26,7 @@ from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
@@ -111,10 +112,11 @@ def _findings(
         yield from _data(cfg, failed)
 
 
-def _checked(subject: str, check: Callable[..., str], *arguments: Any) -> Finding:
+def _checked(subject: str, check: Callable[..., str | Finding], *arguments: Any) -> Finding:
     """The finding of one check: what it returns, or why it raises."""
     try:
-        return Finding(subject, check(*arguments))
+        found = check(*arguments)
+        return found if isinstance(found, Finding) else Finding(subject, found)
     except LtDetError as error:
         return Finding(subject, "training refuses this", str(error), fatal=True)
     except Exception as error:  # Detectron2 does not check everything, and then fails in any way
@@ -265,6 +267,10 @@ def _classes(cfg: Any, stats: ClassStats) -> str:
     return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 
-def _buckets(cfg: Any, stats: ClassStats) -> str:
+def _buckets(cfg: Any, stats: ClassStats) -> Finding:
     buckets = buckets_of_config(cfg, stats)
-    return ", ".join(f"{name} {size}" for name, size in zip(buckets.names, buckets.sizes(), strict=True))
+    return Finding(
+        "buckets",
+        ", ".join(f"{name} {len(members)}" for name, members in buckets.filled()) or "none",
+        one_bucket_advice(buckets, stats),
+    )

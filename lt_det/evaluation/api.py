@@ -14,6 +14,7 @@ from lt_det.evaluation.checks import (
     warn_of_empty_images,
     warn_of_missing_buckets,
     warn_of_objects,
+    warn_of_one_bucket,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
@@ -280,6 +281,7 @@ def make_context(
     made = make_buckets(buckets, stats, annotations.categories)
     if annotations.ordered_ids is None or buckets is not None or stats is not None:
         warn_of_missing_buckets(made, buckets is not None, annotations.name)
+        warn_of_one_bucket(made, stats)
     context = EvaluationContext(GroundTruth.from_json(annotations.data), protocol, made)
     warn_of_objects(context)
     return context

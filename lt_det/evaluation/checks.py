@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 
@@ -13,7 +14,9 @@ from lt_det.evaluation.io.ground_truth_input import Annotations
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.protocols import Task
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,18 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
             name,
             _PASS_TRAIN,
         )
+
+
+def warn_of_one_bucket(buckets: FrequencyBuckets, stats: ClassStats | None) -> None:
+    """Log the sentence of `one_bucket_advice`, once in a process: a training evaluates many times."""
+    advice = one_bucket_advice(buckets, stats)
+    if advice:
+        _warn_once(advice)
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    logger.warning("%s", sentence)
 
 
 def warn_of_objects(context: EvaluationContext) -> None:

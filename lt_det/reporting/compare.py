@@ -25,7 +25,7 @@ from lt_det.reporting.differences import Difference, class_differences, metric_d
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
-from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
+from lt_det.reporting.view_model import ClassTable, bucket_advice, class_table, evaluation_facts
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Comparison:
     dataset: str
     task: str
     facts: list[str]
+    advice: str
     pairs: list[Pair]
     errors: TextTable | None
     class_names: list[str]
@@ -98,6 +99,8 @@ def write_comparison(
             console.print(table.to_rich())
         for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
             console.print(sentence, soft_wrap=True, markup=False)
+    for advice in dict.fromkeys(comparison.advice for comparison in comparisons if comparison.advice):
+        console.print(advice, soft_wrap=True, markup=False, highlight=False)
     with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, comparisons=comparisons))
@@ -183,6 +186,7 @@ def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: st
         first.dataset,
         task,
         evaluation_facts(first),
+        bucket_advice(first),
         pairs,
         _error_table(runs, [evaluation.tasks[task].errors for evaluation in evaluations], title),
         columns["class"],
@@ -193,6 +197,7 @@ def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: st
 def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: Task, key: str) -> Pair:
     a, b = first.tasks[task], other.tasks[task]
     metrics, classes = metric_differences(a, b), class_differences(a, b)
+    shown = [found for found in metrics if found.metric not in first.hidden_metrics]
     rows = [
         [
             found.metric,
@@ -202,12 +207,12 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
             "" if found.interval is None else " to ".join(map(signed, found.interval)),
             found.reading,
         ]
-        for found in metrics
+        for found in shown
     ]
     title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
     gained, lost = class_extremes(first.classes, a.class_ap, classes)
     with chart_style():
-        chart = difference_chart([found for found in metrics if found.interval] or metrics)
+        chart = difference_chart([found for found in shown if found.interval] or shown)
         scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
     return Pair(
         key,
@@ -241,6 +246,7 @@ def _markdown(runs: list[str], comparisons: list[Comparison]) -> str:
     parts = [markdown_heading(1, f"{', '.join(runs[1:])} against {runs[0]}")]
     for comparison in comparisons:
         parts += [markdown_heading(2, comparison.title), markdown_paragraph(", ".join(comparison.facts))]
+        parts += [markdown_paragraph(comparison.advice)] if comparison.advice else []
         parts += [table.to_markdown() for table in _tables(comparison)]
         parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
     return "\n\n".join(parts) + "\n"

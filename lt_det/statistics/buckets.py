@@ -155,6 +155,11 @@ class FrequencyBuckets:
         """Number of classes in each bucket."""
         return [len(self.members(bucket)) for bucket in range(len(self.names))]
 
+    def filled(self) -> list[tuple[str, NDArray[np.int64]]]:
+        """Name and members of each bucket that has a class; tables leave out the others."""
+        of_all = [(name, self.members(bucket)) for bucket, name in enumerate(self.names)]
+        return [(name, members) for name, members in of_all if len(members)]
+
 
 @dataclass(frozen=True)
 class BucketOptions:

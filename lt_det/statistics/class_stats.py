@@ -63,16 +63,19 @@ class ClassStats:
 
     @classmethod
     def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
-        """Count the annotations of a COCO- or LVIS-format json. Crowd regions are not counted.
+        """Count the annotations of a COCO- or LVIS-format json that training sees; see `ClassCounter`.
 
         Args:
-            data: content of the json; classes are ordered by category id.
+            data: content of the json; classes are ordered by category id. ``images`` with their width and height may be
+                left out: then boxes beyond their image are counted, too.
             source: name of the json, for error messages.
 
         Raises:
             LtDetError: an annotation has a category that is not in ``categories``.
         """
-        counter = ClassCounter(data["categories"], source)
+        sized = (image for image in data.get("images", ()) if "width" in image and "height" in image)
+        sizes = {image["id"]: (image["width"], image["height"]) for image in sized}
+        counter = ClassCounter(data["categories"], source, sizes)
         counter.add(data["annotations"])
         return cls.from_counter(counter, source)
 

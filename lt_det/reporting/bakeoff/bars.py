@@ -17,13 +17,13 @@ _PANEL_WIDTH, _ROW = 340, 34
 
 
 def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
-    """One panel for each bucket that has an AP; None if no bucket has one."""
+    """One panel for each shown bucket that has an AP; None if no bucket has one."""
     entries = shown(bakeoff, MAX_SHOWN)
     styles = bucket_styles(bakeoff.buckets.names)
     panels = []
     for index, bucket in enumerate(bakeoff.buckets.names):
         metric = group_metric(bucket)
-        if any(entry.mean(metric) is not None for entry in entries):
+        if bucket in bakeoff.shown_buckets and any(entry.mean(metric) is not None for entry in entries):
             panels.append(_bucket_panel(bakeoff, entries, metric, bucket, styles[bucket], index))
     if not panels:
         return None

@@ -22,7 +22,9 @@ _Point = tuple[float, float, Entry]
 
 
 def pareto_plane(bakeoff: Bakeoff) -> Chart | None:
-    """None where no candidate has both metrics."""
+    """None where no candidate has both metrics, or no bucket is shown."""
+    if not bakeoff.shown_buckets:
+        return None
     bucket = rarest_bucket(bakeoff)
     rare = group_metric(bucket)
     points = [

@@ -204,10 +204,10 @@ def new_axes(
 
 
 def groups(evaluation: Evaluation) -> list[tuple[str, str, Style]]:
-    """All classes, then each bucket: key in the evaluation, label and style."""
-    names = evaluation.buckets.names
-    styles = bucket_styles(names)
-    return [(ALL, "all classes", NO_BUCKET), *((name, shorten(name), styles[name]) for name in names)]
+    """All classes, then each shown bucket: key in the evaluation, label and style."""
+    styles = bucket_styles(evaluation.buckets.names)
+    shown = evaluation.shown_buckets
+    return [(ALL, "all classes", NO_BUCKET), *((name, shorten(name), styles[name]) for name in shown)]
 
 
 def shorten(words: str, limit: int = 24) -> str:

@@ -13,7 +13,10 @@ from lt_det.terminal import count_of
 _ROW = 46
 
 
-def bucket_ap(evaluation: Evaluation, task: Task) -> Chart:
+def bucket_ap(evaluation: Evaluation, task: Task) -> Chart | None:
+    """None where no bucket is shown: the numbers of all classes stand above the charts."""
+    if not evaluation.shown_buckets:
+        return None
     result = evaluation.tasks[task]
     metrics, intervals = result.metrics, result.intervals or {}
     shown = groups(evaluation)

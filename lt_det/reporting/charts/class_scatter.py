@@ -49,16 +49,14 @@ def class_scatter(
     Returns:
         None if no class has both a value and a training count.
     """
-    names: list[str | None] = [*evaluation.buckets.names]
-    known: dict[str | None, list[tuple[int, float, str]]] = {name: [] for name in [*names, None]}
+    known: dict[str | None, list[tuple[int, float, str]]] = {name: [] for name in [*evaluation.buckets.names, None]}
     for entry, value in zip(evaluation.classes, values, strict=True):
         if value is not None and entry.images is not None:
             known[entry.bucket].append((entry.images, value, entry.name))
     points = [point for members in known.values() for point in members]
     if not points:
         return None
-    if known[None]:
-        names.append(None)
+    names = [name for name, members in known.items() if members]
     styles: dict[str | None, Style] = {None: NO_BUCKET}
     styles.update(bucket_styles(evaluation.buckets.names))
     legend = [
@@ -70,8 +68,6 @@ def class_scatter(
     labels: list[str] = []
     for name in names:
         members = sorted(known[name], key=lambda point: point[:2])
-        if not members:
-            continue
         collection = axes.scatter(
             [max(images, 0.5) for images, *_ in members],  # a class without images has its place on a log axis
             [value for _, value, _ in members],
