@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import logging
 import os
@@ -52,6 +53,12 @@ def count_of(number: int, noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{number} {noun[:-1]}ies"
     return f"{number} {noun}s"
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, sentence: str) -> None:
+    """Log a warning that holds for the whole process, such as one about the training set, the first time only."""
+    logger.warning("%s", sentence)
 
 
 def make_logs_printable(logger: logging.Logger) -> None:

@@ -222,6 +222,10 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         yield _checked("buckets", _buckets, cfg, stats)
     trial = TrainingTrial(cfg, stats)
     yield _checked("network", trial.network)
+    if trial.model is not None and stats is not None:
+        finding = _checked("loss", trial.loss)
+        if finding.found:  # empty: no head of the network has a loss of lt_det
+            yield finding
     if cfg.DATASETS.TRAIN and can_train:
         yield _checked("sampling", trial.sampling)
         if trial.model is not None and trial.loader is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 
@@ -17,6 +16,7 @@ from lt_det.evaluation.protocols import Task
 from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,7 @@ def warn_of_one_bucket(buckets: FrequencyBuckets, stats: ClassStats | None) -> N
     """Log the sentence of `one_bucket_advice`, once in a process: a training evaluates many times."""
     advice = one_bucket_advice(buckets, stats)
     if advice:
-        _warn_once(advice)
-
-
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    logger.warning("%s", sentence)
+        warn_once(logger, advice)
 
 
 def warn_of_objects(context: EvaluationContext) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
+from lt_det.losses._remarks import equal_counts
 from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 
@@ -151,6 +152,14 @@ class ClassificationLoss(nn.Module):
         """
         statistics = {name: _STATISTICS[name](stats) for name in cls.statistics}
         return cls(stats.num_classes, **statistics, **hyperparameters)
+
+    def remark(self, stats: ClassStats) -> str:
+        """What to say before a training if these class counts leave the loss nothing to balance; empty if they do not.
+
+        Args:
+            stats: that the loss was built from.
+        """
+        return equal_counts(type(self).__name__, stats) if "instance_counts" in self.statistics else ""
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Any]:

@@ -120,6 +120,18 @@ class FederatedLoss(SigmoidFamily):
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
         return cls(stats.num_classes, image_counts=stats.counts("images"), **hyperparameters)
 
+    def remark(self, stats: ClassStats) -> str:
+        from lt_det.terminal import count_of
+
+        seen = int((stats.image_counts > 0).sum())
+        if self.num_sampled <= seen:  # background takes one of the places
+            return ""
+        return (
+            f"MODEL.LONG_TAIL.LOSS.FEDERATED.NUM_SAMPLED is {self.num_sampled}, but the training set has images of "
+            f"{count_of(seen, 'class')} only: all are in every sample, so that the loss is sigmoid cross-entropy. Set "
+            f"it to at most {seen}, or use another loss."
+        )
+
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         sampled = sample_classes(gt_classes, self.class_weight, self.num_sampled)
         return federated_loss(self.class_logits(logits), gt_classes, sampled, reduction="none")

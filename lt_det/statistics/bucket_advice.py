@@ -31,6 +31,23 @@ def suggested_edges(counts: NDArray[np.int64], groups: int = GROUPS) -> list[int
     return [_roundest(int(seen[place - 1]), int(seen[place]) - 1) for place in sorted(chosen)]
 
 
+def frequency_threshold(counts: NDArray[np.int64], edge: int, num_images: int) -> str:
+    """The shortest decimal that only the classes of up to `edge` images are below, as fractions of the images.
+
+    Args:
+        counts: (K,) images of the classes; some are up to `edge`, some above.
+        edge: see `suggested_edges`.
+        num_images: of the set.
+    """
+    frequencies, expected = counts / num_images, counts <= edge
+    low, high = frequencies[expected].max(), frequencies[~expected].min()
+    for digits in range(1, 17):
+        for value in (edge / num_images, (low + high) / 2):
+            if np.array_equal(frequencies < float(f"{value:.{digits}g}"), expected):
+                return f"{value:.{digits}g}"
+    return repr(float(high))
+
+
 def one_bucket_advice(buckets: FrequencyBuckets, stats: ClassStats | None) -> str:
     """Say that all classes are in one bucket, and what divides them; empty if they are in several, or there is one.
 

@@ -17,6 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 from lt_det.statistics.counting import ClassCounter
 from lt_det.statistics.saved_counts import VERSION, read_saved_counts
+from lt_det.terminal import count_of
 
 CountBy = Literal["images", "instances"]
 
@@ -193,8 +194,11 @@ class ClassStats:
         if len(empty):
             shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
             more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
-            fraction = f"{len(empty)} of {self.num_classes} classes"
-            warnings.warn(f"{fraction} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
+            fraction = f"{len(empty)} of {count_of(self.num_classes, 'class')}"
+            verbs = ("has", "counts") if len(empty) == 1 else ("have", "count")
+            warnings.warn(
+                f"{fraction} {verbs[0]} no {by} in {self.source} and {verbs[1]} as one: {shown}{more}", stacklevel=2
+            )
         return np.maximum(counts, 1)
 
     def check_names(self, names: Sequence[str], where: str) -> None:
