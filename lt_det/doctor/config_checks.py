@@ -28,6 +28,7 @@ from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
@@ -143,14 +144,14 @@ def _device(cfg: Any) -> str:
 def _batch(cfg: Any) -> str:
     images, passes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE
     check_batch(images, passes)
-    return f"{images} images" + (f" in {passes} passes" if passes > 1 else "")
+    return count_of(images, "image") + (f" in {count_of(passes, 'pass')}" if passes > 1 else "")
 
 
 def _schedule(cfg: Any) -> str:
     check_schedule(cfg)
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
-    return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+    return f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
 
 
 def _keys(cfg: Any) -> str:
@@ -172,7 +173,7 @@ def _weights(cfg: Any) -> str:
 
 def _expected(cfg: Any) -> str:
     check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
-    return f"{len(cfg.TEST.EXPECTED_RESULTS)} results" if cfg.TEST.EXPECTED_RESULTS else ""
+    return count_of(len(cfg.TEST.EXPECTED_RESULTS), "result") if cfg.TEST.EXPECTED_RESULTS else ""
 
 
 def _reweighting(cfg: Any) -> str:
@@ -262,7 +263,8 @@ def _set(name: str) -> Iterator[Finding]:
         advice = "training leaves these out or repairs them; evaluation treats them as the official tools do"
         yield Finding(name, f"harmless mistakes: {len(harmless)}, the first: {harmless[0]}", advice)
     if not problems:
-        yield Finding(name, f"{len(data['images'])} images, {len(data['annotations'])} annotations in {json_file}")
+        images, annotations = count_of(len(data["images"]), "image"), count_of(len(data["annotations"]), "annotation")
+        yield Finding(name, f"{images}, {annotations} in {json_file}")
 
 
 def _classes(cfg: Any, stats: ClassStats) -> str:

@@ -16,6 +16,7 @@ from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.trainer import LongTailTrainer
@@ -122,10 +123,10 @@ class TrainingTrial:
         bad = [name for name, weight in trainer.model.state_dict().items() if not weight.isfinite().all()]
         if bad:
             raise LtDetError(
-                f"After {iterations} iterations the weights {bad[0]} are infinite or NaN; lower SOLVER.BASE_LR or clip "
-                "gradients (SOLVER.CLIP_GRADIENTS)."
+                f"After {count_of(iterations, 'iteration')} the weights {bad[0]} are infinite or NaN; lower "
+                "SOLVER.BASE_LR or clip gradients (SOLVER.CLIP_GRADIENTS)."
             )
-        return f"{iterations} iterations of {images} image{'s' if images > 1 else ''} per pass"
+        return f"{count_of(iterations, 'iteration')} of {count_of(images, 'image')} per pass"
 
 
 def _trial_trainer(model: Any) -> type[LongTailTrainer]:
@@ -147,7 +148,7 @@ def _mapped(mapped: list[Mapped]) -> str:
     """How many records have been tried; empty for a loader that cannot be looked into."""
     if not mapped:
         return ""
-    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation; "
+    return f"{count_of(len(mapped), 'image')} read, one of each kind of annotation; "
 
 
 def _small(cfg: Any) -> Any:

@@ -35,6 +35,7 @@ from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -298,7 +299,8 @@ def make_buckets(
     if isinstance(buckets, FrequencyBuckets):
         if len(buckets.assignment) != len(categories):
             raise LtDetError(
-                f"The buckets have {len(buckets.assignment)} classes, but the ground truth has {len(categories)}."
+                f"The buckets have {count_of(len(buckets.assignment), 'class')}, but the ground truth has "
+                f"{len(categories)}."
             )
         return buckets
     if isinstance(buckets, Mapping):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from lt_det.terminal import count_of
+
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
 
@@ -46,7 +48,8 @@ def tail_threshold(
         default_images: number of images below which a class is tail without a threshold.
         stats: class counts of the training set.
     """
-    from lt_det.statistics.bucket_advice import frequency_threshold, suggested_edges  # counts come with the package
+    # Counts come from this package; losses with counts in memory do not need it.
+    from lt_det.statistics.bucket_advice import frequency_threshold, suggested_edges
 
     if stats.num_classes == 1:
         return f"There is one class, so that {loss} has nothing to balance."
@@ -67,7 +70,7 @@ def tail_threshold(
         rank = "the rarest"
     sentence = (
         f"{found} {used:.3g}{default}; {rank}, {stats.names[extreme]}, is in {counts[extreme] / stats.num_images:.3g} "
-        f"({counts[extreme]} images)."
+        f"({count_of(int(counts[extreme]), 'image')})."
     )
     edges = suggested_edges(counts)
     if not edges:

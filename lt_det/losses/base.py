@@ -13,6 +13,7 @@ from lt_det.errors import LtDetError
 from lt_det.losses._remarks import equal_counts
 from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.terminal import count_of
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
@@ -193,16 +194,17 @@ class ClassificationLoss(nn.Module):
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
             raise LtDetError(
-                f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
-                f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
+                f"{type(self).__name__} with {count_of(self.num_classes, 'class')} needs "
+                f"{count_of(self.num_logits, 'column')} of logits (its num_logits), but got "
+                f"{logits.shape[1]}; give the classifier that many outputs."
             )
         logits = checked(logits, gt_classes)
         last = self.num_classes if self.background else self.num_classes - 1
         if gt_classes.device.type == "cpu" and len(gt_classes) and (highest := int(gt_classes.max())) > last:
             without = "" if self.background else " and without background"
             raise LtDetError(
-                f"{type(self).__name__} with {self.num_classes} classes{without} needs targets from 0 to {last}, but "
-                f"got {highest}; correct the labels, or the loss's num_classes and background."
+                f"{type(self).__name__} with {count_of(self.num_classes, 'class')}{without} needs targets from 0 to "
+                f"{last}, but got {highest}; correct the labels, or the loss's num_classes and background."
             )
         return logits
 

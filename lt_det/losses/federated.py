@@ -19,6 +19,7 @@ from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
+from lt_det.terminal import count_of
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
@@ -121,8 +122,6 @@ class FederatedLoss(SigmoidFamily):
         return cls(stats.num_classes, image_counts=stats.counts("images"), **hyperparameters)
 
     def remark(self, stats: ClassStats) -> str:
-        from lt_det.terminal import count_of
-
         seen = int((stats.image_counts > 0).sum())
         if self.num_sampled <= seen:  # background takes one of the places
             return ""

@@ -121,7 +121,7 @@ def _roundest(low: int, high: int) -> int:
     def distance(number: int) -> float:
         return abs(math.log(number / middle))
 
-    round_numbers = [digit * 10**power for power in range(len(str(high))) for digit in (1, 2, 5)]
+    round_numbers: list[int] = [digit * int(10**power) for power in range(len(str(high))) for digit in (1, 2, 5)]
     if inside := [number for number in round_numbers if low <= number <= high]:
         return min(inside, key=distance)
     for step in reversed(round_numbers):

@@ -121,8 +121,9 @@ class ClassStats:
         for other in parts[1:]:
             if other.names != first.names:
                 raise LtDetError(
-                    f"The training sets {first.source} ({first.num_classes} classes) and {other.source} "
-                    f"({other.num_classes} classes) have different classes; train on sets with the same class list."
+                    f"The training sets {first.source} ({count_of(first.num_classes, 'class')}) and {other.source} "
+                    f"({count_of(other.num_classes, 'class')}) have different classes; train on sets with the "
+                    "same class list."
                 )
         if len(parts) == 1:
             return first
@@ -213,8 +214,8 @@ class ClassStats:
         """
         if len(names) != self.num_classes:
             raise LtDetError(
-                f"{where} has {len(names)} classes, but the training set {self.source} has {self.num_classes}; "
-                "evaluate on a set with the training classes."
+                f"{where} has {count_of(len(names), 'class')}, but the training set {self.source} has "
+                f"{self.num_classes}; evaluate on a set with the training classes."
             )
         for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
             if theirs != ours:
@@ -235,6 +236,6 @@ class ClassStats:
         """
         if num_classes != self.num_classes:
             raise LtDetError(
-                f"{key} is {num_classes}, but {self.source} has {self.num_classes} classes; set {key} to "
+                f"{key} is {num_classes}, but {self.source} has {count_of(self.num_classes, 'class')}; set {key} to "
                 f"{self.num_classes} or train on the matching dataset."
             )

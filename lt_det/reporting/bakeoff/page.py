@@ -106,7 +106,7 @@ def _facts(bakeoff: Bakeoff) -> list[str]:
         images = f" of {count_of(bakeoff.training_images, 'training image')}" if bakeoff.training_images else ""
         facts.append(f"{bakeoff.rois:,} RoIs{images}")
     if bakeoff.steps and bakeoff.batch_size:
-        facts.append(f"{bakeoff.steps} steps of {count_of(bakeoff.batch_size, 'RoI')}")
+        facts.append(f"{count_of(bakeoff.steps, 'step')} of {count_of(bakeoff.batch_size, 'RoI')}")
     if bakeoff.seeds:
         facts.append(count_of(len(bakeoff.seeds), "seed"))
     if bakeoff.num_folds:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lt_det.evaluation.schema import ALL, Evaluation
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
@@ -201,6 +201,15 @@ def new_axes(
             handletextpad=0.6,
         )
     return figure, axes
+
+
+def set_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Limits of a log axis, and ticks at powers of 10, in a short range also at 2 and 5 times these."""
+    decades = math.log10(high / low)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_locator(NullLocator())
 
 
 def groups(evaluation: Evaluation) -> list[tuple[str, str, Style]]:
