@@ -36,11 +36,20 @@ def load_annotations(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         LtDetError: the file is missing, empty or truncated; see also `normalized_annotations`.
     """
+    return normalized_annotations(load_document(json_file), str(json_file))
+
+
+def load_document(json_file: str | os.PathLike[str]) -> Any:
+    """The content of an annotation file as it is written, neither checked nor normalized.
+
+    Raises:
+        LtDetError: the file is missing, empty, truncated or no json.
+    """
     with JsonSections(json_file, KIND) as sections:
         data = sections.rest
         for name in sections.names:
             data[name] = [record for piece in sections.pieces(name) for record in piece]
-    return normalized_annotations(data, str(json_file))
+    return data
 
 
 def read_in_pieces(json_file: str | os.PathLike[str]) -> Iterator[tuple[Section, list[dict[str, Any]]]]:
