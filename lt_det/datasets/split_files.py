@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import mmap
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,11 @@ from lt_det.io.annotations.fields import normalized_annotations
 from lt_det.io.atomic import atomic_files, writing_to
 from lt_det.statistics.class_stats import ClassStats
 
+logger = logging.getLogger(__name__)
+
 _NOT_FINITE = re.compile(rb"NaN|Infinity")
+_FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
+_FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +95,7 @@ def write_split(
 def _group_of(
     images: Sequence[Mapping[str, Any]], json_file: Path, key: str | None, pattern: str | None
 ) -> GroupOf | None:
-    """The key of each image's group; None: each file is a group."""
+    """The key of each image's group; None: each file is a group, with a warning if they look like frames of videos."""
     if key is not None:
         for image in images:
             if not isinstance(image.get(key), str | int):
@@ -101,6 +106,7 @@ def _group_of(
                 )
         return lambda image: (type(image[key]), image[key])
     if pattern is None:
+        _warn_of_videos(images, json_file)
         return None
     try:
         expression = re.compile(pattern)
@@ -117,6 +123,20 @@ def _group_of(
         return found[1] or "" if expression.groups else found[0]
 
     return matched
+
+
+def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
+    videos = {image.get("video_id") for image in images if image.get("video_id") is not None}
+    if videos and len(videos) < len(images):
+        found, advice = "have a video_id", "--group-by video_id"
+    else:
+        frames = [found for image in images if (found := _FRAME.match(str(image.get("file_name"))))]
+        if len(frames) < len(images) / 2 or len({frame[1] for frame in frames}) > len(frames) / 2:
+            return
+        found, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
+    logger.warning(
+        "%s: the images %s, and a video in two parts makes the evaluation too good; add %s.", json_file, found, advice
+    )
 
 
 def _encoder(json_file: Path) -> Callable[[Any], bytes]:
