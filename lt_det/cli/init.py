@@ -31,8 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--weights",
         type=Path,
         metavar="FILE",
-        help="start from this Detectron2 detector (.pkl or .pth); without it, from Detectron2's for COCO if they can be "
-        "downloaded, else from ImageNet weights with a small detector",
+        help="start from this Detectron2 detector (.pkl or .pth); without it, from Detectron2's for COCO if it can be "
+        "downloaded, else from a small one with ImageNet weights",
     )
     detectors.add_argument("--small", action="store_true", help="choose the small detector, which a CPU can train")
     groups = parser.add_mutually_exclusive_group()

@@ -16,7 +16,6 @@ from lt_det.starting_config.input_size import InputSize, choose_input_size
 from lt_det.starting_config.long_tail import choose_buckets, choose_detections, choose_sampler
 from lt_det.starting_config.machine import Machine
 from lt_det.starting_config.reasons import REASONS
-from lt_det.starting_config.resnet_weights import Keys
 from lt_det.starting_config.schedule import Schedule, choose_schedule
 from lt_det.starting_config.survey import Survey
 
@@ -99,6 +98,8 @@ def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, o
 
 def _is_used(key: str, computed: Choices) -> bool:
     """Whether the network has the part of a key."""
+    if key.startswith("MODEL.ROI_KEYPOINT_HEAD."):
+        return "MODEL.KEYPOINT_ON" in computed
     return computed["MODEL.MASK_ON"].value or not key.startswith("MODEL.ROI_MASK_HEAD.")
 
 
@@ -251,10 +252,10 @@ def _batch(detector: Detector, machine: Machine) -> Choices:
 
 def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices:
     images = survey.stats.num_images
-    halved = "; half as many as from ImageNet weights, because the whole detector is trained already"
+    halved = "Half as many as from ImageNet weights, because the whole detector is trained already. "
     epochs = (
-        f"{schedule.epochs:.0f} epochs of the {images} images with objects{halved if detector.finetunes else ''}. Small "
-        "sets need more epochs than large ones (docs/init.md). Change STEPS and TEST.EVAL_PERIOD with it."
+        f"{schedule.epochs:.0f} epochs of the {images} images with objects. {halved if detector.finetunes else ''}"
+        "Small sets need more epochs than large ones (docs/init.md). Change STEPS and TEST.EVAL_PERIOD with it."
     )
     choices = {"SOLVER.MAX_ITER": Choice(schedule.iterations, epochs)}
     if "MultiStep" in detector.keys.get("SOLVER.LR_SCHEDULER_NAME", "MultiStep"):

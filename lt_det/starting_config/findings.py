@@ -74,7 +74,7 @@ def _of_images(train: DataSet, val: DataSet, folders: tuple[ImageFolder, ImageFo
         files, missing = data.survey.files, set(folder.missing)
         absent = [name for name in files if name in missing]
         if len(absent) == len(files):
-            text = f"No image of {data.json_file.name} was found; put them into {folder.path}, or give {option} DIR."
+            text = f"No image was found ({files[0]}); put them into {folder.path}, or give {option} DIR."
         elif absent:
             text = (
                 f"{len(absent)} of {len(files)} images of {data.json_file.name} are not in {folder.path}: {absent[0]}."
@@ -109,9 +109,9 @@ def _of_classes(train: DataSet, val: DataSet) -> Iterator[str]:
 
 
 def _names(names: Sequence[str], which: NDArray[np.bool_]) -> str:
-    chosen = [names[k] for k in np.flatnonzero(which)]
-    more = f" and {len(chosen) - _SHOWN} more" if len(chosen) > _SHOWN else ""
-    return ", ".join(chosen[:_SHOWN]) + more
+    some = [name for name, chosen in zip(names, which, strict=True) if chosen]
+    more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+    return ", ".join(some[:_SHOWN]) + more
 
 
 def _of_objects(chosen: Chosen) -> Iterator[str]:
@@ -136,10 +136,13 @@ def _of_detector(train: DataSet, detector: Detector, machine: Machine) -> Iterat
         )
     if detector.finetunes and not machine.gpu:
         yield f"{detector.name} trains for days on a CPU; --small chooses a detector that trains in hours."
+    if survey.with_keypoints and not survey.most_have_keypoints:
+        why = "most objects have none" if survey.keypoints else "the categories do not name them all alike"
+        yield f"{_number(survey.with_keypoints, 'object')} with keypoints: they are not trained, because {why}."
     if survey.most_have_keypoints and flipped_keypoints(survey) is None:
         yield (
-            f"The names of the keypoints ({', '.join(survey.keypoints)}) do not say which ones a mirrored image swaps, so "
-            "images are not mirrored; see KEYPOINT_FLIP_MAP in docs/data.md."
+            f"The names of the keypoints ({', '.join(survey.keypoints)}) do not say which of them a mirrored image "
+            "swaps, so that images are not mirrored; see KEYPOINT_FLIP_MAP in docs/data.md."
         )
 
 

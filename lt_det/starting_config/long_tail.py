@@ -36,14 +36,12 @@ class Buckets:
     """
     Attributes:
         by, edges, groups: of `BucketOptions`; edges are ignored where there are groups (above 0).
-        sizes: {name: number of classes}.
         why: the reason for the choice, for the comment in the config.
     """
 
     by: str
     edges: list[int]
     groups: int
-    sizes: dict[str, int]
     why: str
 
 
@@ -52,30 +50,26 @@ def choose_buckets(survey: Survey) -> Buckets:
     stats = survey.stats
     fewest, most = _range(stats)
     edges = list(LVIS_EDGES)
+    if survey.has_letters:
+        return Buckets("images", edges, 0, "The annotation file says which classes are rare, common and frequent.")
     counts = f"the classes have {fewest} to {most} training images"
     default = _sizes(resolve_buckets(None, stats))
-    if survey.has_letters:
-        return Buckets(
-            "images", edges, 0, default, "The annotation file says which classes are rare, common and frequent."
-        )
     if _divides(default):
-        return Buckets("images", edges, 0, default, f"LVIS's edges divide the classes: {_listed(default)}; {counts}.")
-    (only,) = [name for name in default if name != UNSEEN and default[name]] or ["unseen"]
-    alone = f"By LVIS's edges ({LVIS_EDGES[0]} and {LVIS_EDGES[1]} images) all classes are {only}: {counts}."
+        return Buckets("images", edges, 0, f"LVIS's edges divide the classes: {_listed(default)}; {counts}.")
+    only = next(name for name, size in default.items() if size and name != UNSEEN)
+    alone = f"By LVIS's edges ({edges[0]} and {edges[1]} images) all classes are {only}: {counts}."
     by_instances = _sizes(resolve_buckets(BucketOptions("instances"), stats))
-    seen = int((stats.image_counts > 0).sum())
     if _divides(by_instances):
-        found = f"Counted by instances, the same edges divide them: {_listed(by_instances)}."
-        return Buckets("instances", edges, 0, by_instances, f"{alone} {found}")
+        why = f"{alone} Counted by instances, the same edges divide them: {_listed(by_instances)}."
+        return Buckets("instances", edges, 0, why)
+    seen = int((stats.image_counts > 0).sum())
     if seen >= 2 and most >= _UNEVEN * fewest:
         groups = _GROUPS if seen >= _LEAST_CLASSES else seen
-        sizes = _sizes(FrequencyBuckets.equal_groups(stats, groups))
-        what = f"{groups} groups of equally many classes" if groups < seen else "one group per class"
-        return Buckets(
-            "images", edges, groups, sizes, f"{alone} So: {what}, from the rarest (group0) to the most frequent."
-        )
+        what = f"{groups} groups of equally many classes" if groups < seen else "a group for each class"
+        why = f"{alone} Instead: {what}, from the rarest (group0) to the most frequent (group{groups - 1})."
+        return Buckets("images", edges, groups, why)
     nothing = "One class" if stats.num_classes == 1 else "Classes with about as many images as each other"
-    return Buckets("images", edges, 0, default, f"{alone} {nothing} cannot be divided by frequency: read AP by class.")
+    return Buckets("images", edges, 0, f"{alone} {nothing} cannot be divided by frequency: read AP by class.")
 
 
 def _range(stats: ClassStats) -> tuple[int, int]:

@@ -30,5 +30,6 @@ REASONS = {
         "The honest start. Afterwards `lt-det bakeoff` finds in minutes which loss helps on these data."
     ),
     "INPUT.FORMAT": "Order of the channels that the weights were trained with.",
+    "SOLVER.BASE_LR": "For this batch, with gradients clipped.",
     "SEED": "The same config trains the same detector, as far as the device allows.",
 }

@@ -140,6 +140,6 @@ def _fpn_keys(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Keys:
 
 def _unknown(file: Path, why: str) -> LtDetError:
     return LtDetError(
-        f"No config can be made for the weights {file}: {why}; give a Faster, Mask or Cascade R-CNN of Detectron2 with a "
-        "ResNet (FPN or C4), or leave --weights out and set MODEL.WEIGHTS and the detector's keys in the config."
+        f"No config can be made for the weights {file}: {why}; give a Faster, Mask or Cascade R-CNN of Detectron2 with "
+        "a ResNet (FPN or C4), or leave --weights out and set MODEL.WEIGHTS and the detector's keys in the config."
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.data.keypoints import names_of_categories
+from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_file_name, read_in_pieces
 from lt_det.io.annotations.fields import SECTIONS
 from lt_det.io.shapes import usable_segmentation
@@ -33,7 +34,8 @@ class Survey:
         class_of_box: (A,) its class.
         masks: objects with a segmentation that can be used.
         with_keypoints: objects with keypoints.
-        keypoints: names of the keypoints; empty if no category has any.
+        keypoints: names of the keypoints; empty if no category has any, or categories have different ones, for which
+            Detectron2 has no head.
         federated: whether images list the classes that are verified in them, as in LVIS.
         has_letters: whether every category has LVIS's frequency letter.
     """
@@ -127,7 +129,14 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
         class_of_box=np.asarray(class_of_box, dtype=np.int64),
         masks=found["masks"],
         with_keypoints=found["keypoints"],
-        keypoints=names_of_categories(categories, str(json_file)) or [],
+        keypoints=_keypoints(categories, json_file),
         federated=found["federated"] > 0,
         has_letters=bool(categories) and all(category.get("frequency") in ("r", "c", "f") for category in categories),
     )
+
+
+def _keypoints(categories: Sequence[Mapping[str, Any]], json_file: Path) -> list[str]:
+    try:
+        return names_of_categories(categories, str(json_file)) or []
+    except LtDetError:
+        return []

@@ -1,4 +1,4 @@
-"""Write a starting config for a data set, and its validation split where there is none."""
+"""Write a starting config for a data set, and a validation split where there is no such set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -79,7 +80,7 @@ def write_config(
     _check_out(out, force)
     whole = _checked_survey(train_json)
     train_folder = find_image_folder(train_json, whole.files, images, "--images")
-    detector = choose_detector(weights, small, masks=whole.most_have_masks)
+    detector = choose_detector(weights, small, whole.most_have_masks, whole.most_have_keypoints)
     parts: list[Path] = []
     if val_json is None:
         names = {f"{out.stem}_{role}": part for role, part in (("train", 1 - VAL_FRACTION), ("val", VAL_FRACTION))}
@@ -110,9 +111,10 @@ def write_config(
         summary=summary_of(train, val, detector, chosen, machine),
         doubts=doubts_of(train, val, (train_folder, val_folder), detector, chosen, machine),
         commands=[
-            f"lt-det doctor --config {out}",
-            f"python tools/train_net.py --config {out}",
-            f"lt-det report {output_dir}, then lt-det bakeoff {output_dir}",
+            f"lt-det doctor --config {quote(str(out))}",
+            f"python tools/train_net.py --config {quote(str(out))}",
+            f"lt-det report {quote(output_dir)}",
+            f"lt-det bakeoff {quote(output_dir)}",
         ],
     )
 
@@ -172,7 +174,7 @@ def _data_set(name: str, json_file: Path, folder: ImageFolder, survey: Survey) -
 
 def _title(out: Path, train: DataSet, detector: Detector) -> str:
     return (
-        f"{detector.name} for the data in {train.json_file.name}, made by `lt-det init`. Comments say why each value was "
-        "chosen; change what you know better. docs/init.md has the rules.\n\n"
+        f"{detector.name} for the data in {train.json_file.name}, made by `lt-det init`. Comments say why each value "
+        "was chosen; change what you know better. docs/init.md has the rules.\n"
         f"Check: lt-det doctor --config {out}\nTrain: python tools/train_net.py --config {out}"
     )

@@ -9,8 +9,8 @@ from rich.console import Console
 import lt_det.cli.bakeoff as command
 import lt_det.reporting.bakeoff.live_results
 from lt_det.cli import main
-from lt_det.reporting.bakeoff.live_results import LiveResults
 from lt_det.evaluation.bakeoff_schema import Written
+from lt_det.reporting.bakeoff.live_results import LiveResults
 from tests.helpers import REPOSITORY
 from tests.helpers.bakeoffs import bakeoff
 
