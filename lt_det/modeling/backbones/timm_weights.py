@@ -1,0 +1,87 @@
+"""Pretrained weights of timm for `TimmBackbone`, as a Detectron2 checkpoint that MODEL.WEIGHTS can name.
+
+``MODEL.WEIGHTS: timm://resnet18`` lets timm download them; ``tools/imagenet_weights.py`` writes them to a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import PathHandler, get_cache_dir
+from torch import Tensor
+
+from lt_det.errors import LtDetError
+from lt_det.modeling.backbones.timm_fpn import feature_extractor
+
+PREFIX = "timm://"
+_IN_DETECTOR = "backbone.bottom_up.body."  # where `build_timm_fpn_backbone` puts the network
+
+
+def as_checkpoint(name: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Weights of a feature extractor of timm, as a checkpoint for MODEL.WEIGHTS.
+
+    Args:
+        name: of the timm model.
+        weights: its state dict.
+    """
+    model = {_IN_DETECTOR + key: value.detach().clone() for key, value in weights.items()}
+    return {"model": model, "__author__": f"timm {name}", "matching_heuristics": False}
+
+
+def download(name: str) -> dict[str, Any]:
+    """Let timm download the pretrained weights of a model, and return them as a checkpoint.
+
+    Raises:
+        LtDetError: timm is not installed, has no such model or no weights of it, or cannot download them.
+    """
+    try:
+        body = feature_extractor(name, pretrained=True)
+    except LtDetError:
+        raise
+    except Exception as error:  # of whatever library timm downloads with
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise LtDetError(
+            f"timm cannot download the weights of {name} ({reason}); without internet, write a file with "
+            "tools/imagenet_weights.py on a machine that has it, and name that in MODEL.WEIGHTS."
+        ) from error
+    return as_checkpoint(name, body.state_dict())
+
+
+def cache_file(name: str) -> Path:
+    """Where the weights of ``timm://NAME`` are kept; FVCORE_CACHE moves the folder."""
+    return Path(get_cache_dir(), "timm", f"{name}.pth")
+
+
+class TimmHandler(PathHandler):
+    """Resolves ``timm://NAME`` for Detectron2's checkpointers: the cached file, or a download."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        name = path.removeprefix(PREFIX)
+        file = cache_file(name)
+        if force or not file.is_file():
+            checkpoint = download(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_name(f".{os.getpid()}-{file.name}")
+            torch.save(checkpoint, unfinished)
+            os.replace(unfinished, file)
+        return str(file)
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        return self._exists(path)
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return Path(self._get_local_path(path)).is_file()
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        return open(self._get_local_path(path), mode, buffering)
+
+
+PathManager.register_handler(TimmHandler(), allow_override=True)
