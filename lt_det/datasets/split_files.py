@@ -15,8 +15,7 @@ import msgspec
 
 from lt_det.datasets.splitting import GroupOf, assign_images, select_part
 from lt_det.errors import LtDetError
-from lt_det.io.annotations.coco_json import image_file_name, load_document
-from lt_det.io.annotations.fields import normalized_annotations
+from lt_det.io.annotations.coco_json import image_file_name, load_original
 from lt_det.io.atomic import atomic_files, writing_to
 from lt_det.statistics.class_stats import ClassStats
 
@@ -76,8 +75,7 @@ def write_split(
             raise LtDetError(f"--out {folder} would replace the annotation file {json_file}; choose another folder.")
         if file.exists() and not force:
             raise LtDetError(f"{file} exists already; choose another --out, or add --force to replace it.")
-    data = load_document(json_file)
-    normalized = normalized_annotations(data, str(json_file))
+    data, normalized = load_original(json_file)
     group_of = _group_of(normalized["images"], json_file, group_key, group_pattern)
     parts = assign_images(normalized, list(fractions.values()), seed, group_of)
     encode = _encoder(json_file)
@@ -128,14 +126,14 @@ def _group_of(
 def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
     videos = {image.get("video_id") for image in images if image.get("video_id") is not None}
     if videos and len(videos) < len(images):
-        found, advice = "have a video_id", "--group-by video_id"
+        what, advice = "have a video_id", "--group-by video_id"
     else:
         frames = [found for image in images if (found := _FRAME.match(str(image.get("file_name"))))]
         if len(frames) < len(images) / 2 or len({frame[1] for frame in frames}) > len(frames) / 2:
             return
-        found, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
+        what, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
     logger.warning(
-        "%s: the images %s, and a video in two parts makes the evaluation too good; add %s.", json_file, found, advice
+        "%s: the images %s, and a video in two parts makes the evaluation too good; add %s.", json_file, what, advice
     )
 
 
