@@ -14,6 +14,7 @@ from lt_det.cli import (
     diagnose,
     doctor,
     evaluate,
+    init,
     mini_lvis,
     report,
     split,
@@ -23,7 +24,7 @@ from lt_det.cli import (
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
-_COMMANDS = (doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
