@@ -8,7 +8,9 @@ import numpy as np
 COLORS = {"disk": (200, 40, 40), "bar": (40, 200, 40), "block": (40, 40, 200)}
 
 
-def write_shapes(folder, name="shapes", images=12, classes=("disk", "bar", "block"), size=(160, 120), masks=True, start=1):
+def write_shapes(
+    folder, name="shapes", images=12, classes=("disk", "bar", "block"), size=(160, 120), masks=True, start=1
+):
     """Each image has one object of each class; those of class k in every (k + 1)-th image. Returns the json's path.
 
     Args:
