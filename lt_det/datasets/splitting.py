@@ -142,9 +142,10 @@ class _Stratification:
 
     def __init__(self, groups: _Groups, fractions: Sequence[float], seed: int) -> None:
         self._groups, self._parts = groups, range(len(fractions))
-        # Only random() is the same in every version of Python. A group has one random number: ties are broken by it.
-        numbers = random.Random(seed)
-        self._order = sorted(range(len(groups.sizes)), key=[numbers.random() for _ in groups.sizes].__getitem__)
+        # The largest groups come first, while all parts still have room for them; groups of one size in random order.
+        generator = random.Random(seed)  # only its random() is the same in every version of Python
+        ranks = [(-size, generator.random()) for size in groups.sizes]
+        self._order = sorted(range(len(ranks)), key=ranks.__getitem__)
         self._members: list[list[int]] = [[] for _ in range(groups.num_classes)]  # groups of each class, in this order
         totals = [0] * groups.num_classes
         for group in self._order:

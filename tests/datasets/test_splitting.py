@@ -124,6 +124,14 @@ def test_groups_stay_together():
     assert all(counts[0][c] for c in videos)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_large_groups_are_for_training(seed):
+    data = dataset([[0, 1]] * 100)
+    parts = split_by_image(data, (0.8, 0.2), seed, group_of=lambda image: max(0, image["id"] - 90))
+    sizes = [len(part["images"]) for part in parts]
+    assert sizes == [84, 16]  # the group of 84 images, and the sixteen of one
+
+
 def test_records_of_one_file_stay_together():
     data = dataset([[0]] * 40)
     for image in data["images"]:
