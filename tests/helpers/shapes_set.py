@@ -8,7 +8,9 @@ import numpy as np
 COLORS = {"disk": (200, 40, 40), "bar": (40, 200, 40), "block": (40, 40, 200)}
 
 
-def write_shapes(folder, name="shapes", images=12, classes=("disk", "bar", "block"), size=(160, 120), masks=True, start=1):
+def write_shapes(
+    folder, name="shapes", images=12, classes=("disk", "bar", "block"), size=(160, 120), masks=True, start=1
+):
     """Each image has one object of each class; those of class k in every (k + 1)-th image. Returns the json's path.
 
     Args:
@@ -22,7 +24,7 @@ def write_shapes(folder, name="shapes", images=12, classes=("disk", "bar", "bloc
     records, annotations = [], []
     for number in range(start, start + images):
         pixels = rng.integers(0, 60, (size[1], size[0], 3), dtype=np.uint8)
-        for k, class_ in enumerate(classes):
+        for k in range(len(classes)):
             if number % (k + 1):
                 continue
             width, height = (int(side) for side in rng.integers(20, 50, 2))
