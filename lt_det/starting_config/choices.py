@@ -110,7 +110,7 @@ def _in_order(choices: Choices) -> Choices:
         section, _, rest = key.partition(".")
         name = rest.partition(".")[0]
         within = _MODEL_ORDER.index(name) if section == "MODEL" and name in _MODEL_ORDER else len(_MODEL_ORDER)
-        return _ORDER.index(section), within
+        return _ORDER.index(section) if section in _ORDER else len(_ORDER), within
 
     return {key: choices[key] for key in sorted(choices, key=place)}
 

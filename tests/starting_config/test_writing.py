@@ -63,6 +63,7 @@ def fatal(config, *overrides):
     return [finding for finding in findings if finding.fatal]
 
 
+@pytest.mark.slow
 def test_three_classes_train(tmp_path, backbone):
     train = write_shapes(tmp_path, images=20)
     written = write_config(train, Path("three.yaml"), small=True)
@@ -126,6 +127,7 @@ def test_federated_annotations(tmp_path, lvis_file):
     assert all("neg_category_ids" in image for image in part["images"])
 
 
+@pytest.mark.slow
 def test_mini_lvis_trains_under_its_own_name(mini, backbone):
     """`mini_lvis_train` is a set that lt_det registers, in another place."""
     written = write_config(mini.train_json, Path("mini_lvis.yaml"), val_json=mini.val_json, small=True)
@@ -174,6 +176,7 @@ def test_keypoints(tmp_path, names, flip, pairs):
     assert any("validation images are training images" in doubt for doubt in written.doubts)
 
 
+@pytest.mark.slow
 def test_keypoints_train(tmp_path, backbone):
     train = write_set(tmp_path)
     write_config(train, Path("points.yaml"), val_json=_copy(train, "val.json"), small=True)
@@ -201,6 +204,7 @@ def resnet_weights(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_weights_of_detectron2_train(tmp_path, resnet_weights):
     written = write_config(write_shapes(tmp_path, images=6), Path("fine.yaml"), weights=resnet_weights)
     value = read("fine.yaml")
