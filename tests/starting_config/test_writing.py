@@ -97,8 +97,9 @@ def test_values_that_data_do_not_decide_are_those_of_the_base(tmp_path):
 
 
 def test_sizes_follow_the_base(tmp_path, monkeypatch):
-    changed = SMALL_YAML.read_text().replace("MIN_SIZE_TEST: 256", "MIN_SIZE_TEST: 96")
-    (tmp_path / "base.yaml").write_text(changed.replace("BASE_LR: 0.02", "BASE_LR: 0.03"))
+    base = yaml.safe_load(SMALL_YAML.read_text())
+    base["INPUT"]["MIN_SIZE_TEST"], base["SOLVER"]["BASE_LR"] = 96, 0.03
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     monkeypatch.setattr(detector, "_SMALL", tmp_path / "base.yaml")
     write_config(write_shapes(tmp_path, images=6), Path("a.yaml"), small=True)
     value = read("a.yaml")
