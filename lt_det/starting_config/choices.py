@@ -93,7 +93,9 @@ def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, o
         "VERSION": Choice(2),
     }
     constant = {key: Choice(value, REASONS.get(key, "")) for key, value in keys.items() if _is_used(key, computed)}
-    return Chosen(_in_order(constant | computed), size, schedule, batch)
+    network = {key: choice for key, choice in constant.items() if key.startswith("MODEL.")}
+    others = {key: choice for key, choice in constant.items() if key not in computed}
+    return Chosen(_in_order(network | computed | others), size, schedule, batch)
 
 
 def _is_used(key: str, computed: Choices) -> bool:
@@ -108,7 +110,7 @@ def _in_order(choices: Choices) -> Choices:
         section, _, rest = key.partition(".")
         name = rest.partition(".")[0]
         within = _MODEL_ORDER.index(name) if section == "MODEL" and name in _MODEL_ORDER else len(_MODEL_ORDER)
-        return _ORDER.index(section), within
+        return _ORDER.index(section) if section in _ORDER else len(_ORDER), within
 
     return {key: choices[key] for key in sorted(choices, key=place)}
 
@@ -260,8 +262,10 @@ def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices
     choices = {"SOLVER.MAX_ITER": Choice(schedule.iterations, epochs)}
     if "MultiStep" in detector.keys.get("SOLVER.LR_SCHEDULER_NAME", "MultiStep"):
         drops = " and ".join(f"{step / schedule.iterations:.0%}" for step in schedule.steps)
-        choices["SOLVER.STEPS"] = Choice(schedule.steps, f"The learning rate drops to a tenth after {drops} of that.")
-    warm_up = f"The learning rate rises to BASE_LR in the first {schedule.warm_up / schedule.iterations:.1%}."
+        choices["SOLVER.STEPS"] = Choice(
+            schedule.steps, f"The learning rate drops to a tenth after {drops} of the training."
+        )
+    warm_up = f"The learning rate rises to BASE_LR in the first {schedule.warm_up / schedule.iterations:.1%} of it."
     every = schedule.epochs / schedule.evaluations
     return choices | {
         "SOLVER.WARMUP_ITERS": Choice(schedule.warm_up, warm_up),
@@ -282,5 +286,5 @@ def _evaluation(survey: Survey) -> Choices:
     if buckets.groups:
         choices["TEST.BUCKETS.EQUAL_GROUPS"] = Choice(buckets.groups)
     else:
-        choices["TEST.BUCKETS.EDGES"] = Choice(buckets.edges, "Rare up to the first, common up to the second.")
+        choices["TEST.BUCKETS.EDGES"] = Choice(buckets.edges, "Upper edges of rare and common.")
     return choices

@@ -36,6 +36,7 @@ _SMALL_HEADS = {  # of masks and keypoints; Detectron2's own have several times 
     "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
     "MODEL.ROI_MASK_HEAD.NUM_CONV": 2,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 64,
+    "MODEL.ROI_MASK_HEAD.NORM": "GN",
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
     "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS": [64, 64, 64, 64],
 }

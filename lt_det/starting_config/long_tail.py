@@ -111,7 +111,8 @@ def choose_sampler(survey: Survey) -> Sampler:
         why = f"The classes have {fewest} to {most} training images, a factor of {ratio:.0f}: no long tail."
         return Sampler("TrainingSampler", None, f"Each image once per epoch. {why}")
     seen = stats.image_counts[stats.image_counts > 0]
-    edge = LVIS_EDGES[-1] if (seen > LVIS_EDGES[-1]).any() else float(np.median(seen))
+    of_lvis = LVIS_EDGES[-1]
+    edge = of_lvis if seen.min() <= of_lvis < seen.max() else float(np.median(seen))
     threshold = float(f"{edge / stats.num_images:.2g}")
     _, images = np.unique(survey.image_of_box, return_inverse=True)
     factors, below = repeat_factors(images, survey.class_of_box, stats.num_images, stats.num_classes, threshold)
@@ -120,7 +121,7 @@ def choose_sampler(survey: Survey) -> Sampler:
         f"than this fraction of the images ({below.sum()} of {stats.num_classes} classes) are repeated, up to "
         f"{factors.max():.1f} times, so that an epoch has {factors.mean():.2f} times the images. "
     )
-    if edge == LVIS_EDGES[-1]:
+    if edge == of_lvis:
         return Sampler("RepeatFactorTrainingSampler", threshold, f"{why}As LVIS's 0.001 of 100,000: 100 images.")
     return Sampler("RepeatFactorTrainingSampler", threshold, f"{why}Half of the classes have fewer images than this.")
 

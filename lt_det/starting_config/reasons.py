@@ -19,6 +19,9 @@ REASONS = {
     "MODEL.BACKBONE.FREEZE_AT": "The first stages stay as they are: few images would not improve them.",
     "MODEL.TIMM.NAME": "Any feature extractor of timm; its weights must be those of MODEL.WEIGHTS.",
     "MODEL.TIMM.NORM": "Batch norm stays as it was trained: a batch is too small for statistics of its own.",
+    "MODEL.FPN.NORM": "What is not pretrained has norms, and learns several times faster for it.",
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "Anchors per image in the loss: of more, nearly all would be background.",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "Proposals per image in the losses.",
     "MODEL.ROI_HEADS.NAME": "Detectron2's heads with the loss of MODEL.LONG_TAIL.LOSS.",
     "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": (
         "One box regression for all classes: a rare class has too few boxes to learn its own."

@@ -63,6 +63,8 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
         raise _unknown(file, f"they are those of {what}")
     is_c4 = any(name.startswith("roi_heads.res5.") for name in shapes)
     body = "backbone." if is_c4 else "backbone.bottom_up."
+    if not any(name.startswith(body) for name in shapes):
+        raise _unknown(file, "they have no FPN")
     blocks = {int(found[1]) for name in shapes if (found := re.match(rf"{re.escape(body)}res4\.(\d+)\.", name))}
     depth = _DEPTHS.get(len(blocks))
     middle = shapes.get(f"{body}res2.0.conv2.weight")

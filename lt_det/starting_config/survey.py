@@ -23,7 +23,7 @@ from lt_det.statistics.counting import ClassCounter
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """A data set, without crowd regions and without boxes that have no area, which no training sees.
+    """A data set, without crowd regions and without boxes that have no area in their image, which no training sees.
 
     Attributes:
         stats: counts of the K classes.
@@ -94,6 +94,7 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
     """
     categories: list[Mapping[str, Any]] = []
     index: dict[Any, int] = {}
+    size_of: dict[Any, tuple[int, int]] = {}
     files: list[str] = []
     sizes, boxes, image_of_box, class_of_box = array("d"), array("d"), array("q"), array("q")
     classes: dict[Any, int] = {}
@@ -106,12 +107,16 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
             for image in records:
                 index[image["id"]] = len(files)
                 files.append(image_file_name(dict(image), json_file))
-                sizes.extend((image["width"], image["height"]))
+                sizes.extend(size_of.setdefault(image["id"], (image["width"], image["height"])))
                 found["federated"] += isinstance(image.get("neg_category_ids"), list)
         else:
             counter = counter or ClassCounter(categories, str(json_file))
             classes = classes or {id_: k for k, id_ in enumerate(sorted(category["id"] for category in categories))}
-            seen = [record for record in records if not record.get("iscrowd") and min(record["bbox"][2:]) > 0]
+            seen = [
+                record
+                for record in records
+                if not record.get("iscrowd") and _has_area(record["bbox"], *size_of[record["image_id"]])
+            ]
             counter.add(seen)
             for record in seen:
                 image_of_box.append(index[record["image_id"]])
@@ -133,6 +138,12 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
         federated=found["federated"] > 0,
         has_letters=bool(categories) and all(category.get("frequency") in ("r", "c", "f") for category in categories),
     )
+
+
+def _has_area(box: Sequence[float], image_width: int, image_height: int) -> bool:
+    """Whether a part of a box lies in its image."""
+    x, y, width, height = box
+    return min(x + width, image_width) > max(x, 0) and min(y + height, image_height) > max(y, 0)
 
 
 def _keypoints(categories: Sequence[Mapping[str, Any]], json_file: Path) -> list[str]:

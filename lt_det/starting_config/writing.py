@@ -75,12 +75,12 @@ def write_config(
         LtDetError: annotations or weights cannot be used, the sets have different classes, a folder has none of the
             images, options contradict each other, or a file exists.
     """
-    train_json, out = Path(train_json), Path(out)
+    train_json, out, val_json = Path(train_json), Path(out), val_json and Path(val_json)
     _check_options(train_json, val_json, val_images, weights, small, bool(group_key or group_pattern))
     _check_out(out, force)
     whole = _checked_survey(train_json)
-    train_folder = find_image_folder(train_json, whole.files, images, "--images")
-    detector = choose_detector(weights, small, whole.most_have_masks, whole.most_have_keypoints)
+    train_folder = find_image_folder(train_json, whole.files, images and Path(images), "--images")
+    detector = choose_detector(weights and Path(weights), small, whole.most_have_masks, whole.most_have_keypoints)
     parts: list[Path] = []
     if val_json is None:
         names = {f"{out.stem}_{role}": part for role, part in (("train", 1 - VAL_FRACTION), ("val", VAL_FRACTION))}
@@ -92,10 +92,10 @@ def write_config(
         train_survey, val_survey = map(survey_of_file, parts)
         val_folder = train_folder
     else:
-        val_json = Path(val_json)
         train_survey, val_survey = whole, _checked_survey(val_json)
         whole.stats.check_names(val_survey.stats.names, str(val_json))
-        val_folder = find_image_folder(val_json, val_survey.files, val_images, "--val-images", train_folder)
+        given = val_images and Path(val_images)
+        val_folder = find_image_folder(val_json, val_survey.files, given, "--val-images", train_folder)
     name = re.sub(r"\W+", "_", out.stem, flags=re.ASCII).strip("_") or "my"
     train = _data_set(f"{name}_train", train_json, train_folder, train_survey)
     val = _data_set(f"{name}_val", val_json, val_folder, val_survey)

@@ -24,7 +24,7 @@ def write_shapes(
     records, annotations = [], []
     for number in range(start, start + images):
         pixels = rng.integers(0, 60, (size[1], size[0], 3), dtype=np.uint8)
-        for k, class_ in enumerate(classes):
+        for k in range(len(classes)):
             if number % (k + 1):
                 continue
             width, height = (int(side) for side in rng.integers(20, 50, 2))

@@ -139,6 +139,7 @@ def test_images_of_classes_in_the_tail_are_repeated():
     assert f"{(0.1 / 0.005) ** 0.5:.1f} times" in chosen.why
     half = choose_sampler(survey([2, 10, 88]))
     assert half.threshold == 0.1  # of the median class: 10 of 100 images
+    assert choose_sampler(survey([150, 800, 1600])).threshold == 0.31  # as none has up to 100 images
     assert choose_sampler(survey([200, 300, 900])).name == "TrainingSampler"
 
 
@@ -160,7 +161,7 @@ def test_workers_leave_a_core_for_the_training():
 
 def test_crowd_regions_and_boxes_without_area_are_left_out():
     image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}
-    boxes = [[0, 0, 10, 20], [0, 0, 0, 20], [0, 0, 90, 40]]
+    boxes = [[0, 0, 10, 20], [0, 0, 0, 20], [0, 0, 90, 40], [120, 0, 9, 9]]
     annotations = [
         {"id": k, "image_id": 1, "category_id": 7, "bbox": box, "iscrowd": int(k == 2)} for k, box in enumerate(boxes)
     ]

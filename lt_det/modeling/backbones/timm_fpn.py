@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -59,13 +60,13 @@ class TimmBackbone(Backbone):
                     f"MODEL.FPN.IN_FEATURES cannot name {feature} (stride {_STRIDES[feature]}); choose other features "
                     "or another model."
                 )
-        # Without the stages after the last feature, whose parameters would get no gradient.
         indices = sorted(strides.index(_STRIDES[feature]) for feature in out_features)
         self.body = feature_extractor(name, in_chans=in_channels, out_indices=indices)
         self._names = sorted(out_features, key=_STRIDES.__getitem__)
         self._channels = {name: stages[index].channels for name, index in zip(self._names, indices, strict=True)}
         self._channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
         self._freeze(freeze_at, name)
+        self._freeze_after(stages[indices[-1]].end)
         self._set_norm(norm)
 
     def _freeze(self, freeze_at: int, name: str) -> None:
@@ -73,6 +74,13 @@ class TimmBackbone(Backbone):
 
         for module in _modules_until(self.body, freeze_at, name):
             freeze(self.body, [module], include_bn_running_stats=True)
+
+    def _freeze_after(self, end: str) -> None:
+        """Stages after the last feature get no gradient, which training on several processes would wait for."""
+        used = _parts_until(self.body, end)
+        for name, parameter in self.body.named_parameters():
+            if used is not None and not name.startswith(tuple(f"{part}." for part in used)):
+                parameter.requires_grad_(False)
 
     def _set_norm(self, norm: str) -> None:
         from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
@@ -103,17 +111,8 @@ def feature_extractor(name: str, **options: Any) -> nn.Module:
     Raises:
         LtDetError: timm is not installed, has no such model, or the model has no features by stage.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise LtDetError(
-            f"MODEL.BACKBONE.NAME build_timm_fpn_backbone needs timm, which cannot be imported ({error}); "
-            "pip install 'lt_det[small]'."
-        ) from error
-    if not timm.is_model(name):
-        similar = timm.list_models(f"*{name.partition('_')[0]}*")[:5] if name else []
-        hint = f"; similar names: {', '.join(similar)}" if similar else ""
-        raise LtDetError(f"MODEL.TIMM.NAME is '{name}', and timm has no such model{hint}.")
+    timm = import_timm()
+    check_name(name, "MODEL.TIMM.NAME")
     if name.startswith("swin"):
         options["strict_img_size"] = False  # images of any size
     try:
@@ -135,19 +134,49 @@ def _modules_until(body: nn.Module, freeze_at: int, name: str) -> list[str]:
             f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but MODEL.TIMM.NAME {name} has no features of stride "
             f"{2**freeze_at}; it has {', '.join(map(str, ends))}."
         )
-    names: list[str] = []
     stem_only = 2**freeze_at not in ends
     last = next(end for stride, end in ends.items() if stem_only or stride == 2**freeze_at)
-    # Modules are registered in the order in which they run.
-    for module in _parts(body, set(ends.values())):
-        is_last = last == module or last.startswith(f"{module}.")
-        if not (stem_only and is_last):
-            names.append(module)
-        if is_last:
-            return names
-    raise LtDetError(
-        f"MODEL.TIMM.NAME {name} cannot be frozen by stages; set MODEL.BACKBONE.FREEZE_AT to 0 or choose another model."
-    )
+    names = _parts_until(body, last)
+    if names is None:
+        raise LtDetError(
+            f"MODEL.TIMM.NAME {name} cannot be frozen by stages; set MODEL.BACKBONE.FREEZE_AT to 0 or choose another "
+            "model."
+        )
+    return names[:-1] if stem_only else names
+
+
+def _parts_until(body: nn.Module, end: str) -> list[str] | None:
+    """Names of the layers or blocks up to the one that ends with `end`; None if the network is not in that order."""
+    parts = _parts(body, {stage.end for stage in _stages(body)})  # in the order in which they run
+    of_end = [index for index, part in enumerate(parts) if end == part or end.startswith(f"{part}.")]
+    return parts[: of_end[0] + 1] if of_end else None
+
+
+def import_timm() -> Any:
+    """
+    Raises:
+        LtDetError: timm cannot be imported.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise LtDetError(
+            f"Backbones and weights of timm need timm, which cannot be imported ({error}); pip install 'lt_det[small]'."
+        ) from error
+    return timm
+
+
+def check_name(name: str, key: str) -> None:
+    """
+    Raises:
+        LtDetError: timm has no model of this name.
+    """
+    timm = import_timm()
+    if timm.is_model(name):
+        return
+    similar = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"; similar names: {', '.join(similar)}" if similar else ""
+    raise LtDetError(f"{key} is '{name}', and timm has no such model{hint}.")
 
 
 class _Stage(NamedTuple):

@@ -16,7 +16,7 @@ from iopath.common.file_io import PathHandler, get_cache_dir
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.modeling.backbones.timm_fpn import feature_extractor
+from lt_det.modeling.backbones.timm_fpn import check_name, feature_extractor, import_timm
 
 PREFIX = "timm://"
 _IN_DETECTOR = "backbone.bottom_up.body."  # where `build_timm_fpn_backbone` puts the network
@@ -39,6 +39,7 @@ def download(name: str) -> dict[str, Any]:
     Raises:
         LtDetError: timm is not installed, has no such model or no weights of it, or cannot download them.
     """
+    address = download_address(name)
     try:
         body = feature_extractor(name, pretrained=True)
     except LtDetError:
@@ -46,10 +47,27 @@ def download(name: str) -> dict[str, Any]:
     except Exception as error:  # of whatever library timm downloads with
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise LtDetError(
-            f"timm cannot download the weights of {name} ({reason}); without internet, write a file with "
-            "tools/imagenet_weights.py on a machine that has it, and name that in MODEL.WEIGHTS."
+            f"timm cannot download the weights of {name} from {address} ({reason}); without internet, write a file on "
+            "another machine with tools/imagenet_weights.py, and name that in MODEL.WEIGHTS."
         ) from error
     return as_checkpoint(name, body.state_dict())
+
+
+def download_address(name: str) -> str:
+    """The file that timm downloads for the pretrained weights of a model, on the Hugging Face Hub.
+
+    Raises:
+        LtDetError: timm is not installed, has no such model, or no weights of it.
+    """
+    timm = import_timm()
+    check_name(name, f"MODEL.WEIGHTS {PREFIX}{name}")
+    pretrained = timm.get_pretrained_cfg(name)
+    if pretrained is None or not pretrained.has_weights:
+        raise LtDetError(f"MODEL.WEIGHTS {PREFIX}{name}: timm has no pretrained weights of this model; choose another.")
+    if not pretrained.hf_hub_id:
+        return str(pretrained.url)
+    file = pretrained.hf_hub_filename or "model.safetensors"
+    return f"https://huggingface.co/{pretrained.hf_hub_id}/resolve/main/{file}"
 
 
 def cache_file(name: str) -> Path:
