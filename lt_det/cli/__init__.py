@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import warnings
 from collections.abc import Sequence
 
 from lt_det.cli import (
@@ -21,6 +20,7 @@ from lt_det.cli import (
     stats,
     strip_weights,
 )
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
-    # Detectron2 uses both, and users cannot change that.
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")
+    silence_known_warnings()
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 
