@@ -1,5 +1,6 @@
 """A config to start with, from a look at the data: `lt-det init`."""
 
+import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.starting_config.writing import StartingConfig, write_config
 
 __all__ = ["StartingConfig", "write_config"]

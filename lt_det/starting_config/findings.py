@@ -14,6 +14,7 @@ from lt_det.starting_config.detector import Detector
 from lt_det.starting_config.image_folders import ImageFolder
 from lt_det.starting_config.input_size import TINY
 from lt_det.starting_config.machine import Machine
+from lt_det.terminal import count_of
 
 _FEW = 5  # training images: a class with fewer can hardly be learned, or evaluated
 _MANY_TINY = 0.05  # fraction of the objects
@@ -33,14 +34,14 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
         f"{buckets} groups" if buckets else f"edges {value['TEST.BUCKETS.EDGES']} of {value['TEST.BUCKETS.BY']}"
     )
     return [
-        f"Training: {_number(len(survey.files), 'image')}, {_number(len(survey.box_sizes), 'object')} of "
-        f"{_number(stats.num_classes, 'class', 'classes')} with {seen.min()} to {seen.max()} images each.",
-        f"Validation: {_number(len(val.survey.files), 'image')}, {_number(len(val.survey.box_sizes), 'object')}.",
+        f"Training: {count_of(len(survey.files), 'image')}, {count_of(len(survey.box_sizes), 'object')} of "
+        f"{count_of(stats.num_classes, 'class')} with {seen.min()} to {seen.max()} images each.",
+        f"Validation: {count_of(len(val.survey.files), 'image')}, {count_of(len(val.survey.box_sizes), 'object')}.",
         f"Detector: {detector.name} for {' and '.join(predicted)}, on {machine.device}.",
         f"Input: shorter edge {size.test} (images have {width:.0f} x {height:.0f} pixels, medians); objects are then "
         f"{middle:.0f} pixels across (median; nine of ten {low:.0f} to {high:.0f}).",
         f"Schedule: {schedule.epochs:.0f} epochs are {schedule.iterations} iterations of "
-        f"{_number(chosen.batch, 'image')}, evaluated every {schedule.period}.",
+        f"{count_of(chosen.batch, 'image')}, evaluated every {schedule.period}.",
         f"Long tail: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by {of_buckets}, scores from "
         f"{value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, loss softmax.",
     ]
@@ -105,7 +106,7 @@ def _of_classes(train: DataSet, val: DataSet) -> Iterator[str]:
     ):
         if which.any():
             verb = "has" if which.sum() == 1 else "have"
-            yield f"{_number(int(which.sum()), 'class', 'classes')} {verb} {what}: {_names(names, which)}."
+            yield f"{count_of(int(which.sum()), 'class')} {verb} {what}: {_names(names, which)}."
 
 
 def _names(names: Sequence[str], which: NDArray[np.bool_]) -> str:
@@ -138,13 +139,9 @@ def _of_detector(train: DataSet, detector: Detector, machine: Machine) -> Iterat
         yield f"{detector.name} trains for days on a CPU; --small chooses a detector that trains in hours."
     if survey.with_keypoints and not survey.most_have_keypoints:
         why = "most objects have none" if survey.keypoints else "the categories do not name them all alike"
-        yield f"{_number(survey.with_keypoints, 'object')} with keypoints: they are not trained, because {why}."
+        yield f"{count_of(survey.with_keypoints, 'object')} with keypoints: they are not trained, because {why}."
     if survey.most_have_keypoints and flipped_keypoints(survey) is None:
         yield (
             f"The names of the keypoints ({', '.join(survey.keypoints)}) do not say which of them a mirrored image "
             "swaps, so that images are not mirrored; see KEYPOINT_FLIP_MAP in docs/data.md."
         )
-
-
-def _number(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -16,7 +16,7 @@ from lt_det.data.keypoints import names_of_categories
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_file_name, read_in_pieces
 from lt_det.io.annotations.fields import SECTIONS
-from lt_det.io.shapes import usable_segmentation
+from lt_det.io.shapes import has_area, usable_segmentation
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.statistics.counting import ClassCounter
 
@@ -115,7 +115,7 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
             seen = [
                 record
                 for record in records
-                if not record.get("iscrowd") and _has_area(record["bbox"], *size_of[record["image_id"]])
+                if not record.get("iscrowd") and has_area(record["bbox"], size_of[record["image_id"]])
             ]
             counter.add(seen)
             for record in seen:
@@ -138,12 +138,6 @@ def _survey(pieces: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], json_file
         federated=found["federated"] > 0,
         has_letters=bool(categories) and all(category.get("frequency") in ("r", "c", "f") for category in categories),
     )
-
-
-def _has_area(box: Sequence[float], image_width: int, image_height: int) -> bool:
-    """Whether a part of a box lies in its image."""
-    x, y, width, height = box
-    return min(x + width, image_width) > max(x, 0) and min(y + height, image_height) > max(y, 0)
 
 
 def _keypoints(categories: Sequence[Mapping[str, Any]], json_file: Path) -> list[str]:

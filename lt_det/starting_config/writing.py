@@ -95,7 +95,8 @@ def write_config(
         train_survey, val_survey = whole, _checked_survey(val_json)
         whole.stats.check_names(val_survey.stats.names, str(val_json))
         given = val_images and Path(val_images)
-        val_folder = find_image_folder(val_json, val_survey.files, given, "--val-images", train_folder)
+        shared = None if set(whole.files) & set(val_survey.files) else train_folder  # train/1.jpg is not val/1.jpg
+        val_folder = find_image_folder(val_json, val_survey.files, given, "--val-images", shared)
     name = re.sub(r"\W+", "_", out.stem, flags=re.ASCII).strip("_") or "my"
     train = _data_set(f"{name}_train", train_json, train_folder, train_survey)
     val = _data_set(f"{name}_val", val_json, val_folder, val_survey)

@@ -1,5 +1,7 @@
 """`lt-det init`."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,10 @@ def test_a_mistake_gives_one_sentence(capsys, tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         run(capsys, "a.json", "--out", "a.yaml", "--small", "--weights", "b.pth")
     assert not Path("a.yaml").exists()
+
+
+@pytest.mark.slow
+def test_the_import_of_detectron2_is_quiet():
+    command = [sys.executable, "-W", "default", "-c", "import lt_det.starting_config"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "torch.jit.script" not in done.stderr
