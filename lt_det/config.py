@@ -36,6 +36,12 @@ def add_keys(cfg: Any) -> None:
     """Add lt_det's keys to a Detectron2 config. Call it between `get_cfg()` and `merge_from_file`."""
     node = type(cfg) if isinstance(cfg, CfgNode) else CfgNode  # Detectron2's own subclass, wherever it lives
 
+    # MODEL.BACKBONE.NAME build_timm_fpn_backbone: a feature extractor of timm under an FPN (MODEL.FPN). Its weights
+    # come from MODEL.WEIGHTS: a file that tools/imagenet_weights.py wrote, or timm://NAME.
+    cfg.MODEL.TIMM = node()
+    cfg.MODEL.TIMM.NAME = ""  # such as tf_efficientnet_lite0
+    cfg.MODEL.TIMM.NORM = "FrozenBN"  # its batch normalization: FrozenBN, BN or SyncBN
+
     cfg.MODEL.LONG_TAIL = node()
     # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
@@ -101,7 +107,8 @@ def add_keys(cfg: Any) -> None:
     cfg.TEST.RESAMPLES = 1000
 
     # How many detections count in the evaluation, for dense scenes, instead of the protocol's limit (lvis: 300 per
-    # image, coco: 100 per image and class); the numbers are then off the protocol. None: the protocol's limit.
+    # image, coco: 100 per image and class). Such numbers cannot be compared with published ones, nor with any others
+    # under another limit. None: the protocol's limit.
     cfg.TEST.MAX_DETS = None
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS

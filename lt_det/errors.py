@@ -7,7 +7,7 @@ import traceback as tracebacks
 from collections.abc import Callable
 from pathlib import Path
 
-from lt_det.terminal import CLOSED_PIPE, accept_any_text, one_line, output_failure
+from lt_det.terminal import one_line, output_failure, prepare_output
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -45,38 +45,46 @@ def import_problem(error: ImportError, package: str, install: str) -> str:
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
     """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
 
-    A reader of the output that ends early, such as `head`, is no error.
+    A reader of the output that ends early, such as `head`, is no error. Output to a full disk is one, after the command
+    has finished its work.
 
     Args:
         command: function that returns its exit code, or None for 0.
         traceback: whether to raise an `LtDetError` instead of printing it.
     """
-    accept_any_text()
+    prepare_output()
     try:
-        return _with_output(command)
+        code = command() or 0
+        check_output()
+        return code
     except LtDetError as error:
         if traceback:
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        if traceback:
+            raise
+        print(f"error: There is not enough memory{_size(error)}; give the process more, or less data.", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "Interrupted.", file=sys.stderr)
         return interrupt_code(interrupt)
 
 
-def _with_output(command: Callable[[], int | None]) -> int:
-    """The command's exit code; that of a closed pipe where its output ended it."""
-    try:
-        code = command() or 0
-    except OSError:
-        failure, code = output_failure(), CLOSED_PIPE
-        if failure is None:
-            raise
-    else:
-        failure = output_failure()
-    if failure and not isinstance(failure, BrokenPipeError):
+def _size(error: MemoryError) -> str:
+    """What NumPy could not allocate, as a part of a sentence; Python itself does not say it."""
+    text = str(error).strip().split("\n")[0].rstrip(".")
+    return f" ({text})" if text else ""
+
+
+def check_output() -> None:
+    """
+    Raises:
+        LtDetError: what was printed could not be written, because the disk is full, for example.
+    """
+    if failure := output_failure():
         raise output_error(failure)
-    return code
 
 
 def output_error(error: OSError) -> LtDetError:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import argparse
 import logging
-import warnings
 from collections.abc import Sequence
 
-from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats, strip_weights
+from lt_det.cli import (
+    adjust,
+    bakeoff,
+    compare,
+    diagnose,
+    doctor,
+    evaluate,
+    init,
+    mini_lvis,
+    report,
+    split,
+    stats,
+    strip_weights,
+)
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
-    # Detectron2 uses both, and users cannot change that.
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")
+    silence_known_warnings()
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 

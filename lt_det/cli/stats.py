@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
+from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_records
 from lt_det.io.atomic import atomic_file

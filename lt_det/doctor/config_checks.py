@@ -22,6 +22,8 @@ from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.data.shared_images import shared_images
 from lt_det.doctor.finding import Finding
+from lt_det.doctor.hints import hints
+from lt_det.doctor.pixel_statistics import unfit_pixel_statistics
 from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotations.checks import find_problems
@@ -101,6 +103,8 @@ def _findings(
             yield finding
         if subject == "device" and not finding.fatal:
             device = cfg.MODEL.DEVICE
+    if unfit := unfit_pixel_statistics(cfg):
+        yield unfit
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
@@ -221,6 +225,7 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     if stats is not None:
         yield _checked("classes", _classes, cfg, stats)
         yield _checked("buckets", _buckets, cfg, stats)
+        yield from hints(cfg, stats)
     trial = TrainingTrial(cfg, stats)
     yield _checked("network", trial.network)
     if trial.model is not None and stats is not None:
@@ -231,11 +236,16 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         yield _checked("sampling", trial.sampling)
         if trial.model is not None and trial.loader is not None:
             yield _checked("records", trial.records)
+            if (finding := _checked("meta set", trial.meta_records)).found:
+                yield finding
     for name in cfg.DATASETS.TEST:
         if name not in unusable:
             yield _checked("evaluation", trial.evaluation, name)
     if trial.model is not None and trial.loader is not None and not failed():
-        yield _checked("training", trial.iterations)
+        trained = _checked("training", trial.iterations)
+        yield trained
+        if trial.problem_at_start and not trained.fatal:  # otherwise the error names it
+            yield Finding("backbone", "starts from random weights", trial.problem_at_start)
 
 
 def _set(name: str) -> Iterator[Finding]:

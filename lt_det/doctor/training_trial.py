@@ -34,6 +34,7 @@ class TrainingTrial:
     Attributes:
         model: the network; None until `network` has built it.
         loader: the training loader; None until `sampling` has built it.
+        problem_at_start: what `iterations` found, see `LongTailCheckpointer`.
     """
 
     def __init__(self, cfg: Any, stats: ClassStats | None) -> None:
@@ -46,6 +47,7 @@ class TrainingTrial:
         self._cfg, self._stats = cfg, stats
         self.model: nn.Module | None = None
         self.loader: Any = None
+        self.problem_at_start = ""
 
     def network(self) -> str:
         model = LongTailTrainer.build_model(self._cfg)
@@ -79,6 +81,16 @@ class TrainingTrial:
         assert self.model is not None
         mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
         return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)} can be trained on"
+
+    def meta_records(self) -> str:
+        """The same as `records` for SECOND_STAGE.META.DATASETS; empty without them. Needs `model`."""
+        assert self.model is not None
+        names = self._cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS
+        if not names:
+            return ""
+        loader = LongTailTrainer.build_meta_loader(self._cfg)
+        mapped = try_training_records(self.model, loader, names, "meta set") if loader is not None else []
+        return f"{_mapped(mapped)}the meta set {', '.join(names)} can be trained on"
 
     def evaluation(self, name: str) -> str:
         """Map one record of each kind of annotation of a test set, and evaluate one image."""
@@ -117,6 +129,7 @@ class TrainingTrial:
         remote = remote_weights(cfg.MODEL.WEIGHTS or "")
         if remote is None or remote.file.is_file():
             trainer.resume_or_load(resume=False)
+            self.problem_at_start = trainer.checkpointer.problem_at_start
         iterations = min(_ITERATIONS, cfg.SOLVER.MAX_ITER)
         with watched(trainer, trainer.checkpointer):
             TrainerBase.train(trainer, 0, iterations)

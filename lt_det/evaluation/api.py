@@ -80,8 +80,8 @@ def evaluate(
         iou: "bbox" for boxes, "segm" for masks, or both.
         draws: number of bootstrap draws for 95 % intervals, 100 to 100 000; 0 for no intervals.
         max_dets: how many detections count, for dense scenes, instead of the protocol's limit per image ("lvis"), per
-            image and class ("coco") or per class ("fixed", "pool"). The numbers are then off the protocol, and marked
-            so everywhere. None for the protocol's own limit.
+            image and class ("coco") or per class ("fixed", "pool"). Such numbers cannot be compared with published
+            ones, nor with any others under another limit; every table names the limit. None for the protocol's own.
         area_from: whether the small, medium and large detections of "segm" go by the area of their "mask", as in
             Detectron2, or of their "box", as in `lvis` and `pycocotools` where results have both; "box" needs both.
         classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or, if

@@ -140,6 +140,28 @@ def warn_of_full_images(context: EvaluationContext, limit: int) -> None:
         )
 
 
+def check_predictions(detections: Detections, truth: GroundTruth) -> None:
+    """Check what a model predicts in one image.
+
+    Raises:
+        LtDetError: a class index that the dataset lacks, or a box or score that is infinite or NaN.
+    """
+    foreign = (detections.classes < 0) | (detections.classes >= truth.num_classes)
+    finite = np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1)
+    if not foreign.any() and finite.all():
+        return
+    image_id = truth.image_ids[detections.images[0]]
+    if foreign.any():
+        raise LtDetError(
+            f"The model predicts the class {detections.classes[foreign][0]} in image {image_id}, but the dataset has "
+            f"the classes 0 to {truth.num_classes - 1}; evaluate a model of these classes, and leave out background."
+        )
+    raise LtDetError(
+        f"{int((~finite).sum())} of {len(finite)} boxes or scores that the model predicts in image {image_id} are "
+        "infinite or NaN; check its weights, and evaluate it in float32."
+    )
+
+
 def count_unusual_detections(detections: Detections, truth: GroundTruth, task: Task) -> Counter[str]:
     """How many detections are empty, do not fit their image or occur twice, by shape and what is unusual."""
     unusual: Counter[str] = Counter()

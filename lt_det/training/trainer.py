@@ -34,10 +34,11 @@ from lt_det.losses import ClassificationLoss
 from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
+from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
-from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator, with_keypoints
+from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config
@@ -80,16 +81,18 @@ class LongTailTrainer(DefaultTrainer):
                 _check_evaluator(cfg, evaluators[name])
         with ddp_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
-        if comm.is_main_process():
-            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
-            for name, evaluator in evaluators.items():
-                loader = type(self).build_test_loader(cfg, name)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
         if not hasattr(self, "_assembly"):
             raise LtDetError(
                 f"{type(self).__name__}.build_hooks does not call super().build_hooks(), so that lt_det's hooks are "
                 "missing; start from the list that it returns."
             )
+        if comm.is_main_process():
+            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
+            if meta_sets := cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS:
+                try_training_records(self.model, self._assembly.meta_loader, meta_sets, "meta set")
+            for name, evaluator in evaluators.items():
+                loader = type(self).build_test_loader(cfg, name)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -318,6 +321,7 @@ def _options(cfg: Any) -> TrainingOptions:
         precision=amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION),
         decoupled=cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
         meta=checked_meta_method(cfg),
+        meta_datasets=tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS),
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},

@@ -15,7 +15,7 @@ from lt_det.reporting.charts.base import Chart, Panel
 from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.charts.render import inline_svg, write_figure
-from lt_det.reporting.differences import metric_differences
+from lt_det.reporting.comparison.differences import metric_differences
 from lt_det.reporting.view_model import evaluation_section
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats

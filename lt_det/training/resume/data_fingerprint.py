@@ -27,6 +27,7 @@ from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
+_META_KEY = "meta"  # in checkpoints, of the fingerprint of the meta sets
 _SAMPLED = 2000  # images whose boxes and masks are read, at least
 
 
@@ -113,41 +114,60 @@ class DataFingerprint:
 
 
 class TrainingData:
-    """Stores the fingerprint in checkpoints, and compares it when a training is resumed.
+    """Stores the fingerprints in checkpoints, and compares them when a training is resumed.
 
     Attributes:
         fingerprint: of the data of this training.
+        meta: of the images of SECOND_STAGE.META.DATASETS (LazyConfig: dataloader.meta); None without such a set.
         is_compared: whether a checkpoint with a fingerprint has been loaded.
     """
 
-    def __init__(self, fingerprint: DataFingerprint) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, fingerprint: DataFingerprint, meta: DataFingerprint | None = None) -> None:
+        self.fingerprint, self.meta = fingerprint, meta
         self.is_compared = False
 
     def state_dict(self) -> dict[str, Any]:
-        state = dataclasses.asdict(self.fingerprint)
-        return {**state, "classes": None if state["classes"] is None else list(state["classes"])}
+        state = _as_dict(self.fingerprint)
+        return state if self.meta is None else {**state, _META_KEY: _as_dict(self.meta)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Log a warning if images or annotations have changed.
+        """Log a warning if images or annotations of the training set or the meta set have changed.
 
         Raises:
             LtDetError: the number of classes has changed, or there are other names in their places.
         """
-        known = {field.name for field in dataclasses.fields(DataFingerprint)}
-        before = DataFingerprint(**{key: value for key, value in state.items() if key in known})
         self.is_compared = True
-        if classes := self.fingerprint.changed_classes(before):
-            raise LtDetError(
-                f"The classes of the training data have changed since the checkpoint was saved: {classes}; restore the "
-                "annotations it was trained with, or use another OUTPUT_DIR and set MODEL.WEIGHTS (LazyConfig: "
-                "train.init_checkpoint) to the checkpoint to start a training from its weights."
-            )
-        if images := self.fingerprint.changed_images(before):
-            logger.warning(
-                f"The training data have changed since the checkpoint was saved: {images}. The training continues with "
-                "the new data; the order of its images is not that of an uninterrupted training."
-            )
+        _compare(self.fingerprint, state, "training data")
+        if self.meta is not None and isinstance(state.get(_META_KEY), Mapping):
+            _compare(self.meta, state[_META_KEY], "meta sets")
+
+
+def _compare(now: DataFingerprint, state: Mapping[str, Any], part: str) -> None:
+    """Warn of changed images, and refuse changed classes.
+
+    Args:
+        now: of the data of this training.
+        state: the fields of the fingerprint in the checkpoint.
+        part: of the data, for the message.
+    """
+    known = {field.name for field in dataclasses.fields(DataFingerprint)}
+    before = DataFingerprint(**{key: value for key, value in state.items() if key in known})
+    if classes := now.changed_classes(before):
+        raise LtDetError(
+            f"The classes of the {part} have changed since the checkpoint was saved: {classes}; restore the "
+            "annotations it was trained with, or use another OUTPUT_DIR and set MODEL.WEIGHTS (LazyConfig: "
+            "train.init_checkpoint) to the checkpoint to start a training from its weights."
+        )
+    if images := now.changed_images(before):
+        logger.warning(
+            f"The {part} have changed since the checkpoint was saved: {images}. The training continues with the new "
+            "data; the order of its images is not that of an uninterrupted training."
+        )
+
+
+def _as_dict(fingerprint: DataFingerprint) -> dict[str, Any]:
+    state = dataclasses.asdict(fingerprint)
+    return {**state, "classes": None if state["classes"] is None else list(state["classes"])}
 
 
 def _class_names(datasets: Sequence[str]) -> list[str] | None:

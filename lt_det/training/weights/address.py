@@ -13,16 +13,17 @@ from detectron2.utils.file_io import Detectron2Handler
 from iopath.common.file_io import get_cache_dir
 
 from lt_det.errors import LtDetError
+from lt_det.modeling.backbones import timm_weights
 
 TIMEOUT = 10.0  # seconds without an answer
 
 
 class RemoteWeights(NamedTuple):
-    """Weights that Detectron2 downloads.
+    """Weights that Detectron2 or timm downloads.
 
     Attributes:
         url: where from.
-        file: where it keeps them; it does not download what is there.
+        file: where they are kept; what is there is not downloaded.
     """
 
     url: str
@@ -36,9 +37,12 @@ def remote_weights(weights: str) -> RemoteWeights | None:
         weights: MODEL.WEIGHTS, such as ``detectron2://ImageNetPretrained/MSRA/R-50.pkl``.
 
     Raises:
-        LtDetError: Detectron2's catalog has no such weights.
+        LtDetError: Detectron2's catalog, or timm, has no such weights.
     """
     url = weights.partition("?")[0]  # Detectron2's options
+    if url.startswith(timm_weights.PREFIX):
+        name = url.removeprefix(timm_weights.PREFIX)
+        return RemoteWeights(timm_weights.download_address(name), timm_weights.cache_file(name))
     if url.startswith(ModelCatalogHandler.PREFIX):
         try:
             url = ModelCatalog.get(url.removeprefix(ModelCatalogHandler.PREFIX))
