@@ -4,12 +4,16 @@ import copy
 import io
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
 
+from lt_det.evaluation.bakeoff_schema import Bakeoff
 from lt_det.evaluation.schema import Buckets, ClassEntry, shown_buckets
 from lt_det.reporting import write_comparison, write_report
+from lt_det.reporting.bakeoff.page import write_bakeoff_page
+from lt_det.reporting.bakeoff.results import results_table
 from lt_det.reporting.charts.base import chart_style
 from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.reporting.charts.class_scatter import class_scatter
@@ -19,6 +23,7 @@ from lt_det.reporting.tables import class_count_tables
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.statistics.counting import ClassCounter
+from tests.helpers.bakeoffs import QUICK, bakeoff
 from tests.helpers.evaluations import BUCKETS, evaluation, typed, write_run
 
 
@@ -86,6 +91,17 @@ def test_comparison_of_one_bucket(tmp_path):
     assert "--groups 3" in page.read_text()
     (comparison,) = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"]
     assert {"APr", "APf"} <= set(comparison["pairs"][0]["metrics"])
+
+
+def test_bakeoff_of_one_bucket(tmp_path):
+    content = bakeoff(specs=QUICK[:3]).to_dict()
+    for k, entry in enumerate(content["classes"]):
+        entry["bucket"], entry["images"] = "frequent", 200 + k
+    one = msgspec.convert(content, Bakeoff)
+    page = write_bakeoff_page(one, tmp_path).read_text()
+    assert "--groups 3" in page
+    assert "APr" not in page
+    assert list(results_table(one).columns)[:3] == ["candidate", "AP", "against baseline"]
 
 
 def test_distinct_images_of_a_bucket():
