@@ -19,6 +19,7 @@ from lt_det.inference.export import FORMATS, Exported, description, difference, 
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder
@@ -61,8 +62,8 @@ def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor
         print(f"{result.eager:5d} {result.exported:5d} {result.pixels:9.1e} {result.score:9.1e}  {name}")
         if result.unmatched:
             raise LtDetError(
-                f"The exported model differs from the eager one on {name}: {result.unmatched} detections have no "
-                "counterpart; do not use it."
+                f"The exported model differs from the eager one on {name}, where it lacks "
+                f"{count_of(result.unmatched, 'detection')}; do not use it."
             )
         compared += result.eager
     if not compared:

@@ -95,11 +95,11 @@ def warn_of_objects(context: EvaluationContext) -> None:
     images = np.repeat(np.arange(context.num_images), np.diff(objects.start))[to_find]
     classes = objects.classes[to_find]
     if protocol.per_image is not None:
-        groups, holders = images, "images hold more objects"
+        groups, holder, what = images, "image", "objects"
     elif protocol.per_image_and_class is not None:
-        groups, holders = images * context.num_classes + classes, "images hold more objects of a class"
+        groups, holder, what = images * context.num_classes + classes, "image", "objects of a class"
     else:
-        groups, holders = classes, "classes have more objects"
+        groups, holder, what = classes, "class", "objects"
     found, counts = np.unique(groups, return_counts=True)
     beyond = np.maximum(counts - limit, 0)
     if beyond.any():
@@ -107,12 +107,12 @@ def warn_of_objects(context: EvaluationContext) -> None:
         if protocol.per_image_and_class is not None:
             full = np.unique(full // context.num_classes)
         logger.warning(
-            "%d %s than the limit of %d %s (up to %d): %d of %d objects cannot be found. Raise the limit with max_dets "
-            "(--max-dets, TEST.MAX_DETS); the numbers are then no longer those of the %s protocol.",
-            len(full),
-            holders,
+            "There are more %s than the limit of %d %s in %s (up to %d): %d of %d objects cannot be found. Raise the "
+            "limit with max_dets (--max-dets, TEST.MAX_DETS); the numbers are then no longer those of the %s protocol.",
+            what,
             limit,
             protocol.limited,
+            count_of(len(full), holder),
             int(counts.max()),
             int(beyond.sum()),
             int(counts.sum()),

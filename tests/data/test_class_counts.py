@@ -1,12 +1,16 @@
 """Where class counts are looked for."""
 
+import copy
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
+from PIL import Image
 
 from lt_det.data import register_dataset, training_stats
 from lt_det.data.class_counts import remember_counts
@@ -189,3 +193,72 @@ def test_remembered_counts_of_a_set_that_is_not_here(name, tmp_path):
     remember_counts([name], str(tmp_path))
     assert training_stats([name]).image_counts.tolist() == [1, 3, 9, 27, 81]
     remember_counts(["not_there"], str(tmp_path))  # a loss that needs the counts raises the error
+
+
+BOXES = {
+    "inside": ([10, 10, 20, 20], 1),
+    "partly outside": ([-5, 20, 20, 20], 1),
+    "no width": ([10, 10, 0, 20], 0),
+    "no height": ([10, 10, 20, 0], 0),
+    "negative width": ([30, 10, -5, 20], 0),
+    "beyond the right": ([64, 10, 9, 9], 0),
+    "beyond the top": ([10, -9, 9, 9], 0),
+}
+
+
+@pytest.fixture
+def boxes_by_class(tmp_path):
+    """A file with one image, in which each class has one box of `BOXES`, and the first 40 more.
+
+    Fewer would make the mistakes so many that the file is refused.
+    """
+    boxes = [box for box, _ in BOXES.values()]
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    data = {
+        "images": [{"id": 1, "width": 64, "height": 48, "file_name": "a.png"}],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(BOXES)],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": k, "bbox": box}
+            for number, (k, box) in enumerate([*enumerate(boxes), *[(0, boxes[0])] * 40], 1)
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(data))
+    return data, tmp_path / "boxes.json"
+
+
+def seen_by_training(record):
+    mapper = DatasetMapper(True, augmentations=[], image_format="RGB")
+    found = mapper(copy.deepcopy(record))["instances"].gt_classes
+    return np.bincount(found.numpy(), minlength=len(BOXES)).tolist()
+
+
+def test_counts_are_what_training_sees(boxes_by_class, tmp_path):
+    """Files in pieces, documents in memory, and records of a user's own function."""
+    data, file = boxes_by_class
+    (record,) = load_coco_json(str(file), str(tmp_path))
+    expected = [40 * (name == "inside") + count for name, (_, count) in BOXES.items()]
+    assert seen_by_training(record) == expected
+    counts = [ClassStats.from_json(file), ClassStats.from_annotations(data, "x")]
+    for mode in (BoxMode.XYWH_ABS, BoxMode.XYXY_ABS):
+        name = f"own_{mode.name}"
+        own = copy.deepcopy(record)
+        for annotation in own["annotations"]:
+            annotation["bbox"] = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], mode)
+            annotation["bbox_mode"] = mode
+        assert seen_by_training(own) == expected
+        DatasetCatalog.register(name, lambda own=own: [own])
+        MetadataCatalog.get(name).set(thing_classes=list(BOXES))
+        counts.append(training_stats([name]))
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    for stats in counts:
+        assert stats.image_counts.tolist() == [min(count, 1) for count in expected]
+        assert stats.instance_counts.tolist() == expected
+        assert stats.num_images == 1
+
+
+def test_boxes_beyond_images_of_unknown_size_are_counted(boxes_by_class):
+    data, _ = boxes_by_class
+    counts = ClassStats.from_annotations({**data, "images": []}, "x").image_counts.tolist()
+    assert dict(zip(BOXES, counts, strict=True))["beyond the right"] == 1
+    assert dict(zip(BOXES, counts, strict=True))["no width"] == 0

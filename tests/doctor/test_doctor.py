@@ -393,3 +393,17 @@ def test_overrides_on_the_command_line(config, capsys):
     assert "4 images" in capsys.readouterr().out
     assert main(["doctor", "SOLVER.IMS_PER_BATCH", "4"]) == 1
     assert "add --config FILE" in capsys.readouterr().err
+
+
+def test_nothing_to_balance_is_advised(config):
+    """Buckets, loss and sampler that treat all classes of this set alike."""
+    options = ("TEST.BUCKETS.EDGES", "[100000]", "MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD", 1e-5)
+    sampler = ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD", 1e-5)
+    findings = {finding.subject: finding for finding in examine(config, *options, *sampler)}
+    assert not any(finding.fatal for finding in findings.values())
+    for subject, key in (
+        ("buckets", "TEST.BUCKETS.EQUAL_GROUPS 3"),
+        ("loss", "MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD to"),
+        ("sampling", "DATALOADER.REPEAT_THRESHOLD 1e-05"),
+    ):
+        assert key in findings[subject].advice, subject

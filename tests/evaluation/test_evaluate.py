@@ -69,13 +69,13 @@ def test_nothing_found(mini, tmp_path, capsys, caplog):
     [
         (
             {"image_id": 10**6},
-            r"1 detections of .*results\.json .*'image_id'.* 1000000",
+            r"results\.json has 1 detection .*'image_id'.* 1000000",
         ),
         (
             {"category_id": 99},
-            r"1 detections of .*results\.json .*'category_id'.* 99",
+            r"results\.json has 1 detection .*'category_id'.* 99",
         ),
-        ({"image_id": "a.jpg"}, r"1 detections of .*results\.json .*'image_id'.* 'a.jpg'"),
+        ({"image_id": "a.jpg"}, r"results\.json has 1 detection .*'image_id'.* 'a.jpg'"),
         ({"image_id": [1]}, r"results\.json .*'image_id'.* single id"),
         ({"bbox": [1, 2, 3]}, r"results\.json .*'bbox'.* four finite numbers"),
         ({"bbox": None}, r"results\.json .*'bbox'.* four finite numbers"),

@@ -21,6 +21,7 @@ from lt_det.evaluation import LongTailEvaluator, evaluate
 from lt_det.evaluation.protocols import COCO
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 from tests.helpers import first_images
 from tests.helpers.gloo import in_processes
 
@@ -120,11 +121,18 @@ def test_buckets_of_a_config(val, tmp_path, buckets, names):
     assert (tmp_path / "inference" / "eval_val" / "evaluation.json").is_file()
 
 
+def test_one_bucket_of_all_classes_is_reported_once(val, tmp_path, caplog):
+    warn_once.cache_clear()
+    for _ in range(2):  # a training evaluates many times
+        LongTailEvaluator.from_config(config(tmp_path, EDGES=[10**6]), val)
+    assert caplog.text.count("TEST.BUCKETS.EQUAL_GROUPS 3") == 1
+
+
 def test_limits_of_a_config(val, tmp_path, caplog):
     cfg = config(tmp_path)
     cfg.TEST.MAX_DETS, cfg.TEST.DETECTIONS_PER_IMAGE = 1, 2
     evaluator = LongTailEvaluator.from_config(cfg, val)
-    assert "images hold more objects than the limit of 1 detections per image" in caplog.text
+    assert "more objects than the limit of 1 detections per image" in caplog.text
     assert "images hold more objects than the 2 detections per image that the model may make" in caplog.text
     feed(evaluator, val)
     assert evaluator.evaluate()["bbox"]["AR"] < 99

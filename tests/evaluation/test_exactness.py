@@ -122,8 +122,8 @@ def test_fixed_takes_ten_thousand_of_a_class():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 999}, "1 detections .*'image_id'.* 999"),
-        ({"category_id": 999}, "1 detections .*'category_id'.* 999"),
+        ({"image_id": 999}, "1 detection .*'image_id'.* 999"),
+        ({"category_id": 999}, "1 detection .*'category_id'.* 999"),
     ],
 )
 def test_ids_of_another_json(change, message):

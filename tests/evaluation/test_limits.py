@@ -44,9 +44,17 @@ def dense(number, num_classes=1, images=2):
         (
             "coco",
             dense(150),
-            ("1 images hold more objects of a class than the limit of 100", "up to 150", "50 of 151 objects"),
+            (
+                "more objects of a class than the limit of 100 detections per image and class in 1 image ",
+                "up to 150",
+                "50 of 151 objects",
+            ),
         ),
-        ("lvis", dense(310, 3), ("1 images hold more objects than the limit of 300", "up to 310", "10 of 311 objects")),
+        (
+            "lvis",
+            dense(310, 3),
+            ("more objects than the limit of 300", "image in 1 image ", "up to 310", "10 of 311 objects"),
+        ),
     ],
 )
 def test_what_the_limit_hides_is_said(protocol, data, words, caplog):
@@ -71,7 +79,7 @@ def test_the_limit_of_a_class(caplog):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROTOCOLS, "fixed", FIXED.with_max_dets(15))
         evaluate(data, results, protocol="fixed")
-    assert "2 classes have more objects than the limit of 15 detections per class" in caplog.text
+    assert "more objects than the limit of 15 detections per class in 2 classes" in caplog.text
     assert "11 of 41 objects" in caplog.text
 
 

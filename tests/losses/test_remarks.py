@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from lt_det.losses import ClassReweighting, build_loss
+from lt_det.modeling import build_loss_for_data
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 
 TAILED = ([3, 40, 900, 2000], [4, 80, 1800, 9000])
 FREQUENT = ([120, 450, 3000], [240, 900, 6000])
@@ -99,3 +101,12 @@ def test_equal_weights():
     remark = ClassReweighting(build_loss("ldam", equal), [1.0, 1.0]).remark(equal)
     assert "600" in remark
     assert "REWEIGHTING" in remark
+
+
+def test_a_training_logs_the_remark_once(tmp_path, caplog):
+    """Every head of a cascade builds a loss."""
+    warn_once.cache_clear()
+    stats_of(*FREQUENT).save(tmp_path / "counts.json")
+    for _ in range(3):
+        build_loss_for_data("eql", 3, ["no set"], class_stats=str(tmp_path / "counts.json"))
+    assert caplog.text.count("EQL.FREQUENCY_THRESHOLD to") == 1

@@ -189,7 +189,7 @@ def test_bad_buckets():
         FrequencyBuckets.from_edges(stats_of([1]), names=["x", "x", "y"])
     with pytest.raises(LtDetError, match="bucket map"):
         FrequencyBuckets.from_map(stats_of([1]), ["c0"])
-    with pytest.raises(LtDetError, match=r"1 classes .* 2 groups"):
+    with pytest.raises(LtDetError, match=r"1 class .* 2 groups"):
         FrequencyBuckets.equal_groups(stats_of([1]), 2)
 
 

@@ -12,6 +12,7 @@ from pycocotools import mask as mask_utils
 
 from lt_det.evaluation.protocols import AreaFrom, Task
 from lt_det.io.shapes import box_polygon, usable_segmentation
+from lt_det.terminal import count_of
 
 _LETTERS = ("r", "c", "f")
 _READ_AS_MEANT = ("image_id", "category_id", "iscrowd", "ignore")  # fields that lt_det reads in several types
@@ -95,9 +96,9 @@ def other_readings(written: Mapping[str, Any], read: Mapping[str, Any], package:
         if other:
             one, two = other[0]
             notes.append(
-                f"{len(other)} annotations have a '{key}' that lt_det reads in another type, the first (id {one['id']})"
-                f" has {one[key]!r}, read as {two.get(key)!r}; {package} gets the file's, from which a difference may "
-                "come."
+                f"lt_det reads the '{key}' of {count_of(len(other), 'annotation')} in another type, the first (id "
+                f"{one['id']}) has {one[key]!r}, read as {two.get(key)!r}; {package} gets the file's, from "
+                "which a difference may come."
             )
     return notes
 

@@ -73,15 +73,15 @@ def test_class_aware_summary_by_bucket(caplog):
     # Drawn in two draws: 1.5 times class 0 (17 / 18 + 1 / 18 + 1 / 2), 1 / 18 + 1 / 2 + 3 / 2 times class 1.
     assert class_aware.startswith("Class-aware sampling: 2 of 3 classes have images; ")
     assert class_aware.split("\n", 1)[1] == (
-        "  unseen: 0 of 1 classes drawn, 0.00% of the instances before, 0.00% after\n"
-        "  few: 1 of 1 classes drawn, 18.18% of the instances before, 57.81% after\n"
-        "  many: 1 of 1 classes drawn, 81.82% of the instances before, 42.19% after"
+        "  unseen: 0 of 1 class drawn, 0.00% of the instances before, 0.00% after\n"
+        "  few: 1 of 1 class drawn, 18.18% of the instances before, 57.81% after\n"
+        "  many: 1 of 1 class drawn, 81.82% of the instances before, 42.19% after"
     )
     assert plain == (
         "Training set: 20 images with 22 instances.\n"
-        "  unseen: 1 classes, 0.00% of the instances\n"
-        "  few: 1 classes, 18.18% of the instances\n"
-        "  many: 1 classes, 81.82% of the instances"
+        "  unseen: 1 class, 0.00% of the instances\n"
+        "  few: 1 class, 18.18% of the instances\n"
+        "  many: 1 class, 81.82% of the instances"
     )
 
 

@@ -105,7 +105,7 @@ def test_the_package_gets_the_flags_of_the_file(tmp_path, capsys):
     out = capsys.readouterr().out
     ours, official = rows_of_check(out)["AP50"]
     assert (float(ours), official) == (pytest.approx(100), "n/a")
-    assert "Check: 1 annotations have a 'iscrowd'" in out
+    assert "Check: lt_det reads the 'iscrowd' of 1 annotation " in out
 
 
 def test_what_makes_a_package_fail_is_said(tmp_path, capsys):

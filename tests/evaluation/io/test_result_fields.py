@@ -69,7 +69,7 @@ def test_everything_else_is_refused(field, value, from_file, tmp_path):
 
 @pytest.mark.parametrize("value", ["01", "cup.jpg", 4, "4", -1, 2**70])
 def test_unknown_ids_name_the_detection(value):
-    with pytest.raises(LtDetError, match=r"1 detections .*'image_id'.*number 1\b"):
+    with pytest.raises(LtDetError, match=r"1 detection .*'image_id'.*number 1\b"):
         evaluate(DATA, [RIGHT, RIGHT | {"image_id": value}])
 
 

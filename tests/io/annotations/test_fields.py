@@ -94,7 +94,7 @@ def test_whole_numbers_written_as_fractional_ones():
 def test_a_flat_list_is_one_polygon(caplog):
     data = normalized_annotations(changed("annotations", segmentation=SQUARE), "x")
     assert data["annotations"][0]["segmentation"] == [SQUARE]
-    assert "1 segmentations" in caplog.text
+    assert "1 segmentation " in caplog.text
     for kept in ([1, 2, 3, 4], [SQUARE], [1, 2, 3, 4, 5, 6, 7]):
         data = normalized_annotations(changed("annotations", segmentation=kept), "x")
         assert data["annotations"][0]["segmentation"] == kept
