@@ -62,9 +62,20 @@ def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        if traceback:
+            raise
+        print(f"error: There is not enough memory{_size(error)}; give the process more, or less data.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "Interrupted.", file=sys.stderr)
         return interrupt_code(interrupt)
+
+
+def _size(error: MemoryError) -> str:
+    """What NumPy could not allocate, as a part of a sentence; Python itself does not say it."""
+    text = str(error).strip().split("\n")[0].rstrip(".")
+    return f" ({text})" if text else ""
 
 
 def check_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import logging
 import os
@@ -34,6 +35,28 @@ def printable(text: str, keep: str = "") -> str:
 def one_line(text: str) -> str:
     """The text of an error, whose lines are joined, as a terminal may show it."""
     return printable(" ".join(text.split("\n")))
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 class``, ``2 classes``, ``1 image``, ``0 boxes``, ``3 entries``.
+
+    Args:
+        number: shown as it is.
+        noun: in the singular; its last word becomes the plural.
+    """
+    if number == 1:
+        return f"{number} {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{number} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}s"
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, sentence: str) -> None:
+    """Log a warning that holds for the whole process, such as one about the training set, the first time only."""
+    logger.warning("%s", sentence)
 
 
 def make_logs_printable(logger: logging.Logger) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lt_det.errors import LtDetError, import_problem, reason_of
+from lt_det.errors import LtDetError, exit_code_of, import_problem, reason_of
 from lt_det.evaluation.result import _pandas
 
 
@@ -35,3 +35,17 @@ def test_the_reason_of_an_exception():
         {}["a key"]
     assert reason_of(raised.value).startswith("KeyError: a key, test_errors.py line ")
     assert reason_of(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("text", ["", "Unable to allocate 8 TiB for an array.\nMore"])
+def test_too_little_memory_is_one_sentence(capsys, text):
+    def command():
+        raise MemoryError(text)
+
+    assert exit_code_of(command, traceback=False) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: There is not enough memory")
+    assert ("8 TiB" in printed) == bool(text)
+    assert printed.count("\n") == 1
+    with pytest.raises(MemoryError):
+        exit_code_of(command, traceback=True)

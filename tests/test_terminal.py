@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lt_det.errors import LtDetError, exit_code_of
-from lt_det.terminal import make_logs_printable, one_line, printable
+from lt_det.terminal import count_of, make_logs_printable, one_line, printable
 from tests.helpers import REPOSITORY
 from tests.helpers.evaluations import evaluation, write_run
 
@@ -165,3 +165,19 @@ def in_shell(script, argument, env=None, **options):
         ["bash", "-c", f"{script}; echo ${{PIPESTATUS[0]}}", sys.executable, argument],
         capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}, **options,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "words"),
+    [
+        (0, "class", "0 classes"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (1, "training image", "1 training image"),
+        (3, "box", "3 boxes"),
+        (2, "entry", "2 entries"),
+        (2, "key", "2 keys"),
+    ],
+)
+def test_counts_with_their_noun(number, noun, words):
+    assert count_of(number, noun) == words

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import Tensor
 
 from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates
@@ -21,6 +21,7 @@ from lt_det.evaluation.bakeoff_schema import CurvePoint, Metrics, TriedRate
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, TaskEvaluation
 from lt_det.io.atomic import atomic_file, write_atomically, writing_to
+from lt_det.training.weights.reading import check_file, check_sums, load_plain
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,7 @@ class TrialStore:
         if file not in self._known:
             try:
                 self._known[file] = msgspec.json.decode(file.read_bytes(), type=Trial)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, RecursionError, msgspec.DecodeError):
                 return None
         return self._known[file]
 
@@ -109,16 +110,19 @@ class TrialStore:
         """
         file = self._file(candidate, part).with_suffix(".pth")
         try:
-            states = torch.load(file, map_location="cpu", weights_only=True)
-            return ClassifierStates(states["classifiers"], states["losses"])
-        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            check_file(file)
+            check_sums(file)
+            states = load_plain(file)
+            found = [[_finite(state) for state in states[part]] for part in ("classifiers", "losses")]
+        except (LtDetError, LookupError, TypeError, ValueError) as error:
             raise LtDetError(f"{file} cannot be read; delete it and its .json, and run the bake-off again.") from error
+        return ClassifierStates(*found)
 
     def read_written(self, candidate: Candidate) -> dict[Task, Metrics] | None:
         """The metrics of the candidate's written detector; None if they are not known."""
         try:
             return msgspec.json.decode(self._file(candidate, "written").read_bytes(), type=dict[Task, Metrics])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, RecursionError, msgspec.DecodeError):
             return None
 
     def keep_written(self, candidate: Candidate, metrics: dict[Task, Metrics]) -> None:
@@ -138,3 +142,15 @@ class TrialStore:
             name = re.sub(r"[^a-z0-9]+", "_", candidate.name.lower()).strip("_")[:60]
             self._folder_of[candidate.name] = self.folder / f"{name}-{digest}"
         return self._folder_of[candidate.name] / f"{part}.json"
+
+
+def _finite(state: Any) -> dict[str, Tensor]:
+    """A state dict as it was read.
+
+    Raises:
+        ValueError: it is none, or has numbers that are infinite or NaN.
+    """
+    tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    if not tensors or not all(torch.isfinite(value).all() for value in state.values()):
+        raise ValueError("no finite weights by name")
+    return dict(state)

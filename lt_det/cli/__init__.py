@@ -6,12 +6,25 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats, strip_weights
+from lt_det.cli import (
+    adjust,
+    bakeoff,
+    compare,
+    diagnose,
+    doctor,
+    evaluate,
+    init,
+    mini_lvis,
+    report,
+    split,
+    stats,
+    strip_weights,
+)
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

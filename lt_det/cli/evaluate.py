@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console, track_step
+from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import read_json
 from lt_det.io.atomic import check_folder

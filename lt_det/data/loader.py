@@ -77,17 +77,33 @@ def meta_config(cfg: Any) -> Any:
     meta.defrost()
     datasets = tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS)
     if datasets:
-        names = training_stats(cfg.DATASETS.TRAIN, cache_dir=cfg.OUTPUT_DIR).names
-        if (found := training_stats(datasets).names) != names:
-            differs = next((pair for pair in zip(found, names, strict=False) if pair[0] != pair[1]), None)
-            how = f"{differs[0]} in place of {differs[1]}" if differs else f"{len(found)} instead of {len(names)}"
-            raise LtDetError(
-                f"The classes of SECOND_STAGE.META.DATASETS {', '.join(datasets)} are not those of DATASETS.TRAIN: "
-                f"{how}; give images with the same classes in the same order."
-            )
+        check_meta_classes(cfg.DATASETS.TRAIN, datasets, cfg.OUTPUT_DIR)
         meta.DATASETS.TRAIN, meta.MODEL.LONG_TAIL.CLASS_STATS, meta.OUTPUT_DIR = datasets, "", ""
     meta.DATALOADER.SAMPLER_TRAIN, meta.DATALOADER.SAMPLER_START = "ClassAwareTrainingSampler", None
     return meta
+
+
+def check_meta_classes(train: Sequence[str], meta: Sequence[str], cache_dir: str) -> None:
+    """Compare the classes of the meta sets with those of the training sets.
+
+    Args:
+        train: names of the training sets.
+        meta: names of the meta sets; none: nothing is compared.
+        cache_dir: where the class counts of the training sets are kept.
+
+    Raises:
+        LtDetError: the meta sets have other classes, or in another order.
+    """
+    if not meta or list(meta) == list(train):
+        return
+    names = training_stats(train, cache_dir=cache_dir).names
+    if (found := training_stats(meta).names) != names:
+        differs = next((pair for pair in zip(found, names, strict=False) if pair[0] != pair[1]), None)
+        how = f"{differs[0]} in place of {differs[1]}" if differs else f"{len(found)} instead of {len(names)}"
+        raise LtDetError(
+            f"The classes of SECOND_STAGE.META.DATASETS (LazyConfig: dataloader.meta) {', '.join(meta)} are not those "
+            f"of the training set: {how}; give images with the same classes in the same order."
+        )
 
 
 def one_pass_config(cfg: Any) -> Any:

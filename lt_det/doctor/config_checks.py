@@ -28,7 +28,9 @@ from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
@@ -115,10 +117,11 @@ def _findings(
         yield from _data(cfg, failed)
 
 
-def _checked(subject: str, check: Callable[..., str], *arguments: Any) -> Finding:
+def _checked(subject: str, check: Callable[..., str | Finding], *arguments: Any) -> Finding:
     """The finding of one check: what it returns, or why it raises."""
     try:
-        return Finding(subject, check(*arguments))
+        found = check(*arguments)
+        return found if isinstance(found, Finding) else Finding(subject, found)
     except LtDetError as error:
         return Finding(subject, "training refuses this", str(error), fatal=True)
     except Exception as error:  # Detectron2 does not check everything, and then fails in any way
@@ -145,14 +148,14 @@ def _device(cfg: Any) -> str:
 def _batch(cfg: Any) -> str:
     images, passes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE
     check_batch(images, passes)
-    return f"{images} images" + (f" in {passes} passes" if passes > 1 else "")
+    return count_of(images, "image") + (f" in {count_of(passes, 'pass')}" if passes > 1 else "")
 
 
 def _schedule(cfg: Any) -> str:
     check_schedule(cfg)
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
-    return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+    return f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
 
 
 def _keys(cfg: Any) -> str:
@@ -174,7 +177,7 @@ def _weights(cfg: Any) -> str:
 
 def _expected(cfg: Any) -> str:
     check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
-    return f"{len(cfg.TEST.EXPECTED_RESULTS)} results" if cfg.TEST.EXPECTED_RESULTS else ""
+    return count_of(len(cfg.TEST.EXPECTED_RESULTS), "result") if cfg.TEST.EXPECTED_RESULTS else ""
 
 
 def _reweighting(cfg: Any) -> str:
@@ -225,10 +228,16 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         yield from hints(cfg, stats)
     trial = TrainingTrial(cfg, stats)
     yield _checked("network", trial.network)
+    if trial.model is not None and stats is not None:
+        finding = _checked("loss", trial.loss)
+        if finding.found:  # empty: no head of the network has a loss of lt_det
+            yield finding
     if cfg.DATASETS.TRAIN and can_train:
         yield _checked("sampling", trial.sampling)
         if trial.model is not None and trial.loader is not None:
             yield _checked("records", trial.records)
+            if (finding := _checked("meta set", trial.meta_records)).found:
+                yield finding
     for name in cfg.DATASETS.TEST:
         if name not in unusable:
             yield _checked("evaluation", trial.evaluation, name)
@@ -264,7 +273,8 @@ def _set(name: str) -> Iterator[Finding]:
         advice = "training leaves these out or repairs them; evaluation treats them as the official tools do"
         yield Finding(name, f"harmless mistakes: {len(harmless)}, the first: {harmless[0]}", advice)
     if not problems:
-        yield Finding(name, f"{len(data['images'])} images, {len(data['annotations'])} annotations in {json_file}")
+        images, annotations = count_of(len(data["images"]), "image"), count_of(len(data["annotations"]), "annotation")
+        yield Finding(name, f"{images}, {annotations} in {json_file}")
 
 
 def _classes(cfg: Any, stats: ClassStats) -> str:
@@ -273,6 +283,10 @@ def _classes(cfg: Any, stats: ClassStats) -> str:
     return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 
-def _buckets(cfg: Any, stats: ClassStats) -> str:
+def _buckets(cfg: Any, stats: ClassStats) -> Finding:
     buckets = buckets_of_config(cfg, stats)
-    return ", ".join(f"{name} {size}" for name, size in zip(buckets.names, buckets.sizes(), strict=True))
+    return Finding(
+        "buckets",
+        ", ".join(f"{name} {len(members)}" for name, members in buckets.filled()) or "none",
+        one_bucket_advice(buckets, stats),
+    )

@@ -7,12 +7,16 @@ from typing import Any
 from detectron2.engine import TrainerBase
 from torch import nn
 
-from lt_det.compat.detectron2 import without_logger_setup
+from lt_det.compat.detectron2 import mapped_dataset, without_logger_setup
 from lt_det.config import bucket_options
+from lt_det.data.sampling.repeat_factors import threshold_remark
+from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.trainer import LongTailTrainer
@@ -54,15 +58,39 @@ class TrainingTrial:
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         return f"{trained:,} weights to train"
 
-    def sampling(self) -> str:
+    def loss(self) -> Finding:
+        """What the class counts leave the loss of `model` to balance."""
+        assert self.model is not None
+        assert self._stats is not None
+        modules = list(self.model.modules())
+        losses: list[ClassReweighting | ClassificationLoss]
+        losses = [module for module in modules if isinstance(module, ClassReweighting)]
+        losses = losses or [module for module in modules if isinstance(module, ClassificationLoss)]
+        remarks = dict.fromkeys(remark for loss in losses if (remark := loss.remark(self._stats)))
+        return Finding("loss", str(self._cfg.MODEL.LONG_TAIL.LOSS.NAME) if losses else "", " ".join(remarks))
+
+    def sampling(self) -> Finding:
         self.loader = LongTailTrainer.build_train_loader(self._cfg)
-        return str(self._cfg.DATALOADER.SAMPLER_TRAIN)
+        sampler, remark = str(self._cfg.DATALOADER.SAMPLER_TRAIN), ""
+        if sampler == "RepeatFactorTrainingSampler" and (mapped := mapped_dataset(self.loader)) is not None:
+            remark = threshold_remark(mapped[0], self._cfg.DATALOADER.REPEAT_THRESHOLD)
+        return Finding("sampling", sampler, remark)
 
     def records(self) -> str:
         """Map one training record of each kind of annotation; needs `model` and `loader`."""
         assert self.model is not None
         mapped = try_training_records(self.model, self.loader, self._cfg.DATASETS.TRAIN)
         return f"{_mapped(mapped)}{', '.join(self._cfg.DATASETS.TRAIN)} can be trained on"
+
+    def meta_records(self) -> str:
+        """The same as `records` for SECOND_STAGE.META.DATASETS; empty without them. Needs `model`."""
+        assert self.model is not None
+        names = self._cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS
+        if not names:
+            return ""
+        loader = LongTailTrainer.build_meta_loader(self._cfg)
+        mapped = try_training_records(self.model, loader, names, "meta set") if loader is not None else []
+        return f"{_mapped(mapped)}the meta set {', '.join(names)} can be trained on"
 
     def evaluation(self, name: str) -> str:
         """Map one record of each kind of annotation of a test set, and evaluate one image."""
@@ -108,10 +136,10 @@ class TrainingTrial:
         bad = [name for name, weight in trainer.model.state_dict().items() if not weight.isfinite().all()]
         if bad:
             raise LtDetError(
-                f"After {iterations} iterations the weights {bad[0]} are infinite or NaN; lower SOLVER.BASE_LR or clip "
-                "gradients (SOLVER.CLIP_GRADIENTS)."
+                f"After {count_of(iterations, 'iteration')} the weights {bad[0]} are infinite or NaN; lower "
+                "SOLVER.BASE_LR or clip gradients (SOLVER.CLIP_GRADIENTS)."
             )
-        return f"{iterations} iterations of {images} image{'s' if images > 1 else ''} per pass"
+        return f"{count_of(iterations, 'iteration')} of {count_of(images, 'image')} per pass"
 
 
 def _trial_trainer(model: Any) -> type[LongTailTrainer]:
@@ -133,7 +161,7 @@ def _mapped(mapped: list[Mapped]) -> str:
     """How many records have been tried; empty for a loader that cannot be looked into."""
     if not mapped:
         return ""
-    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation; "
+    return f"{count_of(len(mapped), 'image')} read, one of each kind of annotation; "
 
 
 def _small(cfg: Any) -> Any:

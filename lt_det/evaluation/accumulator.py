@@ -33,6 +33,7 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
@@ -130,6 +131,7 @@ class LongTailAP:
         self._batches: list[_Batch] = []
         self._detections: dict[Task, list[Detections]] = {task: [] for task in self._tasks}
         self._unusual: dict[Task, Counter[str]] = {task: Counter() for task in self._tasks}
+        self._first = FirstDetections()
 
     def update(self, preds: Any, target: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Match the detections of some images.
@@ -170,6 +172,7 @@ class LongTailAP:
             raise LtDetError("There are no images to evaluate; call update before compute.")
         for unusual in self._unusual.values():
             warn_of_unusual_detections(unusual)
+        self._first.log_hints(context.ground_truth, "preds", class_indices=False)
         outcome: dict[Task, TaskResult] = {
             task: summarize_task(context, matches, errors=errors, draws=self._draws)
             for task, (matches, errors) in matched.items()
@@ -195,7 +198,7 @@ class LongTailAP:
         results = predictions_to_results(predictions, self._fields, self._sizes, "preds")
         arrays = self._arrays(results, self._context.ground_truth)
         self._image_ids += ids
-        self._count_unusual(arrays, self._context.ground_truth)
+        self._look_at(arrays, self._context.ground_truth)
         if self._context.protocol.per_class is not None:
             for task, detections in arrays.items():
                 self._detections[task].append(detections)
@@ -229,13 +232,15 @@ class LongTailAP:
         truth = GroundTruth.from_json(data, sorted(labels))
         arrays = self._arrays(results, truth)
         self._image_ids += ids
-        self._count_unusual(arrays, truth)
+        self._look_at(arrays, truth)
         self._batches.append(_matched_batch(EvaluationContext(truth, self._coco), arrays))
 
     def _arrays(self, results: Results, truth: GroundTruth) -> dict[Task, Detections]:
         return {task: Detections.from_results(results, truth, task, self._area_from) for task in self._tasks}
 
-    def _count_unusual(self, arrays: Mapping[Task, Detections], truth: GroundTruth) -> None:
+    def _look_at(self, arrays: Mapping[Task, Detections], truth: GroundTruth) -> None:
+        if "bbox" in arrays:
+            self._first.add(arrays["bbox"], truth)
         for task, detections in arrays.items():
             self._unusual[task] += count_unusual_detections(detections, truth, task)
 

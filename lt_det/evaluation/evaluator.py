@@ -27,8 +27,9 @@ from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
-from lt_det.evaluation.checks import warn_of_full_images, warn_of_objects
+from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
 from lt_det.evaluation.io.results_writer import ResultFile
@@ -110,7 +111,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
             check_lists(str(json_file), data["images"], protocol, f"register '{dataset_name}' as coco")
-        truth = _ground_truth(data, categories, json_file)
+        check_annotations(data, json_file)  # Detectron2's own loaders ignore some mistakes
+        truth = GroundTruth.from_json(data, [category["id"] for category in categories])
         self._image_index = {image_id: i for i, image_id in enumerate(truth.image_ids.tolist())}
         self._has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
@@ -119,6 +121,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             stats.check_names(self._names, str(json_file))
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
+        warn_of_one_bucket(buckets, stats)
         check_max_dets(max_dets, "TEST.MAX_DETS")
         self.context = EvaluationContext(truth, protocol.with_max_dets(max_dets), buckets)
         warn_of_objects(self.context)
@@ -217,6 +220,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         # Start with no detections, so that a model that detects nothing has an AP, too.
         self._match("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self.context.ground_truth, "bbox"))
         self._pending: list[Detections] = []
+        self._first = FirstDetections()
         self._num_detections = 0
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
 
@@ -226,6 +230,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         Args:
             inputs: records with an ``image_id``.
             outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
+
+        Raises:
+            LtDetError: see `check_predictions`.
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
@@ -233,11 +240,14 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
+            found = boxes_as_arrays(instances, self._image_index[image["image_id"]])
+            check_predictions(found, self.context.ground_truth)
             detected = instances_to_coco_json(instances, image["image_id"])
             for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]
             self._num_detections += len(detected)
-            self._pending.append(self._as_arrays(instances, image["image_id"], detected))
+            masks = [detection["segmentation"] for detection in detected] if instances.has("pred_masks") else None
+            self._pending.append(replace(found, masks=masks))
             if self._results is not None:
                 with self._writing():
                     self._results.write(detected)
@@ -276,6 +286,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not self._pending:
             return
         detections, self._pending = Detections.concatenate(self._pending), []
+        self._first.add(detections, self.context.ground_truth)
         for task in _TASKS if detections.masks is not None and self._has_masks else _TASKS[:1]:
             self._match(task, detections)
 
@@ -305,6 +316,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             logger.warning("These metrics of %s are %s.", self._dataset_name, self.context.protocol.rules)
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
+        self._first.log_hints(
+            self.context.ground_truth, f"The predictions for {self._dataset_name}", class_indices=True
+        )
         if self._results is not None:
             with self._writing():
                 written = self._results.join(gathered)
@@ -332,12 +346,6 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             if self._results is not None:
                 self._results.discard()
             self._results = None
-
-    def _as_arrays(self, instances: Instances, image_id: Any, detected: list[dict[str, Any]]) -> Detections:
-        found = boxes_as_arrays(instances, self._image_index[image_id])
-        if not instances.has("pred_masks"):
-            return found
-        return replace(found, masks=[detection["segmentation"] for detection in detected])
 
     def _evaluation(self, results: dict[Task, TaskResult], detections: str | None) -> Evaluation:
         """
@@ -371,18 +379,6 @@ def boxes_as_arrays(instances: Instances, image: int) -> Detections:
         instances.scores.numpy().astype(np.float64),
         BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).astype(np.float64),
     )
-
-
-def _ground_truth(data: dict[str, Any], categories: list[dict[str, Any]], json_file: Path) -> GroundTruth:
-    """Build the ground truth with the classes in the order of `categories`.
-
-    Detectron2's loader ignores some mistakes in the json, which raise an error here.
-    """
-    try:
-        return GroundTruth.from_json(data, [category["id"] for category in categories])
-    except (LookupError, TypeError, ValueError):
-        check_annotations(data, json_file)  # raises an error that says where the mistake is
-        raise
 
 
 def _log_progress(draws: Iterable[int]) -> Iterator[int]:

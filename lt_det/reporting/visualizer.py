@@ -24,6 +24,7 @@ from lt_det.reporting.overlays import (
     font_for,
     line_width,
     rgb,
+    score_words,
     text_size,
 )
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -97,7 +98,7 @@ class DetectionVisualizer:
         for box, color in reversed(list(zip(boxes, colors, strict=True))):
             draw_box(canvas, box, color, line_width(canvas.size), halo=WHITE)
         texts = [
-            f"{style.symbol} {self.names[index]} {score:.2f}"
+            f"{style.symbol} {self.names[index]} {score_words(score)}"
             for style, index, score in zip(styles, detections.classes, detections.scores, strict=True)
         ]
         draw_labels(canvas, boxes, texts, colors)

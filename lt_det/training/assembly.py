@@ -28,6 +28,7 @@ from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingData
 from lt_det.training.resume.image_stream import ImageStream
+from lt_det.training.resume.loaded_state import check_loaded_state
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.seed_passes import SeedPasses
 from lt_det.training.weights.address import check_remote_weights
@@ -42,6 +43,7 @@ class TrainingOptions:
     Attributes:
         output_dir: OUTPUT_DIR.
         datasets: names of the training sets.
+        meta_datasets: names of the sets of the meta loader, if it has some of its own; they may be the training sets.
         max_iter: iterations, each of them one optimizer step.
         images_per_step: images per iteration, in all processes and passes together.
         passes: forward and backward passes per iteration.
@@ -62,6 +64,7 @@ class TrainingOptions:
     precision: torch.dtype | None = None
     decoupled: str = ""
     meta: str = ""
+    meta_datasets: Sequence[str] = ()
     seed: int = -1
     eval_period: int = 0
     log_period: int = 20
@@ -73,6 +76,7 @@ class Assembly:
 
     Attributes:
         step_trainer: takes the optimizer steps.
+        meta_loader: of the meta set, as the trainer built it; None without one.
         images: the stream of images, which a resumed training continues.
         checkpointer: saves and loads all of it.
     """
@@ -101,8 +105,11 @@ class Assembly:
         self.options = options
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
         self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
-        self._data = TrainingData(DataFingerprint.of(data_loader, options.datasets))
+        self.meta_loader = meta_loader
+        self._data = TrainingData(DataFingerprint.of(data_loader, options.datasets), self._meta_fingerprint())
         check_same_data(self._data.fingerprint)
+        if self._data.meta is not None:
+            check_same_data(self._data.meta, "meta sets")
         self.images = ImageStream(data_loader, options.seed)
         self.checkpointer = build_checkpointer(
             options.decoupled,
@@ -116,6 +123,13 @@ class Assembly:
         self._meta = None
         if options.decoupled == "meta":
             self._meta = MetaLearning(model, optimizer, meta_loader, options.meta, options.seed)
+
+    def _meta_fingerprint(self) -> DataFingerprint | None:
+        """None where the meta images are those of the training, which are compared already."""
+        names = self.options.meta_datasets
+        if self.meta_loader is None or list(names) in ([], list(self.options.datasets)):
+            return None
+        return DataFingerprint.of(self.meta_loader, names)
 
     def build_hooks(
         self,
@@ -176,6 +190,8 @@ class Assembly:
             logger.info(
                 "The checkpoint is of an earlier version of lt_det: whether the data have changed is not known."
             )
+        if resumes:
+            check_loaded_state(self.checkpointer.get_checkpoint_file(), self._trainer.iter, self.step_trainer.optimizer)
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
         for images in [self.images] if self._meta is None else [self.images, self._meta.images]:

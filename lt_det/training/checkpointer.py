@@ -14,7 +14,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.compat.torch import is_dead_worker
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, reason_of
 from lt_det.io.log_file import DISK_FULL
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
@@ -27,6 +27,7 @@ from lt_det.training.resume.checkpoint_folder import (
     named_checkpoint,
 )
 from lt_det.training.warm_start import WarmStart, unusual_families
+from lt_det.training.weights.fit import check_fit, check_numbers
 from lt_det.training.weights.initialization import backbone_problem
 from lt_det.training.weights.reading import check_file, check_sums, open_checkpoint, read_weights
 
@@ -284,8 +285,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
             return super().load(path, *args, **kwargs)
         except LtDetError:
             raise
-        except _UNREADABLE as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
+        except Exception as error:  # states of hooks and optimizers are as the file says, and can fail in any way
+            known = isinstance(error, _UNREADABLE) and str(error).strip()
+            reason = str(error).strip().split("\n")[0] if known else reason_of(error)
             raise LtDetError(
                 f"The weights {path} cannot be loaded ({reason}); check MODEL.WEIGHTS and the network, or use another "
                 "checkpoint."
@@ -325,7 +327,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"(MODEL.LONG_TAIL.SECOND_STAGE.METHOD {self.decoupled}); give the weights that it trained, the "
                 "model_final.pth in its OUTPUT_DIR."
             )
-        heads = [head.partition(" on ") for head in checkpoint.get(BOX_HEAD_KEY) or []]
+        heads = [str(head).partition(" on ") for head in checkpoint.get(BOX_HEAD_KEY) or []]
         trained = [name_in_checkpoint(loss) + on + classifier for loss, on, classifier in heads]
         built = _box_heads(self.model)
         if self.exact and trained and trained != built:
@@ -333,25 +335,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"The checkpoint {self._path} was trained with {', '.join(sorted(set(trained)))}, but the config says "
                 f"{', '.join(sorted(set(built))) or 'no loss of lt_det'}; use the config it was trained with."
             )
+        if self.exact:
+            check_numbers(checkpoint["model"], self.model, self._path)
         start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
-            for name, found, wanted in incompatible.incorrect_shapes:
-                raise LtDetError(
-                    f"The checkpoint {self._path} does not fit this model: {name} is {list(found)} there and "
-                    f"{list(wanted)} here; it was trained with another NUM_CLASSES, loss or network: use its config."
-                )
-            missing = [name for name in incompatible.missing_keys if name.startswith("roi_heads.")]
-            if missing and ".loss." in missing[0]:
-                raise LtDetError(
-                    f"The checkpoint {self._path} was trained with another loss ({missing[0]} is missing); "
-                    "use its config."
-                )
-            if missing:
-                raise LtDetError(
-                    f"The checkpoint {self._path} holds no trained box head ({missing[0]} is missing); "
-                    "give the checkpoint of a finished training."
-                )
+            check_fit(incompatible, self.model, self._path)
         if self.for_evaluation:
             start.refuse_other_family(incompatible)
         elif not (self.exact or self._resumes):

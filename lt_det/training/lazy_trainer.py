@@ -32,7 +32,7 @@ from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
-from lt_det.training.preflight import names_of
+from lt_det.training.preflight import meta_names, names_of
 from lt_det.training.trial import try_evaluation, try_training_records
 
 
@@ -75,6 +75,7 @@ class LazyTrainer:
             precision=amp_precision(train.amp.enabled, train.amp.get("precision", "float16")),
             decoupled=method,
             meta=train.get("meta_method", META_DEFAULT),
+            meta_datasets=tuple(meta_names(cfg)),
             seed=train.get("seed", -1),
             eval_period=train.eval_period,
             log_period=train.log_period,
@@ -100,6 +101,8 @@ class LazyTrainer:
         self._start = 0
         if evaluator is not None:  # in the main process
             try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
+            if meta_loader is not None:
+                try_training_records(self.model, meta_loader, meta_names(cfg), "meta set")
             try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
 
     def register_hooks(self, more: list[HookBase]) -> None:

@@ -19,6 +19,7 @@ from detectron2.utils.registry import locate
 
 from lt_det.config import check_training_keys, num_classes_of
 from lt_det.data import training_stats
+from lt_det.data.loader import check_meta_classes
 from lt_det.data.shared_images import shared_images
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -79,8 +80,10 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
     _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)
-    train = names_of(loader.train.dataset) if training else []
+    train = [*names_of(loader.train.dataset), *meta_names(cfg)] if training else []
     check_datasets([*train, loader.test.dataset.names])
+    if training:
+        check_meta_classes(names_of(loader.train.dataset), meta_names(cfg), cfg.train.output_dir)
     check_folder(Path(cfg.train.output_dir), "OUTPUT_DIR")
     _warn_of_shared_images(train, [loader.test.dataset.names])
 
@@ -142,6 +145,12 @@ def _check_lazy_evaluation(loader: Any) -> None:
 def names_of(dataset: Any) -> list[str]:
     """The datasets of a LazyConfig's ``dataset`` node, which has one name or a list of names."""
     return [dataset.names] if isinstance(dataset.names, str) else list(dataset.names)
+
+
+def meta_names(cfg: Any) -> list[str]:
+    """The datasets of a LazyConfig's ``dataloader.meta``; none without one, or if it does not say."""
+    dataset = cfg.dataloader.get("meta", {}).get("dataset")
+    return names_of(dataset) if dataset is not None and "names" in dataset else []
 
 
 def check_heads(cfg: CfgNode) -> None:

@@ -81,16 +81,18 @@ class LongTailTrainer(DefaultTrainer):
                 _check_evaluator(cfg, evaluators[name])
         with ddp_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
-        if comm.is_main_process():
-            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
-            for name, evaluator in evaluators.items():
-                loader = type(self).build_test_loader(cfg, name)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
         if not hasattr(self, "_assembly"):
             raise LtDetError(
                 f"{type(self).__name__}.build_hooks does not call super().build_hooks(), so that lt_det's hooks are "
                 "missing; start from the list that it returns."
             )
+        if comm.is_main_process():
+            try_training_records(self.model, self._trainer.data_loader, cfg.DATASETS.TRAIN)
+            if meta_sets := cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS:
+                try_training_records(self.model, self._assembly.meta_loader, meta_sets, "meta set")
+            for name, evaluator in evaluators.items():
+                loader = type(self).build_test_loader(cfg, name)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -319,6 +321,7 @@ def _options(cfg: Any) -> TrainingOptions:
         precision=amp_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.PRECISION),
         decoupled=cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD,
         meta=checked_meta_method(cfg),
+        meta_datasets=tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS),
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},

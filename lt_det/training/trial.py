@@ -36,7 +36,9 @@ class Mapped(NamedTuple):
     input: Any
 
 
-def try_training_records(model: nn.Module, loader: Any, names: Sequence[str]) -> list[Mapped]:
+def try_training_records(
+    model: nn.Module, loader: Any, names: Sequence[str], part: str = "training set"
+) -> list[Mapped]:
     """Map one record of each kind of annotation as the training will, and check that it has what the model learns.
 
     Random numbers of the training stay the same. A loader of another kind than Detectron2's is left alone.
@@ -45,11 +47,12 @@ def try_training_records(model: nn.Module, loader: Any, names: Sequence[str]) ->
         model: the network to train.
         loader: its training loader.
         names: the training sets, for messages.
+        part: what they are, for messages: "training set" or "meta set".
 
     Raises:
         LtDetError: the mapper fails on a record, or gives the model no masks or keypoints to learn.
     """
-    mapped = _map_records(loader, names, "training set")
+    mapped = _map_records(loader, names, part)
     heads = [module for module in model.modules() if isinstance(module, ROIHeads)]
     for attribute, field, key, annotated in _LEARNED:
         if any(getattr(head, attribute, False) for head in heads):
@@ -57,7 +60,7 @@ def try_training_records(model: nn.Module, loader: Any, names: Sequence[str]) ->
                 instances = made.get("instances") if isinstance(made, Mapping) else None
                 if instances is not None and len(instances) and not instances.has(field):
                     raise LtDetError(
-                        f"The training set '{_set_of(record, names)}': {key} is True, but the mapper makes no "
+                        f"The {part} '{_set_of(record, names)}': {key} is True, but the mapper makes no "
                         f"{field} of the image {record.get('file_name')}, whose annotations have no '{annotated}'; "
                         f"set {key} to False, or leave out or complete the annotations without '{annotated}'."
                     )

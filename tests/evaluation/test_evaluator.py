@@ -204,6 +204,12 @@ def test_mistakes_that_detectron2s_loader_ignores(changed):
         LongTailEvaluator(name)
 
 
+def test_mistakes_with_which_a_ground_truth_can_be_built(changed):
+    name = changed(lambda data: [a.update(iscrowd=1) for a in data["annotations"]], register_coco_instances, {})
+    with pytest.raises(LtDetError, match=r"changed\.json: .* have 'iscrowd' 1"):
+        LongTailEvaluator(name)
+
+
 def test_other_classes_than_in_training(val, litter):
     with pytest.raises(LtDetError, match=r"has 12 classes, but the training set .* has 13"):
         LongTailEvaluator(val, stats=ClassStats.from_json(litter))

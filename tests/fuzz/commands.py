@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import shutil
 import signal
 import traceback
 import warnings
@@ -17,9 +18,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from lt_det.cli import main
+from tests.fuzz.checkpoints import CREATED
 from tests.fuzz.mutations import differences, mutate
-from tests.fuzz.subjects import SUBJECTS, Subject
+from tests.fuzz.programs import PROGRAMS
+from tests.fuzz.subjects import OUT, SUBJECTS, Subject
 
 CPU_SECONDS = 30  # of one command, after which it hangs: this machine may be busy, so that wall time says nothing
 
@@ -55,12 +57,15 @@ class Finding:
 
 
 def run(subject: Subject, folder: Path) -> Answer:
-    """Run a subject's command. Nothing that it sets up in the process is left."""
+    """Run a subject's command. Nothing that it sets up in the process is left, and nothing that it wrote before."""
+    shutil.rmtree(folder / OUT, ignore_errors=True)
+    if subject.copied:
+        shutil.copytree(folder / subject.copied, folder / OUT)
     out, err = io.StringIO(), io.StringIO()
     failure, code = "", 0
     with _nothing_left(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = main(subject.command(folder))
+            code = PROGRAMS[subject.program](subject.command(folder))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         except Hang:
@@ -82,7 +87,7 @@ def try_one(name: str, folder: Path, expected: Answer, seed: int) -> Finding | N
         answer = run(subject, folder)
     finally:
         file.write_bytes(content)
-    found = wrong_with(answer)
+    found = wrong_with(answer) or _wrong_with_tool(subject, answer)
     if found is None and mutation.single:  # of several changes, nobody knows which one has changed the output
         found = _wrong_acceptance(subject, content, mutation.content, expected, answer)
     return Finding(name, seed, mutation.words, *found) if found else None
@@ -102,6 +107,18 @@ def wrong_with(answer: Answer) -> tuple[str, str] | None:
         return "not one sentence", answer.errors[-600:]
     if any(letter != "\n" and not letter.isprintable() and letter in "\x1b\x07\r\0" for letter in answer.errors):
         return "escape sequence", ascii(answer.errors[-600:])
+    return None
+
+
+def _wrong_with_tool(subject: Subject, answer: Answer) -> tuple[str, str] | None:
+    """What only tools can do wrong, which print before they fail, and what a hostile file can make a program do."""
+    created = Path(CREATED)
+    if created.exists():
+        created.unlink()
+        return "code of the file was executed", answer.errors[-600:]
+    sentences = sum(line.startswith("error: ") for line in answer.errors.splitlines())
+    if subject.program != "lt-det" and answer.code == 1 and sentences != 1:
+        return "not one sentence", answer.errors[-600:]
     return None
 
 
@@ -139,7 +156,7 @@ def _nothing_left() -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> Any:
         raise Hang
 
-    before = signal.signal(signal.SIGPROF, stop)
+    before, terminated = signal.signal(signal.SIGPROF, stop), signal.getsignal(signal.SIGTERM)
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     try:
         with warnings.catch_warnings():
@@ -147,6 +164,7 @@ def _nothing_left() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
+        signal.signal(signal.SIGTERM, terminated)
         logging.captureWarnings(False)
         root.handlers[:] = handlers
         for name in set(DatasetCatalog.list()) - registered:

@@ -1,17 +1,26 @@
-"""Small valid files that the fuzzers mutate: annotations, results, counts, an evaluation, a config, a checkpoint."""
+"""Small valid files that the fuzzers mutate: annotations, results, counts, evaluations, a config, checkpoints, ..."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 
+from lt_det.bakeoff.cache.cache import VERSION
+from lt_det.bakeoff.cache.writer import TableWriter
+from lt_det.compat.detectron2 import without_logger_setup
+from lt_det.evaluation.bakeoff_schema import write_bakeoff
+from lt_det.evaluation.diagnosis_schema import write_diagnosis
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.training import load_config
+from lt_det.training import LongTailTrainer, load_config
+from lt_det.training.trial import quiet
+from tests.helpers.bakeoffs import bakeoff
+from tests.helpers.diagnosed import diagnosis
 from tests.helpers.evaluations import evaluation, write_run
 
 NUM_IMAGES, NUM_CLASSES = 12, 4
@@ -96,5 +105,43 @@ OUTPUT_DIR: {folder}/output
     cfg = load_config(str(folder / "config.yaml"))
     torch.manual_seed(0)
     torch.save({"model": build_model(cfg).state_dict(), "iteration": 3}, folder / "checkpoint.pth")
+    _write_training(folder)
+    _write_feature_cache(folder / "cache")
+    write_bakeoff(bakeoff(num_classes=12), folder)
+    write_diagnosis(diagnosis(), folder)
+    (folder / "empty").mkdir()
     DatasetCatalog.remove("fuzz_train")  # the commands register it
     MetadataCatalog.remove("fuzz_train")
+
+
+def _write_training(folder: Path) -> None:
+    """The OUTPUT_DIR of a training of two iterations, interrupted before its third."""
+    trained = folder / "trained"
+    trained.mkdir()
+    words = ["SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "DATASETS.TEST", "()", "OUTPUT_DIR", str(trained)]
+    cfg = load_config(str(folder / "config.yaml"), words)
+    with quiet(), without_logger_setup():
+        trainer = LongTailTrainer(cfg)
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+    for file in trained.iterdir():
+        if file.name != "model_final.pth":
+            file.unlink()
+    (trained / "model_final.pth").rename(trained / "model_0000001.pth")
+    (trained / "last_checkpoint").write_text("model_0000001.pth")
+    cfg.MODEL.WEIGHTS = str(folder / "out" / "model_0000001.pth")
+    (trained / "config.yaml").write_text(cfg.dump())
+
+
+def _write_feature_cache(folder: Path) -> None:
+    """Four RoIs of two images, and three proposals of two others."""
+    rois = {"features": np.arange(12, dtype=np.float16).reshape(4, 3), "labels": np.array([0, 1, 2, 2])}
+    rois |= {"images": np.array([0, 0, 1, 1]), "ious": np.ones(4, np.float32), "weights": np.ones(4, np.float32)}
+    proposals = {"counts": np.array([1, 2]), "network_sizes": np.full((2, 2), 8), "sizes": np.full((2, 2), 16)}
+    proposals |= {"features_0": np.ones((3, 3), np.float16), "proposals_0": np.ones((3, 4), np.float32)}
+    for name, columns in (("rois", {f"{key}_0": rows for key, rows in rois.items()}), ("proposals/val", proposals)):
+        writer = TableWriter(folder / name, 1)
+        writer.write(0, columns)
+        writer.merge()
+    about = {"version": VERSION, "finished": True, "key": {}, "num_classes": 2, "num_stages": 1}
+    (folder / "cache.json").write_text(json.dumps({**about, "images": {"rois": [1, 2], "val": [3, 4]}}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
@@ -27,10 +28,18 @@ class Mutation(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How a kind of file is read and written; None for files of which only bytes are mutated."""
+    """How a kind of file is read, written, and mutated besides in its bytes.
+
+    Attributes:
+        load, dump: from bytes and to bytes.
+        values: another mutation of what was loaded than `of_values`.
+        container: a mutation of the file that is none of its values; None: there is none.
+    """
 
     load: Callable[[bytes], Any]
     dump: Callable[[Any], bytes]
+    values: Callable[[Any, Random], tuple[Any, str]] | None = None
+    container: Callable[[bytes, Random], tuple[bytes, str]] | None = None
 
 
 JSON = Format(json.loads, lambda content: json.dumps(content).encode())
@@ -42,12 +51,16 @@ def mutate(content: bytes, form: Format | None, seed: int | str) -> Mutation:
     random = Random(seed)
     if form is None or random.random() < 0.33:
         return _of_bytes(content, random)
+    if form.container is not None and random.random() < 0.25:
+        changed, done = form.container(content, random)
+        return Mutation(changed, done, single=False)
     tree = form.load(content)
+    values = form.values or of_values
     words = []
     for _ in range(random.choice((1, 1, 1, 1, 3))):
-        tree, done = _of_values(tree, random)
+        tree, done = values(tree, random)
         words.append(done)
-    if random.random() < 0.01:
+    if form.values is None and random.random() < 0.01:
         deep = form.dump(tree).rstrip()[:-1] + b', "deep": ' + b"[" * DEEP + b"]" * DEEP + b"}"
         return Mutation(deep, f"{'; '.join(words)}; {DEEP} nested lists")
     return Mutation(form.dump(tree), "; ".join(words), len(words) == 1)
@@ -80,8 +93,11 @@ def _of_bytes(content: bytes, random: Random) -> Mutation:
     return Mutation(random.choice((b"", b" ", b"\0", b"null", b"[]", b"{}", b"0", b'"x"')), "replace everything")
 
 
-def _of_values(tree: Any, random: Random) -> tuple[Any, str]:
-    """Change one value; every level of the tree is as likely as the others, so that long lists do not crowd it out."""
+def of_values(tree: Any, random: Random) -> tuple[Any, str]:
+    """Change one value of nested lists and dictionaries.
+
+    Every level of the tree is as likely as the others, so that long lists do not crowd it out.
+    """
     tree = copy.deepcopy(tree)
     if not isinstance(tree, dict | list) or not tree or random.random() < 0.01:
         value = random.choice(VALUES)
@@ -128,7 +144,7 @@ def _as_other_type(value: Any, random: Random) -> Any:
         return [value]
     if isinstance(value, bool | int) and random.random() < 0.7:
         return random.choice((str(value), float(value), bool(value)))
-    if isinstance(value, float) and random.random() < 0.7:
+    if isinstance(value, float) and math.isfinite(value) and random.random() < 0.7:
         return random.choice((str(value), round(value)))
     return random.choice((str(value), [value], {"value": value}, list(value) if isinstance(value, dict) else None))
 
@@ -136,7 +152,7 @@ def _as_other_type(value: Any, random: Random) -> Any:
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Where two trees differ, and how: ``annotations.*.bbox.*`` and ``value``, ``int to str``, ``missing`` or ``new``.
 
-    Indices of lists are stars. A number of another type but equal (1 and 1.0) is a change of type.
+    Indices of lists are stars. ``int to str`` is 1 and "1"; 1 and "2" are ``int to str, other``.
     """
     if isinstance(before, dict) and isinstance(after, dict):
         for key in before.keys() | after.keys():
@@ -154,9 +170,18 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, 
         for one, other in zip(before, after, strict=True):
             yield from differences(one, other, f"{path}.*".lstrip("."))
     elif type(before) is not type(after):
-        yield path, f"{type(before).__name__} to {type(after).__name__}"
+        other = ", other" if _is_other_number(before, after) else ""
+        yield path, f"{type(before).__name__} to {type(after).__name__}{other}"
     elif before != after:
         yield path, "value" if _is_ordinary(after) else "extreme"
+
+
+def _is_other_number(before: Any, after: Any) -> bool:
+    """Whether values of different types are numbers, or texts of numbers, and not the same one."""
+    try:
+        return float(before) != float(after)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _is_ordinary(value: Any) -> bool:

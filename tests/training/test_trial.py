@@ -1,7 +1,9 @@
 """What first happens on a real record is tried before the first iteration: one sentence with the set and the file."""
 
+import copy
 import json
 import random
+import shutil
 import sys
 
 import numpy as np
@@ -12,11 +14,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from lt_det.data import register_dataset
+from lt_det.doctor.config_checks import examine_config
 from lt_det.errors import LtDetError
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.config_loading import load_config, load_lazy_config
 from lt_det.training.lazy_trainer import LazyTrainer
-from lt_det.training.preflight import check_expected_results
+from lt_det.training.preflight import check_expected_results, check_lazy_config
 from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.trial import random_numbers_kept, try_evaluation
 from tests.helpers import REPOSITORY
@@ -161,18 +165,81 @@ def test_a_mapper_of_ones_own(started, data, tmp_path):
         Trainer(cfg)
 
 
-def test_a_lazy_config(data, tmp_path, started):
+@pytest.fixture
+def lazy_config(data, tmp_path, started):
+    """The LazyConfig of mini_lvis, for the tiny set."""
     started()  # registers the sets
-    change(data / "train.json", as_rle)
     cfg = load_lazy_config(str(REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"))
     cfg.dataloader.train.dataset.names = [f"{tmp_path.name}_train"]
     cfg.dataloader.test.dataset.names = f"{tmp_path.name}_val"
     cfg.dataloader.evaluator.stats.datasets = [f"{tmp_path.name}_train"]
-    cfg.dataloader.train.mapper.use_instance_mask = True
     cfg.dataloader.train.num_workers = cfg.dataloader.test.num_workers = 0
+    cfg.dataloader.train.total_batch_size = 2
     cfg.model.roi_heads.num_classes = 2
     cfg.model.roi_heads.box_predictor.loss.datasets = [f"{tmp_path.name}_train"]
+    cfg.train.device = "cpu"
     cfg.train.output_dir = str(tmp_path / "lazy")
     (tmp_path / "lazy").mkdir()
+    return cfg
+
+
+def test_a_lazy_config(data, lazy_config):
+    change(data / "train.json", as_rle)
+    lazy_config.dataloader.train.mapper.use_instance_mask = True
     with pytest.raises(LtDetError, match=r"_train'.*train0\.png.*instance_mask_format"):
-        LazyTrainer(cfg)
+        LazyTrainer(lazy_config)
+
+
+def with_meta_set(data, tmp_path):
+    """The keys of a decoupled training whose meta set are the images of the test set, and what is unreadable there."""
+    (data / "images" / "val1.png").write_bytes(b"no image")
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": {}}, weights)
+    return {
+        "MODEL__WEIGHTS": str(weights),
+        "MODEL__LONG_TAIL": {"SECOND_STAGE": {"METHOD": "meta", "META": {"DATASETS": [f"{tmp_path.name}_val"]}}},
+        "DATASETS__TEST": [],
+    }
+
+
+def test_records_of_a_meta_set(data, started, tmp_path):
+    keys = with_meta_set(data, tmp_path)
+    change(data / "val.json", lambda annotation: annotation.update(image_id=1))  # the unreadable one
+    with pytest.raises(LtDetError, match=r"meta set '.*_val'.*val1\.png"):
+        started(**keys)
+    findings = {finding.subject: finding for finding in examine_config(str(tmp_path / "config.yaml"))}
+    assert findings["meta set"].fatal
+    assert "val1.png" in findings["meta set"].advice
+    shutil.copy(data / "images" / "val0.png", data / "images" / "val1.png")
+    assert started(**keys)
+    findings = {finding.subject: finding for finding in examine_config(str(tmp_path / "config.yaml"))}
+    assert not findings["meta set"].fatal
+
+
+@pytest.fixture
+def lazy_meta_config(data, tmp_path, lazy_config):
+    cfg = lazy_config
+    cfg.train.second_stage, cfg.train.init_checkpoint = "meta", with_meta_set(data, tmp_path)["MODEL__WEIGHTS"]
+    cfg.dataloader.meta = copy.deepcopy(cfg.dataloader.train)
+    cfg.dataloader.meta.dataset.names = f"{tmp_path.name}_val"
+    return cfg
+
+
+def test_records_of_a_lazy_meta_set(data, lazy_meta_config):
+    change(data / "val.json", lambda annotation: annotation.update(image_id=1))
+    with pytest.raises(LtDetError, match=r"meta set '.*_val'.*val1\.png"):
+        LazyTrainer(lazy_meta_config)
+
+
+def test_classes_and_registration_of_a_lazy_meta_set(data, tmp_path, lazy_meta_config):
+    check_lazy_config(lazy_meta_config, training=True, resume=False)
+    lazy_meta_config.dataloader.meta.dataset.names = "nowhere"
+    with pytest.raises(LtDetError, match="nowhere"):
+        check_lazy_config(lazy_meta_config, training=True, resume=False)
+    content = json.loads((data / "val.json").read_text())
+    content["categories"][0]["name"] = "c"
+    (data / "other.json").write_text(json.dumps(content))
+    register_dataset(f"{tmp_path.name}_other", data / "other.json", data / "images")
+    lazy_meta_config.dataloader.meta.dataset.names = f"{tmp_path.name}_other"
+    with pytest.raises(LtDetError, match=r"dataloader\.meta.*c in place of a"):
+        check_lazy_config(lazy_meta_config, training=True, resume=False)

@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import ProposalTable, RoiTable
 from lt_det.bakeoff.cache.writer import read_state
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 VERSION = 1  # of the files and of the chunks; a cache of another version is not read
 CACHE_NAME = "cache.json"
 ROIS = "rois"
 _BLOCK = 2**24  # bytes
-_ENTRIES = ("version", "finished", "key", "num_classes", "num_stages", "images")
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _About(msgspec.Struct):
+    """The entries of ``cache.json`` and their types."""
+
+    version: int
+    finished: bool
+    key: dict[str, Any]
+    num_classes: _Positive
+    num_stages: _Positive
+    images: dict[str, list[Any]]
 
 
 class FeatureCache:
@@ -37,6 +50,8 @@ class FeatureCache:
         self.num_classes: int = about["num_classes"]
         self.num_stages: int = about["num_stages"]
         self.datasets: list[str] = list(about["images"])
+        if ROIS not in self.datasets:
+            raise self._corrupt(f"{CACHE_NAME} lists no images of {ROIS}")
         self.datasets.remove(ROIS)
         self.key: dict[str, Any] = about["key"]
         self._images: dict[str, list[Any]] = about["images"]
@@ -65,6 +80,9 @@ class FeatureCache:
         self._check_stage(stage)
         names = ("features", "labels", "images", "ious", "weights")
         columns = {name: self._column(ROIS, f"{name}_{stage}") for name in names}
+        rows, images = {len(column) for column in columns.values()}, columns["images"]
+        if len(rows) > 1 or not (images < len(self._images[ROIS])).all():
+            raise self._corrupt(f"the columns of {ROIS} do not fit each other, or the images in {CACHE_NAME}")
         return RoiTable(**columns, image_ids=self._images[ROIS], num_classes=self.num_classes)
 
     def proposals(self, name: str) -> ProposalTable:
@@ -82,7 +100,7 @@ class FeatureCache:
                 f"{', '.join(self.datasets)}."
             )
         folder = f"proposals/{name}"
-        return ProposalTable(
+        table = ProposalTable(
             features=[self._column(folder, f"features_{stage}") for stage in range(self.num_stages)],
             proposals=[self._column(folder, f"proposals_{stage}") for stage in range(self.num_stages)],
             start=np.concatenate([[0], np.cumsum(self._column(folder, "counts"))]).astype(np.int64),
@@ -90,10 +108,16 @@ class FeatureCache:
             sizes=self._column(folder, "sizes"),
             image_ids=self._images[name],
         )
+        of_images = {len(table.start) - 1, len(table.network_sizes), len(table.sizes), len(table.image_ids)}
+        of_proposals = {int(table.start[-1]), *map(len, table.features), *map(len, table.proposals)}
+        if len(of_images) > 1 or len(of_proposals) > 1:
+            raise self._corrupt(f"the columns of {folder} do not fit each other, or the images in {CACHE_NAME}")
+        return table
 
     def _check_stage(self, stage: int) -> None:
         if not 0 <= stage < self.num_stages:
-            raise LtDetError(f"The feature cache {self.folder} has {self.num_stages} stages, and no stage {stage}.")
+            stages = count_of(self.num_stages, "stage")
+            raise LtDetError(f"The feature cache {self.folder} has {stages}, and no stage {stage}.")
 
     def _column(self, table: str, name: str) -> NDArray[Any]:
         folder = self.folder / table
@@ -107,11 +131,12 @@ class FeatureCache:
             if path not in self._verified and "crc32" in about and about["crc32"] != _checksum(column):
                 raise ValueError("its checksum does not match")
             self._verified.add(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise LtDetError(
-                f"The feature cache {self.folder} is corrupt ({path.name}: {error}); delete it and compute it again."
-            ) from error
+        except Exception as error:  # of a corrupt file: whatever NumPy meets in it
+            raise self._corrupt(f"{path.name}: {error}") from error
         return column
+
+    def _corrupt(self, reason: str) -> LtDetError:
+        return LtDetError(f"The feature cache {self.folder} is corrupt ({reason}); delete it and compute it again.")
 
 
 def _checksum(column: NDArray[Any]) -> int:
@@ -131,16 +156,16 @@ def read_about(folder: Path) -> dict[str, Any] | None:
         LtDetError: the file is corrupt, or of another version of lt_det.
     """
     try:
-        about = json.loads((folder / CACHE_NAME).read_text())
-        about = {name: about[name] for name in _ENTRIES}
+        content = json.loads((folder / CACHE_NAME).read_text())
+        about = msgspec.convert(content, _About)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LtDetError(
             f"The feature cache {folder} is corrupt ({CACHE_NAME} cannot be read); delete it and compute it again."
         ) from error
-    if about["version"] != VERSION:
+    if about.version != VERSION:
         raise LtDetError(
             f"The feature cache {folder} was written by another version of lt_det; delete it and compute it again."
         )
-    return about
+    return msgspec.structs.asdict(about)

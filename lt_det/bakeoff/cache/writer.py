@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +19,24 @@ from lt_det.io.atomic import atomic_file, write_atomically
 
 STATE_NAME = "table.json"
 _HEADER = 128  # bytes of the header of a .npy file with one or two dimensions, whatever its number of rows
+
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _Column(msgspec.Struct, omit_defaults=True):
+    rows: _Number
+    dtype: str
+    shape: list[_Number]
+    crc32: _Number | msgspec.UnsetType = msgspec.UNSET
+
+
+class _State(msgspec.Struct):
+    """The entries of ``table.json`` and their types."""
+
+    chunks: _Number
+    merged: _Number
+    columns: dict[str, _Column]
 
 
 class TableWriter:
@@ -137,9 +155,9 @@ def read_state(folder: Path) -> dict[str, Any]:
         LtDetError: the file is missing or corrupt.
     """
     try:
-        state = json.loads((folder / STATE_NAME).read_text())
-        return {name: state[name] for name in ("chunks", "merged", "columns")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        state = msgspec.convert(json.loads((folder / STATE_NAME).read_text()), _State)
+        return dict(msgspec.to_builtins(state))
+    except (OSError, ValueError, RecursionError) as error:
         raise LtDetError(f"The feature cache {folder} is corrupt ({STATE_NAME} cannot be read); delete it.") from error
 
 
@@ -164,7 +182,7 @@ def _read_chunk(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path) as columns:
             return {name: columns[name] for name in columns.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a corrupt file: whatever NumPy meets in it
         raise LtDetError(f"The chunk {path} of a feature cache is corrupt; delete it and start again.") from error
 
 

@@ -15,14 +15,17 @@ from lt_det.evaluation.matching.detections import Detections
 _MIN_CLASSES = 2  # of which detections are right in the other reading: a detector that knows one class only is no hint
 
 
-def category_hint(detections: Detections, category_ids: Sequence[Any], sample: Sample) -> str | None:
+def category_hint(detections: Detections, category_ids: Sequence[Any] | None, sample: Sample) -> str | None:
     """A sentence if the classes of detections fit another reading of their ids better.
 
     Args:
         detections: boxes, whose ids are all known.
-        category_ids: of the ground truth, in class order.
+        category_ids: of the ground truth, in class order; None where the detections have class indices.
         sample: of the detections, with boxes as x, y, width, height.
     """
+    are_indices = category_ids is None
+    if category_ids is None:
+        category_ids = range(sample.truth.num_classes)
     if not all(type(id_) is int for id_ in category_ids) or not len(sample):
         return None
     near = sample.overlaps(sample.boxes)
@@ -37,6 +40,12 @@ def category_hint(detections: Detections, category_ids: Sequence[Any], sample: S
             best, best_words = sample.count(right), words
     if not is_better(best, as_written, total):
         return None
+    if are_indices:
+        return (
+            f"Of {total} detections that overlap an object, {as_written} have its class, but {best} would have it if "
+            f"their classes were {best_words.replace('category ids', 'class indices')}; predict class indices from 0 "
+            f"to {len(category_ids) - 1}, in the order of the dataset's thing_classes."
+        )
     return (
         f"Of {total} detections that overlap an object, {as_written} have its category, but {best} would have it if "
         f"their ids were {best_words}; {ADVICE}."

@@ -15,13 +15,14 @@ _MIN_FRACTION = 0.1  # of the detections: so many that match nothing are a mista
 _MIN_NUMBER = 3
 
 
-def result_hints(detections: Detections, truth: GroundTruth, written_as: str) -> list[str]:
+def result_hints(detections: Detections, truth: GroundTruth, written_as: str, class_indices: bool = False) -> list[str]:
     """Sentences about boxes, category ids and scores that look as if they followed another convention.
 
     Args:
         detections: boxes.
         truth: their images and objects.
         written_as: key of `WRITTEN_AS`, the convention that the input has.
+        class_indices: whether the input has class indices in place of category ids.
     """
     if not len(detections):
         return []
@@ -31,7 +32,7 @@ def result_hints(detections: Detections, truth: GroundTruth, written_as: str) ->
     hint = box_hint(detections, truth, written_as, Sample.of(detections, boxes, truth))
     if hint is None:  # classes are compared where boxes overlap
         sample = Sample.of(detections, detections.boxes, truth)
-        hint = category_hint(detections, truth.category_ids.tolist(), sample)
+        hint = category_hint(detections, None if class_indices else truth.category_ids.tolist(), sample)
     hints = [] if hint is None else [hint]
     scores = detections.scores
     if scores.min() >= 0 and 1 < scores.max() <= 100:

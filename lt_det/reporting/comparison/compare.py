@@ -26,7 +26,7 @@ from lt_det.reporting.comparison.differences import Difference, class_difference
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
-from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
+from lt_det.reporting.view_model import ClassTable, bucket_advice, class_table, evaluation_facts
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Comparison:
     dataset: str
     task: str
     facts: list[str]
+    advice: str
     pairs: list[Pair]
     errors: TextTable | None
     class_names: list[str]
@@ -104,6 +105,8 @@ def write_comparison(
             console.print(table.to_rich())
         for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
             console.print(sentence, soft_wrap=True, markup=False)
+    for advice in dict.fromkeys(comparison.advice for comparison in comparisons if comparison.advice):
+        console.print(advice, soft_wrap=True, markup=False, highlight=False)
     with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
@@ -143,6 +146,7 @@ def _compare(
         first.dataset,
         task,
         evaluation_facts(first),
+        bucket_advice(first),
         pairs,
         _error_table(list(tasks), [found.errors for found in tasks.values()], title),
         columns["class"],
@@ -155,6 +159,7 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
     metrics, classes = metric_differences(a, b), class_differences(a, b)
     if not same_buckets(first, other):
         metrics = [found for found in metrics if found.metric not in _bucket_metrics(first, other)]
+    shown = [found for found in metrics if found.metric not in first.hidden_metrics]
     rows = [
         [
             found.metric,
@@ -164,12 +169,12 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
             "" if found.interval is None else " to ".join(map(signed, found.interval)),
             found.reading,
         ]
-        for found in metrics
+        for found in shown
     ]
     title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
     gained, lost = class_extremes(first.classes, a.class_ap, classes)
     with chart_style():
-        chart = difference_chart([found for found in metrics if found.interval] or metrics)
+        chart = difference_chart([found for found in shown if found.interval] or shown)
         scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
     return Pair(
         key,
@@ -208,6 +213,7 @@ def _markdown(runs: list[str], left_out: list[str], comparisons: list[Comparison
     parts = [markdown_heading(1, f"{', '.join(runs[1:])} against {runs[0]}"), *map(markdown_paragraph, left_out)]
     for comparison in comparisons:
         parts += [markdown_heading(2, comparison.title), markdown_paragraph(", ".join(comparison.facts))]
+        parts += [markdown_paragraph(comparison.advice)] if comparison.advice else []
         parts += [table.to_markdown() for table in _tables(comparison)]
         parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
     return "\n\n".join(parts) + "\n"

@@ -35,13 +35,17 @@ def check_same_config(cfg: Any) -> None:
     _compare(_flat(cfg), _config_difference)
 
 
-def check_same_data(data: DataFingerprint) -> None:
-    """Compare the training data of all processes.
+def check_same_data(data: DataFingerprint, part: str = "training data") -> None:
+    """Compare the data of all processes.
+
+    Args:
+        data: of this process.
+        part: what they are, in the plural, for the message.
 
     Raises:
         LtDetError: they differ; in all processes.
     """
-    _compare(data, _data_difference)
+    _compare(data, lambda first, other: _data_difference(first, other, part))
 
 
 def check_same_option(name: str, given: bool) -> None:
@@ -84,9 +88,9 @@ def _config_difference(first: Mapping[str, str], other: Mapping[str, str]) -> st
     return f"{key} is {other.get(key, 'missing')} instead of {first.get(key, 'missing')}{more}"
 
 
-def _data_difference(first: DataFingerprint, other: DataFingerprint) -> str:
+def _data_difference(first: DataFingerprint, other: DataFingerprint, part: str) -> str:
     found = other.changed_classes(first) or other.changed_images(first)
-    return f"its training data have {found}" if found else ""
+    return f"its {part} have {found}" if found else ""
 
 
 def _weight_difference(first: Mapping[str, int], other: Mapping[str, int]) -> str:

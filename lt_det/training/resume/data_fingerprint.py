@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from lt_det.compat.detectron2 import image_source, unmapped
 from lt_det.data.cache.records import Records
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
+_META_KEY = "meta"  # in checkpoints, of the fingerprint of the meta sets
 _SAMPLED = 2000  # images whose boxes and masks are read, at least
 
 
@@ -87,7 +89,7 @@ class DataFingerprint:
         if old is None or new is None or list(old) == list(new):
             return ""
         if len(old) != len(new):
-            return f"{len(new)} classes instead of {len(old)}"
+            return f"{count_of(len(new), 'class')} instead of {len(old)}"
         place = next(index for index, (was, now) in enumerate(zip(old, new, strict=True)) if was != now)
         moved = " (the same names in another order)" if sorted(old) == sorted(new) else ""
         return f"class {place} is '{new[place]}' instead of '{old[place]}'{moved}"
@@ -96,13 +98,13 @@ class DataFingerprint:
         """How images and annotations differ from those `before`, as the end of a sentence; empty if they do not."""
         found = []
         if _differ(before.images, self.images):
-            found.append(f"{self.images} images instead of {before.images}")
+            found.append(f"{count_of(self.images or 0, 'image')} instead of {before.images}")
         elif _differ(before.image_set, self.image_set):
             found.append(f"the same number of images, {self.images}, but different ones")
         elif _differ(before.order, self.order):
             found.append("the same images in another order")
         if _differ(before.annotations, self.annotations):
-            found.append(f"{self.annotations} annotations instead of {before.annotations}")
+            found.append(f"{count_of(self.annotations or 0, 'annotation')} instead of {before.annotations}")
         elif not _differ(before.image_set, self.image_set):
             if _differ(before.labels, self.labels):
                 found.append("annotations with other classes")
@@ -112,41 +114,60 @@ class DataFingerprint:
 
 
 class TrainingData:
-    """Stores the fingerprint in checkpoints, and compares it when a training is resumed.
+    """Stores the fingerprints in checkpoints, and compares them when a training is resumed.
 
     Attributes:
         fingerprint: of the data of this training.
+        meta: of the images of SECOND_STAGE.META.DATASETS (LazyConfig: dataloader.meta); None without such a set.
         is_compared: whether a checkpoint with a fingerprint has been loaded.
     """
 
-    def __init__(self, fingerprint: DataFingerprint) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, fingerprint: DataFingerprint, meta: DataFingerprint | None = None) -> None:
+        self.fingerprint, self.meta = fingerprint, meta
         self.is_compared = False
 
     def state_dict(self) -> dict[str, Any]:
-        state = dataclasses.asdict(self.fingerprint)
-        return {**state, "classes": None if state["classes"] is None else list(state["classes"])}
+        state = _as_dict(self.fingerprint)
+        return state if self.meta is None else {**state, _META_KEY: _as_dict(self.meta)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Log a warning if images or annotations have changed.
+        """Log a warning if images or annotations of the training set or the meta set have changed.
 
         Raises:
             LtDetError: the number of classes has changed, or there are other names in their places.
         """
-        known = {field.name for field in dataclasses.fields(DataFingerprint)}
-        before = DataFingerprint(**{key: value for key, value in state.items() if key in known})
         self.is_compared = True
-        if classes := self.fingerprint.changed_classes(before):
-            raise LtDetError(
-                f"The classes of the training data have changed since the checkpoint was saved: {classes}; restore the "
-                "annotations it was trained with, or use another OUTPUT_DIR and set MODEL.WEIGHTS (LazyConfig: "
-                "train.init_checkpoint) to the checkpoint to start a training from its weights."
-            )
-        if images := self.fingerprint.changed_images(before):
-            logger.warning(
-                f"The training data have changed since the checkpoint was saved: {images}. The training continues with "
-                "the new data; the order of its images is not that of an uninterrupted training."
-            )
+        _compare(self.fingerprint, state, "training data")
+        if self.meta is not None and isinstance(state.get(_META_KEY), Mapping):
+            _compare(self.meta, state[_META_KEY], "meta sets")
+
+
+def _compare(now: DataFingerprint, state: Mapping[str, Any], part: str) -> None:
+    """Warn of changed images, and refuse changed classes.
+
+    Args:
+        now: of the data of this training.
+        state: the fields of the fingerprint in the checkpoint.
+        part: of the data, for the message.
+    """
+    known = {field.name for field in dataclasses.fields(DataFingerprint)}
+    before = DataFingerprint(**{key: value for key, value in state.items() if key in known})
+    if classes := now.changed_classes(before):
+        raise LtDetError(
+            f"The classes of the {part} have changed since the checkpoint was saved: {classes}; restore the "
+            "annotations it was trained with, or use another OUTPUT_DIR and set MODEL.WEIGHTS (LazyConfig: "
+            "train.init_checkpoint) to the checkpoint to start a training from its weights."
+        )
+    if images := now.changed_images(before):
+        logger.warning(
+            f"The {part} have changed since the checkpoint was saved: {images}. The training continues with the new "
+            "data; the order of its images is not that of an uninterrupted training."
+        )
+
+
+def _as_dict(fingerprint: DataFingerprint) -> dict[str, Any]:
+    state = dataclasses.asdict(fingerprint)
+    return {**state, "classes": None if state["classes"] is None else list(state["classes"])}
 
 
 def _class_names(datasets: Sequence[str]) -> list[str] | None:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lt_det.compat.detectron2 import image_source, loader_layers
 from lt_det.data.sampling.samplers import NumberedSampler
 from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.training.resume.loaded_state import check_seed
 from lt_det.training.resume.seeding import seed_generators, shared_seed
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class ImageStream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, seed in state["seeds"].items():
             if name in self._seeded:  # a training may be resumed with another sampler
-                self._seeded[name]._seed = seed
+                self._seeded[name]._seed = check_seed(seed, "the images")
 
     def skip(self, images: int) -> None:
         """Skip the images that each process used before, without reading them."""

@@ -8,6 +8,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
+from lt_det.training.resume.loaded_state import check_seed
 from lt_det.training.resume.seeding import seed_generators, shared_seed
 
 
@@ -40,7 +41,7 @@ class SeedPasses(HookBase):
         return {"seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._seed = state["seed"]
+        self._seed = check_seed(state["seed"], "the passes")
 
     def _before_pass(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         if model.training:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def load_plain(path: str | os.PathLike[str], mmap: bool = False) -> Any:
     try:
         if str(path).endswith(".pkl"):
             return PlainUnpickler(io.BytesIO(Path(path).read_bytes())).load()  # no length in it reserves memory
-        return load_weights_only(str(path), mmap and _is_archive(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sparse tensors and old formats: what matters is checked afterwards
+            return load_weights_only(str(path), mmap and _is_archive(path))
     except Exception as error:  # of a corrupt pickle: whatever its instructions lead to
         if isinstance(error, ForbiddenNameError):
             raise _holds_more(path, error.name) from error

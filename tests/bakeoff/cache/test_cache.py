@@ -113,6 +113,74 @@ def other_version(folder: Path) -> str:
     return "another version"
 
 
+def empty_column(folder: Path) -> str:
+    (folder / "rois" / "labels_0.npy").write_bytes(b"")
+    return r"labels_0\.npy"
+
+
+def archive_as_column(folder: Path) -> str:
+    with (folder / "rois" / "labels_0.npy").open("wb") as file:
+        np.savez(file, labels=np.zeros(4))
+    return r"labels_0\.npy"
+
+
+def fewer_images(folder: Path) -> str:
+    about = json.loads((folder / "cache.json").read_text())
+    about["images"]["rois"].pop()
+    (folder / "cache.json").write_text(json.dumps(about))
+    return r"images in cache\.json"
+
+
+def changed_about(key, value):
+    def damage(folder: Path) -> str:
+        write_about(folder, **{key: value})
+        return r"cache\.json"
+
+    return damage
+
+
+def changed_table(key, value):
+    def damage(folder: Path) -> str:
+        state = json.loads((folder / "rois" / "table.json").read_text())
+        for column in state["columns"].values():
+            column[key] = value
+        (folder / "rois" / "table.json").write_text(json.dumps(state))
+        return r"is corrupt"
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        empty_column,
+        archive_as_column,
+        fewer_images,
+        *(changed_about("images", value) for value in ([], {}, "x", None, {"rois": 3})),
+        *(changed_about("num_stages", value) for value in ("1", 0, None, 1.5)),
+        changed_about("finished", "yes"),
+        changed_about("key", []),
+        *(changed_table("shape", value) for value in (3, ["x"], [-1])),
+        *(changed_table("dtype", value) for value in ("nothing", 3, None)),
+        *(changed_table("rows", value) for value in ("4", -1, 10**30)),
+        changed_table("crc32", "x"),
+    ],
+)
+def test_cache_with_values_of_other_types(folder, damage):
+    message = damage(folder)
+    with pytest.raises(LtDetError, match=message):
+        FeatureCache.open(folder).rois()
+
+
+def test_proposals_of_other_images(folder):
+    about = json.loads((folder / "cache.json").read_text())
+    name = next(name for name in about["images"] if name != "rois")
+    about["images"][name].append(99)
+    (folder / "cache.json").write_text(json.dumps(about))
+    with pytest.raises(LtDetError, match=rf"proposals/{name} do not fit"):
+        FeatureCache.open(folder).proposals(name)
+
+
 @pytest.mark.parametrize(
     "damage", [truncated_column, missing_column, exchanged_column, corrupt_table, corrupt_about, other_version]
 )

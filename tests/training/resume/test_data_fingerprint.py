@@ -181,6 +181,50 @@ def test_other_classes_are_refused(names, classes, said):
         TrainingData(fingerprint(records(), names)).load_state_dict(before)
 
 
+def test_meta_sets_are_compared_like_the_training_data(names, caplog):
+    data = records()
+    before = TrainingData(fingerprint(data, names), fingerprint(data[:20], names)).state_dict()
+    TrainingData(fingerprint(data, names), fingerprint(data[:20], names)).load_state_dict(before)
+    TrainingData(fingerprint(data, names)).load_state_dict(before)  # the config has no meta set now
+    assert not messages(caplog, logging.WARNING)
+    changed = TrainingData(fingerprint(data, names), fingerprint(data[:15], names))
+    changed.load_state_dict(before)
+    assert "meta sets have changed since the checkpoint was saved: 15 images instead of 20" in caplog.text
+    caplog.clear()
+    changed.load_state_dict({key: value for key, value in before.items() if key != "meta"})  # of an earlier version
+    assert not messages(caplog, logging.WARNING)
+    MetadataCatalog.remove("fingerprinted")
+    MetadataCatalog.get("fingerprinted").set(thing_classes=["cat", "yak", "dog"])
+    with pytest.raises(LtDetError, match=r"classes of the meta sets .* class 1 is 'yak'"):
+        TrainingData(DataFingerprint(), fingerprint(data[:20], names)).load_state_dict(before)
+
+
+@pytest.mark.parametrize(("meta_datasets", "is_kept"), [(("fingerprinted_meta",), True), ((), False)])
+def test_checkpoints_hold_the_meta_sets(mini, tmp_path, meta_datasets, is_kept):
+    """The fingerprint of a decoupled training; without META.DATASETS its meta images are the training images."""
+    data = first_images(mini.train_json, 20)
+    for image in data["images"]:
+        image["file_name"] = str(mini.image_root / image["file_name"])
+    meta = copy.deepcopy(data)
+    kept = {image["id"] for image in meta["images"][:12]}
+    meta["images"] = meta["images"][:12]
+    meta["annotations"] = [a for a in meta["annotations"] if a["image_id"] in kept]
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    cfg = config_of(tmp_path, data, f"decoupled_{is_kept}")
+    register_dataset("fingerprinted_meta", tmp_path / "meta.json", tmp_path)
+    try:
+        torch.save({"model": {}}, tmp_path / "weights.pth")
+        cfg.MODEL.WEIGHTS = str(tmp_path / "weights.pth")
+        cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = "meta"
+        cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS = meta_datasets
+        state = LongTailTrainer(cfg).checkpointer.checkpointables["training_data"].state_dict()
+        assert ("meta" in state) == is_kept
+        assert not is_kept or state["meta"]["images"] == 12
+    finally:
+        DatasetCatalog.remove("fingerprinted_meta")
+        MetadataCatalog.remove("fingerprinted_meta")
+
+
 def config_of(folder, data, name):
     """A training of two images per iteration, with the annotations `data`."""
     (folder / f"{name}.json").write_text(json.dumps(data))
@@ -261,6 +305,8 @@ def agree(folder):
     check_same_data(fingerprint(data))
     with pytest.raises(LtDetError, match="training data have 15 images instead of 30"):
         check_same_data(fingerprint(data[:15] if rank else data))
+    with pytest.raises(LtDetError, match="meta sets have 15 images instead of 30"):
+        check_same_data(fingerprint(data[:15] if rank else data), "meta sets")
 
     model = nn.Linear(3, 4)
     nn.init.ones_(model.weight)
