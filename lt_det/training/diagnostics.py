@@ -204,6 +204,6 @@ class _StepMonitor:
         if rate <= 1.01 * usual:
             return ""
         return (
-            f", which is {rate:g} for {count_of(images, 'image')} per step, {rate / usual:.1f} times {usual:g}, Detectron2's "
-            f"{_REFERENCE_RATE} for {_REFERENCE_BATCH} images scaled linearly"
+            f", which is {rate:g} for {count_of(images, 'image')} per step, {rate / usual:.1f} times {usual:g}, "
+            f"Detectron2's {_REFERENCE_RATE} for {_REFERENCE_BATCH} images scaled linearly"
         )
