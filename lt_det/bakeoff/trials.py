@@ -20,6 +20,7 @@ from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.detector import Classifiers, detector_config
 from lt_det.bakeoff.fitting import (
     DivergedError,
+    FitOptions,
     Fitted,
     best_learning_rate,
     fit,
@@ -144,13 +145,13 @@ class Trials:
     def folds(self) -> list[NDArray[np.int64]]:
         return image_folds(self._rois[0], self.options.folds, seed=0)
 
-    @property
-    def _budget(self) -> dict[str, Any]:
-        return {
-            "steps": self.options.steps,
-            "batch_size": self.options.batch_size,
-            "device": self._detector_cfg.MODEL.DEVICE,
-        }
+    def _fit_options(self, **options: Any) -> FitOptions:
+        return FitOptions(
+            steps=self.options.steps,
+            batch_size=self.options.batch_size,
+            device=self._detector_cfg.MODEL.DEVICE,
+            **options,
+        )
 
     def _depends_on(self, candidate: Candidate) -> dict[str, Any]:
         """What decides a candidate's numbers, besides what the candidate itself says."""
@@ -189,11 +190,11 @@ class Trials:
     def _train_on_other_folds(self, candidate: Candidate, part: str, fold: int) -> None:
         held_out = self.folds[fold]
         images = np.setdiff1d(np.arange(len(self._rois[0].image_ids)), held_out)
-        train = fit_meta_learning_rates if candidate.meta else fit_learning_rates
+        train: Callable[..., list[Fitted]] = fit_meta_learning_rates if candidate.meta else fit_learning_rates
+        options = self._fit_options(seed=fold, held_out=held_out)
 
         def fit_rates(*rates: float) -> list[Fitted]:
-            options = {**self._budget, "seed": fold, "held_out": held_out}
-            return train(self.cfg, candidate, self._rois, images, rates, **options)
+            return train(self.cfg, candidate, self._rois, images, rates, options)
 
         fits = fit_rates(*learning_rates(candidate)) if fold == 0 else self._first_that_converges(candidate, fit_rates)
         rate = best_learning_rate([fits])
@@ -205,11 +206,11 @@ class Trials:
     def _train_on_all(self, candidate: Candidate, part: str, seed: int) -> None:
         folds = [self.store.read(candidate, f"fold_{fold}") for fold in range(self.options.folds)]
         phases = mean_phases([trial.phases for trial in folds if trial is not None])
-        train = fit_meta if candidate.meta else fit
+        train: Callable[..., Fitted] = fit_meta if candidate.meta else fit
+        options = self._fit_options(seed=seed, phases=phases)
 
         def fit_rate(rate: float) -> Fitted:
-            options = {**self._budget, "seed": seed, "phases": phases}
-            return train(self.cfg, candidate, self._rois, None, learning_rate=rate, **options)
+            return train(self.cfg, candidate, self._rois, None, options, learning_rate=rate)
 
         fitted = self._first_that_converges(candidate, fit_rate)
         classifiers = self._after_adjustment(candidate, fitted)

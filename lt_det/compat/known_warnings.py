@@ -12,17 +12,19 @@ _WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     ("pkg_resources is deprecated", UserWarning, "detectron2|fvcore|iopath"),
     ("unclosed file", ResourceWarning, r"detectron2\.engine\.defaults"),
 )
-_TRACING = (
-    "is_fx_tracing will return true"  # the beginning of what torch logs when Detectron2 asks whether it is traced
-)
+_LOGGED = {  # by torch's loggers: beginning of the message
+    "torch.fx._symbolic_trace": "is_fx_tracing will return true",  # Detectron2 asks whether it is traced
+    "torch.utils.cpp_extension": "No CUDA runtime is found",  # Detectron2 lists the environment
+}
 
 
 def silence_known_warnings() -> None:
     """Drop these warnings; all others stay. See `lt_det.compat.quiet_import` for those of the import."""
     for message, category, module in _WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=category, module=module)
-    logging.getLogger("torch.fx._symbolic_trace").addFilter(_is_unknown)
+    for name in _LOGGED:
+        logging.getLogger(name).addFilter(_is_unknown)
 
 
 def _is_unknown(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_TRACING)
+    return not str(record.msg).startswith(_LOGGED[record.name])

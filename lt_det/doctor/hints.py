@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from lt_det.doctor.finding import Finding
 from lt_det.statistics.buckets import LVIS_EDGES
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 _MANY_EPOCHS, _USUAL_EPOCHS = 200, 50
 _LONG = 2000  # iterations, after which a first evaluation comes late
@@ -35,7 +36,8 @@ def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     if not (iterations and images and batch):
         return
     epochs = iterations * batch / images
-    found = f"{iterations} iterations of {batch} images are {epochs:.3g} epochs of {images} images"
+    taken = f"{count_of(iterations, 'iteration')} of {count_of(batch, 'image')}"
+    found = f"{taken} are {epochs:.3g} epochs of {count_of(images, 'image')}"
     if epochs >= _MANY_EPOCHS:
         usual = max(1, round(_USUAL_EPOCHS * images / batch))
         advice = (

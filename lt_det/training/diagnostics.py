@@ -17,6 +17,7 @@ from lt_det.compat.torch import DEAD_WORKER, is_dead_worker
 from lt_det.compat.torch_distributed import is_peer_failure
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.log_file import DISK_FULL
+from lt_det.terminal import count_of
 from lt_det.training.checkpointer import last_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir
 
@@ -203,6 +204,6 @@ class _StepMonitor:
         if rate <= 1.01 * usual:
             return ""
         return (
-            f", which is {rate:g} for {images} images per step, {rate / usual:.1f} times {usual:g}, Detectron2's "
-            f"{_REFERENCE_RATE} for {_REFERENCE_BATCH} images scaled linearly"
+            f", which is {rate:g} for {count_of(images, 'image')} per step, {rate / usual:.1f} times {usual:g}, "
+            f"Detectron2's {_REFERENCE_RATE} for {_REFERENCE_BATCH} images scaled linearly"
         )

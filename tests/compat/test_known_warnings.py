@@ -28,6 +28,7 @@ def test_known_warnings_are_dropped_and_others_stay(caplog):
             with caplog.at_level(logging.WARNING):
                 logger.warning("is_fx_tracing will return true for both ...")
                 logger.warning("something else")
+                logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found, using ...")
         assert [(str(found.message), found.filename == "a.py") for found in caught] == [
             ("`broadcast_buffers` is deprecated.", True),
             ("the user's own", False),

@@ -9,10 +9,12 @@ from lt_det.bakeoff.fitting.fit import (
     learning_rates,
 )
 from lt_det.bakeoff.fitting.folds import describe_classes, image_folds
+from lt_det.bakeoff.fitting.options import FitOptions
 from lt_det.bakeoff.fitting.schedule import mean_phases
 
 __all__ = [
     "DivergedError",
+    "FitOptions",
     "Fitted",
     "best_learning_rate",
     "describe_classes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -19,13 +19,13 @@ from lt_det.bakeoff.candidates.oversampling import synthetic_features
 from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.held_out import HeldOut
+from lt_det.bakeoff.fitting.options import FitOptions
 from lt_det.bakeoff.fitting.schedule import PHASE_STARTS, Phases, Schedule
 from lt_det.bakeoff.fitting.trainee import MakeStage, Stage, Trainee
 from lt_det.errors import LtDetError
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 512
 LEARNING_RATES = (0.05, 0.2)
 
 _MEASURES = 20  # points of the curve
@@ -78,34 +78,25 @@ def fit(
     candidate: Candidate,
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
+    options: FitOptions,
     *,
-    seed: int,
-    steps: int,
     learning_rate: float | None = None,
-    phases: Phases | None = None,
-    batch_size: int = BATCH_SIZE,
-    device: torch.device | str = "cpu",
-    held_out: NDArray[np.int64] | None = None,
-    track: Callable[[float], None] | None = None,
     make_stage: MakeStage = Stage,
 ) -> Fitted:
     """Train a candidate with one learning rate, or with several and return the best on the held-out images.
 
     Args:
         learning_rate: None: all of `learning_rates`.
-        cfg, candidate, rois, images, seed, steps, phases, batch_size, device, held_out, track, make_stage: see
-            `fit_learning_rates`.
+        cfg, candidate, rois, images, options, make_stage: see `fit_learning_rates`.
 
     Raises:
         LtDetError: see `fit_learning_rates`.
         ValueError: there are several learning rates, and no held-out images to choose by.
     """
     rates = learning_rates(candidate) if learning_rate is None else (learning_rate,)
-    if len(rates) > 1 and held_out is None:
+    if len(rates) > 1 and options.held_out is None:
         raise ValueError("Several learning rates need held-out images to choose by; give learning_rate or held_out.")
-    options: dict[str, Any] = {"phases": phases, "batch_size": batch_size, "device": device, "track": track}
-    options |= {"held_out": held_out, "make_stage": make_stage}
-    fits = fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
+    fits = fit_learning_rates(cfg, candidate, rois, images, rates, options, make_stage=make_stage)
     return max(fits, key=lambda one: one.measure)
 
 
@@ -115,14 +106,8 @@ def fit_learning_rates(
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
     rates: Sequence[float],
+    options: FitOptions,
     *,
-    seed: int,
-    steps: int,
-    phases: Phases | None = None,
-    batch_size: int = BATCH_SIZE,
-    device: torch.device | str = "cpu",
-    held_out: NDArray[np.int64] | None = None,
-    track: Callable[[float], None] | None = None,
     make_stage: MakeStage = Stage,
 ) -> list[Fitted]:
     """Train a candidate with several learning rates at a time, on the same batches and from the same initial weights.
@@ -139,13 +124,7 @@ def fit_learning_rates(
         rois: a table for each stage of the box head.
         images: indices of the images to train on; None for all.
         rates: learning rates.
-        seed: of the weights and the batches.
-        steps: the budget.
-        phases: steps in each phase, from fits of folds (`mean_phases`); None for the whole budget.
-        batch_size: RoIs in a batch.
-        device: where to train.
-        held_out: indices of images to measure on.
-        track: called with the completed fraction of the budget.
+        options: seed, budget and the like.
         make_stage: what trains each stage: a `Stage`, or called with the arguments of one.
 
     Returns:
@@ -158,16 +137,14 @@ def fit_learning_rates(
     if candidate.meta and make_stage is Stage:
         raise ValueError(f"{candidate.name} needs a meta set; train it by lt_det.bakeoff.fitting.meta_fit.fit_meta.")
     own = _training_config(candidate.config(cfg))
+    seed, device = options.seed, options.device
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # a loss may sample, too
         torch.manual_seed(seed)
-        sources = [
-            _batches(own, candidate, table, images, (seed, stage), batch_size, device)
-            for stage, table in enumerate(rois)
-        ]
+        sources = [_batches(own, candidate, table, images, stage, options) for stage, table in enumerate(rois)]
         measured = None
-        if held_out is not None:
-            measured = [HeldOut(table, held_out, seed=seed, device=device) for table in rois]
+        if options.held_out is not None:
+            measured = [HeldOut(table, options.held_out, seed=seed, device=device) for table in rois]
         widths = [table.features.shape[1] for table in rois]
         trainees = [
             Trainee(
@@ -175,14 +152,14 @@ def fit_learning_rates(
                 widths,
                 rate,
                 seed=seed,
-                schedule=_schedule(own, steps, phases),
+                schedule=_schedule(own, options.steps, options.phases),
                 device=device,
                 make_stage=make_stage,
             )
             for rate in rates
         ]
         start = perf_counter()
-        _train(trainees, sources, measured, steps, track)
+        _train(trainees, sources, measured, options)
         seconds = (perf_counter() - start) / len(trainees)
     finished = [
         Fitted(
@@ -222,10 +199,9 @@ def _train(
     trainees: Sequence[Trainee],
     sources: Sequence[RoiBatches],
     measured: Sequence[HeldOut] | None,
-    steps: int,
-    track: Callable[[float], None] | None,
+    options: FitOptions,
 ) -> None:
-    interval = max(1, steps // _MEASURES)
+    interval = max(1, options.steps // _MEASURES)
     number = 0
     while training := [trainee for trainee in trainees if not trainee.done]:
         batches = [source.draw() for source in sources]
@@ -235,8 +211,8 @@ def _train(
         for trainee in training:
             if trainee.done or number % interval == 0:
                 trainee.record(measured)
-        if track is not None and number % interval == 0:
-            track(min(trainee.schedule.progress for trainee in trainees))
+        if options.track is not None and number % interval == 0:
+            options.track(min(trainee.schedule.progress for trainee in trainees))
 
 
 def _batches(
@@ -244,16 +220,18 @@ def _batches(
     candidate: Candidate,
     rois: RoiTable,
     images: NDArray[np.int64] | None,
-    seed: tuple[int, int],
-    batch_size: int,
-    device: torch.device | str,
+    stage: int,
+    options: FitOptions,
 ) -> RoiBatches:
+    seed = (options.seed, stage)
     generator = np.random.default_rng(seed)
     weights = row_weights(rois, images, candidate.sampler, cfg, generator)
     synthetic = None
     if candidate.oversampling:
         synthetic = synthetic_features(rois, np.flatnonzero(weights > 0), candidate.oversampling, generator)
-    return RoiBatches(rois, weights, batch_size=batch_size, seed=seed, device=device, synthetic=synthetic)
+    return RoiBatches(
+        rois, weights, batch_size=options.batch_size, seed=seed, device=options.device, synthetic=synthetic
+    )
 
 
 def _training_config(cfg: Any) -> Any:

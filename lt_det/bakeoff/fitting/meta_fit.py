@@ -17,8 +17,9 @@ from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.sampling import row_weights
 from lt_det.bakeoff.fitting.batch import Batch, RoiBatches
 from lt_det.bakeoff.fitting.classifier import SGD
-from lt_det.bakeoff.fitting.fit import BATCH_SIZE, Fitted, fit, fit_learning_rates
+from lt_det.bakeoff.fitting.fit import Fitted, fit, fit_learning_rates
 from lt_det.bakeoff.fitting.meta_set import split_meta_images
+from lt_det.bakeoff.fitting.options import FitOptions
 from lt_det.bakeoff.fitting.trainee import MakeStage, Stage
 from lt_det.errors import LtDetError
 from lt_det.meta.closed_form import InnerStep
@@ -90,12 +91,10 @@ def fit_meta(
     candidate: Candidate,
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
+    options: FitOptions,
     *,
-    seed: int,
-    steps: int,
-    batch_size: int = BATCH_SIZE,
+    learning_rate: float | None = None,
     meta_images: NDArray[np.int64] | None = None,
-    **options: Any,
 ) -> Fitted:
     """Train a candidate with `meta` as `lt_det.bakeoff.fitting.fit` trains any other.
 
@@ -106,14 +105,13 @@ def fit_meta(
         images: indices of the images to train on and to take the meta set from; None for all.
         meta_images: indices of the images of the meta set, which is then not taken from `images`. With the images to
             train on, as in BALMS, classes of few images are memorized, and what is learned about them says little.
-        cfg, candidate, rois, seed, steps, batch_size, options: see `lt_det.bakeoff.fitting.fit`.
+        cfg, candidate, rois, options, learning_rate: see `lt_det.bakeoff.fitting.fit`.
 
     Raises:
         LtDetError: see `lt_det.bakeoff.fitting.fit`, `split_meta_images` and `MetaStage`.
     """
-    images, make_stage = _meta_stages(candidate, rois, images, meta_images, seed, batch_size)
-    options |= {"batch_size": batch_size, "make_stage": make_stage}
-    return fit(cfg, candidate, rois, images, seed=seed, steps=steps, **options)
+    images, make_stage = _meta_stages(candidate, rois, images, meta_images, options)
+    return fit(cfg, candidate, rois, images, options, learning_rate=learning_rate, make_stage=make_stage)
 
 
 def fit_meta_learning_rates(
@@ -122,17 +120,13 @@ def fit_meta_learning_rates(
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
     rates: Sequence[float],
+    options: FitOptions,
     *,
-    seed: int,
-    steps: int,
-    batch_size: int = BATCH_SIZE,
     meta_images: NDArray[np.int64] | None = None,
-    **options: Any,
 ) -> list[Fitted]:
     """Train a candidate with `meta` as `fit_learning_rates` trains any other; see there, and `fit_meta`."""
-    images, make_stage = _meta_stages(candidate, rois, images, meta_images, seed, batch_size)
-    options |= {"batch_size": batch_size, "make_stage": make_stage}
-    return fit_learning_rates(cfg, candidate, rois, images, rates, seed=seed, steps=steps, **options)
+    images, make_stage = _meta_stages(candidate, rois, images, meta_images, options)
+    return fit_learning_rates(cfg, candidate, rois, images, rates, options, make_stage=make_stage)
 
 
 def _meta_stages(
@@ -140,17 +134,16 @@ def _meta_stages(
     rois: Sequence[RoiTable],
     images: NDArray[np.int64] | None,
     meta_images: NDArray[np.int64] | None,
-    seed: int,
-    batch_size: int,
+    options: FitOptions,
 ) -> tuple[NDArray[np.int64] | None, MakeStage]:
     """The images to train on, and what trains each stage."""
     if meta_images is None:
-        images, meta_images = split_meta_images(rois[0], images, seed)
+        images, meta_images = split_meta_images(rois[0], images, options.seed)
 
     def make_stage(own: Any, number: int, width: int, device: torch.device | str) -> MetaStage:
-        stream = (seed, number, 1)
+        stream = (options.seed, number, 1)
         weights = row_weights(rois[number], meta_images, "class_aware", own, np.random.default_rng(stream))
-        batches = RoiBatches(rois[number], weights, batch_size=batch_size, seed=stream, device=device)
+        batches = RoiBatches(rois[number], weights, batch_size=options.batch_size, seed=stream, device=device)
         return MetaStage(own, number, width, device, method=candidate.meta, meta_batches=batches)
 
     return images, make_stage

@@ -6,7 +6,7 @@ import pytest
 
 from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.candidates.oversampling import METHODS, synthetic_features
-from lt_det.bakeoff.fitting import fit
+from lt_det.bakeoff.fitting import FitOptions, fit
 from lt_det.errors import LtDetError
 from tests.helpers.rois import bakeoff_config, synthetic_rois
 
@@ -58,7 +58,7 @@ def test_only_given_rows_are_used(rois):
 def test_training_with_synthetic_features(rois, tmp_path):
     pytest.importorskip("imblearn")
     cfg = bakeoff_config(rois, tmp_path)
-    fitted = fit(cfg, SMOTE, [rois], None, seed=0, steps=30, batch_size=64, learning_rate=0.1)
+    fitted = fit(cfg, SMOTE, [rois], None, FitOptions(seed=0, steps=30, batch_size=64), learning_rate=0.1)
     assert fitted.classifiers[0]["weight"].isfinite().all()
 
 

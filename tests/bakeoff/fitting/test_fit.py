@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lt_det.bakeoff.candidates import Candidate
-from lt_det.bakeoff.fitting import Fitted, best_learning_rate, fit, fit_learning_rates
+from lt_det.bakeoff.fitting import FitOptions, Fitted, best_learning_rate, fit, fit_learning_rates
 from lt_det.errors import LtDetError
 from lt_det.layers import build_classifier
 from lt_det.losses import LOSSES, SoftmaxCrossEntropyLoss, register_loss
@@ -31,8 +31,9 @@ def cfg(rois, tmp_path_factory):
 
 
 def short(cfg, candidate, tables, images=None, **options):
-    given = {"seed": 0, "steps": 60, "batch_size": 64, "learning_rate": 0.1} | options
-    return fit(cfg, candidate, tables, images, **given)
+    rate = options.pop("learning_rate", 0.1)
+    given = FitOptions(**{"seed": 0, "steps": 60, "batch_size": 64} | options)
+    return fit(cfg, candidate, tables, images, given, learning_rate=rate)
 
 
 def modules(cfg, candidate, fitted, stage=0, width=16):
@@ -98,11 +99,11 @@ def test_global_random_numbers_are_left_alone(cfg, rois):
 @pytest.mark.parametrize("name", ["softmax", "seesaw"])
 def test_learning_rates_together_equal_each_alone(name, cfg, rois):
     candidate = Candidate(name, {NAME: name})
-    options = {"seed": 0, "steps": 60, "batch_size": 64, "held_out": np.arange(20)}
-    together = fit_learning_rates(cfg, candidate, [rois], None, (0.02, 0.5), **options)
+    options = FitOptions(seed=0, steps=60, batch_size=64, held_out=np.arange(20))
+    together = fit_learning_rates(cfg, candidate, [rois], None, (0.02, 0.5), options)
     assert [one.learning_rate for one in together] == [0.02, 0.5]
     for one in together:
-        (alone,) = fit_learning_rates(cfg, candidate, [rois], None, (one.learning_rate,), **options)
+        (alone,) = fit_learning_rates(cfg, candidate, [rois], None, (one.learning_rate,), options)
         assert_same(alone.classifiers, one.classifiers)
         assert alone.curve == one.curve
         assert_same(alone.losses, one.losses)
@@ -111,10 +112,11 @@ def test_learning_rates_together_equal_each_alone(name, cfg, rois):
 def test_the_best_learning_rate_is_returned(cfg, rois):
     candidate = dataclasses.replace(SOFTMAX, learning_rates=(1e-6, 0.3))
     held_out = np.arange(0, 120, 3)
-    fitted = fit(cfg, candidate, [rois], np.arange(1, 120, 3), seed=0, steps=60, batch_size=64, held_out=held_out)
+    options = FitOptions(seed=0, steps=60, batch_size=64, held_out=held_out)
+    fitted = fit(cfg, candidate, [rois], np.arange(1, 120, 3), options)
     assert fitted.learning_rate == 0.3
     with pytest.raises(ValueError, match="held_out"):
-        fit(cfg, candidate, [rois], None, seed=0, steps=60)
+        fit(cfg, candidate, [rois], None, FitOptions(seed=0, steps=60))
 
 
 def with_measure(rate, measure):
@@ -201,7 +203,7 @@ def test_the_loss_of_a_user(cfg, rois):
 def test_divergence_is_reported(cfg, rois):
     with pytest.raises(LtDetError, match=r"softmax .* 1e\+30.*learning_rates"):
         short(cfg, SOFTMAX, [rois], learning_rate=1e30)
-    fits = fit_learning_rates(cfg, SOFTMAX, [rois], None, (0.1, 1e30), seed=0, steps=60, batch_size=64)
+    fits = fit_learning_rates(cfg, SOFTMAX, [rois], None, (0.1, 1e30), FitOptions(seed=0, steps=60, batch_size=64))
     assert [one.learning_rate for one in fits] == [0.1]
 
 

@@ -14,7 +14,7 @@ from lt_det.bakeoff.candidates.builtin import full
 from lt_det.bakeoff.candidates.candidate import Candidate
 from lt_det.bakeoff.candidates.keys import LOSS_NAME
 from lt_det.bakeoff.candidates.reading import read_candidates
-from lt_det.bakeoff.fitting import fit
+from lt_det.bakeoff.fitting import FitOptions, fit
 from lt_det.bakeoff.fitting.batch import RoiBatches
 from lt_det.bakeoff.fitting.meta_fit import MetaStage, fit_meta, fit_meta_learning_rates
 from lt_det.bakeoff.fitting.meta_set import split_meta_images
@@ -72,10 +72,8 @@ def test_meta_set_has_the_mixture_of_classes_and_no_image_of_the_training(rois, 
 @pytest.mark.parametrize("candidate", META, ids=lambda candidate: candidate.name)
 def test_every_method_trains_a_classifier(cfg, rois, candidate):
     candidate.check(cfg)
-    fitted = [
-        fit_meta(cfg, candidate, [rois], None, seed=0, steps=STEPS, learning_rate=0.2, held_out=np.arange(NUM_IMAGES))
-        for _ in range(2)
-    ]
+    options = FitOptions(seed=0, steps=STEPS, held_out=np.arange(NUM_IMAGES))
+    fitted = [fit_meta(cfg, candidate, [rois], None, options, learning_rate=0.2) for _ in range(2)]
     state, again = (one.classifiers[0] for one in fitted)
     assert all(torch.equal(state[name], again[name]) for name in state)
     (_, first_loss, first_measure), (_, loss, measure) = fitted[0].curve[0], fitted[0].curve[-1]
@@ -98,7 +96,7 @@ def test_meta_batches_are_balanced_and_from_other_images(cfg, rois, monkeypatch)
     monkeypatch.setattr(MetaStage, "step", recorded)
     images, meta = split_meta_images(rois, None, seed=7)
     candidate = META[0]
-    fit_meta(cfg, candidate, [rois], None, seed=7, steps=20, learning_rate=0.1)
+    fit_meta(cfg, candidate, [rois], None, FitOptions(seed=7, steps=20), learning_rate=0.1)
     assert seen == {"training": set(images.tolist()), "meta": set(meta.tolist())}
     present = counts[:K] > 0
     assert counts[:K][present] == pytest.approx(counts[:K].sum() / present.sum(), rel=0.1)
@@ -106,7 +104,8 @@ def test_meta_batches_are_balanced_and_from_other_images(cfg, rois, monkeypatch)
     assert counts[K] / counts.sum() == pytest.approx((rois.labels[held] == K).mean(), rel=0.1)
 
     seen = {"training": set(), "meta": set()}
-    fit_meta(cfg, candidate, [rois], images, seed=7, steps=20, learning_rate=0.1, meta_images=images)
+    options = FitOptions(seed=7, steps=20)
+    fit_meta(cfg, candidate, [rois], images, options, learning_rate=0.1, meta_images=images)
     assert seen["meta"] == seen["training"] == set(images.tolist())
 
 
@@ -114,15 +113,15 @@ def test_learning_rates_and_stages_of_a_cascade(cfg, rois):
     """Each stage learns its own weights, from its own RoIs; the learning rates see the same batches."""
     other = dataclasses.replace(rois, features=np.ascontiguousarray(rois.features[:, ::-1]))
     held_out = np.arange(0, NUM_IMAGES, 3)
-    options = {"seed": 0, "steps": 20, "held_out": held_out}
-    fits = fit_meta_learning_rates(cfg, META[0], [rois, other], None, (0.05, 0.2), **options)
+    options = FitOptions(seed=0, steps=20, held_out=held_out)
+    fits = fit_meta_learning_rates(cfg, META[0], [rois, other], None, (0.05, 0.2), options)
     assert [one.learning_rate for one in fits] == [0.05, 0.2]
     for one in fits:
         first, second = one.classifiers
         assert not torch.equal(first["weight"], second["weight"].flip(1))
-        alone = fit_meta(cfg, META[0], [rois, other], None, learning_rate=one.learning_rate, **options)
+        alone = fit_meta(cfg, META[0], [rois, other], None, options, learning_rate=one.learning_rate)
         torch.testing.assert_close(alone.classifiers, one.classifiers)
-    best = fit_meta(cfg, META[0], [rois, other], None, **options)
+    best = fit_meta(cfg, META[0], [rois, other], None, options)
     assert best.learning_rate == max(fits, key=lambda one: one.measure).learning_rate
 
 
@@ -160,7 +159,7 @@ def test_inner_step_of_balms_has_the_momentum_of_the_classifier(cfg, rois, monke
 
     monkeypatch.setitem(META_METHODS, "recorder", lambda loss: Recorder())
     candidate = Candidate("", {LOSS_NAME: "softmax"}, meta="recorder")
-    fit_meta(cfg, candidate, [rois], None, seed=0, steps=3, learning_rate=0.1)
+    fit_meta(cfg, candidate, [rois], None, FitOptions(seed=0, steps=3), learning_rate=0.1)
     assert found[0][0].momentum == cfg.SOLVER.MOMENTUM
     assert found[0][0].weight_decay == cfg.SOLVER.WEIGHT_DECAY
     assert {name: buffer.shape for name, buffer in found[0][1].items()} == {"weight": (K + 1, D), "bias": (K + 1,)}
@@ -174,7 +173,7 @@ def test_inner_step_of_balms_has_the_momentum_of_the_classifier(cfg, rois, monke
 def test_what_was_learned_is_logged(cfg, rois, caplog, meta, logged):
     candidate = Candidate("", {LOSS_NAME: "logit_adjustment"}, meta=meta)
     with caplog.at_level("INFO", "lt_det"):
-        fit_meta(cfg, candidate, [rois], None, seed=0, steps=5, learning_rate=0.1)
+        fit_meta(cfg, candidate, [rois], None, FitOptions(seed=0, steps=5), learning_rate=0.1)
     assert re.search(logged, caplog.messages[-1])
 
 
@@ -186,9 +185,9 @@ def test_mistakes(cfg, rois, monkeypatch):
     with pytest.raises(LtDetError, match=r"meta.* not trained"):
         Candidate("", meta="l2rw", kind="as_is").check(cfg)
     with pytest.raises(ValueError, match="fit_meta"):
-        fit(cfg, META[0], [rois], None, seed=0, steps=3, learning_rate=0.1)
+        fit(cfg, META[0], [rois], None, FitOptions(seed=0, steps=3), learning_rate=0.1)
     with pytest.raises(ValueError, match="held_out"):
-        fit_meta(cfg, META[0], [rois], None, seed=0, steps=3)
+        fit_meta(cfg, META[0], [rois], None, FitOptions(seed=0, steps=3))
 
     class Temperature(SigmoidCrossEntropyLoss):
         def __init__(self, num_classes, *, background=True):
@@ -199,7 +198,7 @@ def test_mistakes(cfg, rois, monkeypatch):
     cfg.MODEL.LONG_TAIL.LOSS.TEMPERATURE = type(cfg)()
     candidate = Candidate("", {LOSS_NAME: "temperature"})
     with pytest.raises(LtDetError, match="temperature has parameters"):
-        fit_meta(cfg, candidate, [rois], None, seed=0, steps=3, learning_rate=0.1)
+        fit_meta(cfg, candidate, [rois], None, FitOptions(seed=0, steps=3), learning_rate=0.1)
 
 
 def test_candidates_of_a_file(cfg, tmp_path):
