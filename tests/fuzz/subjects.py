@@ -26,7 +26,7 @@ class Subject:
             None: any output is right as long as it is an answer.
         runs: mutations in a test; the long run takes more.
         program: a key of `PROGRAMS`.
-        copied: a folder, whose copy ``{}/out`` is at the start; empty: there is none.
+        copied: a folder, whose copy ``{}/out`` is at the start; empty: it is not there.
     """
 
     file: str
