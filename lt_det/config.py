@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from lt_det.losses import LOSSES, loss_class
 from lt_det.meta.methods import checked_meta_name
 from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 
 META_DEFAULT = "balms"
 
@@ -107,7 +107,8 @@ def add_keys(cfg: Any) -> None:
     cfg.TEST.RESAMPLES = 1000
 
     # How many detections count in the evaluation, for dense scenes, instead of the protocol's limit (lvis: 300 per
-    # image, coco: 100 per image and class); the numbers are then off the protocol. None: the protocol's limit.
+    # image, coco: 100 per image and class). Such numbers cannot be compared with published ones, nor with any others
+    # under another limit. None: the protocol's limit.
     cfg.TEST.MAX_DETS = None
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS
@@ -201,7 +202,7 @@ def warn_of_reweighting_without_start(node: Mapping[str, Any]) -> None:
     """
     sentence = reweighting_without_start(node)
     if sentence:
-        _warn_once(sentence)
+        warn_once(logger, sentence)  # every head of a cascade reads the start
 
 
 def reweighting_start(cfg: Any) -> float | None:
@@ -213,11 +214,6 @@ def reweighting_start(cfg: Any) -> float | None:
     node = cfg.MODEL.LONG_TAIL.REWEIGHTING
     warn_of_reweighting_without_start(node)
     return _fraction_of_training(cfg, "MODEL.LONG_TAIL.REWEIGHTING.START", node.START)
-
-
-@functools.cache
-def _warn_once(sentence: str) -> None:  # every head of a cascade reads the start
-    logger.warning("%s", sentence)
 
 
 def resampling_start(cfg: Any) -> float | None:

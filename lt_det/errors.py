@@ -7,7 +7,7 @@ import traceback as tracebacks
 from collections.abc import Callable
 from pathlib import Path
 
-from lt_det.terminal import CLOSED_PIPE, accept_any_text, one_line, output_failure
+from lt_det.terminal import one_line, output_failure, prepare_output
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -45,15 +45,18 @@ def import_problem(error: ImportError, package: str, install: str) -> str:
 def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
     """Run a command; a user's mistake is printed on standard error in one sentence and gives exit code 1.
 
-    A reader of the output that ends early, such as `head`, is no error.
+    A reader of the output that ends early, such as `head`, is no error. Output to a full disk is one, after the command
+    has finished its work.
 
     Args:
         command: function that returns its exit code, or None for 0.
         traceback: whether to raise an `LtDetError` instead of printing it.
     """
-    accept_any_text()
+    prepare_output()
     try:
-        return _with_output(command)
+        code = command() or 0
+        check_output()
+        return code
     except LtDetError as error:
         if traceback:
             raise
@@ -75,19 +78,13 @@ def _size(error: MemoryError) -> str:
     return f" ({text})" if text else ""
 
 
-def _with_output(command: Callable[[], int | None]) -> int:
-    """The command's exit code; that of a closed pipe where its output ended it."""
-    try:
-        code = command() or 0
-    except OSError:
-        failure, code = output_failure(), CLOSED_PIPE
-        if failure is None:
-            raise
-    else:
-        failure = output_failure()
-    if failure and not isinstance(failure, BrokenPipeError):
+def check_output() -> None:
+    """
+    Raises:
+        LtDetError: what was printed could not be written, because the disk is full, for example.
+    """
+    if failure := output_failure():
         raise output_error(failure)
-    return code
 
 
 def output_error(error: OSError) -> LtDetError:

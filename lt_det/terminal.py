@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import logging
 import os
 import re
 import sys
 from typing import IO
-
-CLOSED_PIPE = 141  # what a shell reports for a program whose reader, such as `head`, has ended
 
 # What a terminal acts on, or what makes a text look like another one: control characters (escape sequences begin with
 # one), line separators, marks of the writing direction, invisible tags, and lone surrogates, which no encoding has.
@@ -38,6 +37,28 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split("\n")))
 
 
+def count_of(number: int, noun: str) -> str:
+    """``1 class``, ``2 classes``, ``1 image``, ``0 boxes``, ``3 entries``.
+
+    Args:
+        number: shown as it is.
+        noun: in the singular; its last word becomes the plural.
+    """
+    if number == 1:
+        return f"{number} {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{number} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}s"
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, sentence: str) -> None:
+    """Log a warning that holds for the whole process, such as one about the training set, the first time only."""
+    logger.warning("%s", sentence)
+
+
 def make_logs_printable(logger: logging.Logger) -> None:
     """Apply `printable` to everything that the handlers of a logger write; lines and tabs stay, colors are removed."""
     for handler in logger.handlers:
@@ -45,23 +66,33 @@ def make_logs_printable(logger: logging.Logger) -> None:
             handler.addFilter(_PrintableRecords())
 
 
-def accept_any_text() -> None:
-    """Let standard output and error write any text: they spell or escape the letters that their encoding lacks."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+def prepare_output() -> None:
+    """Let standard output and error accept everything, so that writing to them never ends a command.
+
+    They spell or escape the letters that their encoding lacks. Where they can no longer be written, because their
+    reader (such as `head`) has ended or the disk is full, the rest of the output is discarded and the command finishes
+    its work; `output_failure` has the reason.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell, as with >&-
+            stream = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+            setattr(sys, name, stream)
+        if type(stream) is io.TextIOWrapper:  # a capture of pytest or a notebook is of another type
+            stream.flush()
+            setattr(sys, name, _SafeOutput(stream))
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ENCODING_ERRORS)
 
 
 def output_failure() -> OSError | None:
-    """Why standard output or error cannot be written; None if they can. A failing one is closed for good."""
-    failure = None
+    """Why standard output or error cannot be written; None if they can, or if their reader has ended."""
+    failures = []
     for stream in (sys.stdout, sys.stderr):
-        try:
+        if isinstance(stream, _SafeOutput):
             stream.flush()
-        except OSError as error:
-            failure = failure or error
-            discard_output(stream)
-    return failure
+            failures.append(stream.failure)
+    return next((error for error in failures if error and not isinstance(error, BrokenPipeError)), None)
 
 
 def discard_output(stream: IO[str]) -> None:
@@ -72,6 +103,42 @@ def discard_output(stream: IO[str]) -> None:
         os.close(null)
     except (OSError, ValueError):  # not a stream of the operating system
         pass
+
+
+class _SafeOutput(io.TextIOWrapper):
+    """A standard stream that discards what is written after it has failed.
+
+    Args:
+        stream: the stream to replace, which stays open.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=_ENCODING_ERRORS,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        self._replaced = stream  # whose destructor would close the file
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._discard(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._discard(error)
+
+    def _discard(self, error: OSError) -> None:
+        self.failure = self.failure or error
+        discard_output(self)
 
 
 class _PrintableRecords(logging.Filter):

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from lt_det.errors import LtDetError, exit_code_of
-from lt_det.terminal import make_logs_printable, one_line, printable
+from lt_det.terminal import count_of, make_logs_printable, one_line, printable
 from tests.helpers import REPOSITORY
+from tests.helpers.evaluations import evaluation, write_run
 
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\r\x08"
 
@@ -104,24 +105,79 @@ def test_plain_c_locale(odd_names):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.slow
-def test_reader_that_ends_early(odd_names):
-    script = '"$0" -m lt_det.cli stats "$1" | true; echo ${PIPESTATUS[0]}'
-    done = subprocess.run(
-        ["bash", "-c", script, sys.executable, odd_names],
-        capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == (b"0\n", b"")
+# What commands and tools do: they print, log, let rich print, and write files.
+COMMAND = """
+import logging, sys
+from pathlib import Path
+from lt_det.errors import exit_code_of
+from lt_det.io.console import SafeConsole
+
+def command():
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO)
+    console = SafeConsole()
+    for line in range(300):
+        print("printed", line, "x" * 50)
+        logging.info("logged %d", line)
+        console.print("by rich", line)
+        print("on standard error", file=sys.stderr)
+    Path("written").touch()
+
+sys.exit(exit_code_of(command, traceback=False))
+"""
+PIPES = {
+    "| true": (0, b""),
+    "| head -1 > /dev/null": (0, b""),
+    ">&-": (0, b""),
+    "> /dev/full": (1, b"error: The output of the command cannot be written (No space left on device)"),
+    "2>&1 | true": (0, b""),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_output(odd_names):
-    script = '"$0" -m lt_det.cli stats "$1" > /dev/full'
-    done = subprocess.run(
-        ["bash", "-c", script, sys.executable, odd_names],
-        capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("pipe", PIPES)
+def test_output_that_cannot_be_written(tmp_path, pipe, unbuffered):
+    """The command finishes its work, without tracebacks."""
+    code, error = PIPES[pipe]
+    done = in_shell(f'"$0" -c "$1" {pipe}', COMMAND, cwd=tmp_path, env={"PYTHONUNBUFFERED": unbuffered})
+    message = done.stderr.replace(b"on standard error\n", b"")
+    assert (done.stdout, message[: len(error) or None]) == (b"%d\n" % code, error)
+    assert message.count(b"\n") == code
+    assert (tmp_path / "written").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(("pipe", "code"), [("| true", 0), ("> /dev/full", 1)])
+def test_a_command_whose_output_cannot_be_written_writes_its_files(tmp_path, pipe, code):
+    for name in "ab":
+        write_run(tmp_path / name, evaluation())
+    done = in_shell(f'"$0" -m lt_det.cli compare a b --out "$1" {pipe}', "out", cwd=tmp_path)
+    assert done.stdout == b"%d\n" % code
+    assert done.stderr.count(b"\n") == code
+    assert (tmp_path / "out" / "compare.json").exists()
+
+
+def in_shell(script, argument, env=None, **options):
+    """Run a script in which $0 is Python; it prints the exit code of the first command of its pipe."""
+    return subprocess.run(
+        ["bash", "-c", f"{script}; echo ${{PIPESTATUS[0]}}", sys.executable, argument],
+        capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}, **options,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert b"No space left on device" in done.stderr
-    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "words"),
+    [
+        (0, "class", "0 classes"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (1, "training image", "1 training image"),
+        (3, "box", "3 boxes"),
+        (2, "entry", "2 entries"),
+        (2, "key", "2 keys"),
+    ],
+)
+def test_counts_with_their_noun(number, noun, words):
+    assert count_of(number, noun) == words

@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -72,18 +73,26 @@ def main() -> int:
     existing = importlib.util.find_spec("detectron2")
     if existing is not None:
         where = existing.origin or next(iter(existing.submodule_search_locations or ["?"]))
-        print(f"Detectron2 is already installed ({where}); it is left as it is.")
+        report(f"Detectron2 is already installed ({where}); it is left as it is.")
         return 0
     try:
         install(args.wheel)
     except InstallError as error:
         print(f"install_detectron2: {error}", file=sys.stderr)
         return 1
-    print(
+    report(
         f"Installed detectron2 {VERSION}: the Python-only copy of Detectron2 0.6 from the {SOURCE} wheel, because "
         "Detectron2 itself is not on PyPI. Remove it with `pip uninstall detectron2`."
     )
     return 0
+
+
+def report(text: str) -> None:
+    """Print; an output whose reader has ended, such as `head`, does not stop the installation."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def install(source: Path | None) -> None:
@@ -106,7 +115,7 @@ def install(source: Path | None) -> None:
 
 def download(folder: Path) -> Path:
     """Download the LabGym wheel without its dependencies, whichever Python it asks for: only its files are used."""
-    print(f"Downloading {SOURCE} (1.9 MB) for the copy of Detectron2 inside ...")
+    report(f"Downloading {SOURCE} (1.9 MB) for the copy of Detectron2 inside ...")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--ignore-requires-python", "--only-binary=:all:", "--dest", str(folder), SOURCE]
     result = subprocess.run(command, capture_output=True, text=True)

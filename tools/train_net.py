@@ -10,6 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import lt_det.compat.quiet_import  # noqa: F401 - Detectron2 without its deprecation warnings
+
+# isort: split
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 

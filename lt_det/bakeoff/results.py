@@ -48,6 +48,7 @@ def build_bakeoff(
         return None
     evaluation = evaluated[0].evaluation
     buckets = evaluation.buckets.names
+    filled = [name for name in buckets if any(entry.bucket == name for entry in evaluation.classes)] or buckets
     baseline = next((finished[candidate.name] for candidate in candidates if candidate.kind == "retrained"), {})
     entries = [
         _entry(candidate, finished[candidate.name], baseline, buckets, failed.get(candidate.name))
@@ -74,8 +75,8 @@ def build_bakeoff(
         seeds=list(range(options.seeds)),
         num_folds=options.folds,
         candidates=entries,
-        recommendation=recommend(entries, buckets),
-        agreement=agreement(entries, buckets),
+        recommendation=recommend(entries, filled),
+        agreement=agreement(entries, filled),
         written=written,
         seconds=dict(seconds),
         held_out_measure=HELD_OUT_MEASURE,

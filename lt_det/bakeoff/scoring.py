@@ -32,7 +32,7 @@ class Scorer:
     metrics of the detector's own classifier are therefore those of ``--eval-only``, to the last bit.
 
     All candidates are resampled with the same draws of the images, so that the intervals of their differences are
-    paired, see `lt_det.reporting.differences`.
+    paired, see `lt_det.reporting.comparison.differences`.
 
     Attributes:
         predictors: the box predictors of the detector.

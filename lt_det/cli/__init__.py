@@ -8,12 +8,26 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from lt_det.cli import adjust, bakeoff, compare, diagnose, doctor, evaluate, mini_lvis, report, stats, strip_weights
+from lt_det.cli import (
+    adjust,
+    bakeoff,
+    compare,
+    diagnose,
+    doctor,
+    evaluate,
+    init,
+    mini_lvis,
+    report,
+    split,
+    stats,
+    strip_weights,
+)
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
 _format_warning = warnings.formatwarning
-_COMMANDS = (doctor, stats, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
     warnings.formatwarning = _warning_text
-    # Detectron2 uses both, and users cannot change that.
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated|.*torch.jit.script")
+    silence_known_warnings()
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
 
 

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
     )
     from lt_det.bakeoff.bakeoff import run_bakeoff
-    from lt_det.cli.live_results import LiveResults
+    from lt_det.reporting.bakeoff.live_results import LiveResults
     from lt_det.training.config_loading import config_of_detector
 
     cfg = config_of_detector(args.config, args.words, args.allow_unsafe_config)

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console, track_step, working
+from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import read_json
 from lt_det.io.atomic import check_folder
@@ -39,7 +39,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         metavar="N",
         help="detections that count, for dense scenes, instead of the protocol's limit per image (lvis: 300), per "
-        "image and class (coco: 100) or per class (fixed, pool: 10000); the numbers are then off the protocol",
+        "image and class (coco: 100) or per class (fixed, pool: 10000); such numbers cannot be compared with published "
+        "ones, nor with any others under another limit",
     )
     parser.add_argument(
         "--area-from",

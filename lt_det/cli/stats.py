@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_det.cli.bucket_options import add_bucket_options, bucket_options
 from lt_det.cli.console import console
+from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_records
 from lt_det.io.atomic import atomic_file
 from lt_det.io.image_decoding import undecodable_images
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.buckets import resolve_buckets
+from lt_det.statistics.checked_counts import count_checked
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.terminal import printable
+from lt_det.terminal import count_of, printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,22 +42,26 @@ def run(args: argparse.Namespace) -> int:
     stats = ClassStats.read_saved(args.json)
     if stats is not None and args.images:
         raise LtDetError(f"{args.json} holds counts but no images; give --images with the annotation file.")
+    counter = None
     if stats is None:
-        stats = ClassStats.from_json(args.json, args.images, warn=True)
+        counter = count_checked(args.json, args.images, warn=True)
+        stats = ClassStats.from_counter(counter, str(args.json))
         if args.decode:
             _decode(args.json, args.images, list(image_records(args.json)))
     buckets = resolve_buckets(bucket_options(args), stats)
-    total = "" if stats.instance_counts is None else f", {stats.instance_counts.sum()} instances"
-    title = f"{stats.source}: {stats.num_classes} classes, {stats.num_images} annotated images{total}"
+    total = "" if stats.instance_counts is None else f", {count_of(int(stats.instance_counts.sum()), 'instance')}"
+    counted = f"{count_of(stats.num_classes, 'class')}, {count_of(stats.num_images, 'annotated image')}"
+    title = f"{stats.source}: {counted}{total}"
     console.print(title, soft_wrap=True, markup=False)
-    for table in class_count_tables(stats, buckets):
+    for table in class_count_tables(stats, buckets, counter.images_with if counter else None):
         console.print(table.to_rich())
+    if advice := one_bucket_advice(buckets, stats):
+        console.print(advice, soft_wrap=True, markup=False, highlight=False)
     empty = [name for name, count in zip(stats.names, stats.image_counts, strict=True) if count == 0]
     if empty:
-        noun = "class" if len(empty) == 1 else "classes"
         more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
         console.print(
-            f"{len(empty)} {noun} without annotation: {', '.join(map(printable, empty[:10]))}{more}",
+            f"{count_of(len(empty), 'class')} without annotation: {', '.join(map(printable, empty[:10]))}{more}",
             soft_wrap=True,
             markup=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lt_det.cli.console import console
+from lt_det.terminal import count_of
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     from lt_det.training.weights.stripping import strip_weights
 
     number = strip_weights(args.source, args.target, args.allow_unsafe_weights)
-    console.print(f"Written: {args.target}, {number} weights", soft_wrap=True, markup=False)
+    console.print(f"Written: {args.target}, {count_of(number, 'weight')}", soft_wrap=True, markup=False)
     return 0

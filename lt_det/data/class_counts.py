@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
+from detectron2.structures import BoxMode
 
 from lt_det.data.cache.record_cache import cached_records, follows_json
 from lt_det.data.formats import annotations_of, reads_coco_json
@@ -249,11 +250,21 @@ def _from_function(name: str) -> ClassStats:
     return ClassStats.from_annotations(
         {
             "categories": [{"id": k, "name": class_name} for k, class_name in enumerate(names)],
+            "images": [{**record, "id": index} for index, record in enumerate(records)],
             "annotations": [
-                {**annotation, "id": "?", "image_id": index}
+                {**annotation, "id": "?", "image_id": index, "bbox": _xywh(annotation)}
                 for index, record in enumerate(records)
                 for annotation in record.get("annotations", ())
             ],
         },
         name,
     )
+
+
+def _xywh(annotation: Mapping[str, Any]) -> list[float] | None:
+    """The box of an annotation in Detectron2's form as x, y, width, height; None for a box in another form."""
+    box, mode = annotation.get("bbox"), annotation.get("bbox_mode")
+    if box is None or len(box) != 4 or mode not in (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS):
+        return None
+    x, y, third, fourth = map(float, box)
+    return [x, y, third, fourth] if mode == BoxMode.XYWH_ABS else [x, y, third - x, fourth - y]

@@ -72,14 +72,14 @@ def keypoint_names(name: str) -> list[str] | None:
     known = metadata.get("keypoint_names")
     if known is None and metadata.get("json_file"):
         data = annotations_of(name)
-        known = _names_of_categories(data["categories"], metadata.json_file)
+        known = names_of_categories(data["categories"], metadata.json_file)
         if known is not None:
             _check_annotations(data["annotations"], known, metadata.json_file)
             metadata.set(keypoint_names=known)
     return None if known is None else list(known)
 
 
-def _names_of_categories(categories: Sequence[Mapping[str, Any]], where: str) -> list[str] | None:
+def names_of_categories(categories: Sequence[Mapping[str, Any]], where: str) -> list[str] | None:
     """The names in ``categories[].keypoints``, which must be the same wherever there are any.
 
     Raises:

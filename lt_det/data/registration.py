@@ -23,6 +23,7 @@ from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.shapes import box_polygon, usable_segmentation
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,8 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
             if key in image:
                 record[key] = image[key]
         records.append(record)
-    logger.info("Loaded %d images and %d annotations from %s", len(records), len(data["annotations"]), json_file)
+    images, annotated = count_of(len(records), "image"), count_of(len(data["annotations"]), "annotation")
+    logger.info("Loaded %s and %s from %s", images, annotated, json_file)
     return records
 
 

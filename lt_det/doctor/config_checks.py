@@ -22,11 +22,15 @@ from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.data.shared_images import shared_images
 from lt_det.doctor.finding import Finding
+from lt_det.doctor.hints import hints
+from lt_det.doctor.pixel_statistics import unfit_pixel_statistics
 from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
@@ -99,6 +103,8 @@ def _findings(
             yield finding
         if subject == "device" and not finding.fatal:
             device = cfg.MODEL.DEVICE
+    if unfit := unfit_pixel_statistics(cfg):
+        yield unfit
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
@@ -111,10 +117,11 @@ def _findings(
         yield from _data(cfg, failed)
 
 
-def _checked(subject: str, check: Callable[..., str], *arguments: Any) -> Finding:
+def _checked(subject: str, check: Callable[..., str | Finding], *arguments: Any) -> Finding:
     """The finding of one check: what it returns, or why it raises."""
     try:
-        return Finding(subject, check(*arguments))
+        found = check(*arguments)
+        return found if isinstance(found, Finding) else Finding(subject, found)
     except LtDetError as error:
         return Finding(subject, "training refuses this", str(error), fatal=True)
     except Exception as error:  # Detectron2 does not check everything, and then fails in any way
@@ -141,14 +148,14 @@ def _device(cfg: Any) -> str:
 def _batch(cfg: Any) -> str:
     images, passes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE
     check_batch(images, passes)
-    return f"{images} images" + (f" in {passes} passes" if passes > 1 else "")
+    return count_of(images, "image") + (f" in {count_of(passes, 'pass')}" if passes > 1 else "")
 
 
 def _schedule(cfg: Any) -> str:
     check_schedule(cfg)
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
-    return f"{cfg.SOLVER.MAX_ITER} iterations{no_effect}"
+    return f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
 
 
 def _keys(cfg: Any) -> str:
@@ -170,7 +177,7 @@ def _weights(cfg: Any) -> str:
 
 def _expected(cfg: Any) -> str:
     check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)
-    return f"{len(cfg.TEST.EXPECTED_RESULTS)} results" if cfg.TEST.EXPECTED_RESULTS else ""
+    return count_of(len(cfg.TEST.EXPECTED_RESULTS), "result") if cfg.TEST.EXPECTED_RESULTS else ""
 
 
 def _reweighting(cfg: Any) -> str:
@@ -218,8 +225,13 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     if stats is not None:
         yield _checked("classes", _classes, cfg, stats)
         yield _checked("buckets", _buckets, cfg, stats)
+        yield from hints(cfg, stats)
     trial = TrainingTrial(cfg, stats)
     yield _checked("network", trial.network)
+    if trial.model is not None and stats is not None:
+        finding = _checked("loss", trial.loss)
+        if finding.found:  # empty: no head of the network has a loss of lt_det
+            yield finding
     if cfg.DATASETS.TRAIN and can_train:
         yield _checked("sampling", trial.sampling)
         if trial.model is not None and trial.loader is not None:
@@ -230,7 +242,10 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         if name not in unusable:
             yield _checked("evaluation", trial.evaluation, name)
     if trial.model is not None and trial.loader is not None and not failed():
-        yield _checked("training", trial.iterations)
+        trained = _checked("training", trial.iterations)
+        yield trained
+        if trial.problem_at_start and not trained.fatal:  # otherwise the error names it
+            yield Finding("backbone", "starts from random weights", trial.problem_at_start)
 
 
 def _set(name: str) -> Iterator[Finding]:
@@ -258,7 +273,8 @@ def _set(name: str) -> Iterator[Finding]:
         advice = "training leaves these out or repairs them; evaluation treats them as the official tools do"
         yield Finding(name, f"harmless mistakes: {len(harmless)}, the first: {harmless[0]}", advice)
     if not problems:
-        yield Finding(name, f"{len(data['images'])} images, {len(data['annotations'])} annotations in {json_file}")
+        images, annotations = count_of(len(data["images"]), "image"), count_of(len(data["annotations"]), "annotation")
+        yield Finding(name, f"{images}, {annotations} in {json_file}")
 
 
 def _classes(cfg: Any, stats: ClassStats) -> str:
@@ -267,6 +283,10 @@ def _classes(cfg: Any, stats: ClassStats) -> str:
     return f"{stats.num_classes} in {stats.source}, equal to NUM_CLASSES"
 
 
-def _buckets(cfg: Any, stats: ClassStats) -> str:
+def _buckets(cfg: Any, stats: ClassStats) -> Finding:
     buckets = buckets_of_config(cfg, stats)
-    return ", ".join(f"{name} {size}" for name, size in zip(buckets.names, buckets.sizes(), strict=True))
+    return Finding(
+        "buckets",
+        ", ".join(f"{name} {len(members)}" for name, members in buckets.filled()) or "none",
+        one_bucket_advice(buckets, stats),
+    )

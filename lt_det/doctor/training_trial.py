@@ -7,12 +7,16 @@ from typing import Any
 from detectron2.engine import TrainerBase
 from torch import nn
 
-from lt_det.compat.detectron2 import without_logger_setup
+from lt_det.compat.detectron2 import mapped_dataset, without_logger_setup
 from lt_det.config import bucket_options
+from lt_det.data.sampling.repeat_factors import threshold_remark
+from lt_det.doctor.finding import Finding
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.trainer import LongTailTrainer
@@ -30,6 +34,7 @@ class TrainingTrial:
     Attributes:
         model: the network; None until `network` has built it.
         loader: the training loader; None until `sampling` has built it.
+        problem_at_start: what `iterations` found, see `LongTailCheckpointer`.
     """
 
     def __init__(self, cfg: Any, stats: ClassStats | None) -> None:
@@ -42,6 +47,7 @@ class TrainingTrial:
         self._cfg, self._stats = cfg, stats
         self.model: nn.Module | None = None
         self.loader: Any = None
+        self.problem_at_start = ""
 
     def network(self) -> str:
         model = LongTailTrainer.build_model(self._cfg)
@@ -52,9 +58,23 @@ class TrainingTrial:
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         return f"{trained:,} weights to train"
 
-    def sampling(self) -> str:
+    def loss(self) -> Finding:
+        """What the class counts leave the loss of `model` to balance."""
+        assert self.model is not None
+        assert self._stats is not None
+        modules = list(self.model.modules())
+        losses: list[ClassReweighting | ClassificationLoss]
+        losses = [module for module in modules if isinstance(module, ClassReweighting)]
+        losses = losses or [module for module in modules if isinstance(module, ClassificationLoss)]
+        remarks = dict.fromkeys(remark for loss in losses if (remark := loss.remark(self._stats)))
+        return Finding("loss", str(self._cfg.MODEL.LONG_TAIL.LOSS.NAME) if losses else "", " ".join(remarks))
+
+    def sampling(self) -> Finding:
         self.loader = LongTailTrainer.build_train_loader(self._cfg)
-        return str(self._cfg.DATALOADER.SAMPLER_TRAIN)
+        sampler, remark = str(self._cfg.DATALOADER.SAMPLER_TRAIN), ""
+        if sampler == "RepeatFactorTrainingSampler" and (mapped := mapped_dataset(self.loader)) is not None:
+            remark = threshold_remark(mapped[0], self._cfg.DATALOADER.REPEAT_THRESHOLD)
+        return Finding("sampling", sampler, remark)
 
     def records(self) -> str:
         """Map one training record of each kind of annotation; needs `model` and `loader`."""
@@ -109,16 +129,17 @@ class TrainingTrial:
         remote = remote_weights(cfg.MODEL.WEIGHTS or "")
         if remote is None or remote.file.is_file():
             trainer.resume_or_load(resume=False)
+            self.problem_at_start = trainer.checkpointer.problem_at_start
         iterations = min(_ITERATIONS, cfg.SOLVER.MAX_ITER)
         with watched(trainer, trainer.checkpointer):
             TrainerBase.train(trainer, 0, iterations)
         bad = [name for name, weight in trainer.model.state_dict().items() if not weight.isfinite().all()]
         if bad:
             raise LtDetError(
-                f"After {iterations} iterations the weights {bad[0]} are infinite or NaN; lower SOLVER.BASE_LR or clip "
-                "gradients (SOLVER.CLIP_GRADIENTS)."
+                f"After {count_of(iterations, 'iteration')} the weights {bad[0]} are infinite or NaN; lower "
+                "SOLVER.BASE_LR or clip gradients (SOLVER.CLIP_GRADIENTS)."
             )
-        return f"{iterations} iterations of {images} image{'s' if images > 1 else ''} per pass"
+        return f"{count_of(iterations, 'iteration')} of {count_of(images, 'image')} per pass"
 
 
 def _trial_trainer(model: Any) -> type[LongTailTrainer]:
@@ -140,7 +161,7 @@ def _mapped(mapped: list[Mapped]) -> str:
     """How many records have been tried; empty for a loader that cannot be looked into."""
     if not mapped:
         return ""
-    return f"{len(mapped)} image{'s' if len(mapped) > 1 else ''} read, one of each kind of annotation; "
+    return f"{count_of(len(mapped), 'image')} read, one of each kind of annotation; "
 
 
 def _small(cfg: Any) -> Any:

@@ -14,6 +14,7 @@ from lt_det.evaluation.checks import (
     warn_of_empty_images,
     warn_of_missing_buckets,
     warn_of_objects,
+    warn_of_one_bucket,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
@@ -34,6 +35,7 @@ from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +80,8 @@ def evaluate(
         iou: "bbox" for boxes, "segm" for masks, or both.
         draws: number of bootstrap draws for 95 % intervals, 100 to 100 000; 0 for no intervals.
         max_dets: how many detections count, for dense scenes, instead of the protocol's limit per image ("lvis"), per
-            image and class ("coco") or per class ("fixed", "pool"). The numbers are then off the protocol, and marked
-            so everywhere. None for the protocol's own limit.
+            image and class ("coco") or per class ("fixed", "pool"). Such numbers cannot be compared with published
+            ones, nor with any others under another limit; every table names the limit. None for the protocol's own.
         area_from: whether the small, medium and large detections of "segm" go by the area of their "mask", as in
             Detectron2, or of their "box", as in `lvis` and `pycocotools` where results have both; "box" needs both.
         classes: class names by category id, if the ground truth is a list; None for the categories of `train`, or, if
@@ -280,6 +282,7 @@ def make_context(
     made = make_buckets(buckets, stats, annotations.categories)
     if annotations.ordered_ids is None or buckets is not None or stats is not None:
         warn_of_missing_buckets(made, buckets is not None, annotations.name)
+        warn_of_one_bucket(made, stats)
     context = EvaluationContext(GroundTruth.from_json(annotations.data), protocol, made)
     warn_of_objects(context)
     return context
@@ -296,7 +299,8 @@ def make_buckets(
     if isinstance(buckets, FrequencyBuckets):
         if len(buckets.assignment) != len(categories):
             raise LtDetError(
-                f"The buckets have {len(buckets.assignment)} classes, but the ground truth has {len(categories)}."
+                f"The buckets have {count_of(len(buckets.assignment), 'class')}, but the ground truth has "
+                f"{len(categories)}."
             )
         return buckets
     if isinstance(buckets, Mapping):

@@ -23,6 +23,7 @@ from lt_det.evaluation.schema import (
     ProtocolName,
     group_metric,
     protocol_rules,
+    shown_buckets,
 )
 from lt_det.io.json.files import reading, write_json
 from lt_det.statistics.buckets import UNSEEN
@@ -280,9 +281,19 @@ class Bakeoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return next((candidate for candidate in self.candidates if candidate.kind == "retrained"), None)
 
     @property
+    def shown_buckets(self) -> list[str]:
+        """See `lt_det.evaluation.schema.shown_buckets`."""
+        return shown_buckets(self.buckets.names, self.classes)
+
+    @property
     def bucket_metrics(self) -> list[str]:
-        """The names of the buckets' AP, from rare to frequent."""
-        return [group_metric(name) for name in self.buckets.names]
+        """The names of the shown buckets' AP, from rare to frequent."""
+        return [group_metric(name) for name in self.shown_buckets]
+
+    @property
+    def shown_metrics(self) -> list[str]:
+        """AP, the shown buckets' AP, and the mean over the buckets, which is AP where no bucket is shown."""
+        return ["AP", *self.bucket_metrics, BUCKET_MEAN] if self.shown_buckets else ["AP"]
 
     @property
     def has_intervals(self) -> bool:

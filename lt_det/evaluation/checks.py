@@ -13,7 +13,10 @@ from lt_det.evaluation.io.ground_truth_input import Annotations
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.protocols import Task
+from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of, warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,13 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
             name,
             _PASS_TRAIN,
         )
+
+
+def warn_of_one_bucket(buckets: FrequencyBuckets, stats: ClassStats | None) -> None:
+    """Log the sentence of `one_bucket_advice`, once in a process: a training evaluates many times."""
+    advice = one_bucket_advice(buckets, stats)
+    if advice:
+        warn_once(logger, advice)
 
 
 def warn_of_objects(context: EvaluationContext) -> None:
@@ -153,25 +163,26 @@ def check_predictions(detections: Detections, truth: GroundTruth) -> None:
 
 
 def count_unusual_detections(detections: Detections, truth: GroundTruth, task: Task) -> Counter[str]:
-    """How many detections are empty, do not fit their image or occur twice, by the message that says so."""
+    """How many detections are empty, do not fit their image or occur twice, by shape and what is unusual."""
     unusual: Counter[str] = Counter()
     if task == "bbox":
         empty = (detections.boxes[:, 2:] <= 0).any(axis=1)
-        unusual["%d boxes have no width or no height; they match nothing."] = int(empty.sum())
+        unusual["box without width or height: no object can match"] = int(empty.sum())
     elif detections.masks:
         sizes = np.asarray([mask["size"] for mask in detections.masks])
         other = (sizes != truth.sizes[detections.images]).any(axis=1)
-        unusual["%d masks do not have the size of their image; they match nothing."] = int(other.sum())
-    shapes = "boxes" if task == "bbox" else "masks"
-    unusual[f"%d {shapes} are duplicates of others, with the same image, class and score."] = num_duplicates(detections)
+        unusual["mask of another size than the image: no object can match"] = int(other.sum())
+    shape = "box" if task == "bbox" else "mask"
+    unusual[f"{shape} equal to another one, with the same image, class and score"] = num_duplicates(detections)
     return unusual
 
 
 def warn_of_unusual_detections(unusual: Counter[str]) -> None:
     """Log what `count_unusual_detections` counted."""
-    for message, number in unusual.items():
+    for kind, number in unusual.items():
         if number:
-            logger.warning(message, number)
+            shape, _, rest = kind.partition(" ")
+            logger.warning("There are unusual detections: %s %s.", count_of(number, shape), rest)
 
 
 def warn_of_empty_images(detections: Detections, truth: GroundTruth) -> None:

@@ -27,7 +27,7 @@ from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
-from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects
+from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.io.coco_results import Results
@@ -121,6 +121,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             stats.check_names(self._names, str(json_file))
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
+        warn_of_one_bucket(buckets, stats)
         check_max_dets(max_dets, "TEST.MAX_DETS")
         self.context = EvaluationContext(truth, protocol.with_max_dets(max_dets), buckets)
         warn_of_objects(self.context)

@@ -150,12 +150,12 @@ class EvaluationResult:
 
 
 def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], list[list[str]]]:
-    """The table of a task: AP, AP50, AP75 and the AP of each bucket, 95 % intervals, AR, and numbers of classes.
+    """The table of a task: AP, AP50, AP75 and the AP of each shown bucket, 95 % intervals, AR, and numbers of classes.
 
     Returns:
         Title, column heads and rows.
     """
-    result, names = evaluation.tasks[task], evaluation.buckets.names
+    result, names = evaluation.tasks[task], evaluation.shown_buckets
     metrics, intervals = result.metrics, result.intervals
     shown = ["AP", "AP50", "AP75", *map(group_metric, names)]
     rows = [["AP", *(percent(metrics[name]) for name in shown)]]

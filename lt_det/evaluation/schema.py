@@ -8,6 +8,7 @@ has are refused.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -160,6 +161,17 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise ValueError(f"tasks.{name}.{error}") from None
 
     @property
+    def shown_buckets(self) -> list[str]:
+        """See `shown_buckets`."""
+        return shown_buckets(self.buckets.names, self.classes)
+
+    @property
+    def hidden_metrics(self) -> set[str]:
+        """AP and AR of the buckets that are not shown."""
+        hidden = set(self.buckets.names) - set(self.shown_buckets)
+        return {group_metric(name, metric) for name in hidden for metric in ("AP", "AR")}
+
+    @property
     def rules(self) -> str:
         """The protocol, for headings, and every departure from it."""
         areas = "; areas of masks are those of their boxes" if self.area_from == "box" and "segm" in self.tasks else ""
@@ -173,6 +185,15 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """The content of the file."""
         content: dict[str, Any] = msgspec.to_builtins(self)
         return content
+
+
+def shown_buckets(names: Sequence[str], classes: Sequence[ClassEntry]) -> list[str]:
+    """The buckets that tables and pages show; files have all of them.
+
+    A bucket without a class is left out, and so is one that holds all classes: it would repeat the numbers of all.
+    """
+    sizes = Counter(entry.bucket for entry in classes)
+    return [name for name in names if 0 < sizes[name] < len(classes)]
 
 
 def protocol_rules(name: str, max_dets: int | msgspec.UnsetType) -> str:

@@ -23,7 +23,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.checkpointer import evaluation_checkpointer
-from lt_det.training.launch.single_process import silence_known_warnings
+from lt_det.training.launch.single_process import silence_inference
 from lt_det.training.preflight import check_datasets, prepare_device, training_stats_of
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.trainer import LongTailTrainer
@@ -75,7 +75,7 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     data = cfg.MODEL.LONG_TAIL.CALIBRATION.DATA or next(iter(cfg.DATASETS.TEST), "")
     if not data:
         raise LtDetError("There is no dataset to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
-    silence_known_warnings()
+    silence_inference()
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)

@@ -55,6 +55,24 @@ def is_flat_polygon(segmentation: list[Any]) -> bool:
     return all(type(number) in _NUMBERS for number in segmentation) and is_polygon(segmentation)
 
 
+def has_area(box: Any, size: tuple[float, float] | None = None) -> bool:
+    """Whether some of a box [x, y, width, height] is inside its image; True for what is no such box.
+
+    Detectron2's mapper clips boxes to their image and drops those without a width or height.
+
+    Args:
+        box: in pixels.
+        size: width and height of the image; None: not known.
+    """
+    try:
+        x, y, width, height = box
+        if width <= 0 or height <= 0:
+            return False
+        return size is None or (x + width > 0 and y + height > 0 and x < size[0] and y < size[1])
+    except (TypeError, ValueError):
+        return True
+
+
 def are_pixels(numbers: list[Any]) -> bool:
     """Whether all numbers are finite and at most `LARGEST` in size."""
     try:  # hypot is the fastest check of every element

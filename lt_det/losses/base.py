@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
+from lt_det.losses._remarks import equal_counts
 from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
+from lt_det.terminal import count_of
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
@@ -152,6 +154,14 @@ class ClassificationLoss(nn.Module):
         statistics = {name: _STATISTICS[name](stats) for name in cls.statistics}
         return cls(stats.num_classes, **statistics, **hyperparameters)
 
+    def remark(self, stats: ClassStats) -> str:
+        """What to say before a training if these class counts leave the loss nothing to balance; empty if they do not.
+
+        Args:
+            stats: that the loss was built from.
+        """
+        return equal_counts(type(self).__name__, stats) if "instance_counts" in self.statistics else ""
+
     @classmethod
     def hyperparameters(cls) -> dict[str, Any]:
         """Default of each hyper-parameter by name, read from the constructor."""
@@ -184,16 +194,17 @@ class ClassificationLoss(nn.Module):
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
             raise LtDetError(
-                f"{type(self).__name__} with {self.num_classes} classes needs {self.num_logits} columns of logits "
-                f"(its num_logits), but got {logits.shape[1]}; give the classifier that many outputs."
+                f"{type(self).__name__} with {count_of(self.num_classes, 'class')} needs "
+                f"{count_of(self.num_logits, 'column')} of logits (its num_logits), but got "
+                f"{logits.shape[1]}; give the classifier that many outputs."
             )
         logits = checked(logits, gt_classes)
         last = self.num_classes if self.background else self.num_classes - 1
         if gt_classes.device.type == "cpu" and len(gt_classes) and (highest := int(gt_classes.max())) > last:
             without = "" if self.background else " and without background"
             raise LtDetError(
-                f"{type(self).__name__} with {self.num_classes} classes{without} needs targets from 0 to {last}, but "
-                f"got {highest}; correct the labels, or the loss's num_classes and background."
+                f"{type(self).__name__} with {count_of(self.num_classes, 'class')}{without} needs targets from 0 to "
+                f"{last}, but got {highest}; correct the labels, or the loss's num_classes and background."
             )
         return logits
 

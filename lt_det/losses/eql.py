@@ -6,15 +6,21 @@ Checked against the authors' detector code, https://github.com/tztztztztz/eql.de
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
 from lt_det.losses._fused_sigmoid import fused_rows, is_faster
+from lt_det.losses._remarks import tail_threshold
 from lt_det.losses._rows import Reduction, checked, one_hot, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 # Half a count above the 100 images up to which LVIS calls a class rare or common: every class that is not frequent is
 # tail. Divided by the annotated images, it gives the published thresholds: 100.5 / 56740 = 0.00177 for LVIS v0.5, and
@@ -126,11 +132,15 @@ class EQLLoss(SigmoidFamily):
         prior_prob: float = 0.001,
     ) -> None:
         super().__init__(num_classes, background=background, prior_prob=prior_prob)
-        self.exempt_background = exempt_background
+        self.exempt_background, self.frequency_threshold = exempt_background, frequency_threshold
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "EQL")
         # Not saved in the checkpoint: config and data define it, and scores do not need it.
         self.register_buffer("is_tail", is_tail, persistent=False)
+
+    def remark(self, stats: ClassStats) -> str:
+        is_tail = self.is_tail[: self.num_classes]
+        return tail_threshold("EQL", is_tail, self.frequency_threshold, TAIL_IMAGES, stats)
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         return eql_loss(

@@ -19,6 +19,7 @@ from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
+from lt_det.terminal import count_of
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
@@ -119,6 +120,16 @@ class FederatedLoss(SigmoidFamily):
     @classmethod
     def from_stats(cls, stats: ClassStats, **hyperparameters: Any) -> ClassificationLoss:
         return cls(stats.num_classes, image_counts=stats.counts("images"), **hyperparameters)
+
+    def remark(self, stats: ClassStats) -> str:
+        seen = int((stats.image_counts > 0).sum())
+        if self.num_sampled <= seen:  # background takes one of the places
+            return ""
+        return (
+            f"MODEL.LONG_TAIL.LOSS.FEDERATED.NUM_SAMPLED is {self.num_sampled}, but the training set has images of "
+            f"{count_of(seen, 'class')} only: all are in every sample, so that the loss is sigmoid cross-entropy. Set "
+            f"it to at most {seen}, or use another loss."
+        )
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         sampled = sample_classes(gt_classes, self.class_weight, self.num_sampled)

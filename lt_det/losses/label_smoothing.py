@@ -90,6 +90,7 @@ class LabelSmoothingLoss(SoftmaxFamily):
             raise LtDetError(f"LABEL_SMOOTHING.SMOOTHING must lie in [0, 1), but is {smoothing}; 0.1 is usual.")
         self.smoothing = smoothing
         self.smooth_background = smooth_background
+        self.uses_frequencies = prior == "frequency"
         self.register_buffer("prior", self._distribution(prior, instance_counts), persistent=False)
 
     def _distribution(self, prior: str | Sequence[float], instance_counts: Counts | None) -> Tensor:
@@ -117,6 +118,9 @@ class LabelSmoothingLoss(SoftmaxFamily):
         if hyperparameters.get("prior") == "frequency":
             return super().from_stats(stats, **hyperparameters)
         return cls(stats.num_classes, **hyperparameters)  # Detectron2's LVIS metadata has no instance counts
+
+    def remark(self, stats: ClassStats) -> str:
+        return super().remark(stats) if self.uses_frequencies else ""
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         smoothing = torch.full_like(gt_classes, self.smoothing, dtype=logits.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from lt_det.errors import LtDetError
 from lt_det.losses._rows import Reduction, reduced
 from lt_det.losses._wrapper import LossWrapper
 from lt_det.losses.base import ClassificationLoss
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 
 class ClassReweighting(LossWrapper):
@@ -88,6 +91,12 @@ class ClassReweighting(LossWrapper):
         rows = self.loss(logits, gt_classes, features, "none")
         rows = rows * self.class_weight.to(rows.dtype)[gt_classes]
         return reduced(rows, reduction, self.loss.divisor(gt_classes))
+
+    def remark(self, stats: ClassStats) -> str:
+        """See `ClassificationLoss.remark`; also weights that are all the same."""
+        weights = self.class_weight[: self.loss.num_classes]
+        same = f"REWEIGHTING gives every class the same weight, {weights[0]:.3g}, and favors none."
+        return f"{self.loss.remark(stats)} {same if (weights == weights[0]).all() else ''}".strip()
 
     # Checkpoints have the keys of the wrapped loss, so re-weighting can be added to a trained model or removed.
 

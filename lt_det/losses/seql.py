@@ -6,16 +6,22 @@ https://arxiv.org/abs/2003.05176. Checked against https://github.com/zhangyongsh
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._remarks import tail_threshold
 from lt_det.losses._rows import Reduction, checked, reduced
 from lt_det.losses.class_weights import Counts
-from lt_det.losses.eql import tail_classes
+from lt_det.losses.eql import TAIL_IMAGES, tail_classes
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxFamily
+
+if TYPE_CHECKING:
+    from lt_det.statistics.class_stats import ClassStats
 
 
 def sample_beta(rows: Tensor, is_tail: Tensor, gamma: float, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -94,10 +100,14 @@ class SoftmaxEQLLoss(SoftmaxFamily):
         super().__init__(num_classes, background=background)
         if not 0 <= gamma <= 1:
             raise LtDetError(f"SEQL.GAMMA is a probability, but is {gamma}; 0.9 is usual.")
-        self.gamma, self.exempt_background = gamma, exempt_background
+        self.gamma, self.exempt_background, self.frequency_threshold = gamma, exempt_background, frequency_threshold
         counts = self.class_counts(None if num_images is None else image_counts)
         is_tail = tail_classes(counts, num_images or 1, frequency_threshold, "SEQL")
         self.register_buffer("is_tail", self.per_column(is_tail, False), persistent=False)
+
+    def remark(self, stats: ClassStats) -> str:
+        is_tail = self.is_tail[: self.num_classes]
+        return tail_threshold("SEQL", is_tail, self.frequency_threshold, TAIL_IMAGES, stats)
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         E = gt_classes < self.num_classes if self.exempt_background else torch.ones_like(gt_classes, dtype=torch.bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,8 +28,11 @@ from lt_det.losses import (
 from lt_det.losses.class_weights import WEIGHTS, MeanOver, weights_by_name
 from lt_det.losses.label_smoothing import PRIORS
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 
 logger = logging.getLogger(__name__)
+
+_Built = TypeVar("_Built", ClassificationLoss, ClassReweighting)
 
 
 def loss_of_config(cfg: Any) -> ClassificationLoss | ClassReweighting:
@@ -113,7 +116,7 @@ def build_loss_for_data(
     stats.check_num_classes(num_classes)
     loss = build_loss(name, stats, **hyperparameters)
     if reweighting_start is None:
-        return loss
+        return _remarked(loss, stats)
     if reweighting_weights in WEIGHTS:
         weights = weights_by_name(
             reweighting_weights,
@@ -130,7 +133,14 @@ def build_loss_for_data(
                     f"are; leave {key} out, or set REWEIGHTING.WEIGHTS to {' or '.join(WEIGHTS)}."
                 )
         weights = _read_weights(reweighting_weights, stats)
-    return ClassReweighting(loss, weights, start=reweighting_start)
+    return _remarked(ClassReweighting(loss, weights, start=reweighting_start), stats)
+
+
+def _remarked(loss: _Built, stats: ClassStats) -> _Built:
+    """The loss, after a warning if these counts leave it nothing to balance: once for all heads of a cascade."""
+    if remark := loss.remark(stats):
+        warn_once(logger, remark)
+    return loss
 
 
 def _is_number(value: Any) -> bool:

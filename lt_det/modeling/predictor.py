@@ -21,6 +21,7 @@ from lt_det.layers.build import checked_kind, set_initial_bias
 from lt_det.losses import LOSSES, ClassificationLoss, ClassReweighting, registered_name
 from lt_det.modeling.loss_builder import loss_of_config
 from lt_det.modeling.training_accuracy import TrainingAccuracy
+from lt_det.terminal import count_of
 from lt_det.trainer_keys import TrainerKeys
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         num_classes = kwargs.pop("num_classes", loss.num_classes)
         if num_classes != loss.num_classes:
             raise LtDetError(
-                f"The box head has {num_classes} classes (MODEL.ROI_HEADS.NUM_CLASSES) but its loss "
+                f"The box head has {count_of(num_classes, 'class')} (MODEL.ROI_HEADS.NUM_CLASSES) but its loss "
                 f"{loss.num_classes}; give both the same number."
             )
         for key in ("use_sigmoid_ce", "use_fed_loss"):

@@ -6,7 +6,7 @@ Without a plotting library, so that charts, pages and images drawn with Pillow s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lt_det.statistics.buckets import UNSEEN
 
@@ -61,3 +61,12 @@ def bucket_styles(names: Sequence[str]) -> dict[str, Style]:
     seen = [name for name in names if name != UNSEEN]
     styles = {name: _SEEN_STYLES[index % len(_SEEN_STYLES)] for index, name in enumerate(seen)}
     return {name: styles.get(name, _UNSEEN_STYLE) for name in names}
+
+
+def class_styles(number: int) -> list[Style]:
+    """A style for each class, where buckets do not distinguish them: 64 pairs of color and symbol, then again."""
+    styles = (*_SEEN_STYLES, _UNSEEN_STYLE)
+    return [
+        replace(styles[index % len(styles)], symbol=styles[(index + index // len(styles)) % len(styles)].symbol)
+        for index in range(number)
+    ]

@@ -18,8 +18,8 @@ from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.annotations.coco_json import image_file_name, load_annotations
 from lt_det.io.images import to_8_bits
 from lt_det.io.regular_files import check_regular, inside_folder
-from lt_det.reporting.charts.base import count_of
-from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box
+from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box, score_words
+from lt_det.terminal import count_of
 
 _CLASSES = 3  # the best, and as many of the worst
 _IMAGES = 2  # per class: the first by id, whatever was detected in them
@@ -158,9 +158,11 @@ class _Scene:
                 others += [d for d in near[:1] if d not in others]
         elsewhere = [] if right or others else own[:1]
         right = right[:_MAX_DETECTIONS]
-        outcomes = [f"detected with score {d['score']:.2f}" for d in right]
-        outcomes += [f"missed, but detected elsewhere with score {d['score']:.2f}" for d in elsewhere]
-        outcomes += [f"detected as {self.names.get(d['category_id'], '?')}, score {d['score']:.2f}" for d in others]
+        outcomes = [f"detected with score {score_words(d['score'])}" for d in right]
+        outcomes += [f"missed, but detected elsewhere with score {score_words(d['score'])}" for d in elsewhere]
+        outcomes += [
+            f"detected as {self.names.get(d['category_id'], '?')}, score {score_words(d['score'])}" for d in others
+        ]
         caption = f"{count_of(len(objects), 'object')}; {', '.join(outcomes) or 'missed'}"
         boxes = [(box, "true") for box in objects]
         boxes += [(d["bbox"], "own") for d in right + elsewhere] + [(d["bbox"], "other") for d in others]

@@ -6,9 +6,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lt_det.reporting.bucket_style import DARK, LIGHT
-from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.charts.render import inline_svg
-from lt_det.terminal import printable
+from lt_det.terminal import count_of, printable
 
 
 def render_page(template: str, **content: object) -> str:

@@ -134,6 +134,13 @@ def draw_text(
         left += run_font.getlength(part)
 
 
+def score_words(score: float) -> str:
+    """Two decimals, or two significant digits below 0.1: a detector for LVIS keeps scores of 0.0001."""
+    if score <= 0 or score >= 0.0995:
+        return f"{score:.2f}"
+    return f"{score:.2g}" if score >= 0.0001 else "below 0.0001"
+
+
 def rgb(color: str) -> Color:
     red, green, blue = ImageColor.getrgb(color)[:3]
     return red, green, blue

@@ -15,11 +15,11 @@ from lt_det.evaluation.schema import Evaluation, read_evaluations
 from lt_det.io.atomic import atomic_file, write_atomically, writing_to
 from lt_det.io.console import SafeConsole
 from lt_det.reporting.charts.render import write_figure
-from lt_det.reporting.escaping import in_markdown, markdown_heading
+from lt_det.reporting.escaping import in_markdown, markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.summary import bucket_table, error_table, extremes_table, per_class_csv
 from lt_det.reporting.tables import TextTable
-from lt_det.reporting.view_model import evaluation_section
+from lt_det.reporting.view_model import bucket_advice, evaluation_section
 
 
 def write_report(
@@ -54,6 +54,9 @@ def _write(
     sections, parts = [], ["# Report"]
     for folder, evaluation in evaluations.items():
         parts.append(markdown_heading(2, evaluation.dataset))
+        advice = bucket_advice(evaluation)
+        if advice:
+            parts.append(markdown_paragraph(advice))
         for task in evaluation.tasks:
             inside = root / "inference" / folder
             section = evaluation_section(evaluation, task, f"{folder}_{task}", inside, outside_images)
@@ -67,6 +70,8 @@ def _write(
                     with atomic_file(report / name) as file:
                         write_figure(panel, file)
                     parts.append(f"![{in_markdown(panel.alt)}]({quote(name, errors='surrogateescape')})")
+        if advice:
+            console.print(advice, soft_wrap=True, markup=False, highlight=False)
     numbers = [_without_resamples(evaluation) for evaluation in evaluations.values()]
     write_atomically(report / "report.json", json.dumps(numbers, indent=1) + "\n")
     write_atomically(report / "per_class.csv", per_class_csv(evaluations.values()))

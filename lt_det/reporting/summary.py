@@ -40,11 +40,11 @@ def extremes_table(evaluation: Evaluation, task: Task) -> TextTable:
 
 
 def error_table(evaluation: Evaluation, task: Task) -> TextTable | None:
-    """AP50 points lost to each type of error, over all classes and in each bucket; None if the file has no errors."""
+    """AP50 points lost to each type of error, in all classes and in each shown bucket; None if the file has none."""
     errors = evaluation.tasks[task].errors
     if not errors:
         return None
-    groups = [ALL, *evaluation.buckets.names]
+    groups = [ALL, *evaluation.shown_buckets]
     rows = [[kind, *(percent((errors.loss[group] or {}).get(kind)) for group in groups)] for kind in errors.types]
     return TextTable(f"{TASK_NAMES[task]}: AP50 points lost to each type of error", ["", *groups], rows)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -45,15 +46,31 @@ def signed(value: float | None) -> str:
     return "n/a" if value is None else "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
-def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int = 10) -> list[TextTable]:
-    """A table of the buckets, and one of the most and the least frequent classes."""
+def class_count_tables(
+    stats: ClassStats,
+    buckets: FrequencyBuckets,
+    images_with: Callable[[NDArray[np.int64]], int] | None = None,
+    shown: int = 10,
+) -> list[TextTable]:
+    """A table of the buckets that have a class, and one of the most and the least frequent classes.
+
+    Args:
+        stats: class counts of the training set.
+        buckets: of its classes.
+        images_with: how many images have at least one of some classes; None: not known, and the column is left out.
+        shown: most and least frequent classes to list.
+    """
     counts = stats.counts(buckets.by)
-    rows = []
-    for bucket, name in enumerate(buckets.names):
-        members = counts[buckets.members(bucket)]
-        span = f"{members.min()} - {members.max()}" if len(members) else "-"
-        rows.append([name, str(len(members)), span, str(int(members.sum()))])
-    of_buckets = TextTable(f"Buckets by training {buckets.by}", ["bucket", "classes", "range", buckets.by], rows)
+    columns, rows = ["bucket", "classes", f"{buckets.by} per class"], []
+    columns += [] if images_with is None else ["images"]
+    columns += [] if stats.instance_counts is None else ["instances"]
+    for name, members in buckets.filled():
+        low, high = counts[members].min(), counts[members].max()
+        row = [name, str(len(members)), str(low) if low == high else f"{low} - {high}"]
+        row += [] if images_with is None else [str(images_with(members))]
+        row += [] if stats.instance_counts is None else [str(stats.instance_counts[members].sum())]
+        rows.append(row)
+    of_buckets = TextTable(f"Buckets by training {buckets.by}", columns, rows)
 
     order = np.argsort(-counts, kind="stable")
     picked = order if len(order) <= 2 * shown else [*order[:shown], None, *order[-shown:]]
@@ -72,8 +89,9 @@ def class_count_tables(stats: ClassStats, buckets: FrequencyBuckets, shown: int 
 def adjustment_table(
     method: str, data: str, buckets: Sequence[str], metrics: Mapping[float, Mapping[str, float]]
 ) -> TextTable:
-    """Box AP, overall and of each bucket: one row for each tau or gamma."""
-    columns = ["AP", *map(metric_name, buckets)]
+    """Box AP, overall and of each bucket that has one: one row for each tau or gamma."""
+    names = ["AP", *map(metric_name, buckets)]
+    columns = [name for name in names if not all(np.isnan(of_value[name]) for of_value in metrics.values())]
     rows = [
         [f"{value:g}", *(percent(None if np.isnan(of_value[name]) else of_value[name]) for name in columns)]
         for value, of_value in metrics.items()

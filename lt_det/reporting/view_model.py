@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lt_det.evaluation.bakeoff_schema import Bakeoff
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import TASK_NAMES, Evaluation, group_metric
 from lt_det.reporting.charts import report_charts
-from lt_det.reporting.charts.base import Chart, count_of
+from lt_det.reporting.charts.base import Chart
 from lt_det.reporting.examples import Examples, class_examples
 from lt_det.reporting.summary import class_columns
 from lt_det.reporting.tables import signed
-from lt_det.statistics.buckets import UNSEEN
+from lt_det.statistics.bucket_advice import one_bucket_advice
+from lt_det.statistics.buckets import UNSEEN, FrequencyBuckets
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 _TEXT = ("class", "bucket")
 _COUNTS = ("id", "training images", "objects")
@@ -54,13 +59,15 @@ class Section:
 
     Attributes:
         key: unique on the page, and the start of file names.
-        headlines: AP, AP50, AP75 and the buckets' AP.
+        advice: see `bucket_advice`.
+        headlines: AP, AP50, AP75 and the shown buckets' AP.
         others: all other metrics.
     """
 
     key: str
     title: str
     facts: list[str]
+    advice: str
     headlines: list[Headline]
     others: list[Headline]
     has_intervals: bool
@@ -77,16 +84,18 @@ def evaluation_section(
     `outside_images`: see `class_examples`.
     """
     result = evaluation.tasks[task]
-    intervals = result.intervals or {}
-    first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.buckets.names)]
+    intervals, hidden = result.intervals or {}, evaluation.hidden_metrics
+    first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.shown_buckets)]
     metrics = {
         name: Headline(name, percent(value), f"{ends[0]:.1f} to {ends[1]:.1f}" if (ends := intervals.get(name)) else "")
         for name, value in result.metrics.items()
+        if name not in hidden
     }
     return Section(
         key=key,
         title=f"{evaluation.dataset}: {TASK_NAMES[task].lower()}",
         facts=evaluation_facts(evaluation),
+        advice=bucket_advice(evaluation),
         headlines=[metrics[name] for name in first],
         others=[headline for name, headline in metrics.items() if name not in first],
         has_intervals=any(intervals.values()),
@@ -105,14 +114,29 @@ def evaluation_facts(evaluation: Evaluation | Bakeoff) -> list[str]:
     facts.append(count_of(len(evaluation.classes), "class"))
     if not any(entry.bucket for entry in evaluation.classes):
         return [*facts, "no buckets known"]
+    filled = {entry.bucket for entry in evaluation.classes}
     unseen = [name for name in buckets.names if name == UNSEEN]
     *lower, last = buckets.names[len(unseen) :]
     if buckets.edges and len(buckets.edges) == len(lower):
         spans = [f"{name} up to {edge:g}" for name, edge in zip(lower, buckets.edges, strict=True)]
-        facts.append(f"buckets by training {buckets.by}: {', '.join([*unseen, *spans])}, {last} above")
+        words = dict(zip(buckets.names, [*unseen, *spans, f"{last} above"], strict=True))
+        described = [text if name in filled else f"{text} (no class)" for name, text in words.items()]
+        facts.append(f"buckets by training {buckets.by}: {', '.join(described)}")
     else:
-        facts.append(f"buckets: {', '.join(buckets.names)}")
+        facts.append(f"buckets: {', '.join(name for name in buckets.names if name in filled)}")
     return facts
+
+
+def bucket_advice(evaluation: Evaluation | Bakeoff) -> str:
+    """See `one_bucket_advice`; a file has the training images of the classes, but not their instances."""
+    names, images = evaluation.buckets.names, [entry.images for entry in evaluation.classes]
+    bucket_of = [evaluation.bucket_index(entry) for entry in evaluation.classes]
+    assignment = np.array([-1 if bucket is None else bucket for bucket in bucket_of], dtype=np.int64)
+    buckets = FrequencyBuckets(tuple(names), assignment, evaluation.buckets.by)
+    if None in images:
+        return one_bucket_advice(buckets, None)
+    class_names = tuple(entry.name for entry in evaluation.classes)
+    return one_bucket_advice(buckets, ClassStats(class_names, np.array(images), None, 0, evaluation.dataset))
 
 
 def class_table(

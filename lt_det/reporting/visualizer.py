@@ -1,4 +1,7 @@
-"""An image with a detector's output: boxes, masks and labels in the styles of the reports' buckets, and a legend."""
+"""An image with a detector's output: boxes, masks and labels in the styles of the reports' buckets, and a legend.
+
+Where all classes are in one bucket, each class has a style of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lt_det.reporting.bucket_style import NO_BUCKET, Style, bucket_styles
+from lt_det.reporting.bucket_style import NO_BUCKET, Style, bucket_styles, class_styles
 from lt_det.reporting.overlays import (
     BLACK,
     WHITE,
@@ -21,6 +24,7 @@ from lt_det.reporting.overlays import (
     font_for,
     line_width,
     rgb,
+    score_words,
     text_size,
 )
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -52,14 +56,22 @@ class DetectionVisualizer:
         """
         Args:
             names: of the K classes.
-            buckets: of the same classes; None: they are unknown, and everything is gray.
+            buckets: of the same classes; None: they are unknown.
+
+        Boxes have the colors of their buckets; where that would be one color for all, those of their classes.
         """
         self.names, self.buckets = names, buckets
-        self._styles: list[tuple[str | None, Style]] = []
+        self._legend: list[tuple[str | None, Style]] = []
         if buckets is not None:
-            self._styles += bucket_styles(buckets.names).items()
+            self._legend += bucket_styles(buckets.names).items()
         if buckets is None or (buckets.assignment < 0).any():
-            self._styles.append((None, NO_BUCKET))
+            self._legend.append((None, NO_BUCKET))
+        of_classes = [self.bucket_name(index) for index in range(len(names))]
+        if len(set(of_classes)) > 1:
+            self._styles = [dict(self._legend)[bucket] for bucket in of_classes]
+        else:
+            self._styles = class_styles(len(names))
+            self._legend = [(bucket, NO_BUCKET) for bucket, _ in self._legend]
 
     def bucket_name(self, index: int) -> str | None:
         """Name of a class's bucket, if it has one."""
@@ -76,8 +88,7 @@ class DetectionVisualizer:
         size = (width * zoom, height * zoom)
         enlarged = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) if zoom > 1 else image
         buckets = [self.bucket_name(int(index)) for index in detections.classes]
-        style_of = dict(self._styles)
-        styles = [style_of[bucket] for bucket in buckets]
+        styles = [self._styles[index] for index in detections.classes]
         colors = [rgb(style.color) for style in styles]
         if detections.masks is not None:
             enlarged = draw_masks(enlarged, detections.masks, colors)
@@ -87,7 +98,7 @@ class DetectionVisualizer:
         for box, color in reversed(list(zip(boxes, colors, strict=True))):
             draw_box(canvas, box, color, line_width(canvas.size), halo=WHITE)
         texts = [
-            f"{style.symbol} {self.names[index]} {score:.2f}"
+            f"{style.symbol} {self.names[index]} {score_words(score)}"
             for style, index, score in zip(styles, detections.classes, detections.scores, strict=True)
         ]
         draw_labels(canvas, boxes, texts, colors)
@@ -98,7 +109,7 @@ class DetectionVisualizer:
         font = font_for(canvas.size)
         gap = line_height = text_size("Ag", font)[1] + 4
         places, x, y = [], gap // 2, gap // 4
-        entries = [(name, style, f"{style.symbol} {name or 'unknown frequency'}") for name, style in self._styles]
+        entries = [(name, style, f"{style.symbol} {name or 'unknown frequency'}") for name, style in self._legend]
         for *_, text in entries:
             width = text_size(f"{text}: 000", font)[0]
             if x > gap // 2 and x + width > canvas.width:

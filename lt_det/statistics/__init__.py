@@ -1,5 +1,6 @@
 """Class counts of a training set, and frequency buckets. Importing the package needs NumPy only."""
 
+from lt_det.statistics.bucket_advice import one_bucket_advice, suggested_edges
 from lt_det.statistics.buckets import (
     LVIS_EDGES,
     UNSEEN,
@@ -18,5 +19,7 @@ __all__ = [
     "CountBy",
     "FrequencyBuckets",
     "metric_name",
+    "one_bucket_advice",
     "resolve_buckets",
+    "suggested_edges",
 ]

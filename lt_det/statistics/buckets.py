@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats, CountBy
+from lt_det.terminal import count_of
 
 LVIS_EDGES = (10, 100)  # training images: a class is rare up to the first edge, common up to the second, frequent above
 UNSEEN = "unseen"  # name of the bucket of classes without training samples
@@ -77,7 +78,8 @@ class FrequencyBuckets:
             raise LtDetError(f"Bucket names must differ, but are {list(names)}.")
         if len(names) != len(edges) + 1:
             raise LtDetError(
-                f"{len(edges)} bucket edges make {len(edges) + 1} buckets, but {len(names)} names are given."
+                f"{count_of(len(edges), 'bucket edge')} for {len(edges) + 1} buckets, but "
+                f"{count_of(len(names), 'name')}; give one name more than edges."
             )
         assignment = np.searchsorted(np.asarray(edges), stats.counts(by), side="left").astype(np.int64)
         if edges and edges[0] > 0 and (unseen := stats.counts(by) == 0).any():
@@ -109,7 +111,8 @@ class FrequencyBuckets:
         unseen, seen = np.split(order, [int((counts == 0).sum())])
         if not 1 <= groups <= len(seen):
             raise LtDetError(
-                f"Cannot split the {len(seen)} classes with training {by} in {stats.source} into {groups} groups; "
+                f"Cannot split the {count_of(len(seen), 'class')} with training {by} in {stats.source} into "
+                f"{count_of(groups, 'group')}; "
                 f"write a number from 1 to {len(seen)}."
             )
         names = [f"group{group}" for group in range(groups)]
@@ -154,6 +157,11 @@ class FrequencyBuckets:
     def sizes(self) -> list[int]:
         """Number of classes in each bucket."""
         return [len(self.members(bucket)) for bucket in range(len(self.names))]
+
+    def filled(self) -> list[tuple[str, NDArray[np.int64]]]:
+        """Name and members of each bucket that has a class; tables leave out the others."""
+        of_all = [(name, self.members(bucket)) for bucket, name in enumerate(self.names)]
+        return [(name, members) for name, members in of_all if len(members)]
 
 
 @dataclass(frozen=True)

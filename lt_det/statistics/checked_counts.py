@@ -31,7 +31,7 @@ def count_checked(json_file: str | os.PathLike[str], image_root: Path | None = N
         if section == "categories":
             categories += records
         elif section == "annotations" and not findings.fatal:
-            counter = counter or ClassCounter(categories, str(json_file))
+            counter = counter or ClassCounter(categories, str(json_file), checks.sizes)
             counter.add(records)
     findings.add_first(checks.finish())
     findings.report(warn)

@@ -17,6 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 from lt_det.statistics.counting import ClassCounter
 from lt_det.statistics.saved_counts import VERSION, read_saved_counts
+from lt_det.terminal import count_of
 
 CountBy = Literal["images", "instances"]
 
@@ -63,16 +64,19 @@ class ClassStats:
 
     @classmethod
     def from_annotations(cls, data: Mapping[str, Any], source: str) -> ClassStats:
-        """Count the annotations of a COCO- or LVIS-format json. Crowd regions are not counted.
+        """Count the annotations of a COCO- or LVIS-format json that training sees; see `ClassCounter`.
 
         Args:
-            data: content of the json; classes are ordered by category id.
+            data: content of the json; classes are ordered by category id. ``images`` with their width and height may be
+                left out: then boxes beyond their image are counted, too.
             source: name of the json, for error messages.
 
         Raises:
             LtDetError: an annotation has a category that is not in ``categories``.
         """
-        counter = ClassCounter(data["categories"], source)
+        sized = (image for image in data.get("images", ()) if "width" in image and "height" in image)
+        sizes = {image["id"]: (image["width"], image["height"]) for image in sized}
+        counter = ClassCounter(data["categories"], source, sizes)
         counter.add(data["annotations"])
         return cls.from_counter(counter, source)
 
@@ -117,8 +121,9 @@ class ClassStats:
         for other in parts[1:]:
             if other.names != first.names:
                 raise LtDetError(
-                    f"The training sets {first.source} ({first.num_classes} classes) and {other.source} "
-                    f"({other.num_classes} classes) have different classes; train on sets with the same class list."
+                    f"The training sets {first.source} ({count_of(first.num_classes, 'class')}) and {other.source} "
+                    f"({count_of(other.num_classes, 'class')}) have different classes; train on sets with the "
+                    "same class list."
                 )
         if len(parts) == 1:
             return first
@@ -190,8 +195,11 @@ class ClassStats:
         if len(empty):
             shown = ", ".join(self.names[k] for k in empty[:_NAMES_SHOWN])
             more = f" and {len(empty) - _NAMES_SHOWN} more" if len(empty) > _NAMES_SHOWN else ""
-            fraction = f"{len(empty)} of {self.num_classes} classes"
-            warnings.warn(f"{fraction} have no {by} in {self.source} and count as one: {shown}{more}", stacklevel=2)
+            fraction = f"{len(empty)} of {count_of(self.num_classes, 'class')}"
+            verbs = ("has", "counts") if len(empty) == 1 else ("have", "count")
+            warnings.warn(
+                f"{fraction} {verbs[0]} no {by} in {self.source} and {verbs[1]} as one: {shown}{more}", stacklevel=2
+            )
         return np.maximum(counts, 1)
 
     def check_names(self, names: Sequence[str], where: str) -> None:
@@ -206,8 +214,8 @@ class ClassStats:
         """
         if len(names) != self.num_classes:
             raise LtDetError(
-                f"{where} has {len(names)} classes, but the training set {self.source} has {self.num_classes}; "
-                "evaluate on a set with the training classes."
+                f"{where} has {count_of(len(names), 'class')}, but the training set {self.source} has "
+                f"{self.num_classes}; evaluate on a set with the training classes."
             )
         for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
             if theirs != ours:
@@ -228,6 +236,6 @@ class ClassStats:
         """
         if num_classes != self.num_classes:
             raise LtDetError(
-                f"{key} is {num_classes}, but {self.source} has {self.num_classes} classes; set {key} to "
+                f"{key} is {num_classes}, but {self.source} has {count_of(self.num_classes, 'class')}; set {key} to "
                 f"{self.num_classes} or train on the matching dataset."
             )

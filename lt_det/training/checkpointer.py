@@ -28,6 +28,7 @@ from lt_det.training.resume.checkpoint_folder import (
 )
 from lt_det.training.warm_start import WarmStart, unusual_families
 from lt_det.training.weights.fit import check_fit, check_numbers
+from lt_det.training.weights.initialization import backbone_problem
 from lt_det.training.weights.reading import check_file, check_sums, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
@@ -111,11 +112,13 @@ class LongTailCheckpointer(DetectionCheckpointer):
         exact: refuse weights that are not those of the same network and loss.
         for_evaluation: the model is loaded to evaluate or use it, not to train it, see `evaluation_checkpointer`.
         decoupled: the method of decoupled training, which checkpoints record; only the same method resumes them.
+        problem_at_start: why the weights that a training started from may not train, in a sentence; empty: nothing.
     """
 
     exact = False
     for_evaluation = False
     decoupled = ""
+    problem_at_start = ""
     _resumed_from = ""  # until the next checkpoint is saved, if it is not the one that last_checkpoint names
     _resumes = False
 
@@ -276,6 +279,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
         local = path.partition("?")[0]  # options of Detectron2's follow
         if local and Path(local).exists():
             check_file(local)
+        if not (path or self.for_evaluation):
+            self._warn_about_backbone(backbone_problem(self.model, path))
         try:
             return super().load(path, *args, **kwargs)
         except LtDetError:
@@ -340,7 +345,14 @@ class LongTailCheckpointer(DetectionCheckpointer):
             start.refuse_other_family(incompatible)
         elif not (self.exact or self._resumes):
             start.reset_unusable(incompatible)
+            if incompatible is not None:
+                self._warn_about_backbone(backbone_problem(self.model, self._path, set(incompatible.missing_keys)))
         return incompatible
+
+    def _warn_about_backbone(self, problem: str) -> None:
+        self.problem_at_start = problem
+        if problem:
+            logger.warning(problem)
 
 
 def evaluation_checkpointer(model: nn.Module, save_dir: str = "", decoupled: str = "") -> LongTailCheckpointer:

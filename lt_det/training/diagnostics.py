@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
@@ -18,6 +19,8 @@ from lt_det.errors import LtDetError, reason_of
 from lt_det.io.log_file import DISK_FULL
 from lt_det.training.checkpointer import last_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir
+
+_REFERENCE_RATE, _REFERENCE_BATCH = 0.02, 16  # of Detectron2's model zoo
 
 _TRAIN_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
@@ -179,8 +182,27 @@ class _StepMonitor:
         return True
 
     def _diverged(self, what: str) -> LtDetError:
+        problem = getattr(self._checkpointer, "problem_at_start", "")
         return LtDetError(
             f"Training diverged in iteration {self._trainer.iter}: {what} (images {', '.join(self._images)}); "
-            "lower SOLVER.BASE_LR (LazyConfig: optimizer.lr), clip gradients (SOLVER.CLIP_GRADIENTS, LazyConfig: "
-            f"train.clip_norm), or check these images and their boxes; {last_checkpoint(self._checkpointer)}."
+            f"{problem.rstrip('.') + '; ' if problem else ''}"
+            f"lower SOLVER.BASE_LR (LazyConfig: optimizer.lr){self._high_rate()}, clip gradients "
+            "(SOLVER.CLIP_GRADIENTS, LazyConfig: train.clip_norm), or check these images and their boxes; "
+            f"{last_checkpoint(self._checkpointer)}."
+        )
+
+    def _high_rate(self) -> str:
+        """How the learning rate of SGD compares with Detectron2's at this batch size; empty if it is not higher."""
+        step = getattr(self._trainer, "_trainer", self._trainer)
+        optimizer = getattr(step, "optimizer", None)
+        if not isinstance(optimizer, torch.optim.SGD):
+            return ""
+        rate = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+        images = len(self._images) * getattr(step, "passes", 1) * comm.get_world_size()
+        usual = _REFERENCE_RATE * images / _REFERENCE_BATCH
+        if rate <= 1.01 * usual:
+            return ""
+        return (
+            f", which is {rate:g} for {images} images per step, {rate / usual:.1f} times {usual:g}, Detectron2's "
+            f"{_REFERENCE_RATE} for {_REFERENCE_BATCH} images scaled linearly"
         )

@@ -14,7 +14,7 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator
+from lt_det.training.box_evaluator import box_evaluator
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

@@ -34,10 +34,11 @@ from lt_det.losses import ClassificationLoss
 from lt_det.trainer_keys import WANDB, mark_applied
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.assembly import Assembly, TrainingOptions
+from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
-from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator, with_keypoints
+from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.launch.agreement import check_same_config

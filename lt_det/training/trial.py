@@ -21,7 +21,7 @@ from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable, largest_readable
 from lt_det.data.record_kinds import kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
-from lt_det.training.detectron2_keys.keypoint_ap import box_evaluator
+from lt_det.training.box_evaluator import box_evaluator
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),

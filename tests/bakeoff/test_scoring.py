@@ -13,7 +13,7 @@ from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.losses import LOSSES, register_loss
 from lt_det.losses.sigmoid import SigmoidCrossEntropyLoss
-from lt_det.reporting.differences import metric_differences
+from lt_det.reporting.comparison.differences import metric_differences
 from lt_det.training import LongTailTrainer
 from lt_det.training.preflight import training_stats_of
 from tests.helpers import first_images

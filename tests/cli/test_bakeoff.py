@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 import lt_det.cli.bakeoff as command
-import lt_det.cli.live_results
+import lt_det.reporting.bakeoff.live_results
 from lt_det.cli import main
-from lt_det.cli.live_results import LiveResults
 from lt_det.evaluation.bakeoff_schema import Written
+from lt_det.reporting.bakeoff.live_results import LiveResults
 from tests.helpers import REPOSITORY
 from tests.helpers.bakeoffs import bakeoff
 
@@ -109,7 +109,7 @@ def test_live_on_a_terminal(finished):
 
 
 def test_progress_where_there_is_no_terminal(monkeypatch):
-    monkeypatch.setattr(lt_det.cli.live_results, "_SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(lt_det.reporting.bakeoff.live_results, "_SECONDS_BETWEEN_LINES", 0)
     stream = io.StringIO()
     assert list(LiveResults(Console(file=stream, width=120)).track("Features")(range(3))) == [0, 1, 2]
     assert stream.getvalue() == "Features: 1 of 3, time left 0:00:00\nFeatures: 2 of 3, time left 0:00:00\n"

@@ -9,7 +9,7 @@ import torch
 from detectron2.config import get_cfg
 
 import lt_det
-from lt_det.config import REWEIGHTING_DEFAULTS, _warn_once, reweighting_start
+from lt_det.config import REWEIGHTING_DEFAULTS, reweighting_start
 from lt_det.errors import LtDetError
 from lt_det.losses import (
     LOSSES,
@@ -26,6 +26,7 @@ from lt_det.losses import (
 from lt_det.losses.class_weights import weights_by_name
 from lt_det.modeling import build_loss_for_data
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import warn_once
 
 COUNTS = [1, 10, 100, 1000]
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4])
@@ -302,7 +303,7 @@ def test_weights_of_a_lazy_config_without_a_start_are_not_ignored(key, chosen, s
 @pytest.mark.parametrize(("key", "chosen"), [("BETA", 0.99), ("MEAN_OVER", "instances")])
 def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, caplog, stats_file):
     """Older configs may have them, so that they are no error."""
-    _warn_once.cache_clear()
+    warn_once.cache_clear()
     cfg = config("None")
     cfg.MODEL.LONG_TAIL.REWEIGHTING[key] = chosen
     assert reweighting_start(cfg) is reweighting_start(cfg) is None
@@ -313,7 +314,7 @@ def test_options_of_weights_without_a_start_are_warned_of_once(key, chosen, capl
     options = {name.lower(): node[name] for name in REWEIGHTING_DEFAULTS}
     assert isinstance(from_data(stats_file, start=None, **options), SoftmaxCrossEntropyLoss)
     assert len(caplog.records) == 1  # a yaml config, whose loss is built from the same options, is warned of once
-    _warn_once.cache_clear()
+    warn_once.cache_clear()
     from_data(stats_file, start=None, **options)
     assert caplog.records[-1].getMessage() == record.getMessage()
     assert len(caplog.records) == 2

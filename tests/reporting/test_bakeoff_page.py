@@ -15,10 +15,10 @@ from lt_det.reporting.bakeoff.bars import bucket_bars, duration
 from lt_det.reporting.bakeoff.class_gains import class_gains
 from lt_det.reporting.bakeoff.learning_curves import learning_curves
 from lt_det.reporting.bakeoff.planes import pareto_plane
-from lt_det.reporting.bakeoff.point_labels import label_points
 from lt_det.reporting.bakeoff.results import result_columns, result_rows
 from lt_det.reporting.bakeoff.selection import highlighted, ordered, pareto_front, shown
 from lt_det.reporting.charts.base import chart_style
+from lt_det.reporting.charts.point_labels import label_points
 from lt_det.reporting.diagnosis import diagnosis_sections
 from tests.helpers.bakeoffs import QUICK, TWO, UNSEEN, bakeoff, full
 from tests.helpers.diagnosed import diagnosis

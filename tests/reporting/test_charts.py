@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from lt_det.reporting import charts
 from lt_det.reporting.bucket_style import DARK, LIGHT
 from lt_det.reporting.charts import report_charts
-from lt_det.reporting.charts.base import Chart, Panel, count_of
+from lt_det.reporting.charts.base import Chart, Panel
 from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.charts.render import inline_svg, write_figure
-from lt_det.reporting.differences import metric_differences
+from lt_det.reporting.comparison.differences import metric_differences
 from lt_det.reporting.view_model import evaluation_section
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
@@ -164,8 +164,3 @@ def test_a_chart_of_ones_own_is_one_function_and_one_line(monkeypatch, tmp_path)
     monkeypatch.setattr(charts, "REPORT_CHARTS", (*charts.REPORT_CHARTS, mine))
     section = evaluation_section(typed(evaluation()), "bbox", "val_bbox", tmp_path)
     assert [chart.title for chart in section.charts][-1] == "Mine"
-
-
-@pytest.mark.parametrize(("number", "words"), [(0, "0 classes"), (1, "1 class"), (2, "2 classes")])
-def test_counts_of_classes(number, words):
-    assert count_of(number, "class") == words

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from lt_det.reporting.bucket_style import NO_BUCKET, bucket_styles
+from lt_det.reporting.bucket_style import NO_BUCKET, bucket_styles, class_styles
 from lt_det.reporting.overlays import draw_box, overlap, place_labels
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -38,12 +38,25 @@ def test_a_box_has_the_color_of_its_bucket_in_the_reports(index):
     assert tuple(drawn[300, 200]) == (255, 255, 255)
 
 
-def test_without_buckets_everything_is_gray():
-    visualizer = DetectionVisualizer(NAMES, None)
-    assert visualizer.bucket_name(0) is None
-    assert tuple(visualizer.draw(IMAGE, detections(([100, 200, 300, 400], 0)))[400, 200]) == ImageColor.getrgb(
-        NO_BUCKET.color
-    )
+def test_classes_of_one_bucket_have_colors_of_their_own():
+    """Also where the other buckets are empty, or the buckets are not known."""
+    box = [100, 200, 300, 400]
+    for edges in ([1, 2], []):
+        buckets = FrequencyBuckets.from_edges(STATS, edges=edges) if edges else None
+        visualizer = DetectionVisualizer(NAMES, buckets)
+        assert len({visualizer.bucket_name(k) for k in range(3)}) == 1
+        drawn = [visualizer.draw(IMAGE, detections((box, k))) for k in range(3)]
+        assert len({tuple(image[400, 200]) for image in drawn}) == 3
+        legend = drawn[0][IMAGE.shape[0] :]
+        assert ImageColor.getrgb(NO_BUCKET.color) in {tuple(map(int, pixel)) for pixel in legend.reshape(-1, 3)}
+        assert not set(COLORS) & {tuple(map(int, pixel)) for pixel in legend.reshape(-1, 3)}
+
+
+def test_styles_of_many_classes():
+    styles = [(style.color, style.symbol) for style in class_styles(65)]
+    assert len(set(styles)) == 64
+    assert styles[64] == styles[0]
+    assert len({color for color, _ in styles[:8]}) == 8
 
 
 def test_a_class_in_no_bucket_is_gray():

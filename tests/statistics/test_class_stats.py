@@ -183,7 +183,7 @@ def test_explicit_map():
 def test_bad_buckets():
     with pytest.raises(LtDetError, match=r"edges .*\[100, 10\]"):
         FrequencyBuckets.from_edges(stats_of([1]), edges=[100, 10])
-    with pytest.raises(LtDetError, match=r"2 bucket edges .*3 buckets.* 1 names"):
+    with pytest.raises(LtDetError, match=r"2 bucket edges .*3 buckets.* 1 name"):
         FrequencyBuckets.from_edges(stats_of([1]), names=["few"])
     with pytest.raises(LtDetError, match="names must differ"):
         FrequencyBuckets.from_edges(stats_of([1]), names=["x", "x", "y"])

@@ -22,6 +22,8 @@ except ImportError as error:
         sys.exit(f"error: submitit is installed but does not import ({error}); install it again, or what it lacks.")
     sys.exit("error: submitit is not installed; pip install 'lt-det[submitit]'.")
 
+from lt_det.errors import exit_code_of
+
 TOOLS = Path(__file__).resolve().parents[1]
 
 
@@ -90,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, traceback=False))

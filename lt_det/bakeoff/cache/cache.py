@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lt_det.bakeoff.cache.tables import ProposalTable, RoiTable
 from lt_det.bakeoff.cache.writer import read_state
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 VERSION = 1  # of the files and of the chunks; a cache of another version is not read
 CACHE_NAME = "cache.json"
@@ -115,7 +116,8 @@ class FeatureCache:
 
     def _check_stage(self, stage: int) -> None:
         if not 0 <= stage < self.num_stages:
-            raise LtDetError(f"The feature cache {self.folder} has {self.num_stages} stages, and no stage {stage}.")
+            stages = count_of(self.num_stages, "stage")
+            raise LtDetError(f"The feature cache {self.folder} has {stages}, and no stage {stage}.")
 
     def _column(self, table: str, name: str) -> NDArray[Any]:
         folder = self.folder / table

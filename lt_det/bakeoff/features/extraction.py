@@ -21,7 +21,7 @@ from lt_det.bakeoff.features.processes import fill_in_processes
 from lt_det.errors import LtDetError
 from lt_det.evaluation.progress import Track
 from lt_det.io.lock import folder_lock
-from lt_det.training.launch.single_process import silence_known_warnings
+from lt_det.training.launch.single_process import silence_inference
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.preflight import check_datasets
 
@@ -61,7 +61,7 @@ def compute_features(
     """
     folder = Path(folder)
     options = FeatureOptions(passes, dtype, background_fraction, max_rois, max_training_images, datasets)
-    silence_known_warnings()
+    silence_inference()
     key = _key(cfg, options)
     if _is_finished(folder, key):
         return FeatureCache.open(folder)

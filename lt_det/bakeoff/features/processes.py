@@ -20,7 +20,7 @@ from lt_det.errors import INTERRUPTED, LtDetError
 from lt_det.evaluation.progress import Track
 from lt_det.training.launch.launcher import run
 from lt_det.training.launch.options import argument_parser
-from lt_det.training.launch.single_process import silence_known_warnings
+from lt_det.training.launch.single_process import silence_inference
 from lt_det.training.launch.timeouts import evaluation_timeout
 
 _POLL = 0.1  # seconds
@@ -76,7 +76,7 @@ def _fill_part(args: argparse.Namespace) -> None:
             yield image
             work.done.put(image)
 
-    silence_known_warnings()
+    silence_inference()
     register_from_config(work.cfg)
     with evaluation_timeout():
         plan = Plan.make(work.cfg, work.folder, work.options, work.key)

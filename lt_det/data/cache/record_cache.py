@@ -39,6 +39,7 @@ from lt_det.io.lock import file_lock
 from lt_det.io.shapes import usable_segmentation
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.statistics.counting import ClassCounter
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,9 @@ def _opened(path: Path, say: Callable[..., None] = logger.debug) -> RecordFile |
         return None
     with contextlib.suppress(OSError):  # a shared folder without permission to write
         os.utime(path)
-    logger.info("%d images from %s, made %s from %s.", len(records), path, records.made, records.stats.source)
+    logger.info(
+        "%s from %s, made %s from %s.", count_of(len(records), "image"), path, records.made, records.stats.source
+    )
     return records
 
 

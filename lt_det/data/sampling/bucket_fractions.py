@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lt_det.data.sampling.samplers import annotated_classes
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,10 @@ def sampling_lines(
     lines = []
     for bucket, name in enumerate(buckets.names):
         members = buckets.members(bucket)
+        if not len(members):
+            continue
         lines.append(
-            f"  {name}: {counted[members].sum()} of {len(members)} classes {what}, "
+            f"  {name}: {counted[members].sum()} of {count_of(len(members), 'class')} {what}, "
             f"{before[bucket]:.2%} of the instances before, {after[bucket]:.2%} after"
         )
     return lines
@@ -65,7 +68,9 @@ def log_instances(dataset_dicts: Sequence[Mapping[str, Any]], buckets: Frequency
         buckets: frequency buckets of the classes.
     """
     _, classes = annotated_classes(dataset_dicts)
-    lines = [f"Training set: {len(dataset_dicts)} images with {len(classes)} instances."]
-    for bucket, (name, fraction) in enumerate(zip(buckets.names, bucket_fractions(buckets, classes), strict=True)):
-        lines.append(f"  {name}: {len(buckets.members(bucket))} classes, {fraction:.2%} of the instances")
+    sizes, fractions = buckets.sizes(), bucket_fractions(buckets, classes)
+    lines = [f"Training set: {count_of(len(dataset_dicts), 'image')} with {count_of(len(classes), 'instance')}."]
+    for name, size, fraction in zip(buckets.names, sizes, fractions, strict=True):
+        if size:
+            lines.append(f"  {name}: {count_of(size, 'class')}, {fraction:.2%} of the instances")
     logger.info("\n".join(lines))

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lt_det.data.sampling.bucket_fractions import sampling_lines
 from lt_det.data.sampling.samplers import RepeatFactorSampler, annotated_classes
+from lt_det.statistics.bucket_advice import frequency_threshold, suggested_edges
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +38,41 @@ def repeat_factor_sampler(
     """
     images, classes = annotated_classes(dataset_dicts)
     factors, below = repeat_factors(images, classes, len(dataset_dicts), len(buckets.assignment), threshold, sqrt)
-    repeated, occurring = int(below.sum()), len(np.unique(classes))
     logger.info(_summary(images, classes, factors, below, threshold, buckets))
-    if repeated in (0, occurring):
-        which = f"none of the {occurring} classes is" if not repeated else f"all {occurring} classes are"
-        logger.warning(
-            "%s below DATALOADER.REPEAT_THRESHOLD %g, so that repeating images hardly favors any class; choose a "
-            "threshold between the image frequencies of rare and frequent classes.",
-            which.capitalize(),
-            threshold,
-        )
+    if remark := threshold_remark(dataset_dicts, threshold):
+        logger.warning("%s", remark)
     return RepeatFactorSampler(torch.from_numpy(factors.astype(np.float32)), seed=seed)
+
+
+def threshold_remark(dataset_dicts: Sequence[Mapping[str, Any]], threshold: float) -> str:
+    """Say that a threshold is above or below the frequencies of all classes, and name one between them; else empty.
+
+    Args:
+        dataset_dicts, threshold: see `repeat_factor_sampler`.
+    """
+    images, classes = annotated_classes(dataset_dicts)
+    pairs = np.unique(np.stack([classes, images]), axis=1)
+    counts = np.unique(pairs[0], return_counts=True)[1] if len(classes) else np.zeros(0, dtype=np.int64)
+    frequencies, occurring = counts / max(1, len(dataset_dicts)), len(counts)
+    repeated = int((frequencies < threshold).sum())
+    if repeated not in (0, occurring) or not occurring:
+        return ""
+    if occurring == 1:
+        return (
+            "There is one class, so that repeating images favors none; set DATALOADER.SAMPLER_TRAIN to TrainingSampler."
+        )
+    which = f"All {count_of(occurring, 'class')} are" if repeated else f"None of the {count_of(occurring, 'class')} is"
+    if edges := suggested_edges(counts):
+        between = (
+            f"choose a threshold between their image frequencies, {frequencies.min():.3g} to {frequencies.max():.3g}, "
+            f"such as {frequency_threshold(counts, edges[0], len(dataset_dicts))}"
+        )
+    else:
+        between = "they are in equally many images, so use another sampler"
+    return (
+        f"{which} below DATALOADER.REPEAT_THRESHOLD {threshold:g}, so that repeating images hardly favors any class; "
+        f"{between}."
+    )
 
 
 def repeat_factors(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.fields import same_id, short_repr
 from lt_det.io.shapes import LARGEST
+from lt_det.terminal import count_of
 
 Source = str | os.PathLike[str]
 
@@ -85,8 +86,8 @@ def check_pixels(boxes: NDArray[np.float64], source: Source) -> None:
     beyond = np.flatnonzero((np.abs(boxes) > LARGEST).any(axis=1))
     if len(beyond):
         raise LtDetError(
-            f"{source} has {len(beyond)} detections with a 'bbox' of more than {LARGEST} pixels, the first is number "
-            f"{beyond[0]}, counted from 0; write pixels of the image."
+            f"{source} has {count_of(len(beyond), 'detection')} with a 'bbox' of more than {LARGEST} pixels, the first "
+            f"is number {beyond[0]}, counted from 0; write pixels of the image."
         )
 
 

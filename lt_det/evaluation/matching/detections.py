@@ -20,6 +20,7 @@ from lt_det.evaluation.protocols import AreaFrom, Task
 from lt_det.io.annotations.fields import short_repr
 from lt_det.io.rle import covered_pixels
 from lt_det.io.shapes import LARGEST, is_flat_polygon, is_polygon
+from lt_det.terminal import count_of
 
 _CHECKED_TOGETHER = 1000  # masks per call of `covered_pixels`
 
@@ -108,9 +109,9 @@ def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -
     if len(unknown):
         hint = unknown_ids_hint(read, known.tolist()) if key == "category_id" else ""
         raise LtDetError(
-            f"{len(unknown)} detections of {source} have a '{key}' that the ground truth does not have, the first is "
-            f"{short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from 0); evaluate them on "
-            f"the images and categories that they were predicted for.{hint}"
+            f"{source} has {count_of(len(unknown), 'detection')} with a '{key}' that the ground truth does not have, "
+            f"the first is {short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from "
+            f"0); evaluate them on the images and categories that they were predicted for.{hint}"
         )
     return found
 

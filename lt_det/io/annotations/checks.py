@@ -10,7 +10,7 @@ import logging
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,11 @@ class AnnotationChecks:
         self._boxes = BoxConventions()
         self._counts: Counter[str] = Counter()
         self._bad_segmentation: Any = None
+
+    @property
+    def sizes(self) -> Mapping[Any, tuple[int, int]]:
+        """Width and height of the images so far, by id."""
+        return self._sizes
 
     def add(self, section: Section, records: Sequence[dict[str, Any]]) -> Iterator[Problem]:
         """Yield the mistakes in the records of a section."""

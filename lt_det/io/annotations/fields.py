@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lt_det.errors import LtDetError
 from lt_det.io.shapes import LARGEST, are_pixels, is_flat_polygon
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +130,9 @@ class AnnotationFields:
             raise LtDetError(f"{self._path}: {self._unlettered}; write r, c or f for every category, or for none.")
         if self.flat_polygons:
             logger.warning(
-                "%s: %d segmentations are one flat list of numbers [x, y, x, y, ...]; each is read as one polygon.",
+                "%s: %s written as one flat list of numbers [x, y, x, y, ...]; each is read as one polygon.",
                 self._path,
-                self.flat_polygons,
+                count_of(self.flat_polygons, "segmentation"),
             )
 
     def _refused(self, section: str, record: dict[str, Any], key: str, advice: str) -> LtDetError:

@@ -30,8 +30,8 @@ class TimmBackbone(Backbone):
         in_channels: of the images.
 
     Raises:
-        LtDetError: timm is not installed or has no such model, the model has no such features, or an argument is none
-            of the above.
+        LtDetError: timm is not installed or has no such model, the model has no such features, or another argument has
+            an invalid value.
     """
 
     def __init__(

@@ -12,18 +12,19 @@ from lt_det.evaluation.schema import group_metric
 from lt_det.reporting.bakeoff.selection import MAX_SHOWN, ordered, shown
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
 from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, new_axes, shorten
+from lt_det.terminal import count_of
 
 _PANEL_WIDTH, _ROW = 340, 34
 
 
 def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
-    """One panel for each bucket that has an AP; None if no bucket has one."""
+    """One panel for each shown bucket that has an AP; None if no bucket has one."""
     entries = shown(bakeoff, MAX_SHOWN)
     styles = bucket_styles(bakeoff.buckets.names)
     panels = []
     for index, bucket in enumerate(bakeoff.buckets.names):
         metric = group_metric(bucket)
-        if any(entry.mean(metric) is not None for entry in entries):
+        if bucket in bakeoff.shown_buckets and any(entry.mean(metric) is not None for entry in entries):
             panels.append(_bucket_panel(bakeoff, entries, metric, bucket, styles[bucket], index))
     if not panels:
         return None
@@ -33,7 +34,7 @@ def bucket_bars(bakeoff: Bakeoff) -> Chart | None:
         tuple(panels),
         f"AP on the evaluation set{', with 95 % intervals' if bakeoff.has_intervals else ''}. The vertical line is the "
         "retrained baseline. The order is that of the mean over the buckets; the recommended candidate is bold."
-        + (f" {left_out} more candidates are in the table." if left_out else ""),
+        + (f" The table has {count_of(left_out, 'more candidate')}." if left_out else ""),
         layout="grid",
     )
 

@@ -12,6 +12,7 @@ from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.class_extremes import EXTREMES_COLUMNS, class_extremes
 from lt_det.reporting.tables import TextTable
 from lt_det.reporting.view_model import ClassTable, class_table
+from lt_det.terminal import count_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _gains(bakeoff: Bakeoff, entry: Entry, before: Numbers, key: str, with_chart
     return ClassGains(
         key,
         entry.name,
-        f"{up} of {len(known)} classes gain, {down} lose",
+        f"{up} of {count_of(len(known), 'class')} gain, {down} lose",
         TextTable("Largest gains", EXTREMES_COLUMNS, gained),
         TextTable("Largest losses", EXTREMES_COLUMNS, lost),
         class_scatter(bakeoff, differences, "difference of AP", symmetric=True) if with_chart else None,

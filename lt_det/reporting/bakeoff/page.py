@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Entry
+from lt_det.evaluation.bakeoff_schema import Bakeoff, Entry
 from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.result import percent
 from lt_det.io.atomic import write_atomically, writing_to
@@ -14,11 +14,12 @@ from lt_det.reporting.bakeoff.class_gains import ClassGains, class_gains, gains_
 from lt_det.reporting.bakeoff.learning_curves import learning_curves
 from lt_det.reporting.bakeoff.planes import agreement_plane, pareto_plane
 from lt_det.reporting.bakeoff.results import ResultRow, result_columns, result_rows
-from lt_det.reporting.charts.base import Chart, chart_style, count_of
+from lt_det.reporting.charts.base import Chart, chart_style
 from lt_det.reporting.diagnosis.page import DiagnosisSection, diagnosis_sections
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import signed
-from lt_det.reporting.view_model import ClassTable, evaluation_facts
+from lt_det.reporting.view_model import ClassTable, bucket_advice, evaluation_facts
+from lt_det.terminal import count_of
 
 PAGE_NAME = "bakeoff.html"
 
@@ -39,6 +40,7 @@ class _View:
 
     Attributes:
         headlines: the recommended candidate's metrics on the evaluation set, and their differences.
+        advice: which buckets divide the classes, where those of the bake-off do not; else empty.
         state: what an unfinished bake-off lacks; empty if it is finished.
         failed: name and reason of each failed candidate.
         plane: the chart before the table of the candidates; `charts`: those after it.
@@ -46,6 +48,7 @@ class _View:
 
     facts: list[str]
     headlines: list[_Headline]
+    advice: str
     state: str
     columns: list[str]
     rows: list[ResultRow]
@@ -84,6 +87,7 @@ def _view(bakeoff: Bakeoff, diagnosis: Diagnosis | None) -> _View:
         return _View(
             facts=_facts(bakeoff),
             headlines=_headlines(bakeoff),
+            advice=bucket_advice(bakeoff),
             state=_state(bakeoff),
             columns=result_columns(bakeoff),
             rows=result_rows(bakeoff),
@@ -102,7 +106,7 @@ def _facts(bakeoff: Bakeoff) -> list[str]:
         images = f" of {count_of(bakeoff.training_images, 'training image')}" if bakeoff.training_images else ""
         facts.append(f"{bakeoff.rois:,} RoIs{images}")
     if bakeoff.steps and bakeoff.batch_size:
-        facts.append(f"{bakeoff.steps} steps of {count_of(bakeoff.batch_size, 'RoI')}")
+        facts.append(f"{count_of(bakeoff.steps, 'step')} of {count_of(bakeoff.batch_size, 'RoI')}")
     if bakeoff.seeds:
         facts.append(count_of(len(bakeoff.seeds), "seed"))
     if bakeoff.num_folds:
@@ -115,8 +119,7 @@ def _headlines(bakeoff: Bakeoff) -> list[_Headline]:
     entry = bakeoff.entry(name) if name else None
     if entry is None or not entry.finished:
         return []
-    metrics = ("AP", *bakeoff.bucket_metrics, BUCKET_MEAN)
-    return [_headline(entry, metric) for metric in metrics if entry.mean(metric) is not None]
+    return [_headline(entry, metric) for metric in bakeoff.shown_metrics if entry.mean(metric) is not None]
 
 
 def _headline(entry: Entry, metric: str) -> _Headline:

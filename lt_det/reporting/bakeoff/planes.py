@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Entry
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import group_metric
-from lt_det.reporting.bakeoff.point_labels import label_points
 from lt_det.reporting.bakeoff.selection import KIND_NAMES, KIND_STYLES, MAX_SHOWN, pareto_front, rarest_bucket, shown
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import COLUMN, PLAIN, Chart, Panel, new_axes
+from lt_det.reporting.charts.point_labels import label_points
 
 _HEIGHT = 330
 _MIN_REACH = 2.0  # points of AP that an axis reaches beyond the middle at least
@@ -22,7 +22,9 @@ _Point = tuple[float, float, Entry]
 
 
 def pareto_plane(bakeoff: Bakeoff) -> Chart | None:
-    """None where no candidate has both metrics."""
+    """None where no candidate has both metrics, or no bucket is shown."""
+    if not bakeoff.shown_buckets:
+        return None
     bucket = rarest_bucket(bakeoff)
     rare = group_metric(bucket)
     points = [

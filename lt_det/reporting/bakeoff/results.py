@@ -8,8 +8,8 @@ from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Delta, Entry
 from lt_det.evaluation.result import percent
 from lt_det.reporting.bakeoff.bars import duration
 from lt_det.reporting.bakeoff.selection import KIND_NAMES, ordered
-from lt_det.reporting.charts.base import count_of
 from lt_det.reporting.tables import TextTable, signed
+from lt_det.terminal import count_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class ResultRow:
 
 def result_columns(bakeoff: Bakeoff) -> list[str]:
     """Headings of the numbers in a `ResultRow`."""
-    metrics = ["AP", *bakeoff.bucket_metrics]
-    return [*metrics, BUCKET_MEAN, "against the baseline", "on the folds", "time"]
+    return [*bakeoff.shown_metrics, "against the baseline", "on the folds", "time"]
 
 
 def result_rows(bakeoff: Bakeoff) -> list[ResultRow]:
@@ -54,7 +53,7 @@ def results_table(bakeoff: Bakeoff) -> TextTable:
     Failed candidates and those without a result yet come last.
     """
     candidates = bakeoff.candidates
-    metrics = ["AP", *bakeoff.bucket_metrics, BUCKET_MEAN]
+    metrics = bakeoff.shown_metrics
     rows = [
         [
             entry.name if bakeoff.is_complete(entry) else f"{entry.name} (so far)",
@@ -67,8 +66,9 @@ def results_table(bakeoff: Bakeoff) -> TextTable:
     empty = [""] * (len(metrics) - 1)
     rows += [[entry.name, "failed", *empty, "", ""] for entry in candidates if entry.failed]
     rows += [[entry.name, "...", *empty, "", ""] for entry in candidates if not entry.failed and not entry.seeds]
+    names = ["mean" if metric == BUCKET_MEAN else metric for metric in metrics]
     title = f"Box AP on {bakeoff.dataset}, mean over {count_of(len(bakeoff.seeds), 'seed')}"
-    return TextTable(title, ["candidate", *metrics[:-1], "mean", "against baseline", "time"], rows)
+    return TextTable(title, ["candidate", *names, "against baseline", "time"], rows)
 
 
 def describe(entry: Entry) -> str:
@@ -95,7 +95,7 @@ def _row(bakeoff: Bakeoff, entry: Entry) -> ResultRow:
         badges.append("written")
     if entry.learning_rate is not None and len(entry.seeds) < len(bakeoff.seeds):
         badges.append(f"{len(entry.seeds)} of {count_of(len(bakeoff.seeds), 'seed')}")
-    numbers = [_metric(entry, metric) for metric in ("AP", *bakeoff.bucket_metrics, BUCKET_MEAN)]
+    numbers = [_metric(entry, metric) for metric in bakeoff.shown_metrics]
     numbers.append(_difference(entry))
     on_folds = entry.fold_mean(BUCKET_MEAN)
     numbers.append(Number("-" if on_folds is None else percent(on_folds)))

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lt_det.evaluation.schema import ALL, Evaluation
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
@@ -203,11 +203,20 @@ def new_axes(
     return figure, axes
 
 
+def set_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Limits of a log axis, and ticks at powers of 10, in a short range also at 2 and 5 times these."""
+    decades = math.log10(high / low)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_locator(NullLocator())
+
+
 def groups(evaluation: Evaluation) -> list[tuple[str, str, Style]]:
-    """All classes, then each bucket: key in the evaluation, label and style."""
-    names = evaluation.buckets.names
-    styles = bucket_styles(names)
-    return [(ALL, "all classes", NO_BUCKET), *((name, shorten(name), styles[name]) for name in names)]
+    """All classes, then each shown bucket: key in the evaluation, label and style."""
+    styles = bucket_styles(evaluation.buckets.names)
+    shown = evaluation.shown_buckets
+    return [(ALL, "all classes", NO_BUCKET), *((name, shorten(name), styles[name]) for name in shown)]
 
 
 def shorten(words: str, limit: int = 24) -> str:
@@ -220,12 +229,6 @@ def text_width(words: str, size: float = TEXT) -> float:
     """Points."""
     font = FontProperties(size=size)
     return float(text_to_path.get_text_width_height_descent(printable(words), font, ismath=False)[0])
-
-
-def count_of(number: int, noun: str) -> str:
-    """``1 class``, ``2 classes``, ``1 image``."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def _escape_texts(figure: Figure) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import ALL, Evaluation, group_metric
 from lt_det.reporting.bucket_style import LIGHT
-from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, count_of, groups, new_axes, shorten
+from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, groups, new_axes, shorten
+from lt_det.terminal import count_of
 
 _ROW = 46
 
 
-def bucket_ap(evaluation: Evaluation, task: Task) -> Chart:
+def bucket_ap(evaluation: Evaluation, task: Task) -> Chart | None:
+    """None where no bucket is shown: the numbers of all classes stand above the charts."""
+    if not evaluation.shown_buckets:
+        return None
     result = evaluation.tasks[task]
     metrics, intervals = result.metrics, result.intervals or {}
     shown = groups(evaluation)

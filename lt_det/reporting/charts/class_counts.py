@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lt_det.reporting.bucket_style import LIGHT, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, chart_style, count_of, new_axes, save_bitmap, shorten
+from lt_det.reporting.charts.base import chart_style, new_axes, save_bitmap, set_log_ticks, shorten
+from lt_det.reporting.charts.class_ticks import ClassTicks
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 _WIDTH, _HEIGHT, _DPI = 640, 260, 150
+_LEFT, _RIGHT = 64, 16  # margins
 
 
 def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | os.PathLike[str], title: str) -> None:
@@ -28,7 +30,6 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
     """
     counts = stats.counts(buckets.by)
     order = np.argsort(-counts, kind="stable")
-    ranks = np.arange(1, len(order) + 1)
     styles = bucket_styles(buckets.names)
     sizes = [int((buckets.assignment == bucket).sum()) for bucket in range(len(buckets.names))]
     with chart_style():
@@ -40,18 +41,19 @@ def plot_class_counts(stats: ClassStats, buckets: FrequencyBuckets, file: str | 
             for name, size in zip(buckets.names, sizes, strict=True)
             if size
         ]
-        figure, axes = new_axes(_WIDTH, _HEIGHT, legend, left=64, top=30)
+        ticks = ClassTicks([stats.names[k] for k in order], _WIDTH - _LEFT - _RIGHT)
+        figure, axes = new_axes(_WIDTH, _HEIGHT, legend, left=_LEFT, right=_RIGHT, top=30, bottom=ticks.bottom)
         for bucket, name in enumerate(buckets.names):
             # A bucket may be in several bands: an explicit map need not follow the counts.
             for start, stop in _bands(buckets.assignment[order] == bucket):
                 axes.axvspan(start + 0.5, stop + 0.5, color=styles[name].color, alpha=0.18, linewidth=0)
         shown = np.maximum(counts[order], 0.5)  # a class that never occurs has its place on a log axis
-        axes.add_line(Line2D(ranks, shown, drawstyle="steps-mid", color=LIGHT["ink"], linewidth=1.5))
+        axes.stairs(shown, np.arange(len(order) + 1) + 0.5, baseline=None, color=LIGHT["ink"], linewidth=1.5)
         axes.set_yscale("log")
-        axes.set_ylim(shown.min() / 1.3, shown.max() * 1.3)
+        set_log_ticks(axes.yaxis, float(shown.min()) / 1.3, float(shown.max()) * 1.3)
         axes.set_xlim(0.5, len(order) + 0.5)
-        axes.yaxis.set_major_formatter(PLAIN)
-        axes.set_xlabel("class, from the most to the least frequent")
+        ticks.draw(axes)
+        axes.grid(axis="x", visible=False)
         axes.set_ylabel(f"training {buckets.by}" + (" (0 is shown as 0.5)" if (counts == 0).any() else ""))
         axes.set_title(title)
     save_bitmap(figure, file, _DPI)

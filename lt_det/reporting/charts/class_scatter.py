@@ -13,10 +13,14 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import Evaluation
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, Chart, Panel, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import PLAIN, Chart, Panel, new_axes, shorten
+from lt_det.reporting.charts.class_ticks import MOST_NAMED
+from lt_det.reporting.charts.point_labels import label_points
 from lt_det.reporting.tables import signed
+from lt_det.terminal import count_of
 
 _WIDTH, _HEIGHT = 1000, 380
+_RADIUS = 5  # of a point, in points
 _MANY = 300  # classes, from which on each gets a smaller point
 
 
@@ -48,16 +52,14 @@ def class_scatter(
     Returns:
         None if no class has both a value and a training count.
     """
-    names: list[str | None] = [*evaluation.buckets.names]
-    known: dict[str | None, list[tuple[int, float, str]]] = {name: [] for name in [*names, None]}
+    known: dict[str | None, list[tuple[int, float, str]]] = {name: [] for name in [*evaluation.buckets.names, None]}
     for entry, value in zip(evaluation.classes, values, strict=True):
         if value is not None and entry.images is not None:
             known[entry.bucket].append((entry.images, value, entry.name))
     points = [point for members in known.values() for point in members]
     if not points:
         return None
-    if known[None]:
-        names.append(None)
+    names = [name for name, members in known.items() if members]
     styles: dict[str | None, Style] = {None: NO_BUCKET}
     styles.update(bucket_styles(evaluation.buckets.names))
     legend = [
@@ -69,8 +71,6 @@ def class_scatter(
     labels: list[str] = []
     for name in names:
         members = sorted(known[name], key=lambda point: point[:2])
-        if not members:
-            continue
         collection = axes.scatter(
             [max(images, 0.5) for images, *_ in members],  # a class without images has its place on a log axis
             [value for _, value, _ in members],
@@ -87,7 +87,8 @@ def class_scatter(
             count = count_of(images, "training image")
             labels.append(f"{class_name}: {y_title} {number}, {count}, {name or 'no bucket'}")
     least, most = min(images for images, *_ in points), max(images for images, *_ in points)
-    _set_axes(axes, (0.4 if least == 0 else 0.8, max(10.0, most * 1.25)), y_title)
+    low = 0.4 if least == 0 else max(0.8, least / 4)
+    _set_axes(axes, (low, max(10.0, most * (2 if len(points) <= MOST_NAMED else 1.25))), y_title)
     if symmetric:
         reach = max(5.0, max(abs(value) for _, value, _ in points) * 1.08)
         axes.set_ylim(-reach, reach)
@@ -95,14 +96,18 @@ def class_scatter(
     else:
         axes.set_ylim(-2, 102)
     _draw_edges(evaluation, axes)
+    if len(points) <= MOST_NAMED:
+        placed = [(max(images, 0.5), value, class_name) for images, value, class_name in points]
+        label_points(axes, placed, [(x, y, _RADIUS) for x, y, _ in placed])
     return Panel("classes", f"{y_title} of each class against its training images", figure, tuple(labels), ".png")
 
 
 def _set_axes(axes: Any, limits: tuple[float, float], y_title: str) -> None:
     axes.set_xscale("log")
     axes.set_xlim(*limits)
-    powers = [float(10**power) for power in range(7) if limits[0] <= 10**power <= limits[1]]
-    axes.set_xticks(([0.5] if limits[0] < 0.5 else []) + powers)
+    digits = (1,) if limits[1] / limits[0] > 200 else (1, 2, 5)
+    marks = [float(digit * 10**power) for power in range(8) for digit in digits]
+    axes.set_xticks(([0.5] if limits[0] < 0.5 else []) + [mark for mark in marks if limits[0] <= mark <= limits[1]])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0.5 else f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PLAIN)

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter
 
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET
 from lt_det.reporting.charts.base import COLUMN, Panel, new_axes, shorten, text_width
-from lt_det.reporting.differences import Difference
+from lt_det.reporting.comparison.differences import Difference
 from lt_det.reporting.tables import signed
 
 _ROW = 30

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from lt_det.evaluation.diagnosis_schema import Diagnosis
 from lt_det.evaluation.schema import Numbers
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.charts.base import PLAIN, Panel, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import PLAIN, Panel, new_axes, set_log_ticks, shorten
+from lt_det.reporting.charts.class_ticks import ClassTicks
 from lt_det.reporting.diagnosis.groups import frequency_order, number
+from lt_det.terminal import count_of
 
 HALF, WHOLE = 440, 1000  # width of a figure that stands beside another one, and of one that stands alone
-_HEIGHT = 250
+_HEIGHT, _RIGHT, _BOTTOM = 250, 22, 44
 _MEDIAN_DASHES: tuple[Any, Any] = ("-", (0, (2, 1)))  # filled and hollow
 _MANY = 150  # classes, from which on each gets a smaller point
 
@@ -59,8 +60,11 @@ class ClassAxes:
         self.x[order] = np.arange(1, len(order) + 1)
         if by_count:
             self.x = np.array([max(entry.count, 0.5) for entry in diagnosis.classes])
-        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], left=74 if log else 56, right=22)
-        self._set_axes(y_label, by_count)
+        left = 74 if log else 56
+        ticks = ClassTicks([diagnosis.classes[k].name for k in order], width - left - _RIGHT)
+        margins = {"left": left, "right": _RIGHT, "bottom": _BOTTOM if by_count else ticks.bottom}
+        self.figure, self.axes = new_axes(width, _HEIGHT, [*self._legend(), *legend], **margins)
+        self._set_axes(y_label, None if by_count else ticks)
 
     def add(self, values: Numbers, hollow: bool = False, explain: Callable[[int], str] | None = None) -> None:
         """Add a point for each class with a value, and a line at the median of each bucket.
@@ -130,35 +134,26 @@ class ClassAxes:
             shown.append((name, Line2D([], [], color=LIGHT["soft"], linestyle=dashes, linewidth=1.6, **look)))
         return shown
 
-    def _set_axes(self, y_label: str, by_count: bool) -> None:
+    def _set_axes(self, y_label: str, ticks: ClassTicks | None) -> None:
+        """`ticks`: of the classes by rank; None for an axis of counts."""
         axes = self.axes
         axes.set_ylabel(y_label)
-        axes.grid(axis="x", visible=by_count)
+        axes.grid(axis="x", visible=ticks is None)
         axes.spines["left"].set_visible(False)
         axes.yaxis.set_major_formatter(PLAIN)
-        if by_count:
+        if ticks is None:
             kind = "instances" if self.diagnosis.classes[0].instances is not None else "images"
             axes.set_xlabel(f"training {kind} of the class")
             set_count_axis(axes, self.x)
         else:
-            axes.set_xlabel("class, from the most to the least frequent")
             axes.set_xlim(0, len(self.x) + 1)
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            ticks.draw(axes)
 
     def _set_log_axis(self) -> None:
         positive = [value for value in self._shown if value > 0]
         self.axes.set_yscale("log")
         if positive:
             set_log_ticks(self.axes.yaxis, min(positive) / 1.5, max(positive) * 1.5)
-
-
-def set_log_ticks(axis: Any, low: float, high: float) -> None:
-    """Limits of a log axis, and ticks at powers of 10, in a short range also at 2 and 5 times these."""
-    decades = math.log10(high / low)
-    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
-    axis.set_major_formatter(PLAIN)
-    axis.set_minor_locator(NullLocator())
 
 
 def point_size(diagnosis: Diagnosis) -> tuple[float, float]:

@@ -8,10 +8,11 @@ from matplotlib.patches import Patch
 
 from lt_det.evaluation.diagnosis_schema import ConfusedPair, Confusion, Diagnosis, Stage
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, bucket_styles
-from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, count_of, new_axes, shorten
+from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, new_axes, shorten
 from lt_det.reporting.diagnosis.finding import UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import percentage
 from lt_det.reporting.tables import TextTable
+from lt_det.terminal import count_of
 
 _ROW = 46
 _SHOWN = 12  # pairs

@@ -8,6 +8,7 @@ from lt_det.reporting.charts.base import Chart
 from lt_det.reporting.diagnosis.class_axes import ClassAxes
 from lt_det.reporting.diagnosis.finding import EACH_POINT, UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import medians, number, ratios
+from lt_det.terminal import count_of
 
 _SERIES = ("positive", "negative")
 _MU = 0.8  # EQLv2's mu
@@ -34,8 +35,8 @@ def gradient_norms(diagnosis: Diagnosis, stage: Stage) -> Finding:
             ("averaged over RoIs", "mean of || dL_i / dw_c || over the positive and over the negative RoIs"),
             (
                 "averaged over iterations",
-                f"norm of the summed gradient of {found.images_per_iteration} images, over {found.iterations} "
-                "iterations; many small negative gradients add up",
+                f"norm of the summed gradient of {count_of(found.images_per_iteration, 'image')}, over "
+                f"{count_of(found.iterations, 'iteration')}; many small negative gradients add up",
             ),
         ),
         layout="grid",
@@ -79,6 +80,7 @@ def gradient_ratio(diagnosis: Diagnosis, stage: Stage) -> Finding:
     below = sum(value < _MU for value in known)
     sentence = (
         f"g is {number(of_tail)} for {tail.name} and {number(of_head)} for {head.name} (medians); {below} of "
-        f"{len(known)} classes are below {_MU}, where EQLv2 would more than halve their negative gradients."
+        f"{count_of(len(known), 'class')} {'is' if below == 1 else 'are'} below {_MU}, where EQLv2 would more than "
+        "halve the negative gradient."
     )
     return Finding(chart, sentence)

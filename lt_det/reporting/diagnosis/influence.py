@@ -9,10 +9,11 @@ from matplotlib.lines import Line2D
 from lt_det.evaluation.diagnosis_schema import Diagnosis, InfluenceGroup, Stage
 from lt_det.evaluation.schema import ALL
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
-from lt_det.reporting.charts.base import SMALL_TEXT, Chart, Panel, new_axes, shorten
-from lt_det.reporting.diagnosis.class_axes import HALF, set_log_ticks, styles_of
+from lt_det.reporting.charts.base import SMALL_TEXT, Chart, Panel, new_axes, set_log_ticks, shorten
+from lt_det.reporting.diagnosis.class_axes import HALF, styles_of
 from lt_det.reporting.diagnosis.finding import UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import number, percentage
+from lt_det.terminal import count_of
 
 _ROW = 44
 
@@ -87,7 +88,7 @@ def _by_bucket(diagnosis: Diagnosis, stage: Stage) -> Panel:
         axes.barh(row + 0.14, high - low, 0.34, left=low, color=style.color, hatch=style.hatch, linewidth=0)
         for color, width in ((LIGHT["paper"], 5), (LIGHT["ink"], 2)):
             axes.plot([middle] * 2, [row - 0.04, row + 0.32], color=color, linewidth=width)
-        words = f"{percentage(group.fraction)} of all influence, {group.rois} RoIs"
+        words = f"{percentage(group.fraction)} of all influence, {count_of(group.rois, 'RoI')}"
         place: dict[str, Any] = {
             "xycoords": ("axes fraction", "data"),
             "textcoords": "offset points",

@@ -10,7 +10,7 @@ from rich.console import Console
 from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import Diagnosis, Stage, write_diagnosis
 from lt_det.io.atomic import write_atomically
-from lt_det.reporting.charts.base import chart_style, count_of
+from lt_det.reporting.charts.base import chart_style
 from lt_det.reporting.diagnosis.confusion import confusion
 from lt_det.reporting.diagnosis.deviation import decision_values, deviation_of_features
 from lt_det.reporting.diagnosis.finding import Finding
@@ -19,6 +19,7 @@ from lt_det.reporting.diagnosis.influence import influence
 from lt_det.reporting.diagnosis.margins import margins
 from lt_det.reporting.diagnosis.weights import effective_number, weight_norms
 from lt_det.reporting.html import render_page
+from lt_det.terminal import count_of
 
 PAGE_NAME = "diagnosis.html"
 

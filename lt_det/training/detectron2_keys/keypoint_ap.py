@@ -19,12 +19,6 @@ logger = logging.getLogger(__name__)
 _COCO_KEYPOINTS = 17  # pycocotools has their sigmas
 
 
-def box_evaluator(evaluator: DatasetEvaluator | None) -> LongTailEvaluator | None:
-    """The part of an evaluator that evaluates by frequency bucket; None without one."""
-    parts = evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else [evaluator]
-    return next((part for part in parts if isinstance(part, LongTailEvaluator)), None)
-
-
 def with_keypoints(evaluator: LongTailEvaluator, cfg: Any, dataset_name: str) -> DatasetEvaluator:
     """The evaluator, and where MODEL.KEYPOINT_ON is set another one of keypoint AP.
 

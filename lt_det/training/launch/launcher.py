@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.training.launch.env import process_from_environment
 from lt_det.training.launch.options import address, processes_per_machine
@@ -23,6 +24,7 @@ def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> 
 
     A user's mistake (`LtDetError`) is printed as one sentence by one process; exit code 1.
     """
+    silence_known_warnings()
     return exit_code_of(lambda: _launch(main, args), args.traceback)
 
 

@@ -6,21 +6,20 @@ import argparse
 import logging
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 
 
 def run_single_process(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
     """Run `main(args)` and return the exit code; a user's mistake (`LtDetError`) is printed as one sentence, code 1."""
-    silence_known_warnings()
+    silence_inference()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs the finally blocks, as Ctrl-C does
     return exit_code_of(lambda: main(args), args.traceback)
 
 
-def silence_known_warnings() -> None:
-    """Drop warnings that come with every use of a model and that its user cannot act on."""
-    warnings.filterwarnings("ignore", message="torch.meshgrid")
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+def silence_inference() -> None:
+    """Drop the warnings about a model that is not trained here, and those that its user cannot act on."""
+    silence_known_warnings()
     logging.getLogger("lt_det.modeling.loss_builder").setLevel(logging.ERROR)  # missing inputs that only training needs

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 import torch
 from torch import distributed
 
+from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.compat.torch_distributed import is_peer_failure, short_reason
-from lt_det.errors import LtDetError, interrupt_code
-from lt_det.terminal import accept_any_text, one_line
+from lt_det.errors import LtDetError, check_output, interrupt_code
+from lt_det.terminal import one_line, prepare_output
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
 from lt_det.training.launch.timeouts import Timeouts
@@ -57,7 +58,8 @@ def run_worker(
     Returns the exit code 0. A process that fails or is interrupted ends here, with `os._exit`.
     """
     store = None
-    accept_any_text()
+    prepare_output()
+    silence_known_warnings()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
         timeouts = Timeouts.from_args(args)
@@ -65,6 +67,7 @@ def run_worker(
         join_group(process, store, timeouts, on_cpu=uses_cpu(args))
         main(args)
         leave_group()
+        check_output()
     except KeyboardInterrupt as interrupt:
         if process.rank == 0:
             print(str(interrupt) or "Interrupted.", file=sys.stderr)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lt_det.compat.detectron2 import image_source, unmapped
 from lt_det.data.cache.records import Records
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class DataFingerprint:
         if old is None or new is None or list(old) == list(new):
             return ""
         if len(old) != len(new):
-            return f"{len(new)} classes instead of {len(old)}"
+            return f"{count_of(len(new), 'class')} instead of {len(old)}"
         place = next(index for index, (was, now) in enumerate(zip(old, new, strict=True)) if was != now)
         moved = " (the same names in another order)" if sorted(old) == sorted(new) else ""
         return f"class {place} is '{new[place]}' instead of '{old[place]}'{moved}"
@@ -97,13 +98,13 @@ class DataFingerprint:
         """How images and annotations differ from those `before`, as the end of a sentence; empty if they do not."""
         found = []
         if _differ(before.images, self.images):
-            found.append(f"{self.images} images instead of {before.images}")
+            found.append(f"{count_of(self.images or 0, 'image')} instead of {before.images}")
         elif _differ(before.image_set, self.image_set):
             found.append(f"the same number of images, {self.images}, but different ones")
         elif _differ(before.order, self.order):
             found.append("the same images in another order")
         if _differ(before.annotations, self.annotations):
-            found.append(f"{self.annotations} annotations instead of {before.annotations}")
+            found.append(f"{count_of(self.annotations or 0, 'annotation')} instead of {before.annotations}")
         elif not _differ(before.image_set, self.image_set):
             if _differ(before.labels, self.labels):
                 found.append("annotations with other classes")

@@ -46,9 +46,9 @@ def test_summary_by_bucket(caplog):
     for figure in ("1 of 3 classes", "threshold 0.666667", "16.7% of the images", "1.17 times"):
         assert figure in head
     assert lines == (
-        "  unseen: 0 of 1 classes below, 0.00% of the instances before, 0.00% after\n"
-        "  few: 1 of 1 classes below, 27.27% of the instances before, 42.86% after\n"
-        "  many: 0 of 1 classes below, 72.73% of the instances before, 57.14% after"
+        "  unseen: 0 of 1 class below, 0.00% of the instances before, 0.00% after\n"
+        "  few: 1 of 1 class below, 27.27% of the instances before, 42.86% after\n"
+        "  many: 0 of 1 class below, 72.73% of the instances before, 57.14% after"
     )
 
 

@@ -184,12 +184,9 @@ def test_image_names():
     assert image_file_name({"id": 1, "coco_url": url}, "f") == "val2017/000000266409.jpg"
     v05 = {"id": 1, "file_name": "COCO_val2014_000000266409.jpg", "coco_url": url}
     assert image_file_name(v05, "f") == "val2017/000000266409.jpg"
-    coco_2014 = {
-        "id": 1,
-        "file_name": "COCO_val2014_000000000042.jpg",
-        "coco_url": "http://x/COCO_val2014_000000000042.jpg",
-    }
-    assert image_file_name(coco_2014, "f") == "COCO_val2014_000000000042.jpg"
+    for address in ("http://x/val2014/COCO_val2014_000000000042.jpg", "http://mscoco.org/images/42", "http://x/42.jpg"):
+        coco_2014 = {"id": 1, "file_name": "COCO_val2014_000000000042.jpg", "coco_url": address}
+        assert image_file_name(coco_2014, "f") == "COCO_val2014_000000000042.jpg"
     with pytest.raises(LtDetError, match="image 1 has neither 'file_name' nor 'coco_url'"):
         image_file_name({"id": 1}, "f")
 

@@ -2,28 +2,14 @@
 
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from lt_det.config import add_keys
 from lt_det.errors import LtDetError
 from lt_det.modeling import TimmBackbone
+from tests.helpers.timm_backbones import LITE, timm_config
 
 pytest.importorskip("timm")
-LITE = "tf_efficientnet_lite0"
-
-
-def config(*overrides):
-    cfg = get_cfg()
-    add_keys(cfg)
-    cfg.MODEL.BACKBONE.NAME = "build_timm_fpn_backbone"
-    cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    cfg.MODEL.TIMM.NAME = LITE
-    cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
-    cfg.MODEL.FPN.OUT_CHANNELS = 32
-    cfg.merge_from_list(overrides)
-    return cfg
 
 
 def trained(network):
@@ -32,7 +18,7 @@ def trained(network):
 
 class TestFeaturePyramid:
     def test_the_maps_have_the_strides_of_their_names(self):
-        pyramid = build_backbone(config())
+        pyramid = build_backbone(timm_config())
         maps = pyramid(torch.rand(1, 3, 64, 96))
         assert {name: tuple(value.shape) for name, value in maps.items()} == {
             "p3": (1, 32, 8, 12),
@@ -116,12 +102,12 @@ class TestBadInput:
     )
     def test_one_sentence(self, overrides, message):
         with pytest.raises(LtDetError, match=message):
-            build_backbone(config(*overrides))
+            build_backbone(timm_config(*overrides))
 
     def test_without_timm(self, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "timm", None)
         with pytest.raises(LtDetError, match=r"pip install 'lt_det\[small\]'"):
-            build_backbone(config())
+            build_backbone(timm_config())
 
     def test_a_network_that_cannot_be_frozen_by_stages(self):
         with pytest.raises(LtDetError, match="hrnet_w18_small cannot be frozen by stages"):

@@ -12,7 +12,7 @@ from lt_det.modeling.backbones import timm_weights
 from lt_det.modeling.backbones.timm_fpn import feature_extractor
 from lt_det.training.weights.address import check_remote_weights, remote_weights
 from lt_det.training.weights.reading import read_weights
-from tests.modeling.backbones.test_timm_fpn import LITE, config
+from tests.helpers.timm_backbones import LITE, timm_config
 
 timm = pytest.importorskip("timm")
 
@@ -40,7 +40,7 @@ def pretrained(monkeypatch):
 class Detector(nn.Module):
     def __init__(self, name=LITE):
         super().__init__()
-        self.backbone = build_backbone(config("MODEL.TIMM.NAME", name))
+        self.backbone = build_backbone(timm_config("MODEL.TIMM.NAME", name))
 
 
 def test_an_address_of_timm_fills_the_backbone(cache, pretrained):

@@ -14,18 +14,19 @@ from rich.console import Console
 from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.result import percent
-from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, read_evaluations
+from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, group_metric, read_evaluations
 from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.io.console import SafeConsole
 from lt_det.reporting.charts.base import Panel, chart_style
 from lt_det.reporting.charts.class_scatter import class_scatter
 from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.class_extremes import EXTREMES_COLUMNS, class_extremes
-from lt_det.reporting.differences import Difference, class_differences, metric_differences, unpaired_because
+from lt_det.reporting.comparison.common import common_evaluations, same_buckets
+from lt_det.reporting.comparison.differences import Difference, class_differences, metric_differences, unpaired_because
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
-from lt_det.reporting.view_model import ClassTable, class_table, evaluation_facts
+from lt_det.reporting.view_model import ClassTable, bucket_advice, class_table, evaluation_facts
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs in one task of one set."""
+    """The runs that can be compared in one task of one set."""
 
     key: str
     title: str
     dataset: str
     task: str
     facts: list[str]
+    advice: str
     pairs: list[Pair]
     errors: TextTable | None
     class_names: list[str]
@@ -66,8 +68,10 @@ def write_comparison(
 ) -> Path:
     """Compare runs with the first, print tables, and write ``compare.html``, ``compare.md`` and ``compare.json``.
 
+    Runs are compared on the sets that both were evaluated on, under the same protocol; the rest is listed as left out.
+
     Args:
-        output_dirs: OUTPUT_DIRs of two or more trainings or evaluations, on the same sets under the same protocol.
+        output_dirs: OUTPUT_DIRs of two or more trainings or evaluations.
         out: folder to write.
         console: where tables are printed; None: standard output.
 
@@ -75,7 +79,7 @@ def write_comparison(
         Path of ``compare.html``.
 
     Raises:
-        LtDetError: a run has no evaluation, is given twice, or was evaluated differently from the first.
+        LtDetError: a run has no evaluation, is given twice, or has no evaluation that can be compared with the first's.
     """
     roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or SafeConsole()
     if len(roots) < 2:
@@ -84,25 +88,30 @@ def write_comparison(
         if root.resolve() in [other.resolve() for other in roots[:index]]:
             raise LtDetError(f"{root} is given twice; name every run once.")
     first, *others = (read_evaluations(root) for root in roots)
-    evaluations = [first, *(_named_as_in(first, other) for other in others)]
-    for root, found in zip(roots[1:], evaluations[1:], strict=True):
-        _require_same(roots[0], evaluations[0], root, found)
+    common = [common_evaluations(roots[0], first, root, other) for root, other in zip(roots[1:], others, strict=True)]
+    left_out = list(dict.fromkeys(sentence for shared in common for sentence in shared.left_out))
     runs = run_names(roots)
-    comparisons = [
-        _compare(runs, [found[name] for found in evaluations], task, f"{name}_{task}")
-        for name, first in evaluations[0].items()
-        for task in first.tasks
-    ]
+    comparisons = []
+    for name, evaluation in first.items():
+        for task in evaluation.tasks:
+            found = zip(runs[1:], (shared.evaluations.get((name, task)) for shared in common), strict=True)
+            having = [(run, other) for run, other in found if other is not None]
+            if having:
+                comparisons.append(_compare(runs[0], evaluation, having, task, f"{name}_{task}"))
+    for sentence in left_out:
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for comparison in comparisons:
         for table in _tables(comparison):
             console.print(table.to_rich())
         for sentence in {pair.unpaired for pair in comparison.pairs if pair.unpaired}:
             console.print(sentence, soft_wrap=True, markup=False)
+    for advice in dict.fromkeys(comparison.advice for comparison in comparisons if comparison.advice):
+        console.print(advice, soft_wrap=True, markup=False, highlight=False)
     with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
-        write_atomically(page, render_page("compare.html", runs=runs, comparisons=comparisons))
-        write_atomically(folder / "compare.md", _markdown(runs, comparisons))
-        write_atomically(folder / "compare.json", json.dumps(_numbers(runs, comparisons), indent=1) + "\n")
+        write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
+        write_atomically(folder / "compare.md", _markdown(runs, left_out, comparisons))
+        write_atomically(folder / "compare.json", json.dumps(_numbers(runs, left_out, comparisons), indent=1) + "\n")
     return page
 
 
@@ -115,76 +124,31 @@ def run_names(roots: Sequence[Path]) -> list[str]:
     return ["/".join(path[-length:]) for path in parts]
 
 
-def _named_as_in(first: dict[str, Evaluation], other: dict[str, Evaluation]) -> dict[str, Evaluation]:
-    """The other run's evaluations under the first run's names.
-
-    A training names the set, `lt-det evaluate` the json; the fingerprint shows that both are the same images.
-    """
-    if set(first) == set(other):
-        return other
-    names = {content.fingerprint: name for name, content in first.items() if content.fingerprint}
-    renamed = {names.get(content.fingerprint or "", name): content for name, content in other.items()}
-    return renamed if len(renamed) == len(other) else other
-
-
-def _require_same(first_root: Path, first: dict[str, Evaluation], root: Path, other: dict[str, Evaluation]) -> None:
-    """Raise LtDetError unless the runs' numbers mean the same."""
-    if set(first) != set(other):
-        raise LtDetError(
-            f"{first_root} was evaluated on {', '.join(first)} and {root} on {', '.join(other)}; "
-            "evaluate both on the same sets."
-        )
-    for name, a in first.items():
-        b = other[name]
-        if a.rules != b.rules:
-            raise LtDetError(
-                f"On {name}, {first_root} was evaluated by the {a.protocol} protocol and {root} by {b.protocol}; "
-                "evaluate both by the same."
-                if a.protocol != b.protocol
-                else f"On {name}, {first_root} was evaluated by other rules ({a.rules}) than {root} ({b.rules}); "
-                "evaluate both by the same."
-            )
-        if any(x and y and x != y for x, y in ((a.fingerprint, b.fingerprint), (a.num_images, b.num_images))):
-            raise LtDetError(
-                f"On {name}, {first_root} and {root} were evaluated on different images or ground truth; evaluate both "
-                "on the same."
-            )
-        if set(a.tasks) != set(b.tasks):
-            raise LtDetError(
-                f"On {name}, {first_root} was evaluated on {', '.join(a.tasks)} and {root} on {', '.join(b.tasks)}; "
-                "evaluate both on the same."
-            )
-        if [entry.name for entry in a.classes] != [entry.name for entry in b.classes]:
-            raise LtDetError(f"On {name}, {first_root} and {root} have different classes; they cannot be compared.")
-        if a.buckets != b.buckets or [e.bucket for e in a.classes] != [e.bucket for e in b.classes]:
-            raise LtDetError(
-                f"On {name}, {first_root} and {root} divide the classes into different buckets; "
-                "evaluate both with the same TEST.BUCKETS (or options of lt-det evaluate) and training counts."
-            )
-
-
-def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: str) -> Comparison:
-    first = evaluations[0]
+def _compare(
+    first_run: str, first: Evaluation, others: list[tuple[str, Evaluation]], task: Task, key: str
+) -> Comparison:
     title = f"{first.dataset}: {TASK_NAMES[task].lower()}"
     pairs = [
-        _pair(runs[0], runs[index], first, evaluation, task, f"{key}_{index}")
-        for index, evaluation in enumerate(evaluations[1:], start=1)
+        _pair(first_run, run, first, evaluation, task, f"{key}_{index}")
+        for index, (run, evaluation) in enumerate(others, start=1)
     ]
+    tasks = {run: evaluation.tasks[task] for run, evaluation in [(first_run, first), *others]}
     columns: dict[str, list[Any]] = {
         "class": [entry.name for entry in first.classes],
         "bucket": [entry.bucket for entry in first.classes],
         "training images": [entry.images for entry in first.classes],
     }
-    columns |= {f"AP {run}": found.tasks[task].class_ap for run, found in zip(runs, evaluations, strict=True)}
-    gains = {f"{pair.run} minus {runs[0]}": pair.classes for pair in pairs}
+    columns |= {f"AP {run}": found.class_ap for run, found in tasks.items()}
+    gains = {f"{pair.run} minus {first_run}": pair.classes for pair in pairs}
     return Comparison(
         key,
         title,
         first.dataset,
         task,
         evaluation_facts(first),
+        bucket_advice(first),
         pairs,
-        _error_table(runs, [evaluation.tasks[task].errors for evaluation in evaluations], title),
+        _error_table(list(tasks), [found.errors for found in tasks.values()], title),
         columns["class"],
         class_table(first, columns | gains, tuple(gains)),
     )
@@ -193,6 +157,9 @@ def _compare(runs: list[str], evaluations: list[Evaluation], task: Task, key: st
 def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: Task, key: str) -> Pair:
     a, b = first.tasks[task], other.tasks[task]
     metrics, classes = metric_differences(a, b), class_differences(a, b)
+    if not same_buckets(first, other):
+        metrics = [found for found in metrics if found.metric not in _bucket_metrics(first, other)]
+    shown = [found for found in metrics if found.metric not in first.hidden_metrics]
     rows = [
         [
             found.metric,
@@ -202,12 +169,12 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
             "" if found.interval is None else " to ".join(map(signed, found.interval)),
             found.reading,
         ]
-        for found in metrics
+        for found in shown
     ]
     title = f"{TASK_NAMES[task]}, {first.dataset}: {run} against {first_run}"
     gained, lost = class_extremes(first.classes, a.class_ap, classes)
     with chart_style():
-        chart = difference_chart([found for found in metrics if found.interval] or metrics)
+        chart = difference_chart([found for found in shown if found.interval] or shown)
         scatter = class_scatter(first, classes, "difference of AP", symmetric=True)
     return Pair(
         key,
@@ -221,6 +188,11 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         chart,
         scatter,
     )
+
+
+def _bucket_metrics(*evaluations: Evaluation) -> set[str]:
+    names = {name for evaluation in evaluations for name in evaluation.buckets.names}
+    return {group_metric(name, kind) for name in names for kind in ("AP", "AR")}
 
 
 def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str) -> TextTable | None:
@@ -237,19 +209,21 @@ def _tables(comparison: Comparison) -> list[TextTable]:
     return [*tables, comparison.errors] if comparison.errors else tables
 
 
-def _markdown(runs: list[str], comparisons: list[Comparison]) -> str:
-    parts = [markdown_heading(1, f"{', '.join(runs[1:])} against {runs[0]}")]
+def _markdown(runs: list[str], left_out: list[str], comparisons: list[Comparison]) -> str:
+    parts = [markdown_heading(1, f"{', '.join(runs[1:])} against {runs[0]}"), *map(markdown_paragraph, left_out)]
     for comparison in comparisons:
         parts += [markdown_heading(2, comparison.title), markdown_paragraph(", ".join(comparison.facts))]
+        parts += [markdown_paragraph(comparison.advice)] if comparison.advice else []
         parts += [table.to_markdown() for table in _tables(comparison)]
         parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
     return "\n\n".join(parts) + "\n"
 
 
-def _numbers(runs: list[str], comparisons: list[Comparison]) -> dict[str, Any]:
+def _numbers(runs: list[str], left_out: list[str], comparisons: list[Comparison]) -> dict[str, Any]:
     """Unrounded."""
     return {
         "runs": runs,
+        "left_out": left_out,
         "comparisons": [
             {
                 "dataset": comparison.dataset,

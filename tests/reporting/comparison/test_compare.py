@@ -10,8 +10,8 @@ from rich.console import Console
 from lt_det.cli import main
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_comparison
-from lt_det.reporting.compare import run_names
-from lt_det.reporting.differences import metric_differences, unpaired_because
+from lt_det.reporting.comparison.compare import run_names
+from lt_det.reporting.comparison.differences import metric_differences, unpaired_because
 from tests.helpers.evaluations import AWKWARD, evaluation, typed_task, write_run
 
 QUIET = Console(quiet=True)
@@ -126,24 +126,90 @@ def renamed(content):
     ("change", "message"),
     [
         (lambda content: content.update(protocol="coco"), "by the lvis protocol and .* by coco"),
+        (lambda content: content.update(max_dets=100), "by other rules"),
+        (lambda content: content.update(num_images=399), "different images"),
         (renamed, "have different classes"),
-        (lambda content: content["classes"][3].update(bucket="frequent"), "different buckets"),
-        (lambda content: content["buckets"].update(edges=[5, 50]), "different buckets"),
-        (lambda content: content.update(tasks={"segm": content["tasks"]["bbox"]}), "on bbox and .* on segm"),
+        (lambda content: content.update(tasks={"segm": content["tasks"]["bbox"]}), "boxes: only .* masks: only"),
     ],
 )
-def test_runs_that_cannot_be_compared(run, tmp_path, change, message):
+def test_evaluations_that_cannot_be_compared(run, tmp_path, change, message):
+    """A run with nothing else is refused; what else it has in common with the first is compared."""
     content = evaluation(seed=1)
     change(content)
-    with pytest.raises(LtDetError, match=message):
-        write_comparison([run, write_run(tmp_path / "b", content)], tmp_path / "out", QUIET)
+    other = write_run(tmp_path / "b", content)
+    with pytest.raises(LtDetError, match=f"synthetic_val.*{message}"):
+        write_comparison([run, other], tmp_path / "out", QUIET)
     assert not (tmp_path / "out").exists()
+
+    for root in (run, other):
+        write_run(root, evaluation() | {"dataset": "another_val"}, dataset="another_val")
+    _, compared = compare([run, other], tmp_path)
+    assert list(compared) == [("another_val", "bbox")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["classes"][3].update(bucket="frequent"),
+        lambda content: content["buckets"].update(edges=[5, 50]),
+    ],
+)
+def test_other_buckets_are_compared_over_all_classes(run, tmp_path, change):
+    content = evaluation(seed=1)
+    change(content)
+    ((left_out,), compared) = compare([run, write_run(tmp_path / "b", content)], tmp_path)
+    assert "metrics of buckets" in left_out
+    assert "TEST.BUCKETS" in left_out
+    ((pair,),) = compared.values()
+    metrics = box(content)["metrics"]
+    assert set(pair["metrics"]) == {name for name in metrics if name[-1] not in "rcf"}
+    assert pair["metrics"]["AP"]["interval"]
+    assert len(pair["class_differences"]) == 62
+
+
+def test_sets_and_tasks_that_not_every_run_has(tmp_path):
+    """Runs on {a, b with masks}, {a} and {a, b, c}: each is compared with the first where both were evaluated."""
+    first = write_run(tmp_path / "first", evaluation(tasks=("bbox", "segm")) | {"dataset": "b"}, dataset="b")
+    second, third = tmp_path / "second", tmp_path / "third"
+    for root, names in ((first, "a"), (second, "a"), (third, "abc")):
+        for name in names:
+            write_run(root, evaluation() | {"dataset": name}, dataset=name)
+    left_out, compared = compare([first, second, third], tmp_path)
+    assert {key: [pair["run"] for pair in pairs] for key, pairs in compared.items()} == {
+        ("a", "bbox"): ["second", "third"],
+        ("b", "bbox"): ["third"],
+    }
+    assert [sentence.rpartition(": ")[0] for sentence in left_out] == [
+        "Left out: b",
+        "Left out: b, masks",
+        "Left out: c",
+    ]
+    assert f"only {third} was evaluated on it" in left_out[2]
+
+
+def compare(roots, tmp_path):
+    """What a comparison left out, and its pairs by set and task; the page and the terminal name what is left out."""
+    text = io.StringIO()
+    page = write_comparison(roots, tmp_path / "out", Console(file=text, width=400))
+    content = json.loads((tmp_path / "out" / "compare.json").read_text())
+    for sentence in content["left_out"]:
+        assert sentence in text.getvalue()
+        assert sentence in page.read_text()
+    return content["left_out"], {(part["dataset"], part["task"]): part["pairs"] for part in content["comparisons"]}
 
 
 def test_another_set(run, tmp_path):
     other = write_run(tmp_path / "b", evaluation(), dataset="another_val")
-    with pytest.raises(LtDetError, match=r"on synthetic_val and .* on another_val"):
+    with pytest.raises(LtDetError, match=r"synthetic_val: only .*softmax .*another_val: only .*b was"):
         write_comparison([run, other], tmp_path / "out", QUIET)
+
+
+def test_augmented_evaluations(tmp_path):
+    """An augmented evaluation is compared with another one, or with the plain one of the same run."""
+    roots = [write_run(tmp_path / name / folder, evaluation()) for name in "ab" for folder in ("", "inference_TTA")]
+    for pair, run in ((roots[1::2], "b/inference_TTA"), (roots[:2], "inference_TTA")):
+        _, compared = compare(pair, tmp_path)
+        assert [pair["run"] for ((pair,),) in [compared.values()]] == [run]
 
 
 def test_another_name_of_the_same_images(tmp_path):
@@ -153,7 +219,7 @@ def test_another_name_of_the_same_images(tmp_path):
     write_comparison(runs, tmp_path / "out", QUIET)
     assert (tmp_path / "out" / "compare.html").is_file()
     runs[1] = write_run(tmp_path / "c", {**content, "fingerprint": "of others"}, dataset="another_val")
-    with pytest.raises(LtDetError, match=r"on synthetic_val and .* on another_val"):
+    with pytest.raises(LtDetError, match=r"synthetic_val: only .* another_val: only"):
         write_comparison(runs, tmp_path / "out", QUIET)
 
 

@@ -1,0 +1,126 @@
+"""`lt-det split`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lt_det.cli.console import console
+from lt_det.errors import LtDetError
+from lt_det.statistics.buckets import resolve_buckets
+from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import printable
+
+if TYPE_CHECKING:
+    from lt_det.datasets.split_files import Part
+    from lt_det.reporting.tables import TextTable
+
+_SHOWN = 10  # names of classes that a part lacks
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "split",
+        help="split an annotation json into training, validation and test images",
+        description="Split a COCO- or LVIS-format json by whole images, the rarest classes first: a class is in every "
+        "part if it has enough images, and a class with one image goes to train. Writes train.json, val.json and, with "
+        "--test, test.json. The images stay where they are.",
+    )
+    parser.add_argument("json", type=Path, help="annotation file")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the parts")
+    parser.add_argument("--val", type=float, default=0.2, metavar="F", help="fraction for validation (default 0.2)")
+    parser.add_argument("--test", type=float, default=0.0, metavar="F", help="fraction for the test (default 0: none)")
+    parser.add_argument("--seed", type=int, default=0, help="each seed gives another split (default 0)")
+    groups = parser.add_mutually_exclusive_group()
+    why = (
+        "stay in one part. Frames of a video or near copies in several parts make the evaluation too good: the "
+        "detector has been trained on what it is evaluated on"
+    )
+    groups.add_argument(
+        "--group-by", metavar="KEY", help=f"images with the same value of this key, such as video_id, {why}"
+    )
+    groups.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="as --group-by, but with the text that this regular expression matches in file_name (its first group, if "
+        "it has one), such as '^(.*)_frame'",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lt_det.datasets.split_files import write_split
+
+    for option, value in (("--val", args.val), ("--test", args.test)):
+        if not 0 <= value < 1:
+            raise LtDetError(f"{option} is {value:g}; write a fraction of the images from 0 to 1, such as 0.2.")
+    if args.val + args.test >= 1 or not args.val + args.test:
+        raise LtDetError(
+            f"--val and --test sum to {args.val + args.test:g}; write fractions with a sum between 0 and 1."
+        )
+    fractions = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
+    parts = write_split(
+        args.json,
+        args.out,
+        {name: fraction for name, fraction in fractions.items() if fraction},
+        args.seed,
+        args.group_by,
+        args.group_pattern,
+        args.force,
+    )
+    for table in split_tables(parts):
+        console.print(table.to_rich())
+    for line in missing_classes(parts):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"Written: {', '.join(str(part.file) for part in parts)}", soft_wrap=True, markup=False)
+    return 0
+
+
+def split_tables(parts: Sequence[Part]) -> list[TextTable]:
+    """A table of the parts, and one of the classes of each bucket."""
+    from lt_det.reporting.tables import TextTable
+
+    whole = ClassStats.merge([part.stats for part in parts])
+    num_images = sum(part.num_images for part in parts)
+    rows = []
+    for part in parts:
+        instances = part.stats.counts("instances").sum()
+        present = (part.stats.image_counts > 0).sum()
+        fraction = f"{100 * part.num_images / num_images:.1f} %"
+        rows.append([part.name, str(part.num_images), fraction, str(instances), f"{present} of {whole.num_classes}"])
+    of_parts = TextTable("Parts", ["part", "images", "of all", "instances", "classes"], rows)
+
+    buckets = resolve_buckets(None, parts[0].stats)
+    rows = []
+    for bucket, name in enumerate(buckets.names):
+        members = buckets.members(bucket)
+        present = [(part.stats.image_counts[members] > 0).sum() for part in parts]
+        instances = [part.stats.counts("instances")[members].sum() for part in parts]
+        if len(members):
+            rows.append([name, *(f"{k} / {n}" for k, n in zip(present, instances, strict=True))])
+    title = "Classes / instances, by bucket of training images"
+    return [of_parts, TextTable(title, ["bucket", *(part.name for part in parts)], rows)]
+
+
+def missing_classes(parts: Sequence[Part]) -> list[str]:
+    """A sentence for each part that lacks classes, with the number of images that each class has in all."""
+    whole = ClassStats.merge([part.stats for part in parts])
+    lines = []
+    for part in parts:
+        missing = np.flatnonzero((part.stats.image_counts == 0) & (whole.image_counts > 0))
+        missing = missing[np.argsort(-whole.image_counts[missing], kind="stable")]
+        if len(missing):
+            shown = [f"{printable(whole.names[k])} ({_images(whole.image_counts[k])})" for k in missing[:_SHOWN]]
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            noun = "class is" if len(missing) == 1 else "classes are"
+            lines.append(f"{len(missing)} {noun} not in {part.name}: {', '.join(shown)}{more}")
+    return lines
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"

@@ -1,0 +1,166 @@
+"""Write the parts of a split as annotation files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lt_det.datasets.splitting import GroupOf, assign_images, select_part
+from lt_det.errors import LtDetError
+from lt_det.io.annotations.coco_json import image_file_name, load_original
+from lt_det.io.atomic import atomic_files, writing_to
+from lt_det.statistics.class_stats import ClassStats
+
+logger = logging.getLogger(__name__)
+
+_NOT_FINITE = re.compile(rb"NaN|Infinity")
+_FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
+_FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part that was written.
+
+    Attributes:
+        name: "train", "val" or "test".
+        file: its annotation file.
+        num_images: all of its images, with annotations or without.
+        stats: its class counts.
+    """
+
+    name: str
+    file: Path
+    num_images: int
+    stats: ClassStats
+
+
+def write_split(
+    json_file: Path,
+    folder: Path,
+    fractions: Mapping[str, float],
+    seed: int = 0,
+    group_key: str | None = None,
+    group_pattern: str | None = None,
+    force: bool = False,
+) -> list[Part]:
+    """Split an annotation file by image, see `split_by_image`, and write ``NAME.json`` for each part.
+
+    Args:
+        json_file: a COCO- or LVIS-format json.
+        folder: for the parts. The images stay where they are.
+        fractions: name of each part and its fraction of the images, the training part first; their sum is 1.
+        seed: other seeds give other splits.
+        group_key: key of the image records, such as "video_id": images with the same value stay in one part.
+        group_pattern: regular expression that is searched in each image's file name; images with the same match (its
+            first group if it has one) stay in one part.
+        force: replace existing files.
+
+    Raises:
+        LtDetError: the annotations cannot be used, a file exists, an image has no such key or match, or the folder
+            cannot be written.
+    """
+    names = [f"{name}.json" for name in fractions]
+    for name in names:
+        file = folder / name
+        if file.exists() and json_file.exists() and file.samefile(json_file):
+            raise LtDetError(f"--out {folder} would replace the annotation file {json_file}; choose another folder.")
+        if file.exists() and not force:
+            raise LtDetError(f"{file} exists already; choose another --out, or add --force to replace it.")
+    data, normalized = load_original(json_file)
+    group_of = _group_of(normalized["images"], json_file, group_key, group_pattern)
+    parts = assign_images(normalized, list(fractions.values()), seed, group_of)
+    encode = _encoder(json_file)
+    written = []
+    with writing_to(folder, "The split"), atomic_files(folder, names) as unfinished:
+        for index, name in enumerate(fractions):
+            part = select_part(data, normalized, parts, index)
+            with (unfinished / names[index]).open("wb") as out:
+                out.write(encode(part))
+            stats = ClassStats.from_annotations(select_part(normalized, normalized, parts, index), name)
+            written.append(Part(name, folder / names[index], len(part["images"]), stats))
+    return written
+
+
+def _group_of(
+    images: Sequence[Mapping[str, Any]], json_file: Path, key: str | None, pattern: str | None
+) -> GroupOf | None:
+    """The key of each image's group; None: each file is a group, with a warning if they look like frames of videos."""
+    if key is not None:
+        for image in images:
+            if not isinstance(image.get(key), str | int):
+                having = sorted({name for name, value in image.items() if isinstance(value, str | int)})
+                raise LtDetError(
+                    f"{json_file}: image {image['id']} has no '{key}' with a number or a text; group by a key that "
+                    f"every image has ({', '.join(having)}), or use --group-pattern."
+                )
+        return lambda image: (type(image[key]), image[key])
+    if pattern is None:
+        _warn_of_videos(images, json_file)
+        return None
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise LtDetError(f"--group-pattern {pattern!r} is no regular expression ({error}); correct it.") from None
+
+    def matched(image: Mapping[str, Any]) -> str:
+        name = image_file_name(dict(image), json_file)
+        found = expression.search(name)
+        if found is None:
+            raise LtDetError(
+                f"--group-pattern {pattern!r} does not match {name}; write an expression that matches every file name."
+            )
+        return found[1] or "" if expression.groups else found[0]
+
+    return matched
+
+
+def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
+    videos = {image.get("video_id") for image in images if image.get("video_id") is not None}
+    if videos and len(videos) < len(images):
+        what, advice = "have a video_id", "--group-by video_id"
+    else:
+        frames = [found for image in images if (found := _FRAME.match(str(image.get("file_name"))))]
+        if len(frames) < len(images) / 2 or len({frame[1] for frame in frames}) > len(frames) / 2:
+            return
+        what, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
+    logger.warning(
+        "%s: the images %s, and a video in two parts makes the evaluation too good; add %s.", json_file, what, advice
+    )
+
+
+def _encoder(json_file: Path) -> Callable[[Any], bytes]:
+    """What writes the values of a file as they were read: msgspec where it can, which is ten times as fast."""
+    if _is_plain(json_file):
+        return _encode
+    return _encode_any
+
+
+def _is_plain(json_file: Path) -> bool:
+    """Whether a file is UTF-8 without NaN and infinities, which msgspec would write as null."""
+    with json_file.open("rb") as file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # a pipe
+            return False
+        with content:
+            return json.detect_encoding(content[:8]).startswith("utf-8") and _NOT_FINITE.search(content) is None
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:  # a whole number of more than 64 bits
+        return _encode_any(value)
+
+
+def _encode_any(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()

@@ -1,0 +1,77 @@
+"""Settings that train and evaluate without an error, but that cost accuracy or time on this training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from lt_det.doctor.finding import Finding
+from lt_det.statistics.buckets import LVIS_EDGES
+from lt_det.statistics.class_stats import ClassStats
+
+_MANY_EPOCHS, _USUAL_EPOCHS = 200, 50
+_LONG = 2000  # iterations, after which a first evaluation comes late
+_EVALUATIONS = 10  # in a training
+_HIGH_THRESHOLD, _LOW_THRESHOLD = 0.05, 0.0001  # Detectron2's default; that of LVIS configs, with some margin
+_LVIS_DETECTIONS = 300  # per image, of the lvis protocol
+
+
+def hints(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
+    """
+    Args:
+        cfg: of a training.
+        stats: class counts of its training set.
+    """
+    yield from _epochs(cfg, stats)
+    yield from _evaluations(cfg)
+    yield from _detections(cfg, stats)
+
+
+def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
+    iterations, batch, images = cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, stats.num_images
+    decoupled = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD  # the classifier alone learns within less
+    if not (iterations and images and batch):
+        return
+    epochs = iterations * batch / images
+    found = f"{iterations} iterations of {batch} images are {epochs:.3g} epochs of {images} images"
+    if epochs >= _MANY_EPOCHS:
+        usual = max(1, round(_USUAL_EPOCHS * images / batch))
+        advice = (
+            f"lower SOLVER.MAX_ITER and SOLVER.STEPS, if that is not intended: {_USUAL_EPOCHS} epochs are {usual} "
+            "iterations"
+        )
+        yield Finding("schedule", found, advice)
+    elif epochs < 1 and not decoupled:
+        one = -(-images // batch)
+        yield Finding("schedule", found, f"raise SOLVER.MAX_ITER and SOLVER.STEPS: one epoch is {one} iterations")
+
+
+def _evaluations(cfg: Any) -> Iterator[Finding]:
+    period, iterations = cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_ITER
+    if cfg.DATASETS.TEST and iterations >= _LONG and not 0 < period < iterations:
+        found = f"TEST.EVAL_PERIOD is {period}: the only evaluation comes after {iterations} iterations"
+        yield Finding("evaluation", found, f"set it to {iterations // _EVALUATIONS}, for example, to see the AP rise")
+
+
+def _detections(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
+    threshold, limit = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, cfg.TEST.DETECTIONS_PER_IMAGE
+    rare = int((stats.image_counts <= LVIS_EDGES[0]).sum())
+    found, advice = [], []
+    if rare and threshold >= _HIGH_THRESHOLD:
+        found.append(f"SCORE_THRESH_TEST {threshold:g}")
+        advice.append(
+            f"set MODEL.ROI_HEADS.SCORE_THRESH_TEST to {_LOW_THRESHOLD:g}: detections of rare classes (up to "
+            f"{LVIS_EDGES[0]} training images: {rare} of {stats.num_classes}) score low, and those below the threshold "
+            "cannot be found by the evaluation"
+        )
+    if limit < _LVIS_DETECTIONS and any(map(_is_federated, cfg.DATASETS.TEST)):
+        found.append(f"DETECTIONS_PER_IMAGE {limit}")
+        advice.append(f"set TEST.DETECTIONS_PER_IMAGE to {_LVIS_DETECTIONS}, as many as the lvis protocol counts")
+    if found:
+        yield Finding("detections", ", ".join(found), "; ".join(advice))
+
+
+def _is_federated(name: str) -> bool:
+    return name in DatasetCatalog and MetadataCatalog.get(name).get("evaluator_type") == "lvis"

@@ -1,0 +1,97 @@
+"""The detector that a file of weights holds, from the names and shapes of its weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2 import model_zoo
+from detectron2.modeling import build_model
+
+from lt_det.errors import LtDetError
+from lt_det.starting_config.resnet_weights import resnet_detector
+
+FILE = Path("model.pkl")
+
+
+def shapes_of(config, **keys):
+    """The shapes of the weights of a config in Detectron2's model zoo, as its own models have them."""
+    cfg = model_zoo.get_config(config)
+    for key, value in keys.items():
+        cfg.merge_from_list([key.replace("__", "."), value])
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}, cfg
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", "Faster R-CNN R50-FPN"),
+        ("COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml", "Faster R-CNN R101-FPN"),
+        ("COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml", "Faster R-CNN X101-FPN"),
+        ("COCO-Detection/faster_rcnn_R_50_C4_3x.yaml", "Faster R-CNN R50-C4"),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml", "Mask R-CNN R50-FPN"),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x.yaml", "Mask R-CNN R50-C4"),
+        ("Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml", "Cascade Mask R-CNN R50-FPN"),
+        ("LVISv0.5-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_1x.yaml", "Mask R-CNN X101-FPN"),
+        ("COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x.yaml", "Faster R-CNN R50-FPN"),
+    ],
+)
+def test_detectors_of_the_model_zoo(config, name):
+    shapes, cfg = shapes_of(config)
+    found = resnet_detector(shapes, FILE)
+    assert found.name == name
+    assert found.has_masks == cfg.MODEL.MASK_ON
+    assert found.has_keypoints == cfg.MODEL.KEYPOINT_ON
+    assert found.num_classes == cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    for key, value in found.keys.items():  # what the config has to say, other than that the heads are lt_det's
+        if key != "MODEL.ROI_HEADS.NAME":
+            theirs = cfg
+            for part in key.split("."):
+                theirs = theirs[part]
+            assert (list(theirs) if isinstance(theirs, tuple) else theirs) == value, key
+
+
+def test_other_sizes_are_read():
+    shapes, _ = shapes_of(
+        "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml",
+        MODEL__FPN__OUT_CHANNELS=32,
+        MODEL__ROI_BOX_HEAD__FC_DIM=64,
+        MODEL__ROI_BOX_HEAD__NUM_FC=1,
+    )
+    assert resnet_detector(shapes, FILE).keys == {
+        "MODEL.RESNETS.DEPTH": 50,
+        "MODEL.FPN.OUT_CHANNELS": 32,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": 64,
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("COCO-Detection/retinanet_R_50_FPN_3x.yaml", "one-stage"),
+        ("COCO-Detection/faster_rcnn_R_50_DC5_3x.yaml", "no FPN"),
+        ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "no detector"),
+        ("Misc/mask_rcnn_R_50_FPN_3x_gn.yaml", "no batch norm"),
+    ],
+)
+def test_other_detectors_are_refused(config, why):
+    shapes, _ = shapes_of(config)
+    with pytest.raises(LtDetError, match=rf"{FILE}: .*{why}"):
+        resnet_detector(shapes, FILE)
+
+
+@pytest.mark.parametrize(
+    ("weight", "shape", "why"),
+    [
+        ("proposal_generator.rpn_head.objectness_logits.weight", (9, 256, 1, 1), "9 anchors"),
+        ("backbone.bottom_up.res5.0.conv2_offset.weight", (18, 512, 3, 3), "deformable"),
+        ("roi_heads.box_head.conv1.weight", (256, 256, 3, 3), "convolutions"),
+    ],
+)
+def test_other_parts_are_refused(weight, shape, why):
+    shapes, _ = shapes_of("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml")
+    with pytest.raises(LtDetError, match=rf"{FILE}: .*{why}"):
+        resnet_detector(shapes | {weight: shape}, FILE)
