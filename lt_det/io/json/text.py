@@ -22,7 +22,24 @@ _COMPRESSED = {
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+_OTHER_FILES = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy file",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF file",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+}
+_OTHER_TEXTS = {
+    "version https://git-lfs": "is a Git LFS pointer, without the file that it points to; run `git lfs pull`",
+    "<!doctype html": "is a web page; download the file itself",
+    "<html": "is a web page; download the file itself",
+    "<": "is XML, and no json; check the path",
+}
 _NEAR = 20  # characters shown on each side of a mistake
+_LONGEST_START = 100  # characters in which the first line of a file of another kind is
 _AGAIN = "it may be truncated: download or write it again"
 
 
@@ -77,8 +94,11 @@ def to_utf8(content: bytes, what: str) -> bytes:
 def check_head(head: bytes, what: str) -> None:
     """
     Raises:
-        LtDetError: the first bytes are those of a compressed file.
+        LtDetError: the first bytes are those of a compressed file, or of another kind of file.
     """
+    for magic, name in _OTHER_FILES.items():
+        if head.startswith(magic):
+            raise LtDetError(f"{what} is {name}, and no json; check the path.")
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
             raise LtDetError(f"{what} is compressed ({name}); decompress it and name the json inside.")
@@ -104,6 +124,15 @@ def decode_json(text: bytes, what: str, place: Callable[[int], int] = int) -> An
     except json.JSONDecodeError as error:
         byte = place(len(error.doc[: error.pos].encode()))
         near = error.doc[max(0, error.pos - _NEAR) : error.pos + _NEAR]
+        start = error.doc[:_LONGEST_START].lstrip().lower()
+        for beginning, found in _OTHER_TEXTS.items():
+            if start.startswith(beginning):
+                raise LtDetError(f"{what} {found}.") from None
+        if error.msg == "Extra data":
+            raise LtDetError(
+                f"{what} is not valid json (more than one value: the second begins at byte {byte}, near {near!r}); "
+                "write one value, such as a list of all of them."
+            ) from None
         raise LtDetError(f"{what} is not valid json ({error.msg} at byte {byte}, near {near!r}); {_AGAIN}.") from None
     except RecursionError:
         raise too_deep(what, place(0)) from None

@@ -103,6 +103,12 @@ DEEP = 10 * sys.getrecursionlimit()
         (b'{"a": [1' + b"0" * 5000 + b"]}", "is not valid json .*digits"),
         (gzip.compress(b'{"a": [1]}', mtime=0), "is compressed .gzip.; decompress"),
         ('{"a": "é"}'.encode("utf-16")[:-1], "is not valid json"),
+        (b'{"a": 1}\n{"a": 2}\n', "is not valid json"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is a PNG image, and no json"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG image, and no json"),
+        (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a Git LFS pointer"),
+        (b"\n<!DOCTYPE html>\n<html>", "is a web page; download the file itself"),
+        (b'<?xml version="1.0"?><annotation/>', "is XML, and no json"),
     ],
 )
 def test_mistakes(tmp_path, content, message):
@@ -115,6 +121,13 @@ def test_mistakes(tmp_path, content, message):
             reader(file)
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_one_json_value_a_line(tmp_path):
+    file = tmp_path / "lines.json"
+    file.write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(LtDetError, match=r"more than one value: the second begins at byte 9, .* such as a list of all"):
+        read_json(file, "file")
 
 
 def test_files_that_cannot_be_opened(tmp_path):
