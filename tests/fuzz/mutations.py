@@ -33,7 +33,7 @@ class Format(NamedTuple):
     Attributes:
         load, dump: from bytes and to bytes.
         values: another mutation of what was loaded than `of_values`.
-        container: a mutation of the file that is none of its values; None: there is none.
+        container: a mutation of the file as an archive; None: only of its bytes and its values.
     """
 
     load: Callable[[bytes], Any]
