@@ -148,7 +148,7 @@ def _finite(state: Any) -> dict[str, Tensor]:
     """A state dict as it was read.
 
     Raises:
-        ValueError: it is no dictionary of tensors, or has numbers that are infinite or NaN.
+        ValueError: it is not a dictionary of tensors, or has numbers that are infinite or NaN.
     """
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not tensors or not all(torch.isfinite(value).all() for value in state.values()):

@@ -33,7 +33,7 @@ class Format(NamedTuple):
     Attributes:
         load, dump: from bytes and to bytes.
         values: another mutation of what was loaded than `of_values`.
-        container: a mutation of the file as an archive; None: only of its bytes and its values.
+        container: a mutation of the file as an archive; None mutates only its bytes and values.
     """
 
     load: Callable[[bytes], Any]

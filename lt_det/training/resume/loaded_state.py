@@ -25,7 +25,7 @@ def check_loaded_state(path: str, iteration: Any, optimizer: torch.optim.Optimiz
         optimizer: with the state of the checkpoint.
 
     Raises:
-        LtDetError: the iteration or an option of the optimizer is no number, or a buffer of it has another shape
+        LtDetError: the iteration or an option of the optimizer is not a number, or a buffer of it has another shape
             than its weight.
     """
     if type(iteration) is not int or iteration < 0:

@@ -35,14 +35,14 @@ def test_the_state_of_a_training(optimizer):
 
 
 @pytest.mark.parametrize("iteration", [None, "3", 3.0, -1, True, [3]])
-def test_an_iteration_that_is_no_number(iteration):
+def test_an_iteration_that_is_not_a_number(iteration):
     with pytest.raises(LtDetError, match=r"model\.pth cannot be resumed: its iteration is"):
         check_loaded_state("model.pth", iteration, trained())
 
 
 @pytest.mark.parametrize("value", ["0.1", None, math.nan, math.inf, [0.1]])
 @pytest.mark.parametrize("key", ["lr", "momentum", "weight_decay"])
-def test_an_option_that_is_no_number(key, value):
+def test_an_option_that_is_not_a_number(key, value):
     optimizer = trained(momentum=0.9)
     optimizer.param_groups[0][key] = value
     with pytest.raises(LtDetError, match=f"cannot be resumed: {key} of its optimizer"):
@@ -58,7 +58,7 @@ def test_a_buffer_of_another_shape(value):
 
 
 @pytest.mark.parametrize("seed", ["1", None, 1.5, [1]])
-def test_a_seed_that_is_no_number(seed):
+def test_a_seed_that_is_not_a_number(seed):
     stream = ImageStream([], seed=1)
     stream._seeded = {"images": SimpleNamespace(_seed=1)}
     for part, state in ((stream, {"seeds": {"images": seed}}), (SeedPasses(nn.Linear(1, 1), 1), {"seed": seed})):
