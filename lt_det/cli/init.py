@@ -12,33 +12,39 @@ from lt_det.terminal import printable
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "init",
-        help="look at a data set, and write a config that trains a detector on it",
-        description="Look at a data set (classes and their counts, sizes of images and objects, masks, keypoints), and "
-        "write a yaml config that trains a detector on it. A comment above each value says why it was chosen.",
+        help="look at a dataset, and write a config for training a detector on it",
+        description="Look at a dataset (classes and their counts, sizes of images and objects, masks, keypoints), and "
+        "write a yaml config for training a detector on it. Comments in the config explain its values.",
     )
     parser.add_argument("json", type=Path, metavar="TRAIN_JSON", help="COCO- or LVIS-format annotation file")
-    parser.add_argument("--out", type=Path, required=True, metavar="YAML", help="config to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="YAML", help="the config file to write")
     parser.add_argument(
         "--val",
         type=Path,
         metavar="JSON",
-        help="validation set; without it, a fifth of the images is set aside, and both parts are written beside --out",
+        help="validation set; without it, a fifth of the images is set aside, and both parts are written next to --out",
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images; without it, they are looked for")
-    parser.add_argument("--val-images", type=Path, metavar="DIR", help="those of --val, if they are in another folder")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images; without it, lt-det searches near the json"
+    )
+    parser.add_argument(
+        "--val-images", type=Path, metavar="DIR", help="folder of the images of --val, if it is another one"
+    )
     detectors = parser.add_mutually_exclusive_group()
     detectors.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="start from this Detectron2 detector (.pkl or .pth); without it, from Detectron2's for COCO if it can be "
-        "downloaded, else from a small one with ImageNet weights",
+        help="start from this Detectron2 detector (.pkl or .pth); without it, from Detectron2's COCO detector if it "
+        "can be downloaded, otherwise from a small detector with ImageNet weights",
     )
-    detectors.add_argument("--small", action="store_true", help="choose the small detector, which a CPU can train")
+    detectors.add_argument("--small", action="store_true", help="use the small detector, which can be trained on a CPU")
     groups = parser.add_mutually_exclusive_group()
-    groups.add_argument("--group-by", metavar="KEY", help="see lt-det split: images that stay in one part")
-    groups.add_argument("--group-pattern", metavar="REGEX", help="see lt-det split")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    groups.add_argument(
+        "--group-by", metavar="KEY", help="keep images together when a fifth is set aside, see lt-det split"
+    )
+    groups.add_argument("--group-pattern", metavar="REGEX", help="the same by file name, see lt-det split")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(run=run)
 
 
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for title, lines in (
         ("", written.summary),
-        ("Look at this:", written.doubts),
+        ("Please check:", written.doubts),
         ("Written:", [str(path) for path in (written.file, *written.parts)]),
         ("Next:", written.commands),
     ):

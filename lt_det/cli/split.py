@@ -31,14 +31,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--test, test.json. The images stay where they are.",
     )
     parser.add_argument("json", type=Path, help="annotation file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the parts")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the parts to")
     parser.add_argument("--val", type=float, default=0.2, metavar="F", help="fraction for validation (default 0.2)")
-    parser.add_argument("--test", type=float, default=0.0, metavar="F", help="fraction for the test (default 0: none)")
-    parser.add_argument("--seed", type=int, default=0, help="each seed gives another split (default 0)")
+    parser.add_argument("--test", type=float, default=0.0, metavar="F", help="fraction for testing (default 0: none)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     groups = parser.add_mutually_exclusive_group()
     why = (
-        "stay in one part. Frames of a video or near copies in several parts make the evaluation too good: the "
-        "detector has been trained on what it is evaluated on"
+        "stay in one part. Frames of one video, or near duplicates, in several parts make every number too good: the "
+        "detector is evaluated on what it was trained on"
     )
     groups.add_argument(
         "--group-by", metavar="KEY", help=f"images with the same value of this key, such as video_id, {why}"
@@ -46,10 +46,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     groups.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="as --group-by, but with the text that this regular expression matches in file_name (its first group, if "
-        "it has one), such as '^(.*)_frame'",
+        help="like --group-by, for images in whose file_name this regular expression, such as '^(.*)_frame', matches "
+        "the same text (in its first group, if it has one)",
     )
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(run=run)
 
 

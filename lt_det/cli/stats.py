@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--decode",
         action="store_true",
-        help="with --images: decode every image, exit code 1 if one cannot be read",
+        help="with --images: decode every image; the exit code is 1 if one cannot be read",
     )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="chart of the counts with the buckets shaded")
     parser.set_defaults(run=run)

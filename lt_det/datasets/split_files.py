@@ -74,7 +74,7 @@ def write_split(
         if file.exists() and json_file.exists() and file.samefile(json_file):
             raise LtDetError(f"--out {folder} would replace the annotation file {json_file}; choose another folder.")
         if file.exists() and not force:
-            raise LtDetError(f"{file} exists already; choose another --out, or add --force to replace it.")
+            raise LtDetError(f"{file} already exists; choose another --out, or add --force to overwrite it.")
     data, normalized = load_original(json_file)
     group_of = _group_of(normalized["images"], json_file, group_key, group_pattern)
     parts = assign_images(normalized, list(fractions.values()), seed, group_of)
@@ -99,7 +99,7 @@ def _group_of(
             if not isinstance(image.get(key), str | int):
                 having = sorted({name for name, value in image.items() if isinstance(value, str | int)})
                 raise LtDetError(
-                    f"{json_file}: image {image['id']} has no '{key}' with a number or a text; group by a key that "
+                    f"{json_file}: image {image['id']} has no '{key}' that is a number or a text; group by a key that "
                     f"every image has ({', '.join(having)}), or use --group-pattern."
                 )
         return lambda image: (type(image[key]), image[key])
@@ -109,7 +109,7 @@ def _group_of(
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise LtDetError(f"--group-pattern {pattern!r} is no regular expression ({error}); correct it.") from None
+        raise LtDetError(f"--group-pattern {pattern!r} is not a regular expression ({error}); correct it.") from None
 
     def matched(image: Mapping[str, Any]) -> str:
         name = image_file_name(dict(image), json_file)
@@ -133,7 +133,7 @@ def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> Non
             return
         what, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
     logger.warning(
-        "%s: the images %s, and a video in two parts makes the evaluation too good; add %s.", json_file, what, advice
+        "%s: the images %s; a video that is in two parts makes every number too good; add %s.", json_file, what, advice
     )
 
 

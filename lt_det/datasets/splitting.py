@@ -70,7 +70,7 @@ def assign_images(
     groups = _Groups(normalized, group_of)
     if len(groups.sizes) < len(fractions):
         raise LtDetError(
-            f"{len(groups.sizes)} images or groups of images cannot make {len(fractions)} parts; split fewer parts, or "
+            f"{len(groups.sizes)} images or groups of images cannot make {len(fractions)} parts; make fewer parts, or "
             "group by a key with more values."
         )
     part_of_group = _Stratification(groups, fractions, seed).run()

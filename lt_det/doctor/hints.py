@@ -41,7 +41,7 @@ def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     if epochs >= _MANY_EPOCHS:
         usual = max(1, round(_USUAL_EPOCHS * images / batch))
         advice = (
-            f"lower SOLVER.MAX_ITER and SOLVER.STEPS, if that is not intended: {_USUAL_EPOCHS} epochs are {usual} "
+            f"lower SOLVER.MAX_ITER and SOLVER.STEPS, unless this is intended: {_USUAL_EPOCHS} epochs are {usual} "
             "iterations"
         )
         yield Finding("schedule", found, advice)
@@ -54,7 +54,9 @@ def _evaluations(cfg: Any) -> Iterator[Finding]:
     period, iterations = cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_ITER
     if cfg.DATASETS.TEST and iterations >= _LONG and not 0 < period < iterations:
         found = f"TEST.EVAL_PERIOD is {period}: the only evaluation comes after {iterations} iterations"
-        yield Finding("evaluation", found, f"set it to {iterations // _EVALUATIONS}, for example, to see the AP rise")
+        yield Finding(
+            "evaluation", found, f"set it to {iterations // _EVALUATIONS}, for example, to follow AP during training"
+        )
 
 
 def _detections(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
@@ -65,8 +67,8 @@ def _detections(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
         found.append(f"SCORE_THRESH_TEST {threshold:g}")
         advice.append(
             f"set MODEL.ROI_HEADS.SCORE_THRESH_TEST to {_LOW_THRESHOLD:g}: detections of rare classes (up to "
-            f"{LVIS_EDGES[0]} training images: {rare} of {stats.num_classes}) score low, and those below the threshold "
-            "cannot be found by the evaluation"
+            f"{LVIS_EDGES[0]} training images: {rare} of {stats.num_classes}) have low scores, and the evaluation does "
+            "not see those below the threshold"
         )
     if limit < _LVIS_DETECTIONS and any(map(_is_federated, cfg.DATASETS.TEST)):
         found.append(f"DETECTIONS_PER_IMAGE {limit}")

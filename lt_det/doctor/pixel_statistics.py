@@ -57,7 +57,7 @@ def unfit_pixel_statistics(cfg: Any) -> Finding | None:
     return Finding(
         "pixels",
         f"{_in_words(found)}, but {cfg.MODEL.WEIGHTS} was trained with other values",
-        f"set {_in_words(expected)}; with other values the pretrained features are worth less",
+        f"set {_in_words(expected)}; with other values, the pretrained features are less useful",
     )
 
 

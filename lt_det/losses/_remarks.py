@@ -21,15 +21,15 @@ def equal_counts(loss: str, stats: ClassStats) -> str:
         stats: class counts of the training set; those without instances count as one, as for the losses.
     """
     if stats.num_classes == 1:
-        return f"There is one class, so that {loss} has nothing to balance."
+        return f"There is only one class, so {loss} has nothing to balance."
     if stats.instance_counts is None:
         return ""
     counts = np.maximum(stats.instance_counts, 1)
     if counts.min() < counts.max():
         return ""
     return (
-        f"All {stats.num_classes} classes have the same number of training instances, {counts[0]}, so that {loss} has "
-        "no rare class to favor."
+        f"All {stats.num_classes} classes have the same number of training instances, {counts[0]}, so {loss} has no "
+        "rare class to favor."
     )
 
 
@@ -52,7 +52,7 @@ def tail_threshold(
     from lt_det.statistics.bucket_advice import frequency_threshold, suggested_edges
 
     if stats.num_classes == 1:
-        return f"There is one class, so that {loss} has nothing to balance."
+        return f"There is only one class, so {loss} has nothing to balance."
     counts, seen = stats.image_counts, stats.image_counts > 0
     tail = is_tail.cpu().numpy() & seen
     if threshold == 0 or not seen.any() or 0 < tail.sum() < seen.sum():
@@ -74,9 +74,12 @@ def tail_threshold(
     )
     edges = suggested_edges(counts)
     if not edges:
-        return f"{sentence} All classes are in equally many images, which no threshold divides; use another loss."
+        return (
+            f"{sentence} All classes are in the same number of images, so no threshold divides them; use another loss."
+        )
     below = int(((counts <= edges[-1]) & seen).sum())
     value = frequency_threshold(counts, edges[-1], stats.num_images)
     return (
-        f"{sentence} Set {key} to {value}, which makes {below} of {int(seen.sum())} classes tail, or use another loss."
+        f"{sentence} Set {key} to {value}, which makes {below} of {int(seen.sum())} classes tail classes, or use "
+        "another loss."
     )

@@ -127,8 +127,8 @@ class FederatedLoss(SigmoidFamily):
             return ""
         return (
             f"MODEL.LONG_TAIL.LOSS.FEDERATED.NUM_SAMPLED is {self.num_sampled}, but the training set has images of "
-            f"{count_of(seen, 'class')} only: all are in every sample, so that the loss is sigmoid cross-entropy. Set "
-            f"it to at most {seen}, or use another loss."
+            f"only {count_of(seen, 'class')}: all are in every sample, so the loss is sigmoid cross-entropy. Set it to "
+            f"at most {seen}, or use another loss."
         )
 
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:

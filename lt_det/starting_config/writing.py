@@ -130,16 +130,18 @@ def _check_options(
     if val_json is None and val_images is not None:
         raise LtDetError(f"--val-images {val_images} needs a validation set; add --val JSON, or leave it out.")
     if val_json is not None and grouped:
-        raise LtDetError("--group-by and --group-pattern are for a split, but --val gives a validation set; omit them.")
+        raise LtDetError(
+            "--group-by and --group-pattern are for a split, but --val gives a validation set; leave them out."
+        )
     if small and weights is not None:
         raise LtDetError(f"--small and --weights {weights} choose different detectors; give one of them.")
     if val_json is not None and val_json.exists() and train_json.exists() and val_json.samefile(train_json):
-        raise LtDetError(f"--val {val_json} is the training set; give other images, or leave --val out for a split.")
+        raise LtDetError(f"--val {val_json} is the training set; give another file, or leave --val out to split it.")
 
 
 def _check_out(out: Path, force: bool) -> None:
     if out.suffix not in (".yaml", ".yml"):
-        raise LtDetError(f"--out {out} is no yaml file; write a name such as my_config.yaml.")
+        raise LtDetError(f"--out {out} is not a yaml file; give a name such as my_config.yaml.")
     if out.exists() and not (force and out.is_file()):
         advice = "choose another name, or add --force to replace it" if out.is_file() else "choose another name"
         raise LtDetError(f"--out {out} exists already; {advice}.")
@@ -153,7 +155,7 @@ def _checked_survey(json_file: Path) -> Survey:
     ClassStats.from_json(json_file)
     survey = survey_of_file(json_file)
     if not len(survey.box_sizes):
-        raise LtDetError(f"{json_file} has no objects, other than crowd regions and boxes without area; annotate some.")
+        raise LtDetError(f"{json_file} has no objects except crowd regions or boxes without area; annotate some.")
     return survey
 
 
@@ -166,7 +168,8 @@ def _data_set(name: str, json_file: Path, folder: ImageFolder, survey: Survey) -
     for path in (json_file, folder.path):
         if os.path.expandvars(path) != str(path):
             raise LtDetError(
-                f"The path {path} holds the name of an environment variable, which a config would replace."
+                f"The path {path} contains the name of an environment variable, which would be expanded in a config; "
+                "rename it."
             )
     while name in DatasetCatalog and MetadataCatalog.get(name).get("json_file") != str(json_file):
         name = f"my_{name}"  # Detectron2's own sets, and mini_lvis
@@ -175,7 +178,7 @@ def _data_set(name: str, json_file: Path, folder: ImageFolder, survey: Survey) -
 
 def _title(out: Path, train: DataSet, detector: Detector) -> str:
     return (
-        f"{detector.name} for the data in {train.json_file.name}, made by `lt-det init`. Comments say why each value "
-        "was chosen; change what you know better. docs/init.md has the rules.\n"
+        f"{detector.name} for the data in {train.json_file.name}, written by `lt-det init`. Comments explain why "
+        "values were chosen; change them as you see fit. docs/init.md has the rules.\n"
         f"Check: lt-det doctor --config {out}\nTrain: python tools/train_net.py --config {out}"
     )

@@ -64,16 +64,16 @@ def one_bucket_advice(buckets: FrequencyBuckets, stats: ClassStats | None) -> st
     if size < 2:
         return ""
     seen = f" with training {buckets.by}" if size < len(buckets.assignment) else ""
-    found = f"All {size} classes{seen} are in one bucket, {name}, whose AP is that of all classes. "
+    found = f"All {size} classes{seen} are in one bucket, {name}, so that its AP is the AP over all classes. "
     if stats is None:
         return (
-            f"{found}Name the training set (--train-stats, in a config DATASETS.TRAIN) and divide them by its counts: "
-            f"{_alternatives([('images', None, min(GROUPS, size))])}."
+            f"{found}Name the training set (--train-stats, or DATASETS.TRAIN in a config), and divide the classes by "
+            f"its counts: {_alternatives([('images', None, min(GROUPS, size))])}."
         )
     choices = _choices(stats)
     if not choices:
         known = "images" if stats.instance_counts is None else "images and of instances"
-        return f"{found}They have the same number of training {known}, so that there is no tail to report."
+        return f"{found}All have the same number of training {known}, so there is no tail to report."
     later = "" if stats.instance_counts is not None else "; lt-det stats --by instances suggests edges for instances"
     return f"{found}To divide them: {_alternatives(choices)}{later}."
 
@@ -104,7 +104,7 @@ def _alternatives(choices: list[_Choice]) -> str:
             key += f"TEST.BUCKETS.EQUAL_GROUPS {groups}"
         options.append(option)
         keys.append(key)
-    return f"{_listed(options)} (lt-det stats and evaluate), in a config {_listed(keys)}"
+    return f"{_listed(options)} (lt-det stats and evaluate), or in a config {_listed(keys)}"
 
 
 def _listed(words: list[str]) -> str:

@@ -73,7 +73,7 @@ def test_other_sizes_are_read():
     [
         ("COCO-Detection/retinanet_R_50_FPN_3x.yaml", "one-stage"),
         ("COCO-Detection/faster_rcnn_R_50_DC5_3x.yaml", "no FPN"),
-        ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "no detector"),
+        ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "other than a detector"),
         ("Misc/mask_rcnn_R_50_FPN_3x_gn.yaml", "no batch norm"),
     ],
 )

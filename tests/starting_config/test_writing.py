@@ -112,7 +112,7 @@ def test_long_tail_without_images(tmp_path, coco_file):
     assert value["DATALOADER.SAMPLER_TRAIN"] == "RepeatFactorTrainingSampler"
     assert value["MODEL.ROI_HEADS.SCORE_THRESH_TEST"] == 0.001
     doubts = "\n".join(written.doubts)
-    assert "No image was found" in doubts
+    assert "None of the images was found" in doubts
     assert "Plastified paper bag" in doubts
     assert "fewer than 5 training images" in doubts
     assert "--images" in doubts

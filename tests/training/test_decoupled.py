@@ -360,7 +360,7 @@ class TestMistakes:
             contents["model"] = {k: v for k, v in contents["model"].items() if k.startswith("backbone.")}
 
         said = self.loading(config, self.edited(first, tmp_path, behead), tmp_path)
-        assert "edited.pth holds no trained box head (roi_heads.box_predictor.cls_score.weight is missing)" in said
+        assert "edited.pth has no trained box head (roi_heads.box_predictor.cls_score.weight is missing)" in said
 
     def test_a_network_without_its_proposals(self, config, first, tmp_path):
         def cut(contents):

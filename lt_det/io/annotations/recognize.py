@@ -40,26 +40,29 @@ def _convertible(what: str, heading: str) -> Kind:
 
 VOC = _convertible("Pascal VOC xml", "pascal-voc")
 YOLO = _convertible("YOLO annotations", "yolo")
-CVAT = _convertible("an xml of CVAT", "cvat")
-LABEL_STUDIO = _convertible("a json of Label Studio", "label-studio")
+CVAT = _convertible("a CVAT xml", "cvat")
+LABEL_STUDIO = _convertible("a Label Studio json", "label-studio")
 LABELME = _convertible("LabelMe json", "labelme")
 SUPERVISELY = _convertible("Supervisely json", "other-formats")
 OPEN_IMAGES = _convertible("an Open Images csv", "other-formats")
 CSV = _convertible("a csv table", "other-formats")
-VIA = _convertible("a json of the VGG Image Annotator", "other-formats")
+VIA = _convertible("a VGG Image Annotator json", "other-formats")
 CREATE_ML = _convertible("a Create ML json", "other-formats")
-BDD = _convertible("a json in the format of BDD100K", "other-formats")
+BDD = _convertible("a BDD100K json", "other-formats")
 DATUMARO = _convertible("a Datumaro json", "other-formats")
-OTHER_XML = _convertible("an xml file of a kind that lt_det does not know", "other-formats")
+OTHER_XML = _convertible("an xml file in a format that lt_det does not know", "other-formats")
 RESULTS = Kind(
     "a list of detections (COCO results), not annotations",
-    "name the annotation file, and give detections to lt-det evaluate --results",
+    "name the annotation file here, and pass the detections to lt-det evaluate --results",
 )
 CAPTIONS = Kind("COCO's image captions, without boxes", "use the instances_*.json of the same images")
-PANOPTIC = Kind("COCO's panoptic segmentation, without boxes of objects", "use the instances_*.json of the same images")
+PANOPTIC = Kind(
+    "COCO's panoptic segmentation, without boxes of instances", "use the instances_*.json of the same images"
+)
 IMAGE = Kind("an image, not annotations", "name the annotation file, and give the folder of images separately")
 IMAGES = Kind(
-    "a folder of images without annotations", f"annotate them and export COCO json, see {PAGE}, or name the file"
+    "a folder of images without annotations",
+    f"annotate them and export COCO json, see {PAGE}, or name the annotation file",
 )
 
 

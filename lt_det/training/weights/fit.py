@@ -27,8 +27,8 @@ def check_numbers(weights: Mapping[str, Any], model: nn.Module, path: str) -> No
             continue
         if own.is_floating_point() and (".loss." not in name or weight.is_complex()):
             raise LtDetError(
-                f"The checkpoint {path} does not fit this model: {name} holds {_dtype(weight)} numbers there and "
-                f"{_dtype(own)} here; use a checkpoint of its training."
+                f"The checkpoint {path} does not fit this model: {name} has dtype {_dtype(weight)} there "
+                f"and {_dtype(own)} here; use the original checkpoint of the training."
             )
 
 
@@ -55,7 +55,7 @@ def check_fit(incompatible: Any, model: nn.Module, path: str) -> None:
         )
     if missing:
         raise LtDetError(
-            f"The checkpoint {path} holds no trained box head ({missing[0]} is missing); give the checkpoint of a "
+            f"The checkpoint {path} has no trained box head ({missing[0]} is missing); give the checkpoint of a "
             "finished training."
         )
     learned = {name for name, _ in model.named_parameters()}
@@ -63,7 +63,7 @@ def check_fit(incompatible: Any, model: nn.Module, path: str) -> None:
     missing = [name for name in incompatible.missing_keys if name in learned]
     if missing:
         raise LtDetError(
-            f"The checkpoint {path} lacks {len(missing)} weights of this model, the first of them {missing[0]}, which "
+            f"The checkpoint {path} lacks {len(missing)} weights of this model (the first is {missing[0]}), which "
             "would stay random; use the config that it was trained with, or a complete checkpoint."
         )
 

@@ -44,7 +44,7 @@ def backbone_problem(model: nn.Module, weights: str, missing: Collection[str] | 
             f"weights, or {unfrozen}."
         )
     return (
-        f"{weights} ({key}) lacks {fraction:.0%} of the backbone's weights, which start from random ones"
+        f"{weights} ({key}) lacks {fraction:.0%} of the backbone's weights, which start from random values"
         f"{consequences and ': '}{consequences}; check that the file belongs to this network (MODEL.BACKBONE.NAME, "
         f"MODEL.RESNETS.DEPTH, MODEL.TIMM.NAME){f', or set {unfrozen}' if consequences else ''}."
     )
@@ -63,7 +63,7 @@ def _consequences(backbone: nn.Module, random: Collection[str]) -> str:
     frozen = sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
     found = []
     if frozen_norms > len(norms) / 2:  # those of frozen stages are frozen whatever the others are
-        found.append("with frozen norms nothing keeps the scale of its features, and the loss soon becomes infinite")
+        found.append("with frozen norms, nothing keeps the features in scale, and the loss soon becomes infinite")
     if frozen:
-        found.append(f"{frozen / size:.1%} of them are frozen and never learn")
+        found.append(f"{frozen / size:.1%} of these weights are frozen and never learn")
     return ", and ".join(found)
