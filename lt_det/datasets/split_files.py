@@ -124,7 +124,7 @@ def _group_of(
 
 
 def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
-    videos = {image.get("video_id") for image in images if image.get("video_id") is not None}
+    videos = {str(image.get("video_id")) for image in images if image.get("video_id") is not None}
     if videos and len(videos) < len(images):
         what, advice = "have a video_id", "--group-by video_id"
     else:

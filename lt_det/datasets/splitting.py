@@ -70,8 +70,9 @@ def assign_images(
     groups = _Groups(normalized, group_of)
     if len(groups.sizes) < len(fractions):
         raise LtDetError(
-            f"{len(groups.sizes)} images or groups of images cannot make {len(fractions)} parts; make fewer parts, or "
-            "group by a key with more values."
+            f"A split into {len(fractions)} parts needs as many images, or groups of images, and here "
+            f"{'is' if len(groups.sizes) == 1 else 'are'} {len(groups.sizes)}; make fewer parts, or group by a key "
+            "with more values."
         )
     part_of_group = _Stratification(groups, fractions, seed).run()
     return [part_of_group[group] for group in groups.of_image]

@@ -13,6 +13,7 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 
 _MANY_EPOCHS, _USUAL_EPOCHS = 200, 50
+_FEW = 1000  # iterations: fewer are too few for the smallest set, see `lt_det.starting_config.schedule`
 _LONG = 2000  # iterations, after which a first evaluation comes late
 _EVALUATIONS = 10  # in a training
 _HIGH_THRESHOLD, _LOW_THRESHOLD = 0.05, 0.0001  # Detectron2's default; that of LVIS configs, with some margin
@@ -38,7 +39,7 @@ def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     epochs = iterations * batch / images
     taken = f"{count_of(iterations, 'iteration')} of {count_of(batch, 'image')}"
     found = f"{taken} are {epochs:.3g} epochs of {count_of(images, 'image')}"
-    if epochs >= _MANY_EPOCHS:
+    if epochs >= _MANY_EPOCHS and iterations > _FEW:
         usual = max(1, round(_USUAL_EPOCHS * images / batch))
         advice = (
             f"lower SOLVER.MAX_ITER and SOLVER.STEPS, unless this is intended: {_USUAL_EPOCHS} epochs are {usual} "

@@ -68,7 +68,10 @@ def _of_timm(name: str) -> PixelStatistics | None:
         return None
     if not (name and timm.is_model(name)):
         return None
-    settings = timm.get_pretrained_cfg(name)
+    try:
+        settings = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a model of timm, but no weights of it: a file resnet50.my_run.pth
+        return None
     if settings is None:
         return None
     mean, std = (tuple(255 * value for value in values) for values in (settings.mean, settings.std))

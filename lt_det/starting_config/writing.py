@@ -97,6 +97,8 @@ def write_config(
         given = val_images and Path(val_images)
         shared = None if set(whole.files) & set(val_survey.files) else train_folder  # train/1.jpg is not val/1.jpg
         val_folder = find_image_folder(val_json, val_survey.files, given, "--val-images", shared)
+        if given is None and len(val_folder.missing) == len(val_survey.files):  # nowhere near the validation json
+            val_folder = find_image_folder(val_json, val_survey.files, None, "--val-images", train_folder)
     name = re.sub(r"\W+", "_", out.stem, flags=re.ASCII).strip("_") or "my"
     train = _data_set(f"{name}_train", train_json, train_folder, train_survey)
     val = _data_set(f"{name}_val", val_json, val_folder, val_survey)

@@ -283,7 +283,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
             self._warn_about_backbone(backbone_problem(self.model, path))
         try:
             return super().load(path, *args, **kwargs)
-        except LtDetError:
+        except (LtDetError, MemoryError):
             raise
         except Exception as error:  # states of hooks and optimizers are as the file says, and can fail in any way
             known = isinstance(error, _UNREADABLE) and str(error).strip()

@@ -149,7 +149,7 @@ def names_of(dataset: Any) -> list[str]:
 
 def meta_names(cfg: Any) -> list[str]:
     """The datasets of a LazyConfig's ``dataloader.meta``; none without one, or if it does not say."""
-    dataset = cfg.dataloader.get("meta", {}).get("dataset")
+    dataset = (cfg.dataloader.get("meta") or {}).get("dataset")
     return names_of(dataset) if dataset is not None and "names" in dataset else []
 
 

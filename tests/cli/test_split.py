@@ -130,3 +130,10 @@ def test_not_finite_numbers_are_kept(capsys, annotations, tmp_path):
     annotations.write_text(annotations.read_text().replace('"nothing": null', '"nothing": NaN'))
     assert split(capsys, annotations, "--out", tmp_path)[0] == 0
     assert "NaN" in (tmp_path / "val.json").read_text()
+
+
+def test_a_video_id_of_any_type_does_not_end_the_split(capsys, annotations, tmp_path):
+    data = json.loads(annotations.read_text())
+    data["images"][0]["video_id"] = [1]
+    annotations.write_text(json.dumps(data))
+    assert split(capsys, annotations, "--out", tmp_path)[0] == 0

@@ -173,7 +173,7 @@ def test_only_training_gets_what_cannot_be_in_both():
         ((1.0,), 9, "sum is 1"),
         ((1.0, 0.0), 9, "positive"),
         ((float("nan"), 0.5), 9, "positive"),
-        ((0.5, 0.3, 0.2), 2, "2 images"),
+        ((0.5, 0.3, 0.2), 2, "here are 2"),
     ],
 )
 def test_impossible_splits(fractions, images, message):

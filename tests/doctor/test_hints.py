@@ -108,3 +108,8 @@ def test_unfit_pixel_statistics():
     assert not finding.fatal
     for fits in ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", "output/model_final.pth", ""):
         assert unfit_pixel_statistics(config("MODEL.WEIGHTS", fits)) is None
+
+
+def test_a_file_named_after_a_model_of_timm_without_such_weights():
+    pytest.importorskip("timm")
+    assert pixel_statistics_of("output/resnet50.my_run.pth") is None

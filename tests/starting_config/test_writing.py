@@ -316,3 +316,22 @@ def test_a_gpu_gets_a_batch_that_fits(resnet_weights):
     sizes = [given.batch_size(Machine("a GPU", memory, 8)) for memory in (1, 8, 12, 24, 80)]
     assert sizes == [1, 4, 4, 8, 16]
     assert small_detector().batch_size(Machine("a GPU", 8, 8)) == read(SMALL_YAML)["SOLVER.IMS_PER_BATCH"]
+
+
+def test_validation_images_in_the_folder_that_is_given_although_sets_share_one(tmp_path):
+    images = tmp_path / "elsewhere" / "photos"
+    images.mkdir(parents=True)
+    for number in range(8):
+        (images / f"{number}.jpg").touch()
+    for part, numbers in (("train", range(5)), ("val", range(4, 8))):
+        (tmp_path / part).mkdir()
+        data = {
+            "images": [{"id": n, "file_name": f"{n}.jpg", "width": 99, "height": 99} for n in numbers],
+            "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 9, 9]} for n in numbers],
+            "categories": [{"id": 1, "name": "cup"}],
+        }
+        (tmp_path / part / f"{part}.json").write_text(json.dumps(data))
+    files = tmp_path / "train" / "train.json", tmp_path / "val" / "val.json"
+    written = write_config(files[0], Path("x.yaml"), val_json=files[1], images=images, small=True)
+    assert read("x.yaml")["DATASETS.REGISTER.x_val.IMAGES"] == str(images)
+    assert any("1 of 4 validation images are training images" in doubt for doubt in written.doubts)

@@ -56,3 +56,12 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 1
     assert f"{tmp_path} is a folder" in done.stderr
+
+
+def test_without_timm(tmp_path):
+    program = f"import runpy, sys; sys.modules['timm'] = None; sys.argv = ['tool', {str(tmp_path / 'x.pth')!r}]"
+    program += f"; runpy.run_path({str(TOOL)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "lt_det[small]" in done.stderr

@@ -12,7 +12,9 @@ from lt_det.evaluation.hints.id_readings import ADVICE, id_readings
 from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.matching.detections import Detections
 
-_MIN_CLASSES = 2  # of which detections are right in the other reading: a detector that knows one class only is no hint
+# Classes of which detections are right in the other reading: a detector that knows one class only is no hint. Indices
+# come from a network, and a weak one may confuse two classes.
+_MIN_CLASSES, _MIN_INDICES = 2, 3
 
 
 def category_hint(detections: Detections, category_ids: Sequence[Any] | None, sample: Sample) -> str | None:
@@ -33,10 +35,11 @@ def category_hint(detections: Detections, category_ids: Sequence[Any] | None, sa
     total, as_written = sample.count(near), sample.count(near & (classes == target))
     index = {id_: k for k, id_ in enumerate(category_ids)}
     best, best_words = 0, ""
+    wanted = _MIN_INDICES if are_indices else _MIN_CLASSES
     for words, meaning in id_readings(category_ids).items():
         read: Ints = np.asarray([index.get(meaning(id_), -1) for id_ in category_ids], dtype=np.int64)
         right = near & (read[classes] == target)
-        if sample.count(right) > best and len(np.unique(classes[right])) >= _MIN_CLASSES:
+        if sample.count(right) > best and len(np.unique(classes[right])) >= wanted:
             best, best_words = sample.count(right), words
     if not is_better(best, as_written, total):
         return None

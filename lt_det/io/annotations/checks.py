@@ -32,10 +32,17 @@ _NUMBERS = (int, float)
 
 
 class Problem(NamedTuple):
-    """A mistake in an annotation file. One that is not `fatal` does not stop training: Detectron2 clips or skips it."""
+    """A mistake in an annotation file.
+
+    Attributes:
+        message: what is wrong, where, and the fix.
+        fatal: False: it does not stop training, because Detectron2 clips or skips it.
+        by_number: it is harmless in a few records, and fatal because many have it.
+    """
 
     message: str
     fatal: bool
+    by_number: bool = False
 
 
 class AnnotationChecks:
@@ -148,20 +155,20 @@ class AnnotationChecks:
     def _mistakes_in_many(self) -> Iterator[Problem]:
         counts, total = self._counts, self._counts["all"]
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
-            yield Problem(mistake, fatal=True)
+            yield Problem(mistake, fatal=True, by_number=True)
         if _is_many(counts["no area"], total):
             message = f"{counts['no area']} of {total} boxes have no area; write [x, y, width, height] in pixels"
-            yield Problem(message, fatal=True)
+            yield Problem(message, fatal=True, by_number=True)
         if _is_many(counts["bad segmentation"], counts["segmentation"]):
             message = f"{counts['bad segmentation']} of {counts['segmentation']} segmentations cannot be used: "
-            yield Problem(message + _segmentation_advice(self._bad_segmentation), fatal=True)
+            yield Problem(message + _segmentation_advice(self._bad_segmentation), fatal=True, by_number=True)
         for key, effect in (
             ("iscrowd", "crowd regions, which are not trained on and which evaluation ignores"),
             ("ignore", "objects that evaluation ignores"),
         ):
             if _is_many(counts[key], total):
                 message = f"{counts[key]} of {total} annotations have '{key}' 1: {effect}; write 0 for single objects"
-                yield Problem(message, fatal=counts[key] >= _MANY_FLAGS * total)
+                yield Problem(message, fatal=counts[key] >= _MANY_FLAGS * total, by_number=True)
         if _is_many(counts["zero area"], total):
             message = (
                 f"{counts['zero area']} of {total} annotations have 'area' 0 or less: LVIS's evaluation leaves them "
@@ -248,14 +255,20 @@ class _ImageFolder:
 class Findings:
     """Counts the problems of a document, and keeps the first few of them."""
 
-    def __init__(self, json_file: str | os.PathLike[str]) -> None:
-        self._json_file = json_file
+    def __init__(self, json_file: str | os.PathLike[str], accept_many: bool = False) -> None:
+        """
+        Args:
+            json_file: name of the document.
+            accept_many: mistakes that are fatal only because many records have them are harmless.
+        """
+        self._json_file, self._accept_many = json_file, accept_many
         self._counts: Counter[bool] = Counter()
         self._first: dict[bool, list[str]] = {True: [], False: []}
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Count problems."""
-        for message, fatal in problems:
+        for message, fatal, by_number in problems:
+            fatal = fatal and not (by_number and self._accept_many)
             self._counts[fatal] += 1
             if len(self._first[fatal]) < _SHOWN:
                 self._first[fatal].append(message)
@@ -314,13 +327,14 @@ def check_annotations(
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str] | None = None,
     warn: bool = True,
+    accept_many: bool = False,
 ) -> None:
-    """Log a warning for harmless mistakes, unless not `warn`, and raise for fatal ones.
+    """Log a warning for harmless mistakes, unless not `warn`, and raise for fatal ones; see `Findings`.
 
     Raises:
         LtDetError: fatal mistakes; the message names the file and the first few records.
     """
-    findings = Findings(json_file)
+    findings = Findings(json_file, accept_many)
     findings.add(find_problems(data, json_file, image_root))
     findings.report(warn)
 

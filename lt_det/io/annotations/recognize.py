@@ -170,7 +170,11 @@ def _kind_of_object(first: dict[str, Any]) -> Kind | None:
     """The kind of a json object, given each value, or the first element of it where it is a list."""
     annotation = first.get("annotations")
     if isinstance(annotation, dict) and "images" in first:
+        if "bbox" in annotation:  # COCO json with more fields, whose own mistake is the error
+            return None
         return CAPTIONS if "caption" in annotation else PANOPTIC if "segments_info" in annotation else None
+    if {"images", "annotations", "categories"} <= set(first):
+        return None
     for kind, keys in _OBJECTS:
         if keys <= set(first):
             return kind

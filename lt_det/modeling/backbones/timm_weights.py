@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -62,13 +63,17 @@ def download_address(name: str) -> str:
     """
     timm = import_timm()
     check_name(name, f"MODEL.WEIGHTS {PREFIX}{name}")
-    pretrained = timm.get_pretrained_cfg(name)
+    try:
+        pretrained = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # unknown tag, as in resnet50.my_run
+        pretrained = None
     if pretrained is None or not pretrained.has_weights:
         raise LtDetError(f"MODEL.WEIGHTS {PREFIX}{name}: timm has no pretrained weights of this model; choose another.")
     if not pretrained.hf_hub_id:
         return str(pretrained.url)
     file = pretrained.hf_hub_filename or "model.safetensors"
-    return f"https://huggingface.co/{pretrained.hf_hub_id}/resolve/main/{file}"
+    hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"  # a mirror
+    return f"{hub}/{pretrained.hf_hub_id}/resolve/main/{file}"
 
 
 def cache_file(name: str) -> Path:

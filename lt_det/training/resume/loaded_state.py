@@ -6,6 +6,7 @@ Detectron2 and torch assign such values as they are, so that a text in place of 
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
@@ -51,14 +52,14 @@ def check_seed(seed: Any, what: str) -> int:
         what: which is seeded, for the message.
 
     Raises:
-        LtDetError: it is no whole number.
+        LtDetError: it is not a whole number.
     """
-    if type(seed) is not int:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise LtDetError(
             f"The checkpoint cannot be resumed: the seed of {what} is {seed!r:.40}; use another checkpoint, or start "
             "a training from its weights."
         )
-    return seed
+    return int(seed)
 
 
 def _is_number(value: Any) -> bool:

@@ -73,6 +73,12 @@ def check_remote_weights(weights: str) -> str:
     if remote.file.is_file():
         return f"{weights}, cached at {remote.file}"
     by_hand = f"without internet put the file at {remote.file}"
+    if weights.startswith(timm_weights.PREFIX):
+        name = weights.removeprefix(timm_weights.PREFIX)
+        by_hand = (
+            f"without internet, write the weights with `tools/imagenet_weights.py --model {name}` on another machine, "
+            f"and put the file at {remote.file}"
+        )
     try:
         with request.urlopen(remote.url, timeout=TIMEOUT) as answer:
             size = answer.headers.get("Content-Length")

@@ -171,3 +171,23 @@ def test_commands(tmp_path, capsys):
     )
     assert main(["doctor", "--config", str(config)]) == 1
     assert re.search(r"Pascal VOC.*converting\.md#pascal-voc", capsys.readouterr().out.replace("\n", " "))
+
+
+@pytest.mark.parametrize(
+    "more", [{"caption": "a cup"}, {"segments_info": []}, {}], ids=["captioned boxes", "segments", "other sections"]
+)
+def test_coco_json_with_more_fields_has_an_error_of_its_own(tmp_path, more):
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], **more}
+    image = {"id": 1, "file_name": "a.jpg", "height": 9}  # without width
+    data = {
+        "images": [image],
+        "annotations": [box],
+        "categories": [{"id": 1, "name": "cup"}],
+        "tags": [],
+        "classes": [],
+    }
+    file = tmp_path / "boxes.json"
+    for annotations in ([box], []):
+        file.write_text(json.dumps(data | {"annotations": annotations}))
+        with pytest.raises(LtDetError, match="width"):
+            load_annotations(file)

@@ -90,3 +90,13 @@ def test_weights_keep_their_names_in_the_detector():
     model = set(Detector("resnet18").state_dict())
     assert names
     assert names - model == {name for name in names if name.endswith("num_batches_tracked")}
+
+
+def test_an_unknown_tag_is_refused(cache):
+    with pytest.raises(LtDetError, match="no pretrained weights"):
+        remote_weights("timm://resnet50.my_run")
+
+
+def test_a_mirror_of_the_hub(cache, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    assert remote_weights("timm://resnet18").url.startswith("https://hub.example/timm/")
