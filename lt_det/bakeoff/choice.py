@@ -226,9 +226,11 @@ def _reasons(
         if gain.interval and gain.interval[0] <= 0:
             reading = " The interval includes 0, so on these folds either may be the better one."
         words = [
-            f"{best.name} has the best mean over the buckets{among}, {best.buckets:.1f}: {_in_words(gain)} against "
-            f"the retrained baseline.{reading} On the bucket {frequent} the difference is {_in_words(best.frequent)}."
+            f"On held-out training images, {best.name} has the best mean over the buckets{among}, {best.buckets:.1f}: "
+            f"{_in_words(gain)} against the retrained baseline.{reading} On the bucket {frequent} the difference is "
+            f"{_in_words(best.frequent)}."
         ]
+        words += _on_evaluation_set(entries[best.name])
     if higher:
         names = "; ".join(f"{score.name}, {_in_words(score.frequent)}" for score in higher[:_NAMED])
         more = f"; and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
@@ -249,6 +251,16 @@ def _reasons(
             f"{len(baseline.folds)} folds."
         )
     return words
+
+
+def _on_evaluation_set(entry: Entry) -> list[str]:
+    """What a reader compares the held-out images with; it takes no part in the choice."""
+    delta = entry.differences.get(BUCKET_MEAN)
+    if delta is None or delta.value is None:
+        return []
+    unclear = delta.interval is not None and delta.interval[0] <= 0 <= delta.interval[1]
+    reading = ", an interval that includes 0" if unclear else ""
+    return [f"On the evaluation set, the difference of this mean is {_in_words(delta)}{reading}."]
 
 
 def _ap_reason(by_ap: _Score, best: _Score, entry: Entry, baseline: Entry) -> str:

@@ -35,9 +35,10 @@ def spreads(results: Sequence[TaskEvaluation], buckets: Sequence[str]) -> dict[s
 
 
 def mean_intervals(results: Sequence[TaskEvaluation], buckets: Sequence[str]) -> dict[str, Interval | None]:
-    """95 % intervals of the means over the seeds, for the metrics that have draws."""
+    """95 % intervals of the means over the seeds, clipped to the 0 to 100 of AP, for the metrics that have draws."""
     means = spreads(results, buckets)
-    return {name: _ends(draws, means[name].mean) for name, draws in _mean_draws(results, buckets).items()}
+    found = {name: _ends(draws, means[name].mean) for name, draws in _mean_draws(results, buckets).items()}
+    return {name: ends and [max(ends[0], 0.0), min(ends[1], 100.0)] for name, ends in found.items()}
 
 
 def paired_differences(

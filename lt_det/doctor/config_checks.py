@@ -210,6 +210,9 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
             yield finding
             if finding.fatal:
                 unusable.add(name)
+    for name in cfg.DATASETS.REGISTER:
+        if name not in names:  # for a later evaluation, for example
+            yield from (finding._replace(fatal=False) for finding in _set(name))
     can_train = unusable.isdisjoint([*cfg.DATASETS.TRAIN, *meta])
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):

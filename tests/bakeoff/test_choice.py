@@ -70,6 +70,19 @@ def test_the_evaluation_set_takes_no_part():
 
 
 @pytest.mark.parametrize(
+    ("interval", "words"), [([-0.7, 1.3], "an interval that includes 0"), ([0.1, 1.3], ""), (None, "")]
+)
+def test_the_reason_gives_the_difference_on_both_sets_of_images(interval, words):
+    delta = Delta(value=0.3, interval=interval)
+    reason = recommend(
+        [BASELINE, msgspec.structs.replace(candidate("a", (46, 46, 46)), differences={BUCKET_MEAN: delta})], BUCKETS
+    ).reason
+    assert "held-out training images, a has" in reason
+    assert "evaluation set, the difference of this mean is +0.3 points" in reason
+    assert ("includes 0" in reason) == bool(words)
+
+
+@pytest.mark.parametrize(
     "excluded",
     [
         candidate("x", (90, 90, 90), kind="as_is"),

@@ -39,6 +39,18 @@ def test_interval_of_the_mean_over_the_seeds():
     assert ends[BUCKET_MEAN] == pytest.approx(interval(of_buckets, spreads(found, BUCKETS)[BUCKET_MEAN].mean))
 
 
+def test_intervals_stay_within_the_range_of_ap():
+    found = results(5.0, 10)
+    shifted = []
+    for evaluation in found:
+        values = {name: [value - 50.0 for value in ap] for name, ap in evaluation.resamples.values.items()}
+        resamples = msgspec.structs.replace(evaluation.resamples, values=values)
+        metrics = {name: value if value is None else 0.1 for name, value in evaluation.metrics.items()}
+        shifted.append(msgspec.structs.replace(evaluation, resamples=resamples, metrics=metrics))
+    assert all(0 <= low <= high <= 100 for low, high in mean_intervals(shifted, BUCKETS).values())
+    assert mean_intervals(shifted, BUCKETS)["APr"][0] == 0
+
+
 def test_paired_differences():
     base, other = results(0.0, 0), results(5.0, 10)
     found = paired_differences(other, base, BUCKETS)["APr"]

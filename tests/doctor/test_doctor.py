@@ -169,6 +169,15 @@ def test_augmented_evaluation_is_no_mistake(config):
     assert not [finding for finding in examine(config, "TEST.AUG.ENABLED", "True") if finding.fatal]
 
 
+def test_a_registered_set_that_the_training_does_not_use(config, tmp_path):
+    """It is for a later command, which would fail after the training."""
+    name = f"{tmp_path.name}_test"
+    config.write_text(config.read_text().replace("REGISTER:", f"REGISTER:\n    {name}: {{JSON: tset.json, IMAGES: .}}"))
+    (found,) = [finding for finding in examine(config) if finding.subject == name]
+    assert "tset.json" in found.advice
+    assert not found.fatal
+
+
 def test_sets_that_a_script_registers(config, mini, tmp_path):
     text = config.read_text()
     unknown = text.replace(f'TRAIN: ("{tmp_path.name}_train",)', 'TRAIN: ("registered_elsewhere",)')
