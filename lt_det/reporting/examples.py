@@ -70,7 +70,7 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path, outside_ima
         absent = [key for key in ("ground_truth", "image_root", "results") if not getattr(evaluation, key)]
         return Examples(missing=f"No example images: the evaluation does not name its {' and '.join(absent)}.")
     bucket, best, worst = _extremes(evaluation, evaluation.tasks[task].class_ap)
-    if not best:
+    if not (best or worst):
         return Examples(missing="No example images: no class of a bucket has an AP.")
     try:
         truth = load_annotations(json_file)
@@ -100,7 +100,7 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path, outside_ima
 
 
 def _extremes(evaluation: Evaluation, class_ap: Numbers) -> tuple[str, list[int], list[int]]:
-    """Bucket, and indices of its best and of its worst classes; no class is in both."""
+    """Bucket, and indices of its best and of its worst classes; none is in both, and none without AP is a best one."""
     for bucket in evaluation.buckets.names:
         scored = [
             (ap, -index)
@@ -109,7 +109,8 @@ def _extremes(evaluation: Evaluation, class_ap: Numbers) -> tuple[str, list[int]
         ]
         if scored:
             order = [-index for _, index in sorted(scored, reverse=True)]
-            best = order[: min(_CLASSES, (len(order) + 1) // 2)]
+            found = sum(ap > 0 for ap, _ in scored)
+            best = order[: min(_CLASSES, (len(order) + 1) // 2, found)]
             return bucket, best, order[len(best) :][-_CLASSES:][::-1]
     return "", [], []
 

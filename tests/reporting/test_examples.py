@@ -111,6 +111,15 @@ def test_on_the_page(evaluated):
     assert len(page) < 400_000
 
 
+def test_a_class_without_ap_is_not_among_the_best(evaluated):
+    _, folder, content, rare = evaluated
+    for positive in (1, 0):
+        content["tasks"]["bbox"]["class_ap"] = [3.0 if k in rare[:positive] else 0.0 for k in range(62)]
+        examples = class_examples(typed(content), "bbox", folder)
+        assert [example.name for example in examples.best] == [content["classes"][k]["name"] for k in rare[:positive]]
+        assert len(examples.worst) == 3
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [

@@ -155,6 +155,14 @@ def test_few_points_have_names():
     assert of_many == []
 
 
+@pytest.mark.parametrize(("highest", "top"), [(0.0, 10), (4.0, 10), (16.4, 20), (50.0, 50), (50.1, 100), (90.0, 100)])
+def test_low_ap_fills_the_chart(highest, top):
+    few = type("Few", (), {"buckets": Buckets(names=BUCKETS, by="images", edges=[10, 100]), "classes": entries("rare")})
+    with chart_style():
+        scatter = class_scatter(few, [highest], "AP")
+    assert scatter.figure.axes[0].get_ylim()[1] == pytest.approx(1.02 * top)
+
+
 def test_long_names_stand_upright():
     short, long = ClassTicks(["a", "b"], 400), ClassTicks(["a name that is far too long"] * 20, 400)
     assert long.bottom > short.bottom

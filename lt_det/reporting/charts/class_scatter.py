@@ -38,6 +38,10 @@ def class_ap_scatter(evaluation: Evaluation, task: Task) -> Chart | None:
     )
 
 
+def _top(most: float) -> float:
+    return next(top for top in (10.0, 20.0, 50.0, 100.0) if most <= top or top == 100.0)
+
+
 def class_scatter(
     evaluation: Evaluation | Bakeoff, values: Sequence[float | None], y_title: str, symmetric: bool = False
 ) -> Panel | None:
@@ -47,7 +51,7 @@ def class_scatter(
         evaluation: that has the classes and buckets.
         values: (K,) AP, or differences of AP; None: the class is left out.
         y_title: of the axis, and of the value in a label.
-        symmetric: the axis is symmetric about 0 instead of from 0 to 100.
+        symmetric: the axis is symmetric about 0. Otherwise it ends at 100, or at 10, 20 or 50 if these hold all values.
 
     Returns:
         None if no class has both a value and a training count.
@@ -94,7 +98,8 @@ def class_scatter(
         axes.set_ylim(-reach, reach)
         axes.axhline(0, color=LIGHT["soft"], linewidth=1)
     else:
-        axes.set_ylim(-2, 102)
+        top = _top(max(value for _, value, _ in points))
+        axes.set_ylim(-0.02 * top, 1.02 * top)
     _draw_edges(evaluation, axes)
     if len(points) <= MOST_NAMED:
         placed = [(max(images, 0.5), value, class_name) for images, value, class_name in points]
