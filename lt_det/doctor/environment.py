@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -57,7 +58,9 @@ def _package(module: str) -> Finding:
     if find_spec(module) is None:
         return Finding(distribution, "not installed", advice, fatal)
     try:
-        importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
+        with warnings.catch_warnings():  # torchvision and Detectron2 use what torch 2.14 deprecates
+            warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+            importlib.import_module("detectron2.model_zoo" if module == "detectron2" else module)
     except Exception as error:  # an import can fail in any way: shared libraries, removed names, ABI
         reason = str(error)
         lacking = error.name if isinstance(error, ModuleNotFoundError) else None

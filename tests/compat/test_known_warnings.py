@@ -50,6 +50,15 @@ def test_a_tool_starts_without_warnings(tool):
 
 
 @pytest.mark.slow
+def test_doctor_imports_without_warnings():
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-W", "default", "-m", "lt_det.cli", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    assert "detectron2" in done.stdout
+    assert "Warning" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_importing_detectron2_hides_nothing_else():
     script = "import lt_det.compat.quiet_import, torch; torch.jit.script(torch.nn.Linear(1, 1))"
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
