@@ -112,7 +112,7 @@ def test_progress_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr(lt_det.reporting.bakeoff.live_results, "_SECONDS_BETWEEN_LINES", 0)
     stream = io.StringIO()
     assert list(LiveResults(Console(file=stream, width=120)).track("Features")(range(3))) == [0, 1, 2]
-    assert stream.getvalue() == "Features: 1 of 3, time left 0:00:00\nFeatures: 2 of 3, time left 0:00:00\n"
+    assert stream.getvalue() == "Features: 1 of 3\nFeatures: 2 of 3, time left 0:00:00\n"
 
 
 def test_mistakes(calls, capsys):

@@ -97,14 +97,18 @@ class LiveResults:
     def _lines(self, step: str) -> Track:
         def track(items: Iterable[int]) -> Iterator[int]:
             listed = list(items)
-            start = last = time.monotonic()
+            last = time.monotonic()
+            first = 0.0  # when the first item was done: it takes longer, since the step also begins with it
             for done, item in enumerate(listed, 1):
                 yield item
                 now = time.monotonic()
+                first = first or now
                 if now - last >= _SECONDS_BETWEEN_LINES and done < len(listed):
                     last = now
-                    left = timedelta(seconds=round((now - start) / done * (len(listed) - done)))
-                    line = f"{step}: {done} of {len(listed)}, time left {left}"
+                    line = f"{step}: {done} of {len(listed)}"
+                    if done > 1:
+                        left = (now - first) / (done - 1) * (len(listed) - done)
+                        line += f", time left {timedelta(seconds=round(left))}"
                     self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
         return track
