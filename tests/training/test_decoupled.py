@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -360,7 +361,7 @@ class TestMistakes:
             contents["model"] = {k: v for k, v in contents["model"].items() if k.startswith("backbone.")}
 
         said = self.loading(config, self.edited(first, tmp_path, behead), tmp_path)
-        assert "edited.pth has no trained box head (roi_heads.box_predictor.cls_score.weight is missing)" in said
+        assert re.search(r"edited\.pth .*no trained box head .*roi_heads\.box_predictor\.cls_score\.weight", said)
 
     def test_a_network_without_its_proposals(self, config, first, tmp_path):
         def cut(contents):
