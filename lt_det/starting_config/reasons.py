@@ -21,7 +21,7 @@ REASONS = {
     "MODEL.BACKBONE.FREEZE_AT": "The first stages are frozen: a small dataset would not improve them.",
     "MODEL.TIMM.NAME": "A timm model; MODEL.WEIGHTS must be weights of this model.",
     "MODEL.TIMM.NORM": "Batch norm keeps its pretrained statistics: a batch is too small to estimate them.",
-    "MODEL.FPN.NORM": "Layers that are not pretrained learn several times faster with normalization.",
+    "MODEL.FPN.NORM": "Layers that are not pretrained learn faster with normalization.",
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "Anchors per image in the loss: if there were more, nearly all would be "
     "background.",
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "Proposals per image in the losses.",
