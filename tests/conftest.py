@@ -51,18 +51,31 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Undo what a test does to the loggers that Detectron2 sets up, and that single-process tools silence.
+LOGGERS = (None, "detectron2", "fvcore", "lt_det", "lt_det.modeling.loss_builder")
+_LoggerState = tuple[logging.Logger, int, bool, list[logging.Handler]]
 
-    Otherwise later tests in the same process would log to the standard output that pytest captured for this test, which
-    is closed by then, and logging would complain on standard error.
+
+@pytest.fixture(autouse=True, scope="session")
+def _untouched_loggers() -> list[_LoggerState]:
+    """The loggers that Detectron2 sets up, and that single-process tools silence, before the first test."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    return [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+
+
+@pytest.fixture(autouse=True)
+def _logging(_untouched_loggers: list[_LoggerState]) -> Iterator[None]:
+    """Undo what a test, or a fixture that several tests share, does to the loggers.
+
+    Otherwise later tests in the same process would miss what is logged, or log to the standard output that pytest
+    captured for an earlier test, which is closed by then, and logging would complain on standard error.
     """
-    names = (None, "detectron2", "fvcore", "lt_det", "lt_det.modeling.loss_builder")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    _restore(_untouched_loggers)
     yield
-    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+    _restore(_untouched_loggers)
+
+
+def _restore(loggers: list[_LoggerState]) -> None:
+    for logger, level, propagate, handlers in loggers:
         for handler in [handler for handler in logger.handlers if handler not in handlers]:
             logger.removeHandler(handler)
             handler.close()
