@@ -12,6 +12,7 @@ PACKAGE = REPOSITORY / "lt_det"
 FLOORS = (
     "cli",
     "doctor",
+    "zoo",
     "starting_config",
     "inference",
     "bakeoff",

@@ -27,6 +27,7 @@ from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import make_logs_printable
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
 from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
@@ -77,6 +78,7 @@ def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
         set_up_log_files(output_dir)
         default_setup(cfg, args)
+        log_environment()
     make_logs_printable(logging.getLogger("lt_det"))
 
 
