@@ -52,14 +52,16 @@ def add_run(
         shown = [f"{key} {value}" for key, value in overrides.items()][:_KEYS_SHOWN]
         more = f" and {len(overrides) - _KEYS_SHOWN} more" if len(overrides) > _KEYS_SHOWN else ""
         raise LtDetError(
-            f"{run.folder} differs from {claimed} in {', '.join(shown)}{more}; name its own config with --config, or add "
-            "--allow-overrides to record them in the row."
+            f"{run.folder} differs from {claimed} in {', '.join(shown)}{more}; name its own config with --config, or "
+            "add --allow-overrides to record them in the row."
         )
     added = _run_of(run, overrides, commit, hardware)
     if out is None:
         out = ROWS
         if not out.is_dir():
-            raise LtDetError(f"There is no folder {ROWS} here; run the command in the root of a clone, or add --out DIR.")
+            raise LtDetError(
+                f"There is no folder {ROWS} here; run the command in the root of a clone, or add --out DIR."
+            )
     file = row_file(out, claimed)
     row = read_row(file) if file.is_file() else Row(config=claimed)
     _check_fits(added, row, file)
@@ -83,7 +85,7 @@ def _check_finished(run: RunFolder) -> None:
 def _run_of(run: RunFolder, overrides: dict[str, Any], commit: str | None, hardware: str | None) -> Run:
     if len(run.cfg.DATASETS.TEST) != 1:
         raise LtDetError(
-            f"{run.folder} has {len(run.cfg.DATASETS.TEST)} sets in DATASETS.TEST; a row needs one that it evaluates on."
+            f"{run.folder} has {len(run.cfg.DATASETS.TEST)} sets in DATASETS.TEST; a row needs exactly one."
         )
     dataset = run.cfg.DATASETS.TEST[0]
     file = run.folder / "inference" / dataset / "evaluation.json"
@@ -112,7 +114,9 @@ def _metrics(run: RunFolder, evaluation: Evaluation, file: Path) -> dict[Task, M
     for task, result in evaluation.tasks.items():
         ap = result.metrics["AP"]
         if ap is None:
-            raise LtDetError(f"{file}: {task} AP is null, so nothing was evaluated; evaluate on a set with annotations.")
+            raise LtDetError(
+                f"{file}: {task} AP is null, so nothing was evaluated; evaluate on a set with annotations."
+            )
         line = run.first_line(f"{task}/AP", run.cfg.SOLVER.MAX_ITER - 1)
         if line is None:
             raise LtDetError(
@@ -121,8 +125,8 @@ def _metrics(run: RunFolder, evaluation: Evaluation, file: Path) -> dict[Task, M
         logged = line[f"{task}/AP"]
         if not math.isclose(ap, logged, abs_tol=1e-6):
             raise LtDetError(
-                f"{file} has {task} AP {ap:.3f}, but the training ended with {logged:.3f}: it is an evaluation of other "
-                "weights or data; run the training again with --resume, which evaluates its last checkpoint."
+                f"{file} has {task} AP {ap:.3f}, but the training ended with {logged:.3f}: it is an evaluation of "
+                "other weights or data; run the training again with --resume, which evaluates its last checkpoint."
             )
         found[task] = {name: value for name, value in result.metrics.items() if name.startswith("AP")}
     return found

@@ -23,8 +23,8 @@ _BATCHES = 3  # the state of EQLv2 and Seesaw changes with each
 def initial_loss(cfg: Any, stats: ClassStats) -> tuple[float, float]:
     """The range of loss_cls before the first step, over the fractions of foreground that occur.
 
-    The features are random. They hardly matter, because a classifier's first weights are small, and a cosine classifier's
-    logits are bounded. The classes of foreground RoIs are drawn by the class counts.
+    The features are random. They hardly matter, because a classifier's first weights are small, and the logits of a
+    cosine classifier are bounded. The classes of foreground RoIs are drawn by the class counts.
 
     Args:
         cfg: a yaml config with its predictor's keys.
@@ -42,7 +42,9 @@ def initial_loss(cfg: Any, stats: ClassStats) -> tuple[float, float]:
         losses = [
             loss
             for fraction in (_FOREGROUND, cfg.MODEL.ROI_HEADS.POSITIVE_FRACTION)
-            for loss in _losses(LongTailPredictor(cfg, ShapeSpec(channels=cfg.MODEL.ROI_BOX_HEAD.FC_DIM)), stats, fraction)
+            for loss in _losses(
+                LongTailPredictor(cfg, ShapeSpec(channels=cfg.MODEL.ROI_BOX_HEAD.FC_DIM)), stats, fraction
+            )
         ]
     return min(losses), max(losses)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lt_det.training import load_config
 from lt_det.zoo.run_log import RunLog, read_log
 
 Line = dict[str, float]
+
+_LAZY = re.compile(rb"^lr_multiplier:", re.MULTILINE)  # a key that each LazyConfig has
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ def read_run(folder: str | Path) -> RunFolder:
     config = folder / "config.yaml"
     if not config.is_file():
         raise LtDetError(f"{folder} has no config.yaml; give the OUTPUT_DIR of a training.")
-    content = read_yaml(config, "config")
-    if "MODEL" not in content and "model" in content:
+    if _LAZY.search(config.read_bytes()):
         raise LtDetError(
-            f"{folder} is of a LazyConfig, whose code cannot be compared with a shipped config; train its yaml config."
+            f"{folder} is of a LazyConfig, and the zoo compares yaml configs only; train the equal yaml config."
         )
-    if "LONG_TAIL" not in (content.get("MODEL") or {}):
+    model = read_yaml(config, "config").get("MODEL")
+    if not isinstance(model, dict) or "LONG_TAIL" not in model:
         raise LtDetError(
             f"{config} has no MODEL.LONG_TAIL, so this is no training of lt_det; train with tools/train_net.py."
         )
@@ -74,6 +77,10 @@ def read_metrics(folder: Path) -> list[Line]:
             earlier iteration.
     """
     file = folder / "metrics.json"
+    if not file.is_file() and (folder / "calibration.json").is_file():
+        raise LtDetError(
+            f"{folder} holds a post-hoc adjustment, and the zoo takes trainings; give that of its detector."
+        )
     if not file.is_file():
         raise LtDetError(f"{folder} has no metrics.json; give the OUTPUT_DIR of a training that has begun.")
     texts = file.read_bytes().splitlines(keepends=True)

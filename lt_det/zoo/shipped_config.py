@@ -45,8 +45,8 @@ def claimed_config(run: RunFolder, config: str | None) -> str:
     shipped = CONFIGS / PurePath(claimed).name
     if PurePath(claimed).parent.name != CONFIGS.name or not shipped.is_file():
         raise LtDetError(
-            f"{run.folder} was trained with {claimed}, which is not in {CONFIGS}/ here; run the command in the root of a "
-            "clone of lt_det, and add --config configs/NAME.yaml if it is the same as a shipped config."
+            f"{run.folder} was trained with {claimed}, which is not in {CONFIGS}/ here; run the command in the root of "
+            "a clone of lt_det, and add --config configs/NAME.yaml if it is the same as a shipped config."
         )
     return shipped.as_posix()
 
