@@ -91,26 +91,26 @@ schedule that has its metric.
 
 | at | gate | source |
 |---|---|---|
-| first line | `loss_cls` is at most 1.05 times its highest value before the first step | computed; 5 %: judgement |
-| 1 %, 10 % | `loss_cls` is below its highest value before the first step (after the warm-up) | judgement |
-| 1 %, 10 %, 100 % | `total_loss` is finite | judgement |
+| first line | `loss_cls` is at most 1.05 times its highest value before the first step | computed; 5 %: heuristic |
+| 1 %, 10 % | `loss_cls` is below its highest value before the first step (after the warm-up) | heuristic |
+| 1 %, 10 %, 100 % | `total_loss` is finite | heuristic |
 | 1 %, 10 %, 100 % | `lr` is that of the schedule | computed |
 | 1 % | at most `POSITIVE_FRACTION` of the RoIs are foreground | computed |
-| 10 % | at least 1 % of the RoIs are foreground | judgement |
-| 10 % | box and mask AP are at least 0.001 at the next evaluation | judgement |
-| 100 % | AP is within 1 point of one that is published for the same protocol | published; 1 point: judgement |
-| 100 % | AP is at most 1 point below one that is published for a shorter schedule | published; 1 point: judgement |
-| 100 % | mask APr of softmax and sigmoid without re-sampling is at most 5 | judgement |
+| 10 % | at least 1 % of the RoIs are foreground | heuristic |
+| 10 % | box and mask AP are at least 0.001 at the next evaluation | heuristic |
+| 100 % | AP is within 1 point of one that is published for the same protocol | published; 1 point: heuristic |
+| 100 % | AP is at most 1 point below one that is published for a shorter schedule | published; 1 point: heuristic |
+| 100 % | mask APr of softmax and sigmoid without re-sampling is at most 5 | heuristic |
 
 We know of no source that states losses or AP at 1 % and 10 %, so no gate there is published. If a run differs from its
 config, the gates at 100 % of AP are left out.
 
 Each config's own predictor and loss compute `loss_cls` before the first step, on small random features: three batches
-with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at most 1/4). Three,
-because EQLv2 and Seesaw weight the second batch by the first.
-Softmax starts at ln 1204 = 7.09; a sigmoid whose bias lacks its prior would start at 1203 ln 2 = 834. The class counts
-in the table are the image counts of Detectron2's metadata; `zoo check` uses those that the run has saved. In a training
-of mini_lvis with a learning rate near 0, the first line had 4.145, and 4.138 to 4.144 is computed.
+with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at most 1/4).
+Three, because EQLv2 and Seesaw weight the second batch by the first. Softmax starts at ln 1204 = 7.09; a sigmoid whose
+bias lacks its prior would start at 1203 ln 2 = 834. The class counts in the table are the image counts of Detectron2's
+metadata; `zoo check` uses those that the run has saved. In a training of mini_lvis with a learning rate near 0, the
+first line had 4.145, and 4.138 to 4.144 is computed.
 """
 
 
@@ -367,17 +367,16 @@ def read_all():
     return rows, cfgs, json.loads(SOURCES.read_text())
 
 
-def pages(losses):
+def pages(rows, cfgs, sources, losses):
     """The text of both pages, by file."""
-    rows, cfgs, sources = read_all()
     return {PAGE: zoo_page(rows, cfgs, sources), LVIS_PAGE: lvis_page(rows, cfgs, losses)}
 
 
 def main():
-    rows, cfgs, _ = read_all()
+    rows, cfgs, sources = read_all()
     losses = initial_losses(cfgs)
     LOSSES.write_text(json.dumps(losses, indent=1) + "\n")
-    for file, text in pages(losses).items():
+    for file, text in pages(rows, cfgs, sources, losses).items():
         file.write_text(text)
         print(f"Written: {file.relative_to(ROOT)}")
     if problems := header_problems(rows):

@@ -48,8 +48,9 @@ class CheckedRun:
     verdicts: list[Verdict]
 
     @property
-    def has_failed(self) -> bool:
-        return any(verdict.status == "FAIL" for verdict in self.verdicts)
+    def failed(self) -> list[Gate]:
+        """The gates that the run has reached and does not pass."""
+        return [verdict.gate for verdict in self.verdicts if verdict.status == "FAIL"]
 
 
 def check_run(folder: str | Path, config: str | None = None) -> CheckedRun:

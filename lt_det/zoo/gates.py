@@ -1,7 +1,7 @@
-"""Sanity gates: what a run has to show after its first lines, 1 %, 10 % and 100 % of its schedule.
+"""Sanity gates: what a run has to show at its first line, and after 1 %, 10 % and 100 % of its schedule.
 
 Each gate says where it comes from. "computed": from the config alone. "published": from a number of others under the
-same protocol, or under a shorter schedule. "judgement": what we would not expect otherwise.
+same protocol, or under a shorter schedule. "heuristic": our own expectation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ABOVE_INITIAL = 1.05  # features are not random, and the first line is a median
 _BETWEEN_SETUPS = 1.0  # points of AP between trainings of one recipe in two code bases
 _ROUNDING = 1e-6
 
-Kind = Literal["computed", "published", "judgement"]
+Kind = Literal["computed", "published", "heuristic"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _gate(cfg: Any, at: float, metric: str, low: float | None, high: float | Non
 
 def _loss_gates(cfg: Any, stats: ClassStats | None) -> list[Gate]:
     gates = [
-        _gate(cfg, at, "total_loss", None, None, "judgement", "training has not diverged") for at in (0.01, 0.1, 1.0)
+        _gate(cfg, at, "total_loss", None, None, "heuristic", "training has not diverged") for at in (0.01, 0.1, 1.0)
     ]
     if stats is None or cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD == "lws":  # LWS starts from a trained classifier
         return gates
@@ -133,7 +133,7 @@ def _loss_gates(cfg: Any, stats: ClassStats | None) -> list[Gate]:
     )
     for at in (0.01, 0.1):
         if _logged_iteration(cfg, at) > cfg.SOLVER.WARMUP_ITERS:
-            gates.append(_gate(cfg, at, name, 0, highest, "judgement", "below its highest value before the first step"))
+            gates.append(_gate(cfg, at, name, 0, highest, "heuristic", "below its highest value before the first step"))
     return gates
 
 
@@ -151,13 +151,13 @@ def _metric_gates(cfg: Any) -> list[Gate]:
     tasks = ["bbox", *(["segm"] if cfg.MODEL.MASK_ON else [])]
     return [
         _gate(cfg, 0.01, FOREGROUND, 0, highest, "computed", "the sampler of RoIs takes no more"),
-        _gate(cfg, 0.1, FOREGROUND, 0.01, highest, "judgement", "proposals find objects"),
-        *(_gate(cfg, 0.1, f"{task}/AP", 1e-3, None, "judgement", "something is found") for task in tasks),
+        _gate(cfg, 0.1, FOREGROUND, 0.01, highest, "heuristic", "proposals find objects"),
+        *(_gate(cfg, 0.1, f"{task}/AP", 1e-3, None, "heuristic", "something is found") for task in tasks),
     ]
 
 
 def _row_gates(cfg: Any, row: Row) -> list[Gate]:
-    gates = [_gate(cfg, bound.at, bound.metric, bound.low, bound.high, "judgement", bound.why) for bound in row.bounds]
+    gates = [_gate(cfg, bound.at, bound.metric, bound.low, bound.high, "heuristic", bound.why) for bound in row.bounds]
     for one in row.published:
         if one.protocol != "other":
             gates.append(_published_gate(cfg, one))

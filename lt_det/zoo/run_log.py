@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_log(file: Path) -> RunLog:
     """What a log.txt says; nothing of it is required, and a missing file says nothing."""
     text = _COLOR.sub("", file.read_text(errors="replace")) if file.is_file() else ""
     starts = [match.start() for match in _ENTRY.finditer(text)]
-    entries = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    entries = [text[start:end] for start, end in itertools.pairwise([*starts, len(text)])]
     ours = _OURS.findall(text)
     commit, processor, threads = ours[-1] if ours else (None, None, None)
     return RunLog(

@@ -40,6 +40,8 @@ SLOW = (
     "training/test_output_folder.py",
     "training/test_preemption.py",
     "training/test_tools.py",
+    "zoo/test_adding.py",
+    "zoo/test_gates.py",
 )
 
 needs_float16 = pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="float16 on the CPU needs torch 2.3")

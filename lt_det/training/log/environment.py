@@ -33,8 +33,9 @@ def commit() -> str | None:
     None outside a clone, also in a clone of another project with lt_det installed in it.
     """
     try:
-        root = _git("rev-parse", "--show-toplevel")
-        return _git("describe", "--always", "--abbrev=12", "--dirty", "--exclude=*") if _is_ours(root) else None
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _PACKAGE.parent:
+            return None
+        return _git("describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -45,10 +46,6 @@ def processor() -> str:
     lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
     models = (line.partition(": ")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
-
-
-def _is_ours(root: str) -> bool:
-    return Path(root).resolve() == _PACKAGE.parent
 
 
 def _git(*arguments: str) -> str:
