@@ -89,7 +89,7 @@ class Run(_Strict, frozen=True, kw_only=True):
 
 
 class Bound(_Strict, frozen=True, kw_only=True):
-    """A heuristic gate: a metric is expected between `low` and `high` once a fraction `at` of the training has passed."""
+    """A heuristic gate: the bounds of a metric once a fraction `at` of the training has passed."""
 
     metric: str
     at: Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if checked.overrides:
         keys = ", ".join(checked.overrides)
         lines.append(f"The run differs from {checked.config} in {keys}, so no AP is known for it.")
-    found = [verdict.status for verdict in checked.verdicts]
+    found: list[str] = [verdict.status for verdict in checked.verdicts]
     counts = ", ".join(f"{found.count(status)} {name}" for status, name in _COUNTED)
     for line in [*lines, f"{count_of(len(found), 'gate')}: {counts}"]:
         console.print(line, soft_wrap=True, markup=False)
