@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/zoo.md and zoo/lvis_v1.md from zoo/rows, zoo/sources.json and benchmarks/evidence/results/trainings.
+"""Write docs/zoo.md and zoo/lvis_v1.md from zoo/rows, zoo/sources.json and benchmarks/evidence/results.
 
     python docs/zoo.py
 
@@ -22,7 +22,7 @@ from lt_det.zoo.shipped_config import NEUTRAL
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, SOURCES, LOSSES = ROOT / "zoo" / "rows", ROOT / "zoo" / "sources.json", ROOT / "zoo" / "initial_losses.json"
-EVIDENCE = ROOT / "benchmarks" / "evidence" / "results" / "trainings"
+EVIDENCE = ROOT / "benchmarks" / "evidence" / "results"
 PAGE, LVIS_PAGE = ROOT / "docs" / "zoo.md", ROOT / "zoo" / "lvis_v1.md"
 
 DATASETS = {
@@ -31,6 +31,7 @@ DATASETS = {
     "coco_2017_train": "COCO",
     "mini_lvis_train": "mini_lvis",
 }
+SCHEDULE = {"SOLVER.MAX_ITER", "SOLVER.STEPS", "SOLVER.BASE_LR"}
 TASKS = {"bbox": "box", "segm": "mask"}
 SAMPLERS = {
     "RepeatFactorTrainingSampler": "repeat factor sampling",
@@ -43,8 +44,8 @@ INTRODUCTION = """# Zoo
 What each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for each
 config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
 
-- "ours": the mean over the seeds, and from two seeds on their standard deviation (of a sample); the hardware; and the
-  commit that trained or, where only means are kept, by which the numbers came in. AP is in percent.
+- "ours": the mean over the seeds, and from two seeds on their standard deviation; the hardware; and the commit that
+  trained or, where only means are kept, by which the numbers came in. AP is in percent.
 - "theirs": published by others; the link leads to the number. Protocol "same": dataset, detector, sampler and length
   are those of the config. "Shorter": fewer epochs, otherwise the same. "Other": read the difference before comparing.
 - "box" and "mask" say which AP it is. On LVIS, most papers report mask AP; do not compare one with the other.
@@ -162,11 +163,16 @@ def agrees(texts, metrics):
 
 
 def evidence_runs():
-    """The trainings of benchmarks/evidence as runs, by config."""
+    """The trainings of benchmarks/evidence that have their config's dataset and method, as runs, by config."""
     runs = {}
-    for file in sorted(EVIDENCE.glob("*.json")):
+    for file in sorted(EVIDENCE.glob("*/*.json")):
         row = json.loads(file.read_text())
-        keys = dict(zip(row["overrides"][::2], row["overrides"][1::2], strict=True))
+        words = row.get("overrides", [])
+        keys = dict(zip(words[::2], words[1::2], strict=True))
+        if not words or "metrics" not in row or "variant" in row or keys.keys() - NEUTRAL - SCHEDULE:
+            continue
+        if row.get("dataset", {}).get("name", "mini_lvis") != "mini_lvis":
+            continue
         run = Run(
             seed=row["seed"],
             overrides={key: value for key, value in keys.items() if key not in NEUTRAL},
