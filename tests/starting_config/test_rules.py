@@ -91,7 +91,7 @@ def test_aspect_ratios_are_height_divided_by_width():
 
 def test_epochs_become_fewer_with_more_images():
     chosen = [choose_schedule(n, 8, (0.7, 0.9), 200, finetunes=False) for n in (300, 1000, 5000, 20000, 100000)]
-    np.testing.assert_allclose([schedule.epochs for schedule in chosen], [100, 60, 36, 24, 12], rtol=0.1)
+    np.testing.assert_allclose([schedule.epochs for schedule in chosen], [100, 50, 36, 24, 12], rtol=0.1)
     for schedule in chosen:
         assert schedule.iterations == schedule.period * schedule.evaluations
         assert 10 <= schedule.evaluations <= 21
