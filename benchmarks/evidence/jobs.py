@@ -23,7 +23,8 @@ def command(job: Job, work: Path) -> list[str]:
     """The process of a job; it goes on where an earlier one was interrupted."""
     folder = work / job.name
     if job.kind == "train":
-        words = [sys.executable, "tools/train_net.py", "--config", job.config, "--resume"]
+        program = ["-m", "benchmarks.evidence.variants"] if job.variant else ["tools/train_net.py"]
+        words = [sys.executable, *program, "--config", job.config, "--resume"]
     else:
         words = [sys.executable, "-m", "lt_det.cli", "adjust", "--config", job.config]
     words += ["OUTPUT_DIR", str(folder), *job.overrides]
@@ -61,6 +62,8 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
     row: dict[str, Any] = {"config": job.config, "overrides": list(job.overrides), "iterations": job.iterations}
     row |= {"seed": job.seed, "dataset": {"name": job.dataset, **plan.datasets.get(job.dataset, {})}}
     row |= json.loads((folder / _NOTES).read_text())
+    if job.variant:
+        row["variant"] = True
     if job.detector:
         row["detector"] = {"name": job.detector.name, "metrics": _metrics(work / job.detector.name)}
     if job.kind == "adjust":
@@ -69,6 +72,7 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
         return write_row(job.name, row)
     boxes = _boxes(folder)
     row["metrics"] = metrics_of(boxes["metrics"])
+    row["class_images"] = json.loads((folder / "class_stats.json").read_text())["image_counts"]
     row["class_ap"] = [None if ap is None else round(ap, 2) for ap in boxes["class_ap"]]
     file = write_row(job.name, row)
     if job.dataset != plan.search.get("dataset") and boxes.get("resamples"):

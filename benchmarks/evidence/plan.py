@@ -15,7 +15,8 @@ A plan is a yaml file with these keys::
       - {rows: [seesaw, ldam_drw], learning_rates: search}
       - {rows: [seesaw, ldam_drw], iterations: [3200], seeds: [0, 1, 2], learning_rates: chosen}
 
-`learning_rates` of a block: ``search`` trains with each factor of the config's rate on the search's dataset; ``chosen``
+A row with ``variant: True`` has a loss of
+`benchmarks.evidence.variants`. A row's `baseline` is the row that table 4 compares it with. `learning_rates` of a block: ``search`` trains with each factor of the config's rate on the search's dataset; ``chosen``
 uses the factor with the best AP there; without the key, the config's rate is used. A row may have an `iterations` of
 its own for the search.
 """
@@ -38,7 +39,7 @@ DEFAULT_DATASET = "mini_lvis"
 DEFAULT_FOLDER = "trainings"  # of the results on the default dataset
 _LEARNING_RATE_STEPS = (0.7, 0.9)  # of the training, as in configs/base/mini_lvis.yaml
 _PLAN_KEYS = {"datasets", "rows", "search", "blocks"}
-_ROW_KEYS = {"config", "set", "detector", "fraction", "adjusts", "iterations"}
+_ROW_KEYS = {"config", "set", "detector", "fraction", "adjusts", "iterations", "baseline", "variant"}
 _BLOCK_KEYS = {"rows", "dataset", "iterations", "seeds", "learning_rates"}
 
 
@@ -56,6 +57,7 @@ class Job:
         overrides: keys and values, without OUTPUT_DIR and MODEL.WEIGHTS.
         iterations: that it trains; 0 for a post-hoc adjustment.
         detector: the job whose detector it starts from.
+        variant: whether its loss is one of `benchmarks.evidence.variants`.
         waits_for: names of the results without which its learning rate is not known; with any, it cannot run yet.
     """
 
@@ -67,6 +69,7 @@ class Job:
     overrides: tuple[str, ...]
     iterations: int
     detector: Job | None = None
+    variant: bool = False
     waits_for: tuple[str, ...] = ()
 
     @property
@@ -164,6 +167,7 @@ class Plan:
             overrides=tuple(str(word) for pair in keys.items() for word in pair),
             iterations=own,
             detector=detector,
+            variant=spec.get("variant", False),
             waits_for=tuple(dict.fromkeys([*lacking, *(detector.waits_for if detector else ())])),
         )
 
