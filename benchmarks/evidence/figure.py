@@ -10,7 +10,7 @@ from benchmarks.evidence.plan import Plan
 from benchmarks.evidence.summary import cell
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
+import matplotlib.pyplot as plt
 
 IMAGE = Path("docs/images/evidence_schedule.png")
 LENGTHS = (800, 1600, 3200, 6400)  # iterations: the shipped configs' 800, times 1, 2, 4 and 8

@@ -13,6 +13,7 @@ from benchmarks.evidence.plan import Job, Plan
 from benchmarks.evidence.rows import DRAWN, circumstances, metrics_of, read_row, write_row
 
 _WEIGHTS = "model_final.pth"
+_EVALUATION = "inference/mini_lvis_val/evaluation.json"
 _NOTES = "circumstances.json"
 _ADJUSTED = "calibration.json"  # what `lt-det adjust` writes
 _SECONDS_PER_ITERATION = 0.33  # on one idle core, where there are no results to take it from
@@ -36,9 +37,9 @@ def environment(datasets: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(datasets)}
 
 
-def has_weights(job: Job, work: Path) -> bool:
-    """Whether other jobs can start from the detector of this one."""
-    return (work / job.name / _WEIGHTS).is_file()
+def is_evaluated(job: Job, work: Path) -> bool:
+    """Whether other jobs can start from the detector of this one: it is trained and evaluated."""
+    return (work / job.name / _WEIGHTS).is_file() and (work / job.name / _EVALUATION).is_file()
 
 
 def start_notes(job: Job, work: Path) -> None:
@@ -81,7 +82,7 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
 
 
 def _boxes(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "inference" / "mini_lvis_val" / "evaluation.json").read_text())
+    content: dict[str, Any] = json.loads((folder / _EVALUATION).read_text())
     return content["tasks"]["bbox"]
 
 

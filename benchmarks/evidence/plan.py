@@ -15,10 +15,10 @@ A plan is a yaml file with these keys::
       - {rows: [seesaw, ldam_drw], learning_rates: search}
       - {rows: [seesaw, ldam_drw], iterations: [3200], seeds: [0, 1, 2], learning_rates: chosen}
 
-A row with ``variant: True`` has a loss of
-`benchmarks.evidence.variants`. A row's `baseline` is the row that table 4 compares it with. `learning_rates` of a block: ``search`` trains with each factor of the config's rate on the search's dataset; ``chosen``
-uses the factor with the best AP there; without the key, the config's rate is used. A row may have an `iterations` of
-its own for the search.
+`learning_rates` of a block: ``search`` trains with each factor of the config's rate on the search's dataset; ``chosen``
+uses the factor with the best AP there; without the key, the config's rate is used. Other keys of a row: `iterations` of
+its own for the search; `baseline`, the row that table 4 compares it with; ``variant: True`` for a loss of
+`benchmarks.evidence.variants`.
 """
 
 from __future__ import annotations
@@ -117,17 +117,20 @@ class Plan:
         return [self.job(row, self.search["dataset"], iterations, seed, factor) for factor in factors]
 
     def chosen_factor(self, row: str) -> tuple[float, tuple[str, ...]]:
-        """The factor of the config's learning rate with the best AP in the search, and the results that lack.
+        """The factor of the config's learning rate with the best AP in the search, and the results that are missing.
 
-        Of equal ones the factor nearest to the config's rate, which is the factor itself while results lack.
+        While any is missing the factor is 1.
         """
         jobs = self.search_jobs(row)
         results = {job.name: read_row(job.name) for job in jobs}
-        lacking = tuple(name for name, result in results.items() if result is None)
-        if lacking:
-            return 1, lacking
-        pairs = zip(self.search["factors"], results.values(), strict=True)
-        return max(pairs, key=lambda pair: (pair[1]["metrics"]["AP"], -abs(pair[0] - 1)))[0], ()
+        missing = tuple(name for name, result in results.items() if result is None)
+        if missing:
+            return 1, missing
+        factors = self.search["factors"]
+        ap = {
+            factor: result["metrics"]["AP"] for factor, result in zip(factors, results.values(), strict=True) if result
+        }
+        return max(ap, key=lambda factor: (ap[factor], -abs(factor - 1))), ()
 
     def job(self, row: str, dataset: str, iterations: int, seed: int, factor: float | Literal["chosen"]) -> Job:
         """A job of a row.
@@ -140,7 +143,9 @@ class Plan:
             factor: of the config's learning rate; "chosen" for the best one in the search.
         """
         spec = self.rows[row]
-        detector, lacking, rate = None, (), factor
+        detector: Job | None = None
+        missing: tuple[str, ...] = ()
+        rate = factor
         if start := spec.get("detector", spec.get("adjusts")):
             # The search for a classifier's learning rate starts from the detector with its chosen one.
             searched = dataset == self.search.get("dataset")
@@ -148,7 +153,7 @@ class Plan:
         if "adjusts" in spec:
             rate = 1
         elif rate == "chosen":
-            rate, lacking = self.chosen_factor(row)
+            rate, missing = self.chosen_factor(row)
         own = 0 if "adjusts" in spec else round(iterations * spec.get("fraction", 1))
         config = spec.get("config", f"configs/mini_lvis_{row}.yaml")
         keys = _schedule(own, seed) if own else {}
@@ -168,7 +173,7 @@ class Plan:
             iterations=own,
             detector=detector,
             variant=spec.get("variant", False),
-            waits_for=tuple(dict.fromkeys([*lacking, *(detector.waits_for if detector else ())])),
+            waits_for=tuple(dict.fromkeys([*missing, *(detector.waits_for if detector else ())])),
         )
 
 

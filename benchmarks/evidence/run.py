@@ -29,7 +29,7 @@ from benchmarks.evidence.jobs import (
     add_seconds,
     command,
     environment,
-    has_weights,
+    is_evaluated,
     iterations_done,
     keep_result,
     start_notes,
@@ -107,7 +107,7 @@ class Runner:
         for job in self.pending():
             if job.waits_for or job.name in self._running:
                 continue
-            if job.detector is None or has_weights(job.detector, self.work):
+            if job.detector is None or is_evaluated(job.detector, self.work):
                 return job
             if job.detector.name not in (*self._running, *self.failed):
                 return job.detector
@@ -122,7 +122,7 @@ class Runner:
         _say(f"{job.name} starts: {len(self.pending())} jobs left")
         log = self.work / job.name / "output.txt"
         with log.open("ab") as output:
-            before = output.tell()
+            before = log.stat().st_size
             process = subprocess.Popen(
                 command(job, self.work),
                 env=environment(datasets),
@@ -168,7 +168,7 @@ class Runner:
         for job in self.pending():
             done = iterations_done(job, self.work)
             left += estimate.seconds(job, done)
-            if job.name in self._running:
+            if job.name in self._running and job.iterations:
                 _say(f"{job.name}: iteration {done} of {job.iterations}")
         _say(f"about {left / 3600 / workers:.1f} hours left")
 

@@ -11,7 +11,6 @@ A table stands in the page between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,8 +56,8 @@ def methods() -> str:
 def _setting(plan: Plan, row: str) -> str:
     if "adjusts" in plan.rows[row]:
         return chosen_value(plan, row) or "not chosen yet"
-    factor, lacking = plan.chosen_factor(row)
-    return "×1, not chosen yet" if lacking else f"×{factor:g}"
+    factor, missing = plan.chosen_factor(row)
+    return "×1, not chosen yet" if missing else f"×{factor:g}"
 
 
 def method_differences() -> str:
@@ -81,9 +80,9 @@ def learning_rates() -> str:
             continue
         found = [read_row(job.name) for job in plan.search_jobs(row)]
         numbers = [NOT_RUN if result is None else f"{result['metrics']['AP']:.1f}" for result in found]
-        factor, lacking = plan.chosen_factor(row)
+        factor, missing = plan.chosen_factor(row)
         edge = ", the end of the grid" if factor in (min(factors), max(factors)) else ""
-        lines.append(_line(row, [*numbers, "" if lacking else f"×{factor:g}{edge}"]))
+        lines.append(_line(row, [*numbers, "" if missing else f"×{factor:g}{edge}"]))
     return "\n".join(lines)
 
 
@@ -209,11 +208,11 @@ def with_tables(page: str) -> str:
         ValueError: the page has no place for a table.
     """
     for name, make in TABLES.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not block.search(page):
+        before, start, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not end:
             raise ValueError(f"{PAGE} has no place for the table '{name}'.")
-        text = make()
-        page = block.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)
+        page = f"{before}{start}\n{make()}\n\n{end}{after}"
     return page
 
 

@@ -1,4 +1,4 @@
-"""`tools/train_net.py` with losses that only the tables of docs/evidence.md need: rows of a plan with ``variant: True``.
+"""`tools/train_net.py` with losses that only docs/evidence.md needs: for rows of a plan with ``variant: True``.
 
 Run in the root of the repository::
 
