@@ -37,7 +37,7 @@ def write_row(name: str, row: dict[str, Any]) -> Path:
     file = RESULTS / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(row, indent=1, allow_nan=False)
-    text = re.sub(r"\[\s+([-\d.,\snul]+?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text)
+    text = re.sub(r"\[\s+([-+\d.,\snule]+?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text)
     write_atomically(file, (text + "\n").encode())
     return file
 
