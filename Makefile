@@ -11,7 +11,7 @@ SEED    ?= 0
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=50 --durations-min=3
 ROUNDS  ?= 100
 OUTPUT  ?= output/mini_lvis_softmax
 

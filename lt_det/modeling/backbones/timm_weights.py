@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlparse
 
 import torch
 from detectron2.utils.file_io import PathManager
@@ -71,9 +72,33 @@ def download_address(name: str) -> str:
         raise LtDetError(f"MODEL.WEIGHTS {PREFIX}{name}: timm has no pretrained weights of this model; choose another.")
     if not pretrained.hf_hub_id:
         return str(pretrained.url)
-    file = pretrained.hf_hub_filename or "model.safetensors"
+    file = _hub_files(pretrained)[0]
     hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"  # a mirror
     return f"{hub}/{pretrained.hf_hub_id}/resolve/main/{file}"
+
+
+def downloaded_by_timm(name: str) -> Path | None:
+    """The file of an earlier download by timm itself: in Hugging Face's cache, or for other addresses in torch.hub's.
+
+    Raises:
+        LtDetError: timm is not installed, has no such model, or no weights of it.
+    """
+    address = download_address(name)
+    pretrained = import_timm().get_pretrained_cfg(name)
+    if not pretrained.hf_hub_id:
+        file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(address).path).name)
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(pretrained.hf_hub_id, name) for name in _hub_files(pretrained))
+    return next((Path(file) for file in found if isinstance(file, str)), None)
+
+
+def _hub_files(pretrained: Any) -> tuple[str, ...]:
+    """Names of the file with the weights on the Hub, in the order in which timm asks for them."""
+    if pretrained.hf_hub_filename:
+        return (str(pretrained.hf_hub_filename),)
+    return ("model.safetensors", "pytorch_model.bin")
 
 
 def cache_file(name: str) -> Path:
@@ -110,7 +135,14 @@ class TimmHandler(PathHandler):
         return self._exists(path)
 
     def _exists(self, path: str, **kwargs: Any) -> bool:
-        return Path(self._get_local_path(path)).is_file()
+        """Whether the weights are cached, or timm knows an address of them; nothing is downloaded."""
+        name = path.removeprefix(PREFIX)
+        if cache_file(name).is_file():
+            return True
+        try:
+            return bool(download_address(name))
+        except LtDetError:
+            return False
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         return open(self._get_local_path(path), mode, buffering)

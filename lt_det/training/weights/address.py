@@ -75,6 +75,8 @@ def check_remote_weights(weights: str) -> str:
     by_hand = f"without internet put the file at {remote.file}"
     if weights.startswith(timm_weights.PREFIX):
         name = weights.removeprefix(timm_weights.PREFIX)
+        if file := timm_weights.downloaded_by_timm(name):
+            return f"{weights}, downloaded by timm before, to {file}"
         by_hand = (
             f"without internet, write the weights with `tools/imagenet_weights.py --model {name}` on another machine, "
             f"and put the file at {remote.file}"

@@ -100,3 +100,28 @@ def test_an_unknown_tag_is_refused(cache):
 def test_a_mirror_of_the_hub(cache, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
     assert remote_weights("timm://resnet18").url.startswith("https://hub.example/timm/")
+
+
+def test_what_timm_has_downloaded_before_needs_no_network(cache, tmp_path, monkeypatch):
+    """The cache of Hugging Face as its own library writes it."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    network = timm.create_model(LITE)
+    repository = tmp_path / "hub" / "models--timm--tf_efficientnet_lite0.in1k"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    save_file(network.state_dict(), snapshot / "model.safetensors")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert str(snapshot / "model.safetensors") in check_remote_weights(f"timm://{LITE}")
+    model = Detector()
+    DetectionCheckpointer(model).load(f"timm://{LITE}")
+    assert torch.equal(model.backbone.bottom_up.body.conv_stem.weight, network.conv_stem.weight)
+
+
+def test_existence_is_answered_without_a_download(cache, pretrained):
+    assert PathManager.exists(f"timm://{LITE}")
+    assert not PathManager.exists("timm://resnet19")
+    assert pretrained == []
