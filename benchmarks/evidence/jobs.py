@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.plan import Job, Plan
-from benchmarks.evidence.rows import DRAWN, circumstances, metrics_of, read_row, write_row
+from benchmarks.evidence.rows import DRAWN, circumstances, metrics_of, write_row
 
 _WEIGHTS = "model_final.pth"
 _EVALUATION = "inference/mini_lvis_val/evaluation.json"
@@ -23,7 +23,7 @@ _EVALUATION_ITERATIONS = 150  # an evaluation takes as long as so many iteration
 def command(job: Job, work: Path) -> list[str]:
     """The process of a job; it goes on where an earlier one was interrupted."""
     folder = work / job.name
-    if job.kind == "train":
+    if job.is_training:
         program = ["-m", "benchmarks.evidence.variants"] if job.variant else ["tools/train_net.py"]
         words = [sys.executable, *program, "--config", job.config, "--resume"]
     else:
@@ -60,6 +60,7 @@ def add_seconds(job: Job, work: Path, seconds: float) -> None:
 def keep_result(job: Job, plan: Plan, work: Path) -> Path:
     """Write what is kept of a finished job to the results."""
     folder = work / job.name
+    kind, name = job.name.split("/")
     row: dict[str, Any] = {"config": job.config, "overrides": list(job.overrides), "iterations": job.iterations}
     row |= {"seed": job.seed, "dataset": {"name": job.dataset, **plan.datasets.get(job.dataset, {})}}
     row |= json.loads((folder / _NOTES).read_text())
@@ -67,17 +68,17 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
         row["variant"] = True
     if job.detector:
         row["detector"] = {"name": job.detector.name, "metrics": _metrics(work / job.detector.name)}
-    if job.kind == "adjust":
+    if not job.is_training:
         adjusted = json.loads((folder / _ADJUSTED).read_text())
         row["values"] = {f"{one['value']:g}": metrics_of(one) for one in adjusted["grid"]}
-        return write_row(job.name, row)
+        return write_row(kind, name, row)
     boxes = _boxes(folder)
     row["metrics"] = metrics_of(boxes["metrics"])
     row["class_images"] = json.loads((folder / "class_stats.json").read_text())["image_counts"]
     row["class_ap"] = [None if ap is None else round(ap, 2) for ap in boxes["class_ap"]]
-    file = write_row(job.name, row)
+    file = write_row(kind, name, row)
     if job.dataset != plan.search.get("dataset") and boxes.get("resamples"):
-        write_row(f"draws/{job.name}", _draws(boxes["resamples"]))
+        write_row(f"draws/{kind}", name, _draws(boxes["resamples"]))
     return file
 
 
@@ -115,7 +116,7 @@ class Estimate:
     def __init__(self, jobs: list[Job]) -> None:
         self._of_row: dict[str, list[float]] = {}
         for job in jobs:
-            result = read_row(job.name) or {}
+            result = job.result() or {}
             if result.get("seconds"):
                 self._of_row.setdefault(job.row, []).append(result["seconds"] / _cost(job.iterations))
         everything = [seconds for row in self._of_row.values() for seconds in row]

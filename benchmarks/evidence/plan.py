@@ -52,7 +52,7 @@ class Job:
     """One training, or one post-hoc adjustment.
 
     Attributes:
-        name: of its folder in the working folder, and of its results/NAME.json.
+        name: KIND/NAME, of its folder in the working folder and of its results/KIND/NAME.json.
         config: path of its config, from the root of the repository.
         overrides: keys and values, without OUTPUT_DIR and MODEL.WEIGHTS.
         iterations: that it trains; 0 for a post-hoc adjustment.
@@ -73,8 +73,13 @@ class Job:
     waits_for: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Literal["train", "adjust"]:
-        return "train" if self.iterations else "adjust"
+    def is_training(self) -> bool:
+        """Whether it trains, and is not a post-hoc adjustment."""
+        return self.iterations > 0
+
+    def result(self) -> dict[str, Any] | None:
+        """What is kept of it; None before it has finished."""
+        return read_row(*self.name.split("/"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Plan:
         While any is missing the factor is 1.
         """
         jobs = self.search_jobs(row)
-        results = {job.name: read_row(job.name) for job in jobs}
+        results = {job.name: job.result() for job in jobs}
         missing = tuple(name for name, result in results.items() if result is None)
         if missing:
             return 1, missing

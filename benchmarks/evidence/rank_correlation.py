@@ -29,7 +29,7 @@ def run_bakeoff(work: Path) -> None:
     command = [sys.executable, "-m", "lt_det.cli", "bakeoff", "--candidates", str(candidates), "--seeds", "1"]
     folder = work / "trainings" / DETECTOR
     subprocess.run([*command, str(folder)], check=True)
-    print(write_row(f"bakeoff/{DETECTOR}", row_of(folder / "bakeoff" / "bakeoff.json")))
+    print(write_row("bakeoff", DETECTOR, row_of(folder / "bakeoff" / "bakeoff.json")))
 
 
 def row_of(file: Path) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def write_row(name: str, row: dict[str, Any]) -> Path:
-    """Write results/NAME.json, with lists of numbers on one line."""
-    file = RESULTS / f"{name}.json"
+def write_row(kind: str, name: str, row: dict[str, Any]) -> Path:
+    """Write results/KIND/NAME.json, with lists of numbers on one line."""
+    file = RESULTS / kind / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(row, indent=1, allow_nan=False)
     text = re.sub(r"\[\s+([-+\d.,\snule]+?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text)
@@ -42,15 +42,25 @@ def write_row(name: str, row: dict[str, Any]) -> Path:
     return file
 
 
-def read_row(name: str) -> dict[str, Any] | None:
-    """results/NAME.json; None if there is no such result."""
-    file = RESULTS / f"{name}.json"
+def read_row(kind: str, name: str) -> dict[str, Any] | None:
+    """results/KIND/NAME.json; None if there is no such result."""
+    file = RESULTS / kind / f"{name}.json"
     return json.loads(file.read_text()) if file.is_file() else None
 
 
 def read_rows(kind: str) -> dict[str, dict[str, Any]]:
     """All rows of a kind, by name."""
     return {file.stem: json.loads(file.read_text()) for file in sorted((RESULTS / kind).glob("*.json"))}
+
+
+def read_training_rows() -> dict[str, dict[str, Any]]:
+    """By KIND/NAME: all results of trainings and adjustments, which are those with config and overrides."""
+    found = {}
+    for file in sorted(RESULTS.rglob("*.json")):
+        row = json.loads(file.read_text())
+        if "overrides" in row:
+            found[file.relative_to(RESULTS).with_suffix("").as_posix()] = row
+    return found
 
 
 def metrics_of(values: dict[str, float | None]) -> dict[str, float | None]:

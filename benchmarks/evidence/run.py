@@ -35,7 +35,6 @@ from benchmarks.evidence.jobs import (
     start_notes,
 )
 from benchmarks.evidence.plan import Job, Plan, PlanError, read_plan
-from benchmarks.evidence.rows import read_row
 
 _REPORT_EVERY = 300  # seconds
 _SECONDS_TO_SAVE = 60
@@ -65,7 +64,7 @@ class Runner:
         return [job for job in jobs if not self._only or any(fnmatch.fnmatch(job.name, one) for one in self._only)]
 
     def pending(self) -> list[Job]:
-        return [job for job in self.jobs() if read_row(job.name) is None and job.name not in self.failed]
+        return [job for job in self.jobs() if job.result() is None and job.name not in self.failed]
 
     def run(self, workers: int) -> None:
         """Run all jobs that are not done; return when they have finished, or soon after `stop`."""
@@ -137,7 +136,7 @@ class Runner:
             _say(f"{job.name} is interrupted after {iterations_done(job, self.work)} iterations")
         elif code:
             self._fail(job, f"exit code {code}, see {log}\n{_last_lines(log, before)}")
-        elif read_row(job.name) is not None:
+        elif job.result() is not None:
             _say(f"{job.name} is trained again for the jobs that start from it; its result is kept as it was")
         else:
             _say(f"{job.name} is done: {keep_result(job, self.plan, self.work)}")
@@ -179,12 +178,12 @@ def list_jobs(runner: Runner) -> None:
     estimate = Estimate(runner.plan.jobs())
     spent = left = 0.0
     for job in jobs:
-        result = read_row(job.name)
+        result = job.result()
         hours = (result or {}).get("seconds", 0) / 3600 if result else estimate.seconds(job) / 3600
         spent, left = (spent + hours, left) if result else (spent, left + hours)
         waits = ", its learning rate is not chosen yet" if job.waits_for else ""
         print(f"{'done' if result else 'not run':8}{hours:6.2f} h  {job.name}{'' if result else waits}")
-    done = sum(read_row(job.name) is not None for job in jobs)
+    done = sum(job.result() is not None for job in jobs)
     print(
         f"{done} of {len(jobs)} jobs are done; about {left:.1f} core-hours are left, {spent:.1f} are known to be spent"
     )

@@ -78,7 +78,7 @@ def cell(
     jobs, metrics = {}, {}
     for seed in SEEDS:
         job = plan.job(row, dataset, iterations, seed, factor)
-        if (result := read_row(job.name)) and (found := metrics_of_result(plan, job, result)):
+        if (result := job.result()) and (found := metrics_of_result(plan, job, result)):
             jobs[seed], metrics[seed] = job, found
     return Cell(jobs, metrics)
 
@@ -94,7 +94,7 @@ def metrics_of_result(plan: Plan, job: Job, result: dict[str, Any]) -> dict[str,
 def chosen_value(plan: Plan, row: str) -> str | None:
     """The strength of a post-hoc adjustment with the best AP in the search, the weakest of equal ones."""
     (job,) = plan.search_jobs(row)
-    result = read_row(job.name)
+    result = job.result()
     if result is None:
         return None
     return max(result["values"], key=lambda value: (result["values"][value]["AP"], -float(value)))
@@ -139,8 +139,7 @@ def _over_images(row: Cell, baseline: Cell, metric: str, seeds: Sequence[int]) -
     """From the draws of the seeds for which both have some, of the same images."""
     values, draws = [], []
     for seed in seeds:
-        pair = [read_row(f"draws/{one.jobs[seed].name}") for one in (row, baseline)]
-        after, before = pair
+        after, before = (_draws(one.jobs[seed]) for one in (row, baseline))
         if after is None or before is None or metric not in after or metric not in before:
             continue
         if (after["images"], after["seed"]) != (before["images"], before["seed"]):
@@ -148,3 +147,8 @@ def _over_images(row: Cell, baseline: Cell, metric: str, seeds: Sequence[int]) -
         values.append(row.values(metric)[seed] - baseline.values(metric)[seed])
         draws.append(np.array(after[metric], dtype=float) - np.array(before[metric], dtype=float))
     return interval(np.mean(draws, axis=0), statistics.fmean(values)) if draws else None
+
+
+def _draws(job: Job) -> dict[str, Any] | None:
+    kind, name = job.name.split("/")
+    return read_row(f"draws/{kind}", name)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
-from benchmarks.evidence.rows import RESULTS, read_row
+from benchmarks.evidence.rows import read_training_rows
 from benchmarks.evidence.summary import Cell, cell, chosen_value, difference
 
 PAGE = Path("docs/evidence.md")
@@ -78,7 +78,7 @@ def learning_rates() -> str:
     for row, spec in plan.rows.items():
         if "adjusts" in spec:
             continue
-        found = [read_row(job.name) for job in plan.search_jobs(row)]
+        found = [job.result() for job in plan.search_jobs(row)]
         numbers = [NOT_RUN if result is None else f"{result['metrics']['AP']:.1f}" for result in found]
         factor, missing = plan.chosen_factor(row)
         edge = ", the end of the grid" if factor in (min(factors), max(factors)) else ""
@@ -153,11 +153,7 @@ def machines() -> str:
     found: dict[tuple[str, ...], list[str]] = {}
     commits: dict[tuple[str, ...], set[str]] = {}
     seconds = 0.0
-    for file in sorted(RESULTS.rglob("*.json")):
-        name = file.relative_to(RESULTS).with_suffix("").as_posix()
-        row = read_row(name) or {}
-        if name.startswith(("draws/", "bakeoff/")):
-            continue
+    for name, row in read_training_rows().items():
         key = tuple(str(row[part]) for part in ("processor", "threads", "torch", "detectron2", "python"))
         found.setdefault(key, []).append(name)
         commits.setdefault(key, set()).add(row["commit"])

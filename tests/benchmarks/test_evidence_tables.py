@@ -62,7 +62,7 @@ def plan(tmp_path, results):
 
 
 def write(name, **metrics):
-    rows.write_row(name, {"metrics": metrics})
+    rows.write_row(*name.split("/"), {"metrics": metrics})
 
 
 def test_mean_spread_and_what_is_not_run(plan):
@@ -100,22 +100,22 @@ def test_the_interval_over_images_pairs_draws_of_the_same_images(plan):
         for seed in (0, 1):
             write(f"trainings/{row}_80_seed{seed}", AP=50.0 + gain)
             values = draws[row, seed] = np.round(50 + gain + images + generator.normal(0, 0.5, 200), 2)
-            rows.write_row(f"draws/trainings/{row}_80_seed{seed}", {"seed": 0, "images": "a", "AP": values.tolist()})
+            rows.write_row("draws/trainings", f"{row}_80_seed{seed}", {"seed": 0, "images": "a", "AP": values.tolist()})
     found = difference(cell(plan, "seesaw", 80), cell(plan, "softmax", 80), "AP")
     mean = sum(draws["seesaw", seed] - draws["softmax", seed] for seed in (0, 1)) / 2
     assert found.over_images == pytest.approx(interval(mean, 3.0))
     assert found.over_images[0] > 1
     for seed in (0, 1):
-        rows.write_row(f"draws/trainings/seesaw_80_seed{seed}", {"seed": 0, "images": "b", "AP": images.tolist()})
+        rows.write_row("draws/trainings", f"seesaw_80_seed{seed}", {"seed": 0, "images": "b", "AP": images.tolist()})
     assert difference(cell(plan, "seesaw", 80), cell(plan, "softmax", 80), "AP").over_images is None
 
 
 def test_an_adjustment_is_reported_at_the_strength_chosen_on_held_out_images(plan):
     final = {"0": {"AP": 50.0}, "0.5": {"AP": 52.0}, "1": {"AP": 55.0}}
-    rows.write_row("trainings/tau_norm_80_seed0", {"values": final})
+    rows.write_row("trainings", "tau_norm_80_seed0", {"values": final})
     assert not cell(plan, "tau_norm", 80).metrics
     held_out = {"0": {"AP": 40.0}, "0.5": {"AP": 45.0}, "1": {"AP": 41.0}}
-    rows.write_row("held_out/tau_norm_80_seed0", {"values": held_out})
+    rows.write_row("held_out", "tau_norm_80_seed0", {"values": held_out})
     assert cell(plan, "tau_norm", 80).mean("AP") == 52.0
 
 
@@ -125,6 +125,6 @@ def test_thirds_of_the_classes_by_training_images():
 
 
 def test_lists_of_numbers_take_one_line(results):
-    file = rows.write_row("a/b", {"values": [1.5, None, -2e-05], "words": ["a", "b"], "empty": []})
+    file = rows.write_row("a", "b", {"values": [1.5, None, -2e-05], "words": ["a", "b"], "empty": []})
     assert '"values": [1.5, null, -2e-05]' in file.read_text()
-    assert rows.read_row("a/b") == {"values": [1.5, None, -2e-05], "words": ["a", "b"], "empty": []}
+    assert rows.read_row("a", "b") == {"values": [1.5, None, -2e-05], "words": ["a", "b"], "empty": []}
