@@ -26,6 +26,7 @@ from benchmarks.evidence import rows
 from benchmarks.evidence.datasets import make_dataset
 from benchmarks.evidence.jobs import (
     Estimate,
+    add_missing_draws,
     add_seconds,
     command,
     environment,
@@ -137,7 +138,8 @@ class Runner:
         elif code:
             self._fail(job, f"exit code {code}, see {log}\n{_last_lines(log, before)}")
         elif job.result() is not None:
-            _say(f"{job.name} is trained again for the jobs that start from it; its result is kept as it was")
+            differ = "" if add_missing_draws(job, self.work) else ", although its metrics are others now"
+            _say(f"{job.name} is trained again for the jobs that start from it; its result is kept{differ}")
         else:
             _say(f"{job.name} is done: {keep_result(job, self.plan, self.work)}")
 

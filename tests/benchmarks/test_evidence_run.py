@@ -10,6 +10,8 @@ import time
 import pytest
 
 from benchmarks.evidence import rows, run
+from benchmarks.evidence.jobs import add_missing_draws
+from benchmarks.evidence.plan import Job
 from tests.helpers import REPOSITORY
 
 PLAN = """
@@ -85,6 +87,23 @@ def test_a_failure_is_reported_and_the_others_go_on(folder, call):
     assert (code, output) == (0, "")
     assert result.stat().st_mtime_ns == written
     assert "1 of 2 jobs are done" in call("--list")[1]
+
+
+def test_a_training_that_is_run_again_keeps_its_result(tmp_path, monkeypatch):
+    """It adds the draws that an old result lacks, but only those of the same metrics."""
+    monkeypatch.setattr(rows, "RESULTS", tmp_path / "results")
+    job = Job("trainings/softmax_10_seed0", "softmax", "mini_lvis", 0, "", (), 10)
+    rows.write_row("trainings", "softmax_10_seed0", {"metrics": {"AP": 12.5}})
+    evaluation = tmp_path / "work" / job.name / "inference" / "mini_lvis_val" / "evaluation.json"
+    evaluation.parent.mkdir(parents=True)
+    draws = {"seed": 0, "images": "a", "values": {"AP": [12.004, None], "AP50": [1.0, 2.0]}}
+    for ap, same in ((12.0, False), (12.5, True)):
+        boxes = {"metrics": {"AP": ap, "ARs": 1.0}, "resamples": draws}
+        evaluation.write_text(json.dumps({"tasks": {"bbox": boxes}}))
+        assert add_missing_draws(job, tmp_path / "work") is same
+        kept = {"seed": 0, "images": "a", "AP": [12.0, None]} if same else None
+        assert rows.read_row("draws/trainings", "softmax_10_seed0") == kept
+    assert job.result() == {"metrics": {"AP": 12.5}}
 
 
 def start(folder, iterations, **options):
