@@ -14,9 +14,12 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
-from benchmarks.evidence.rows import read_training_rows
+from benchmarks.evidence.rank_correlation import spearman
+from benchmarks.evidence.rows import read_row, read_training_rows
 from benchmarks.evidence.summary import Cell, cell, chosen_value, difference
 
 PAGE = Path("docs/evidence.md")
@@ -24,6 +27,7 @@ PLANS = Path(__file__).parent / "plans"
 NOT_RUN = "not run"
 _FINAL = 3200  # iterations
 _BASELINE = "softmax"
+_MIN_RANKED = 5  # rows, for a rank correlation
 _THIRDS = ("AP", "AP rarest third")
 _BUCKETS = ("AP", "APr", "APc", "APf")
 
@@ -106,6 +110,23 @@ def imbalance_differences() -> str:
         cells = {row: cell(plan, row, _FINAL, dataset, 1) for row in plan.rows}
         parts.append(f"{dataset.replace('_', ' ')}, minus erm:\n\n" + differences(cells, cells.pop("erm"), _THIRDS))
     return "\n\n".join(parts)
+
+
+def imbalance_order() -> str:
+    """Table 3: the rank correlation of AP with the accuracy that the LDAM paper reports."""
+    plan = plan_named("table3")
+    published = (read_row("published", "ldam_table2") or {})["error"]
+    lines = _header("dataset", [part for name in published for part in (f"Spearman correlation with {name}", "rows")])
+    for dataset in plan.datasets:
+        ap = {row: cell(plan, row, _FINAL, dataset, 1).mean("AP") for row in plan.rows}
+        texts = []
+        for of_dataset in published.values():
+            errors = of_dataset[dataset]
+            pairs = [(value, -errors[row]) for row, value in ap.items() if value is not None and row in errors]
+            enough = len(pairs) >= _MIN_RANKED
+            texts += [f"{spearman(*np.array(pairs).T):.2f}" if enough else NOT_RUN, str(len(pairs))]
+        lines.append(_line(dataset.replace("_", " "), texts))
+    return "\n".join(lines)
 
 
 def conditions() -> str:
@@ -192,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "learning rates": learning_rates,
     "imbalance": imbalance,
     "imbalance differences": imbalance_differences,
+    "imbalance order": imbalance_order,
     "conditions": conditions,
     "machines": machines,
 }

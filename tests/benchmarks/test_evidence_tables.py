@@ -119,6 +119,18 @@ def test_an_adjustment_is_reported_at_the_strength_chosen_on_held_out_images(pla
     assert cell(plan, "tau_norm", 80).mean("AP") == 52.0
 
 
+def test_the_order_is_compared_with_the_published_accuracy(results):
+    published = {"erm": 30.0, "ldam": 20.0, "cb_rs": 35.0, "m_drw": 15.0, "ldam_drw": 10.0}
+    empty = {name: {} for name in ("step_100", "exponential_10", "step_10")}
+    rows.write_row("published", "ldam_table2", {"error": {"CIFAR-10": {"exponential_100": published, **empty}}})
+    for row, error in published.items():
+        write(f"exponential_100/{row}_3200_seed0", AP=80 - error)
+    assert "| exponential 100 | 1.00 | 5 |" in tables.imbalance_order()
+    write("exponential_100/cb_rs_3200_seed0", AP=90.0)  # the worst one becomes the best
+    assert "| exponential 100 | 0.00 | 5 |" in tables.imbalance_order()
+    assert f"| step 10 | {tables.NOT_RUN} | 0 |" in tables.imbalance_order()
+
+
 def test_thirds_of_the_classes_by_training_images():
     result = {"class_images": [5, 900, 3, 40, 70, 800], "class_ap": [10.0, 80.0, None, 40.0, 50.0, 90.0]}
     assert summary.thirds(result) == {"AP rarest third": 10.0, "AP most frequent third": 85.0}
