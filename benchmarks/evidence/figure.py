@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks.evidence.plan import Plan
-from benchmarks.evidence.summary import cell
+from benchmarks.evidence.summary import Cell, cell
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -19,11 +19,20 @@ _ROWS = {"softmax": ("#0072B2", "o"), "seesaw": ("#D55E00", "s"), "ldam": ("#009
 _METRICS = {"AP": "AP, all classes", "APr": "AP of rare classes"}
 
 
-def draw_schedule(plan: Plan) -> bool:
-    """Draw AP and APr by schedule length, with the standard deviation over seeds; False if no row has two lengths."""
-    cells = {row: {length: cell(plan, row, length, factor=1) for length in LENGTHS} for row in _ROWS}
-    if all(sum(bool(one.metrics) for one in of_row.values()) < 2 for of_row in cells.values()):
-        return False
+def schedule_cells(plan: Plan) -> dict[str, dict[int, Cell]]:
+    """The results by row and length, with the config's learning rate."""
+    return {row: {length: cell(plan, row, length, factor=1) for length in LENGTHS} for row in _ROWS}
+
+
+def has_schedule(plan: Plan) -> bool:
+    """Whether a row has results of two lengths, so that there is something to draw."""
+    of_rows = schedule_cells(plan).values()
+    return any(sum(bool(one.metrics) for one in of_row.values()) > 1 for of_row in of_rows)
+
+
+def draw_schedule(plan: Plan) -> None:
+    """Draw AP and APr by schedule length, with the standard deviation over seeds."""
+    cells = schedule_cells(plan)
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), dpi=150, sharey=True, layout="constrained")
     for axes, (metric, title) in zip(panels, _METRICS.items(), strict=True):
         for row, (color, marker) in _ROWS.items():
@@ -40,4 +49,3 @@ def draw_schedule(plan: Plan) -> bool:
     panels[0].legend(frameon=False)
     figure.savefig(IMAGE, facecolor="white")
     plt.close(figure)
-    return True

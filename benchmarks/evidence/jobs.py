@@ -82,6 +82,12 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
     return file
 
 
+def remove_checkpoints(job: Job, work: Path) -> None:
+    """Remove the checkpoints of a finished training, but not its last weights: a plan's would take 10 GB."""
+    for checkpoint in (work / job.name).glob("model_[0-9]*.pth"):
+        checkpoint.unlink()
+
+
 def add_missing_draws(job: Job, work: Path) -> bool:
     """Keep the draws of a training that was run again, if its result has none; whether its metrics are the same."""
     kind, name = job.name.split("/")

@@ -33,6 +33,7 @@ from benchmarks.evidence.jobs import (
     is_evaluated,
     iterations_done,
     keep_result,
+    remove_checkpoints,
     start_notes,
 )
 from benchmarks.evidence.plan import Job, Plan, PlanError, read_plan
@@ -142,6 +143,7 @@ class Runner:
             _say(f"{job.name} is trained again for the jobs that start from it; its result is kept{differ}")
         else:
             _say(f"{job.name} is done: {keep_result(job, self.plan, self.work)}")
+            remove_checkpoints(job, self.work)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> tuple[int, float]:
         """Wait for a process to end, and not long after `stop`; return its exit code and its CPU seconds."""

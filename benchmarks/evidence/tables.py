@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule
+from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule, has_schedule, schedule_cells
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
 from benchmarks.evidence.rank_correlation import spearman
 from benchmarks.evidence.rows import read_row, read_training_rows
@@ -40,9 +40,10 @@ def schedule() -> str:
     """AP and APr by schedule length, with the config's learning rate."""
     plan = plan_named("table2")
     lines = _header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
-    for row in ("softmax", "seesaw", "ldam"):
-        cells = [cell(plan, row, length, factor=1) for length in LENGTHS]
-        lines.append(_line(row, [_number(one, name, count=True) for name in ("AP", "APr") for one in cells]))
+    for row, of_row in schedule_cells(plan).items():
+        lines.append(_line(row, [_number(one, name, count=True) for name in ("AP", "APr") for one in of_row.values()]))
+    if has_schedule(plan):
+        lines += ["", f"![AP and APr by schedule length]({IMAGE.relative_to(PAGE.parent)})"]
     return "\n".join(lines)
 
 
@@ -242,7 +243,8 @@ def main() -> None:
         return
     PAGE.write_text(with_tables(PAGE.read_text()))
     print(PAGE)
-    if draw_schedule(plan_named("table2")):
+    if has_schedule(plan_named("table2")):
+        draw_schedule(plan_named("table2"))
         print(IMAGE)
 
 

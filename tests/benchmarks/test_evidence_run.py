@@ -82,6 +82,8 @@ def test_a_failure_is_reported_and_the_others_go_on(folder, call):
     assert draws["images"] == boxes["resamples"]["images"]
     assert draws["APr"] == pytest.approx(boxes["resamples"]["values"]["APr"], abs=0.005)
 
+    assert [file.name for file in trained.glob("*.pth")] == ["model_final.pth"]
+
     written = result.stat().st_mtime_ns
     code, output = call("--only", "trainings/softmax_*")
     assert (code, output) == (0, "")

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from benchmarks.evidence import rows, summary, tables
+from benchmarks.evidence import figure, rows, summary, tables
 from benchmarks.evidence.plan import read_plan
 from benchmarks.evidence.rows import RESULTS
 from benchmarks.evidence.summary import cell, difference, t_interval
@@ -117,6 +117,18 @@ def test_an_adjustment_is_reported_at_the_strength_chosen_on_held_out_images(pla
     held_out = {"0": {"AP": 40.0}, "0.5": {"AP": 45.0}, "1": {"AP": 41.0}}
     rows.write_row("held_out", "tau_norm_80_seed0", {"values": held_out})
     assert cell(plan, "tau_norm", 80).mean("AP") == 52.0
+
+
+def test_the_figure_is_shown_once_there_are_two_lengths(results, monkeypatch):
+    plan = tables.plan_named("table2")
+    write("trainings/seesaw_800_seed0", AP=40.0, APr=10.0)
+    assert not figure.has_schedule(plan)
+    assert "evidence_schedule.png" not in tables.schedule()
+    write("trainings/seesaw_3200_seed0", AP=60.0, APr=None)
+    assert "(images/evidence_schedule.png)" in tables.schedule()
+    monkeypatch.setattr(figure, "IMAGE", results / "figure.png")
+    figure.draw_schedule(plan)
+    assert (results / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_order_is_compared_with_the_published_accuracy(results):
