@@ -98,7 +98,7 @@ def test_epochs_become_fewer_with_more_images():
         assert schedule.epochs / schedule.evaluations <= 5.5
         assert 0 < schedule.warm_up < schedule.steps[0] < schedule.steps[1] < schedule.iterations
     half = choose_schedule(1000, 8, (0.7, 0.9), 200, finetunes=True)
-    assert half.epochs == pytest.approx(30, rel=0.1)
+    assert half.epochs == pytest.approx(25, rel=0.1)
 
 
 def test_a_tiny_set_trains_for_some_iterations():
