@@ -104,7 +104,8 @@ def open_at(url: str, start: int, validator: str) -> Answer:
         if validator:
             headers["If-Range"] = validator
     try:
-        response = request.urlopen(request.Request(url, headers=headers), timeout=TIMEOUT)
+        opener = request.build_opener()  # request.urlopen would keep the proxies of its first call
+        response = opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         with closing(error):
             raise _refusal(url, error) from error
