@@ -122,6 +122,7 @@ sys.exit(main(["download", "coco"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_keep_what_was_received(tmp_path, server, signum, code):
     archive = small_archive(server)
@@ -167,7 +168,7 @@ def test_weights(capsys, tmp_path, cache, server):
     code, out, _ = run(capsys, "weights", *configs, "--dry-run")
     assert code == 0
     assert server.requests == []
-    assert "output/model_final.pth, a file; nothing to download" in out
+    assert "output/model_final.pth, a file that does not exist; nothing to download" in out
     assert f"curl --fail --location --continue-at - --create-dirs --output zoo/a.pkl {server.url}/zoo/a.pkl" in out
     assert str(cache) in out
     code, out, err = run(capsys, "weights", *configs)

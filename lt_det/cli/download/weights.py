@@ -30,7 +30,8 @@ def _run(args: argparse.Namespace) -> int:
     found = weights_of_configs(args.config, args.allow_unsafe_config)
     for config, weights, remote in found:
         if remote is None:
-            show(f"{config}: {weights or 'no weights'}{', a file; nothing to download' if weights else ''}")
+            there = "a file" if Path(weights.partition("?")[0]).is_file() else "a file that does not exist"
+            show(f"{config}: {weights}, {there}; nothing to download" if weights else f"{config}: no weights")
         elif is_cached(weights, remote):
             show(f"{config}: {weights}, already at {remote.file}")
         else:
