@@ -55,11 +55,11 @@ class TransferProgress:
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(10),  # the line must fit 80 columns
                 DownloadColumn(),
                 TransferSpeedColumn(),
-                TextColumn("time left"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
             )
             self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task(printable(text), total=total, completed=done)

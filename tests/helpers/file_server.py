@@ -28,7 +28,8 @@ class FileServer:
         sends_length: whether it says how long an answer is.
         errors: status and headers of the next answers, before files are served again.
         cuts: after so many bytes each of the next answers is cut off.
-        resets: whether a cut resets the connection, or closes it as at the end of an answer.
+        resets: whether a cut resets the connection, by which the client loses what it has not read yet; otherwise it
+            closes the connection, as at the end of an answer.
         stalls: send so many bytes and then nothing; None to send everything.
         requests: path and headers of each request.
     """
@@ -41,7 +42,7 @@ class FileServer:
     sends_length: bool = True
     errors: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
-    resets: bool = True
+    resets: bool = False
     stalls: int | None = None
     requests: list[tuple[str, Message]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -89,7 +90,7 @@ def file_server() -> Iterator[FileServer]:
             if state.stalls is not None:
                 state.stopped.wait(60)
             elif cut is not None and state.resets:
-                time.sleep(0.05)  # otherwise the reset can overtake the bytes
+                time.sleep(0.05)  # for the client to read most of it
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
         def _head(self, status: int, headers: dict[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 from lt_det.cli.download.common import add_dry_run, show, transfers
@@ -64,5 +66,7 @@ def _run(args: argparse.Namespace, archives: tuple[Archive, ...], note: str) -> 
         return 0
     with transfers() as progress:
         install(archives, root, progress, args.keep_archives)
-    show(f"Complete. Before you train: export DETECTRON2_DATASETS={root.absolute()}")
+    show("Complete.")
+    if os.environ.get("DETECTRON2_DATASETS") != str(root.absolute()):
+        show(f"Before you train: export DETECTRON2_DATASETS={shlex.quote(str(root.absolute()))}")
     return 0

@@ -49,6 +49,8 @@ def install(archives: Sequence[Archive], root: Path, report: Reporter, keep_arch
     check_space_of_archives(missing, root, keep_archives)
     with folder_lock(root / ARCHIVES, "download"):
         for archive in missing:
+            if is_unpacked(archive, root):  # by another process, before this one got the lock
+                continue
             file = archive.file(root)
             if not file.exists():
                 download(archive.url, file, report, archive.size, archive.sha256)

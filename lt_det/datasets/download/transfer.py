@@ -212,9 +212,11 @@ def _check_size(url: str, total: int | None, size: int | None) -> None:
 
 
 def _append(answer: Answer, file: Path, report: Reporter) -> None:
+    left = answer.total - answer.start if answer.total is not None else None
     with file.open("ab", buffering=0) as output:
-        while chunk := answer.read(_CHUNK):
+        while left != 0 and (chunk := answer.read(_CHUNK)):
             rest = memoryview(chunk)
             while rest:  # a disk that is nearly full takes less than all
                 rest = rest[output.write(rest) :]
+            left = left and left - len(chunk)
             report.advance(len(chunk))

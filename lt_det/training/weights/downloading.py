@@ -52,7 +52,8 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
     """Put weights where Detectron2 looks for them before it downloads; False if they are there.
 
     Args:
-        weights: MODEL.WEIGHTS. Those of timm are downloaded by timm, since its file is another one than the cached one.
+        weights: MODEL.WEIGHTS. Those of timm are downloaded by timm, since its file is another one than the cached one,
+            and those at an FTP address by Detectron2.
         remote: address and cache file.
         report: shows progress.
 
@@ -62,7 +63,7 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
     if remote.file.is_file():
         return False
     report.say(f"{weights} -> {remote.file}")
-    if weights.startswith(timm_weights.PREFIX):
+    if weights.startswith(timm_weights.PREFIX) or remote.url.startswith("ftp:"):
         PathManager.get_local_path(weights.partition("?")[0])
     else:
         download(remote.url, remote.file, report)

@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import json
 import zipfile
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +21,29 @@ def zipped(members):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name in members:
-            archive.writestr(name, b'{"content": 1}')
+            archive.writestr(name, json.dumps(ANNOTATIONS))
     return content.getvalue()
+
+
+# As in LVIS v1's validation set, one image is in COCO's train2017.
+ANNOTATIONS = {
+    "images": [
+        {
+            "id": number,
+            "width": 9,
+            "height": 9,
+            "coco_url": f"http://images.cocodataset.org/{split}2017/{number:012}.jpg",
+        }
+        | {"not_exhaustive_category_ids": [], "neg_category_ids": []}
+        for number, split in enumerate(("train", "val"))
+    ],
+    "annotations": [
+        {"id": number + 1, "image_id": number, "category_id": 1, "bbox": [0, 0, 4, 4], "area": 16}
+        | {"segmentation": [[0, 0, 4, 0, 4, 4]]}
+        for number in range(2)
+    ],
+    "categories": [{"id": 1, "name": "cup", "synset": "cup.n.01", "frequency": "r"}],
+}
 
 
 @pytest.fixture
@@ -53,6 +77,19 @@ def test_layout_is_the_one_that_detectron2_expects(archives, tmp_path, report, s
     install(archives, tmp_path, report)
     assert len(server.requests) == 4
     assert sum("already there" in sentence for sentence in report.sentences) == 4
+
+
+def test_detectron2_finds_the_images_of_what_was_installed(archives, tmp_path, report):
+    pytest.importorskip("lvis")
+    from detectron2.data.datasets.lvis import load_lvis_json
+
+    install(archives, tmp_path, report)
+    records = load_lvis_json(str(tmp_path / "lvis/lvis_v1_val.json"), f"{tmp_path}/coco/")
+    assert [record["file_name"] for record in records] == [
+        f"{tmp_path}/coco/train2017/000000000000.jpg",
+        f"{tmp_path}/coco/val2017/000000000001.jpg",
+    ]
+    assert all(Path(record["file_name"]).is_file() for record in records)
 
 
 def test_catalog_has_the_files_of_detectron2s_datasets():
@@ -132,6 +169,19 @@ def test_interrupted_command_continues(archives, tmp_path, report, server):
 def test_two_downloads_to_one_folder(archives, tmp_path, report):
     with folder_lock(tmp_path / "downloads", "download"), pytest.raises(LtDetError, match="Another download"):
         install(archives, tmp_path, report)
+
+
+def test_what_another_process_has_finished_is_not_downloaded_again(archives, tmp_path, report, server, monkeypatch):
+    @contextmanager
+    def lock_after_another(folder, what):
+        monkeypatch.undo()
+        install(archives[:1], tmp_path, report)
+        with folder_lock(folder, what):
+            yield
+
+    monkeypatch.setattr("lt_det.datasets.download.installing.folder_lock", lock_after_another)
+    install(archives, tmp_path, report)
+    assert [path for path, _ in server.requests].count("/lvis_v1_val.json.zip") == 1
 
 
 def test_free_space_is_checked_before_the_first_download(archives, tmp_path, report, server, small_disk):
