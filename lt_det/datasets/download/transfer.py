@@ -206,8 +206,8 @@ def _continues(answer: Answer, part: Part) -> bool:
 def _check_size(url: str, total: int | None, size: int | None) -> None:
     if size and total is not None and total != size:
         raise LtDetError(
-            f"{url} has {total} bytes, not {size}: a proxy or a login page may answer instead of the server; open the "
-            "address in a browser."
+            f"{url} has {total} bytes, not {size}: a proxy or a login page may answer instead of the server; see what "
+            f"answers with `curl --head {url}`."
         )
 
 
