@@ -14,6 +14,7 @@ from lt_det.cli import (
     compare,
     diagnose,
     doctor,
+    download,
     evaluate,
     init,
     mini_lvis,
@@ -27,7 +28,21 @@ from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
 _format_warning = warnings.formatwarning
-_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (
+    init,
+    doctor,
+    download,
+    stats,
+    split,
+    mini_lvis,
+    report,
+    compare,
+    evaluate,
+    adjust,
+    bakeoff,
+    diagnose,
+    strip_weights,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
