@@ -1,6 +1,6 @@
 """Does a bake-off rank losses like converged trainings end to end? The table of docs/bakeoff.md.
 
-Run in the root of the repository, after `trainings.py`::
+Run in the root of the repository, after the trainings of plans/table2.yaml with seed 0::
 
     python -m benchmarks.evidence.rank_correlation --work output/evidence   # the bake-off on the softmax detector
     python -m benchmarks.evidence.rank_correlation                          # the table, from results/
@@ -27,8 +27,9 @@ def run_bakeoff(work: Path) -> None:
     """Run the bake-off of `losses.yaml` on the converged softmax detector, and keep its metrics."""
     candidates = Path(__file__).with_name("losses.yaml")
     command = [sys.executable, "-m", "lt_det.cli", "bakeoff", "--candidates", str(candidates), "--seeds", "1"]
-    subprocess.run([*command, str(work / DETECTOR)], check=True)
-    print(write_row("bakeoff", DETECTOR, row_of(work / DETECTOR / "bakeoff" / "bakeoff.json")))
+    folder = work / "trainings" / DETECTOR
+    subprocess.run([*command, str(folder)], check=True)
+    print(write_row("bakeoff", DETECTOR, row_of(folder / "bakeoff" / "bakeoff.json")))
 
 
 def row_of(file: Path) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def row_of(file: Path) -> dict[str, Any]:
 def table() -> str:
     """Markdown: each loss trained end to end and on the softmax detector's features, and the correlations."""
     cached = read_rows("bakeoff")[DETECTOR]["candidates"]
-    trained = {name.removesuffix("_3200_seed0"): row for name, row in read_rows("trainings").items()}
+    suffix = DETECTOR.removeprefix("softmax")
+    trained = {name.removesuffix(suffix): row for name, row in read_rows("trainings").items() if name.endswith(suffix)}
     pairs = {
         loss: (trained[loss]["metrics"], cached["retrained" if loss == "softmax" else loss]["metrics"])
         for loss in trained

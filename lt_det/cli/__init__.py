@@ -14,6 +14,7 @@ from lt_det.cli import (
     compare,
     diagnose,
     doctor,
+    download,
     evaluate,
     init,
     mini_lvis,
@@ -31,6 +32,7 @@ _format_warning = warnings.formatwarning
 _COMMANDS = (
     init,
     doctor,
+    download,
     stats,
     split,
     mini_lvis,

@@ -1,1 +1,1 @@
-"""Datasets that lt_det generates itself."""
+"""Datasets that lt_det generates, splits or downloads."""

@@ -162,10 +162,15 @@ def _datasets() -> Iterator[Finding]:
         ("mini_lvis", lambda d: [d / f"mini_lvis/mini_lvis_{s}.json" for s in ("train", "val")]),
     )
     folder = Path(root or "datasets").expanduser()
+    commands = {
+        "LVIS v1": f"download lvis --out {folder}",
+        "LVIS v0.5": f"download lvis --version v0.5 --out {folder}",
+        "COCO": f"download coco --out {folder}",
+        "mini_lvis": f"mini-lvis {folder / 'mini_lvis'}",
+    }
     for name, files in checks:
         missing = [file for file in files(folder) if not file.exists()]
-        how = f"lt-det mini-lvis {folder / 'mini_lvis'}" if name == "mini_lvis" else "see docs/lvis.md"
         if missing:
-            yield Finding(name, f"no {missing[0]} ({where})", f"only if you need it: {how}")
+            yield Finding(name, f"no {missing[0]} ({where})", f"only if you need it: lt-det {commands[name]}")
         else:
             yield Finding(name, f"found in {folder}")

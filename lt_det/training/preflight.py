@@ -37,6 +37,14 @@ from lt_det.training.world_size_scaling import scaled_to_processes
 
 logger = logging.getLogger(__name__)
 
+# The lt-det commands that make or download datasets, by the prefix of their names.
+_SOURCES = {
+    "mini_lvis": "mini-lvis",
+    "lvis_v1_": "download lvis",
+    "lvis_v0.5_": "download lvis --version v0.5",
+    "coco_2017_": "download coco",
+}
+
 
 @explained("The config cannot be checked")
 def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
@@ -308,7 +316,8 @@ def check_datasets(names: Sequence[str]) -> None:
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
             path = metadata.get(key)
             if path and not Path(path).exists():
-                hint = "run `lt-det mini-lvis`" if name.startswith("mini_lvis") else "put it there"
+                commands = (command for prefix, command in _SOURCES.items() if name.startswith(prefix))
+                hint = next((f"run `lt-det {command}`" for command in commands), "put it there")
                 raise LtDetError(
                     f"The {what} {path} of the dataset '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
                     "to the folder that holds your datasets."

@@ -9,7 +9,7 @@ import cv2
 import pytest
 import torch
 
-from lt_det.cli import main
+from lt_det.cli import _parser, main
 from lt_det.data.cache import record_cache
 from lt_det.doctor.config_checks import examine_config
 from lt_det.doctor.environment import examine_environment
@@ -257,6 +257,20 @@ def test_weights_at_an_address(config, tmp_path, monkeypatch):
     (tmp_path / "cache" / "zoo" / "a.pth").write_bytes(b"corrupt")
     ((subject, advice),) = fatal(config, "MODEL.WEIGHTS", address)
     assert "a.pth" in advice
+
+
+def test_missing_datasets_can_be_had_with_commands(tmp_path, monkeypatch):
+    """The advice is a command that the parser accepts, with the folder that was searched."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    missing = [finding for finding in examine_environment() if str(tmp_path) in finding.found]
+    commands = [finding.advice.partition("lt-det ")[2].split() for finding in missing]
+    assert [command[:2] for command in commands] == [["download", "lvis"]] * 2 + [
+        ["download", "coco"],
+        ["mini-lvis", f"{tmp_path}/mini_lvis"],
+    ]
+    for command in commands:
+        _parser().parse_args(command)
+    assert all(str(tmp_path) in command[-1] for command in commands)
 
 
 def test_weights_on_disk(config, tmp_path):

@@ -72,7 +72,7 @@ def check_remote_weights(weights: str) -> str:
         return ""
     if remote.file.is_file():
         return f"{weights}, cached at {remote.file}"
-    by_hand = f"without internet put the file at {remote.file}"
+    by_hand = f"without internet put the file at {remote.file} (lt-det download weights --dry-run shows how)"
     if weights.startswith(timm_weights.PREFIX):
         name = weights.removeprefix(timm_weights.PREFIX)
         if file := timm_weights.downloaded_by_timm(name):

@@ -3,7 +3,7 @@
 import pytest
 from detectron2.config import get_cfg
 
-from lt_det.config import add_keys, check_schedule
+from lt_det.config import add_keys, check_schedule, loss_hyperparameters
 from lt_det.errors import LtDetError
 from lt_det.training import load_config
 from lt_det.training.config_files.values import check_values
@@ -128,6 +128,8 @@ def test_null_where_it_means_none(tmp_path):
     for key in ("WANDB_PROJECT", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.NAMES", "MODEL.FPN.NORM"):
         file.write_text(f"_BASE_: {MINI}\n{nested(key, 'null')}\n")
         load_config(str(file))
+    cfg = load_config(str(MINI), ["MODEL.LONG_TAIL.LOSS.NAME", "focal", "MODEL.LONG_TAIL.LOSS.FOCAL.ALPHA", "None"])
+    assert loss_hyperparameters(cfg)["alpha"] is None
 
 
 def test_steps_and_the_end_of_the_training():

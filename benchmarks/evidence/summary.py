@@ -1,0 +1,154 @@
+"""Means, spreads and paired differences of results over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.evidence.plan import DEFAULT_DATASET, Job, Plan
+from benchmarks.evidence.rows import read_row
+from lt_det.evaluation.metrics.intervals import interval
+
+SEEDS = range(10)  # in which results are looked for
+MIN_SEEDS = 3  # for an interval over seeds
+# The 0.975 quantiles of Student's t, by degrees of freedom.
+_T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The results of one row by seed.
+
+    Attributes:
+        jobs: by seed, those with a result.
+        metrics: by seed, in percent.
+    """
+
+    jobs: dict[int, Job]
+    metrics: dict[int, dict[str, float | None]]
+
+    def values(self, metric: str) -> dict[int, float]:
+        """By seed, where the metric has a value."""
+        found = {seed: metrics.get(metric) for seed, metrics in self.metrics.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def mean(self, metric: str) -> float | None:
+        """The plain mean over the seeds; None without any."""
+        values = self.values(metric)
+        return statistics.fmean(values.values()) if values else None
+
+    def spread(self, metric: str) -> float | None:
+        """The sample standard deviation over the seeds; None with fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values.values()) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row's metric minus that of a baseline with the same seeds, in points.
+
+    Attributes:
+        value: mean over the seeds that both have.
+        seeds: their number.
+        over_seeds: 95 % interval of the mean by Student's t, for other seeds and the same images; None with fewer than
+            three seeds.
+        over_images: 95 % interval by the paired bootstrap of the images, for other images and the same seeds; None
+            without draws.
+    """
+
+    value: float
+    seeds: int
+    over_seeds: tuple[float, float] | None
+    over_images: tuple[float, float] | None
+
+
+def cell(
+    plan: Plan,
+    row: str,
+    iterations: int,
+    dataset: str = DEFAULT_DATASET,
+    factor: float | Literal["chosen"] = "chosen",
+) -> Cell:
+    """The results of a row that there are."""
+    jobs, metrics = {}, {}
+    for seed in SEEDS:
+        job = plan.job(row, dataset, iterations, seed, factor)
+        if (result := job.result()) and (found := metrics_of_result(plan, job, result)):
+            jobs[seed], metrics[seed] = job, found
+    return Cell(jobs, metrics)
+
+
+def metrics_of_result(plan: Plan, job: Job, result: dict[str, Any]) -> dict[str, float | None] | None:
+    """The metrics of a result; those of an adjustment are under the value that is best in the search, or None."""
+    if "values" not in result:
+        return thirds(result) | result["metrics"]
+    value = chosen_value(plan, job.row)
+    return None if value is None else result["values"][value]
+
+
+def chosen_value(plan: Plan, row: str) -> str | None:
+    """The strength of a post-hoc adjustment with the best AP in the search, the weakest of equal ones."""
+    (job,) = plan.search_jobs(row)
+    result = job.result()
+    if result is None:
+        return None
+    return max(result["values"], key=lambda value: (result["values"][value]["AP"], -float(value)))
+
+
+def thirds(result: dict[str, Any]) -> dict[str, float | None]:
+    """AP of the rarest and of the most frequent third of the classes, by training images."""
+    if "class_images" not in result:
+        return {}
+    order = np.argsort(result["class_images"], kind="stable")
+    of_class = np.array(result["class_ap"], dtype=float)  # None becomes nan
+    number = len(order) // 3
+    parts = {"AP rarest third": order[:number], "AP most frequent third": order[-number:]}
+    return {
+        name: float(np.nanmean(of_class[part])) if np.isfinite(of_class[part]).any() else None
+        for name, part in parts.items()
+    }
+
+
+def difference(row: Cell, baseline: Cell, metric: str) -> Difference | None:
+    """None where the two have no seed in common."""
+    values, base = row.values(metric), baseline.values(metric)
+    seeds = sorted(set(values) & set(base))
+    if not seeds:
+        return None
+    differences = [values[seed] - base[seed] for seed in seeds]
+    return Difference(
+        statistics.fmean(differences), len(seeds), t_interval(differences), _over_images(row, baseline, metric, seeds)
+    )
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean of some values; None with fewer than `MIN_SEEDS`."""
+    if len(values) < MIN_SEEDS:
+        return None
+    mean = statistics.fmean(values)
+    half = _T[len(values) - 1] * statistics.stdev(values) / sqrt(len(values))
+    return mean - half, mean + half
+
+
+def _over_images(row: Cell, baseline: Cell, metric: str, seeds: Sequence[int]) -> tuple[float, float] | None:
+    """From the draws of the seeds for which both have some, of the same images."""
+    values, draws = [], []
+    for seed in seeds:
+        after, before = (_draws(one.jobs[seed]) for one in (row, baseline))
+        if after is None or before is None or metric not in after or metric not in before:
+            continue
+        if (after["images"], after["seed"]) != (before["images"], before["seed"]):
+            continue
+        values.append(row.values(metric)[seed] - baseline.values(metric)[seed])
+        draws.append(np.array(after[metric], dtype=float) - np.array(before[metric], dtype=float))
+    return interval(np.mean(draws, axis=0), statistics.fmean(values)) if draws else None
+
+
+def _draws(job: Job) -> dict[str, Any] | None:
+    kind, name = job.name.split("/")
+    return read_row(f"draws/{kind}", name)

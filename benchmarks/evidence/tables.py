@@ -1,0 +1,252 @@
+"""Make the tables and the figure of docs/evidence.md from results/.
+
+Run in the root of the repository, after results have come::
+
+    python -m benchmarks.evidence.tables            # writes docs/evidence.md and its figure
+    python -m benchmarks.evidence.tables --print    # the tables alone
+
+A table stands in the page between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule, has_schedule, schedule_cells
+from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
+from benchmarks.evidence.rank_correlation import spearman
+from benchmarks.evidence.rows import read_row, read_training_rows
+from benchmarks.evidence.summary import Cell, cell, chosen_value, difference
+
+PAGE = Path("docs/evidence.md")
+PLANS = Path(__file__).parent / "plans"
+NOT_RUN = "not run"
+_FINAL = 3200  # iterations
+_BASELINE = "softmax"
+_MIN_RANKED = 5  # rows, for a rank correlation
+_THIRDS = ("AP", "AP rarest third")
+_BUCKETS = ("AP", "APr", "APc", "APf")
+
+
+def plan_named(name: str) -> Plan:
+    return read_plan(PLANS / f"{name}.yaml")
+
+
+def schedule() -> str:
+    """AP and APr by schedule length, with the config's learning rate."""
+    plan = plan_named("table2")
+    lines = _header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
+    for row, of_row in schedule_cells(plan).items():
+        lines.append(_line(row, [_number(one, name, count=True) for name in ("AP", "APr") for one in of_row.values()]))
+    if has_schedule(plan):
+        lines += ["", f"![AP and APr by schedule length]({IMAGE.relative_to(PAGE.parent)})"]
+    return "\n".join(lines)
+
+
+def methods() -> str:
+    """All methods of table 2 at the final length, with the chosen learning rate."""
+    plan = plan_named("table2")
+    lines = _header("method", ["learning rate or strength", *_BUCKETS, "seeds"])
+    rows = [(row, cell(plan, row, _FINAL)) for row in plan.rows]
+    for row, one in sorted(rows, key=lambda pair: -(pair[1].mean("AP") or 0)):
+        numbers = [_number(one, name) for name in _BUCKETS]
+        lines.append(_line(row, [_setting(plan, row), *numbers, str(len(one.metrics))]))
+    return "\n".join(lines)
+
+
+def _setting(plan: Plan, row: str) -> str:
+    if "adjusts" in plan.rows[row]:
+        return chosen_value(plan, row) or "not chosen yet"
+    factor, missing = plan.chosen_factor(row)
+    return "×1, not chosen yet" if missing else f"×{factor:g}"
+
+
+def method_differences() -> str:
+    """Each method of table 2 minus softmax."""
+    plan = plan_named("table2")
+    return differences(
+        {row: cell(plan, row, _FINAL) for row in plan.rows if row != _BASELINE},
+        cell(plan, _BASELINE, _FINAL),
+        ("AP", "APr", "APf"),
+    )
+
+
+def learning_rates() -> str:
+    """AP on the held-out images with each factor of the config's learning rate."""
+    plan = plan_named("table2")
+    factors = plan.search["factors"]
+    lines = _header("method", [*(f"×{factor:g}" for factor in factors), "chosen"])
+    for row, spec in plan.rows.items():
+        if "adjusts" in spec:
+            continue
+        found = [job.result() for job in plan.search_jobs(row)]
+        numbers = [NOT_RUN if result is None else f"{result['metrics']['AP']:.1f}" for result in found]
+        factor, missing = plan.chosen_factor(row)
+        edge = ", the end of the grid" if factor in (min(factors), max(factors)) else ""
+        lines.append(_line(row, [*numbers, "" if missing else f"×{factor:g}{edge}"]))
+    return "\n".join(lines)
+
+
+def imbalance() -> str:
+    """Table 3: the rows of the LDAM paper's table on each dataset."""
+    plan = plan_named("table3")
+    lines = _header("row", [f"{dataset.replace('_', ' ')}: {name}" for dataset in plan.datasets for name in _THIRDS])
+    for row in plan.rows:
+        cells = [cell(plan, row, _FINAL, dataset, 1) for dataset in plan.datasets]
+        lines.append(
+            _line(row, [_number(one, metric, count=not i) for one in cells for i, metric in enumerate(_THIRDS)])
+        )
+    return "\n".join(lines)
+
+
+def imbalance_differences() -> str:
+    """Table 3: each row minus ERM."""
+    plan = plan_named("table3")
+    parts = []
+    for dataset in plan.datasets:
+        cells = {row: cell(plan, row, _FINAL, dataset, 1) for row in plan.rows}
+        parts.append(f"{dataset.replace('_', ' ')}, minus erm:\n\n" + differences(cells, cells.pop("erm"), _THIRDS))
+    return "\n\n".join(parts)
+
+
+def imbalance_order() -> str:
+    """Table 3: the rank correlation of AP with the accuracy that the LDAM paper reports."""
+    plan = plan_named("table3")
+    published = (read_row("published", "ldam_table2") or {})["error"]
+    lines = _header("dataset", [part for name in published for part in (f"Spearman correlation with {name}", "rows")])
+    for dataset in plan.datasets:
+        ap = {row: cell(plan, row, _FINAL, dataset, 1).mean("AP") for row in plan.rows}
+        texts = []
+        for of_dataset in published.values():
+            errors = of_dataset[dataset]
+            pairs = [(value, -errors[row]) for row, value in ap.items() if value is not None and row in errors]
+            enough = len(pairs) >= _MIN_RANKED
+            texts += [f"{spearman(*np.array(pairs).T):.2f}" if enough else NOT_RUN, str(len(pairs))]
+        lines.append(_line(dataset.replace("_", " "), texts))
+    return "\n".join(lines)
+
+
+def conditions() -> str:
+    """Table 4: each row of its plan, minus the baseline that the plan names for it."""
+    plan = plan_named("table4")
+    lines = _header(
+        "row", ["dataset", "iterations", *_BUCKETS, "AP minus", "interval over seeds", "interval over images", "seeds"]
+    )
+    places = [
+        (block.get("dataset", DEFAULT_DATASET), length, row)
+        for block in plan.blocks
+        for length in block["iterations"]
+        for row in block["rows"]
+    ]
+    for dataset, length, row in dict.fromkeys(places):
+        one = cell(plan, row, length, dataset, 1)
+        baseline = plan.rows[row].get("baseline")
+        minus = difference(one, cell(plan, baseline, length, dataset, 1), "AP") if baseline else None
+        texts = [f"{baseline}: {NOT_RUN}" if baseline else "", "", ""]
+        if minus is not None:
+            texts = [f"{baseline}: {minus.value:+.1f}", _interval(minus.over_seeds), _interval(minus.over_images)]
+        numbers = [_number(one, name) for name in _BUCKETS]
+        lines.append(_line(row, [dataset, str(length), *numbers, *texts, str(len(one.metrics))]))
+    return "\n".join(lines)
+
+
+def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) -> str:
+    """Rows minus a baseline, with both intervals, in descending order of the first metric."""
+    titles = [f"{name}{part}" for name in metrics for part in ("", ", interval over seeds", ", interval over images")]
+    lines = _header("row", [*titles, "seeds"])
+    found = {row: [difference(one, baseline, name) for name in metrics] for row, one in cells.items()}
+    for row, values in sorted(found.items(), key=lambda item: -(item[1][0].value if item[1][0] else -1000)):
+        texts = []
+        for value in values:
+            if value is None:
+                texts += [NOT_RUN, "", ""]
+            else:
+                texts += [f"{value.value:+.1f}", _interval(value.over_seeds), _interval(value.over_images)]
+        lines.append(_line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
+    return "\n".join(lines)
+
+
+def machines() -> str:
+    """Where the results come from."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    commits: dict[tuple[str, ...], set[str]] = {}
+    seconds = 0.0
+    for name, row in read_training_rows().items():
+        key = tuple(str(row[part]) for part in ("processor", "threads", "torch", "detectron2", "python"))
+        found.setdefault(key, []).append(name)
+        commits.setdefault(key, set()).add(row["commit"])
+        seconds += row.get("seconds", 0)
+    lines = _header("processor", ["threads", "torch", "Detectron2", "Python", "commits", "results"])
+    for key, names in sorted(found.items()):
+        lines.append(_line(key[0], [*key[1:], ", ".join(sorted(commits[key])), str(len(names))]))
+    return "\n".join([*lines, "", f"Core-hours of the results that have them noted: {seconds / 3600:.1f}."])
+
+
+def _header(first: str, titles: Sequence[str]) -> list[str]:
+    return [_line(first, titles), "|---|" + "---:|" * len(titles)]
+
+
+def _line(first: str, cells: Sequence[str]) -> str:
+    return f"| {first} | {' | '.join(cells)} |"
+
+
+def _number(one: Cell, metric: str, count: bool = False) -> str:
+    """Mean ± standard deviation, and with `count` the number of seeds."""
+    mean, spread = one.mean(metric), one.spread(metric)
+    if mean is None:
+        return "n/a" if one.metrics else NOT_RUN
+    text = f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+    return f"{text} ({len(one.values(metric))})" if count else text
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "none" if ends is None else f"[{ends[0]:+.1f}, {ends[1]:+.1f}]"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "schedule": schedule,
+    "methods": methods,
+    "method differences": method_differences,
+    "learning rates": learning_rates,
+    "imbalance": imbalance,
+    "imbalance differences": imbalance_differences,
+    "imbalance order": imbalance_order,
+    "conditions": conditions,
+    "machines": machines,
+}
+
+
+def with_tables(page: str) -> str:
+    """The page with its tables made again.
+
+    Raises:
+        ValueError: the page has no place for a table.
+    """
+    for name, make in TABLES.items():
+        before, start, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not end:
+            raise ValueError(f"{PAGE} has no place for the table '{name}'.")
+        page = f"{before}{start}\n{make()}\n\n{end}{after}"
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print", action="store_true", help="print the tables, and write nothing")
+    if parser.parse_args().print:
+        print("\n\n".join(f"{name}\n\n{make()}" for name, make in TABLES.items()))
+        return
+    PAGE.write_text(with_tables(PAGE.read_text()))
+    print(PAGE)
+    if has_schedule(plan_named("table2")):
+        draw_schedule(plan_named("table2"))
+        print(IMAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""One HTTP request for the rest of a file."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from email.message import Message
+from types import TracebackType
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+
+from lt_det.errors import LtDetError
+
+TIMEOUT = 30.0  # seconds without a byte
+
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+_MOST_PATIENCE = 60.0  # seconds that a server may ask to wait
+
+
+class TemporaryError(Exception):
+    """The server or the connection failed in a way that may be over soon.
+
+    Args:
+        reason: as a part of a sentence.
+        wait: seconds that the server asks to wait.
+    """
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class UnreachableError(TemporaryError):
+    """No connection to the server: if there has been none before, there is no network."""
+
+
+class RangeError(Exception):
+    """The server has no such range.
+
+    Args:
+        total: bytes of the file; None if the server does not say it.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__()
+        self.total = total
+
+
+@dataclass
+class Answer:
+    """An open answer.
+
+    Attributes:
+        start: position in the file of the first byte of the answer.
+        total: bytes of the whole file; None if the server does not say it.
+        validator: changes with the file: a strong ETag, otherwise Last-Modified; empty if the server sends neither.
+    """
+
+    response: http.client.HTTPResponse
+    start: int
+    total: int | None
+    validator: str
+
+    def read(self, most: int) -> bytes:
+        """Bytes that have arrived, at most `most`; empty at the end, or where the connection ended.
+
+        Raises:
+            TemporaryError: the connection is lost.
+        """
+        try:
+            return self.response.read1(most)
+        except (OSError, http.client.HTTPException) as error:
+            raise TemporaryError(_reason(error)) from error
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.response.close()
+
+
+def open_at(url: str, start: int, validator: str) -> Answer:
+    """Request a file from a position on, through the proxy of HTTP_PROXY and HTTPS_PROXY if one is set.
+
+    Args:
+        url: address.
+        start: position of the first byte. The answer begins at 0 if the server does not support ranges, or if its file
+            is another one than `validator` says.
+        validator: that of the answer from which the bytes before `start` come; empty to take any range.
+
+    Raises:
+        TemporaryError: the request may succeed later.
+        RangeError: the file ends before `start`.
+        LtDetError: the request will not succeed.
+    """
+    headers = {"User-Agent": "lt_det"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if validator:
+            headers["If-Range"] = validator
+    try:
+        opener = request.build_opener()  # request.urlopen would keep the proxies of its first call
+        response = opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        with closing(error):
+            raise _refusal(url, error) from error
+    except URLError as error:
+        raise _failure(url, error.reason) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise TemporaryError(_reason(error)) from error
+    if response.status == http.client.PARTIAL_CONTENT and (
+        found := _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    ):
+        return Answer(response, int(found[1]), _number(found[2]), _validator(response.headers))
+    return Answer(response, 0, _number(response.headers.get("Content-Length", "")), _validator(response.headers))
+
+
+def _refusal(url: str, error: HTTPError) -> Exception:
+    """What to raise for an answer that is an error."""
+    answer = f"{error.code} {error.reason}"
+    if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return RangeError(_number(error.headers.get("Content-Range", "").rpartition("/")[2]))
+    if error.code in _TEMPORARY:
+        asked = _number(error.headers.get("Retry-After", ""))
+        return TemporaryError(f"the server answers {answer}", min(float(asked or 0), _MOST_PATIENCE))
+    if error.code == http.client.PROXY_AUTHENTICATION_REQUIRED:
+        return LtDetError(
+            f"The proxy for {url} answers {answer}; put user and password into HTTP_PROXY or HTTPS_PROXY."
+        )
+    return LtDetError(
+        f"{url} cannot be downloaded: the server answers {answer}; if the file has moved, download it by hand "
+        "(see --dry-run for where it goes)."
+    )
+
+
+def _failure(url: str, reason: object) -> Exception:
+    """What to raise where there is no answer at all."""
+    if isinstance(reason, _LOST):
+        return TemporaryError(_reason(reason))
+    if "CERTIFICATE" in str(reason):
+        return LtDetError(
+            f"The certificate of {urlparse(url).hostname} is not valid ({_reason(reason)}); if a proxy replaces "
+            "certificates here, name the file with its own in SSL_CERT_FILE."
+        )
+    return UnreachableError(_reason(reason))
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer for {TIMEOUT:.0f} s"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection ended early"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
+def _validator(headers: Message) -> str:
+    tag = headers.get("ETag", "")
+    return tag if tag.startswith('"') else headers.get("Last-Modified", "")  # W/"...": not allowed in If-Range
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdecimal() else None

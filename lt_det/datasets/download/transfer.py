@@ -1,0 +1,222 @@
+"""Download a file so that an interruption costs only what was not received yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Protocol
+
+from lt_det.datasets.download.http_answer import Answer, RangeError, TemporaryError, UnreachableError, open_at
+from lt_det.errors import LtDetError
+from lt_det.io.atomic import write_atomically
+from lt_det.io.log_file import DISK_FULL
+from lt_det.io.transfer_progress import size_text
+
+DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds before the next attempt, as long as nothing is received
+
+_CHUNK = 2**20  # bytes
+
+
+class Reporter(Protocol):
+    """Where a transfer reports to, see `lt_det.io.transfer_progress.TransferProgress`."""
+
+    def start(self, text: str, total: int | None, done: int = 0) -> None: ...
+
+    def advance(self, number: int) -> None: ...
+
+    def say(self, sentence: str) -> None: ...
+
+
+class Part:
+    """What has been received of a file, beside it: ``NAME.part``, and ``NAME.part.json`` about its origin.
+
+    Args:
+        target: the file.
+        url: its address. What was received from another address is not continued.
+    """
+
+    def __init__(self, target: Path, url: str) -> None:
+        self.name = target.name
+        self.file = target.with_name(f"{target.name}.part")
+        self._origin_file = target.with_name(f"{target.name}.part.json")
+        self._url = url
+        self.validator = ""  # of the server's file, see `Answer`
+        self.total: int | None = None  # bytes of the server's file, if known
+        try:
+            origin = json.loads(self._origin_file.read_bytes())
+            if origin["url"] == url and self.file.is_file():
+                self.validator, self.total = str(origin["validator"]), origin["total"]
+                return
+        except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: where the part comes from is unknown
+            pass
+        self.discard()
+
+    @property
+    def length(self) -> int:
+        """Bytes received."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def begin(self, answer: Answer) -> None:
+        """Make room for a file from its first byte on, and remember which file that is."""
+        self.file.write_bytes(b"")
+        self.validator, self.total = answer.validator, answer.total
+        origin = {"url": self._url, "validator": self.validator, "total": self.total}
+        write_atomically(self._origin_file, json.dumps(origin))
+
+    def discard(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self._origin_file.unlink(missing_ok=True)
+
+    def become(self, target: Path) -> None:
+        self.file.replace(target)
+        self._origin_file.unlink(missing_ok=True)
+
+
+def download(url: str, target: Path, report: Reporter, size: int | None = None, sha256: str | None = None) -> None:
+    """Download a file, or the rest of it. After a lost connection, try again a few times, waiting longer each time.
+
+    Args:
+        url: HTTP or HTTPS address.
+        target: the file. It appears when it is complete and its checksum is right.
+        report: shows progress.
+        size: bytes; None to believe the server.
+        sha256: None to check nothing.
+
+    Raises:
+        LtDetError: the file cannot be downloaded or written, or is not the right one. What was received is kept, and
+            another call continues; a file with a wrong checksum is set aside.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Part(target, url)
+        _receive(url, part, report, size, can_verify=sha256 is not None)
+        if sha256:
+            verify(part.file, sha256, report, name=target.name, origin=url)
+        part.become(target)
+    except OSError as error:
+        full = error.errno in DISK_FULL
+        raise LtDetError(
+            f"{target.name} cannot be written to {target.parent} ({error.strerror or error}); what was received is "
+            f"kept: {'free space there' if full else 'correct this'}, and run the same command again to continue."
+        ) from error
+
+
+def verify(file: Path, sha256: str, report: Reporter, *, name: str, origin: str) -> None:
+    """Compare the checksum of a file; a file with another one is renamed to ``NAME.wrong``.
+
+    Args:
+        file: to read.
+        sha256: in hexadecimal digits.
+        report: shows progress.
+        name: of the complete file.
+        origin: where the file comes from, for the message.
+
+    Raises:
+        LtDetError: the checksum is another one.
+    """
+    found = hashlib.sha256()
+    report.start(f"{name}: checksum", file.stat().st_size)
+    with file.open("rb", buffering=0) as content:
+        while chunk := content.read(_CHUNK):
+            found.update(chunk)
+            report.advance(len(chunk))
+    if found.hexdigest() != sha256:
+        aside = set_aside(file, name)
+        raise LtDetError(
+            f"{name} from {origin} has the SHA-256 {found.hexdigest()}, not {sha256}; it is set aside as {aside}: "
+            "remove it, and run the same command again to download the file from the beginning."
+        )
+
+
+def set_aside(file: Path, name: str) -> Path:
+    """Rename a file that is not what it should be, in its folder; an earlier one is replaced."""
+    return file.replace(file.with_name(f"{name}.wrong"))
+
+
+def _receive(url: str, part: Part, report: Reporter, size: int | None, can_verify: bool) -> None:
+    """Fill the part until it is complete."""
+    failures, most, connected = 0, part.length, False
+    while True:
+        try:
+            if _receive_once(url, part, report, size, can_verify):
+                return
+            failure = TemporaryError("the connection ended early")
+        except UnreachableError as error:
+            if not connected:
+                raise LtDetError(
+                    f"{url} cannot be reached ({error}); check the network and HTTP_PROXY or HTTPS_PROXY, or download "
+                    "the file on another machine (--dry-run shows how and where it goes)."
+                ) from error
+            failure = error
+        except TemporaryError as error:
+            failure = error
+        connected = True
+        failures = 1 if part.length > most else failures + 1
+        most = max(most, part.length)
+        if failures > len(DELAYS):
+            raise LtDetError(
+                f"The download of {url} has failed {failures} times in a row ({failure}); {size_text(part.length)} are "
+                "kept: run the same command later to continue."
+            )
+        wait = max(DELAYS[failures - 1], failure.wait)
+        report.say(f"{part.name}: {failure}; trying again in {wait:.0f} s")
+        time.sleep(wait)
+
+
+def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_verify: bool) -> bool:
+    """Receive what one answer brings; whether the part is complete then.
+
+    Raises:
+        TemporaryError: the request failed.
+    """
+    total = size or part.total
+    start = part.length if part.validator or can_verify else 0
+    if start and start == total:
+        return True
+    try:
+        answer = open_at(url, start, part.validator)
+    except RangeError as error:
+        if error.total == start:
+            return True
+        part.discard()
+        raise TemporaryError("the file on the server has changed") from error
+    with answer:
+        if answer.start not in (0, start) or (answer.start and not _continues(answer, part)):
+            part.discard()
+            raise TemporaryError("the file on the server has changed")
+        _check_size(url, answer.total, size)
+        if start and not answer.start:
+            report.say(f"{part.name}: the server begins at the first byte again: no ranges, or another file")
+        if not answer.start:
+            part.begin(answer)
+        total = answer.total or size
+        report.start(part.name, total, answer.start)
+        _append(answer, part.file, report)
+    return total is None or part.length == total
+
+
+def _continues(answer: Answer, part: Part) -> bool:
+    """Whether an answer with a range is of the file that the part is of. Not every server obeys If-Range."""
+    same_file = not part.validator or answer.validator in ("", part.validator)
+    return same_file and (None in (answer.total, part.total) or answer.total == part.total)
+
+
+def _check_size(url: str, total: int | None, size: int | None) -> None:
+    if size and total is not None and total != size:
+        raise LtDetError(
+            f"{url} has {total} bytes, not {size}: a proxy or a login page may answer instead of the server; see what "
+            f"answers with `curl --head {url}`."
+        )
+
+
+def _append(answer: Answer, file: Path, report: Reporter) -> None:
+    left = answer.total - answer.start if answer.total is not None else None
+    with file.open("ab", buffering=0) as output:
+        while left != 0 and (chunk := answer.read(_CHUNK)):
+            rest = memoryview(chunk)
+            while rest:  # a disk that is nearly full takes less than all
+                rest = rest[output.write(rest) :]
+            left = left and left - len(chunk)
+            report.advance(len(chunk))

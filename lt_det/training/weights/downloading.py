@@ -1,0 +1,101 @@
+"""The weights that configs start from: which are at an address, and downloading them to Detectron2's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from detectron2.utils.file_io import PathManager
+
+from lt_det.datasets.download.transfer import Reporter, download
+from lt_det.modeling.backbones import timm_weights
+from lt_det.training.config_loading import load_config, load_lazy_config
+from lt_det.training.weights.address import RemoteWeights, remote_weights
+
+
+class WeightsOfConfig(NamedTuple):
+    """What a config starts from.
+
+    Attributes:
+        config: file.
+        weights: MODEL.WEIGHTS, in a LazyConfig train.init_checkpoint; may be empty.
+        remote: address and cache file; None for weights that are at no address.
+    """
+
+    config: str
+    weights: str
+    remote: RemoteWeights | None
+
+
+def weights_of_configs(configs: Sequence[str], allow_unsafe_config: bool = False) -> list[WeightsOfConfig]:
+    """What each config starts from.
+
+    Args:
+        configs: files, .yaml or .py.
+        allow_unsafe_config: whether a yaml config may execute code.
+
+    Raises:
+        LtDetError: a config cannot be read, or Detectron2 or timm has no such weights.
+    """
+    found = []
+    for config in configs:
+        if config.endswith(".py"):
+            weights = load_lazy_config(config).train.get("init_checkpoint", "")
+        else:
+            weights = load_config(config, [], allow_unsafe_config).MODEL.WEIGHTS
+        found.append(WeightsOfConfig(config, weights or "", remote_weights(weights) if weights else None))
+    return found
+
+
+def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> bool:
+    """Put weights where Detectron2 looks for them before it downloads; False if they are there.
+
+    Args:
+        weights: MODEL.WEIGHTS. Those of timm are downloaded by timm, since its file is another one than the cached one,
+            and those at an FTP address by Detectron2.
+        remote: address and cache file.
+        report: shows progress.
+
+    Raises:
+        LtDetError: they cannot be downloaded.
+    """
+    if remote.file.is_file():
+        return False
+    report.say(f"{weights} -> {remote.file}")
+    if weights.startswith(timm_weights.PREFIX) or remote.url.startswith("ftp:"):
+        PathManager.get_local_path(weights.partition("?")[0])
+    else:
+        download(remote.url, remote.file, report)
+    return True
+
+
+def is_cached(weights: str, remote: RemoteWeights) -> bool:
+    """Whether weights can be loaded without network: Detectron2 has them in its cache, or timm in its own."""
+    if remote.file.is_file():
+        return True
+    is_timm = weights.startswith(timm_weights.PREFIX)
+    return is_timm and timm_weights.downloaded_by_timm(weights.removeprefix(timm_weights.PREFIX)) is not None
+
+
+def commands(found: Sequence[WeightsOfConfig], cache: Path) -> str:
+    """Shell commands that download the missing weights on another machine, to the folders of the cache.
+
+    Args:
+        found: from `weights_of_configs`.
+        cache: the folder that FVCORE_CACHE names.
+    """
+    missing = {each.weights: each.remote for each in found if each.remote and not is_cached(each.weights, each.remote)}
+    lines = []
+    for weights, remote in missing.items():
+        file = remote.file.relative_to(cache)
+        if weights.startswith(timm_weights.PREFIX):
+            model = weights.removeprefix(timm_weights.PREFIX)
+            lines.append(f"mkdir -p {file.parent} && python tools/imagenet_weights.py {file} --model {model}")
+        else:
+            lines.append(f"curl --fail --location --continue-at - --create-dirs --output {file} {remote.url}")
+    if not lines:
+        return ""
+    return "\n".join(
+        ["# On a machine with internet access:", *lines, f"# Copy the files, with their folders, to {cache} here."]
+    )
