@@ -180,13 +180,13 @@ def _compare(objects: _Objects, before: _Findings, run: EvaluatedRun) -> FoundBy
     counts = FoundCounts(objects.bucket, *numbers)
     summary = _summary(counts, before.name, run.name)
     try:
-        pairs = [
+        shown_gained, shown_lost = (
             tuple((before.draw(index), after.draw(index)) for index in objects.first_of_each_class(candidates))
             for candidates in (gained, lost)
-        ]
+        )
     except UNUSABLE as error:
         return FoundByOne(counts, summary, missing=why_missing(error))
-    return FoundByOne(counts, summary, *pairs)
+    return FoundByOne(counts, summary, shown_gained, shown_lost)
 
 
 def _summary(counts: FoundCounts, first: str, other: str) -> str:
