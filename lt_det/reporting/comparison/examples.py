@@ -146,20 +146,23 @@ class _Findings:
         record = objects.images[truth.image_ids[image]]
         own_class, box = int(truth.classes[index]), truth.boxes[index]
         rows = self._overlapping(image, box)
-        if found:
-            rows = rows[self._detections.classes[rows] == own_class]
-        caption = "found" if found else "missed"
+        detected, scores = self._detections.classes[rows], self._detections.scores[rows]
         boxes: list[tuple[list[float], BoxKind]] = [(box.tolist(), "true")]
-        if len(rows):
-            row = int(rows[0])
-            detected, score = int(self._detections.classes[row]), float(self._detections.scores[row])
-            own = detected == own_class
-            boxes.append((self._detections.boxes[row].tolist(), "own" if own else "other"))
-            caption = _caption(found, "" if own else objects.names[ids[detected]], score)
+        words = ["found" if found else "missed"]
+        if len(rows) and (detected[0] != own_class or not found):  # the most confident one, whatever its class
+            own = detected[0] == own_class
+            boxes.append((self._detections.boxes[rows[0]].tolist(), "own" if own else "other"))
+            score = score_words(float(scores[0]))
+            name = objects.names[ids[detected[0]]]
+            words.append(f"its score of {score} is too low" if own else f"detected as {name} with score {score}")
+        if found:
+            best = int(np.argmax(detected == own_class))
+            boxes.append((self._detections.boxes[rows[best]].tolist(), "own"))
+            words[0] += f" with score {score_words(float(scores[best]))}"
         file = image_file(_image_root(objects), record, objects.json_file, objects.outside_images)
         entry = objects.classes[own_class]
         images = "" if entry.images is None else f", {count_of(entry.images, 'training image')}"
-        return draw_example(file, record, boxes, entry.name + images, f"{self.name}: {caption}")
+        return draw_example(file, record, boxes, entry.name + images, f"{self.name}: {', '.join(words)}")
 
     def _overlapping(self, image: int, box: NDArray[np.float64]) -> NDArray[np.int64]:
         """Detections in an image that overlap a box enough to match it, by descending score."""
@@ -193,17 +196,9 @@ def _summary(counts: FoundCounts, first: str, other: str) -> str:
     of_bucket = f" of the bucket {counts.bucket}" if counts.bucket else ""
     return (
         f"Of the {count_of(counts.objects, 'object')}{of_bucket}, {first} finds {counts.first} and {other} "
-        f"{counts.other}: {counts.only_other} only {other}, {counts.only_first} only {first} (IoU {_IOU:g}; of each "
-        "class, as many detections as it has objects, the most confident ones)."
+        f"{counts.other}; {counts.only_other} are found only by {other}, and {counts.only_first} only by {first}. Of a "
+        f"class with n objects, the n most confident detections count, and match at IoU {_IOU:g}."
     )
-
-
-def _caption(found: bool, other_class: str, score: float) -> str:
-    if found:
-        return f"found, score {score_words(score)}"
-    if other_class:
-        return f"missed; detected as {other_class}, score {score_words(score)}"
-    return f"missed; its score of {score_words(score)} is too low"
 
 
 def _named(evaluation: Evaluation, key: str) -> str:

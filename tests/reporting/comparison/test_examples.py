@@ -67,10 +67,12 @@ def test_objects_that_one_run_finds(write):
     assert names(found.gained) == ["class_2"]
     assert names(found.lost) == ["class_1", "class_3"]
     before, after = found.gained[0]
-    assert before.caption == "softmax: missed; detected as class_61, score 0.75"
-    assert after.caption == "seesaw: found, score 0.0075"
+    assert before.caption == "softmax: missed, detected as class_61 with score 0.75"
+    assert after.caption == "seesaw: found with score 0.0075"
     assert before.image != after.image
-    assert [one.caption.split(";")[0].split(",")[0] for one in found.lost[0]] == ["softmax: found", "seesaw: missed"]
+    before, after = found.lost[0]
+    assert before.caption.startswith("softmax: found")
+    assert after.caption.startswith("seesaw: missed")
     # The same rule for both directions.
     (swapped,) = found_by_one(other, [first])
     assert swapped.gained == tuple(pair[::-1] for pair in found.lost)
@@ -84,6 +86,17 @@ def test_the_rarest_four_classes_are_shown(write):
     assert found.lost == ()
 
 
+def test_found_below_another_class(write):
+    """In the list of its own class it is first, but somebody who looks at the image sees the other class."""
+
+    def add(detections):
+        return [*detections, {"image_id": 3, "category_id": FREQUENT, "bbox": BOX, "score": 0.9}]
+
+    (found,) = found_by_one(write("softmax", ()), [write("seesaw", {3}, change=add)])
+    caption = found.gained[0][1].caption
+    assert caption == "seesaw: found with score 0.75, detected as class_61 with score 0.90"
+
+
 def test_a_score_that_is_too_low_and_no_detection(write):
     def low(detections):
         kept = [d for d in detections if d["image_id"] not in (1, 2)]
@@ -95,7 +108,7 @@ def test_a_score_that_is_too_low_and_no_detection(write):
 
     (found,) = found_by_one(write("softmax", (), change=low), [write("seesaw", RARE)])
     captions = [pair[0].caption for pair in found.gained]
-    assert captions[0].startswith("softmax: missed; ")
+    assert captions[0].startswith("softmax: missed, ")
     assert "0.20" in captions[0]
     assert captions[1] == "softmax: missed"
 
