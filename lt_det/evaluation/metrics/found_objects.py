@@ -1,59 +1,39 @@
-"""Which objects a detector finds, where every detector may make equally many detections.
+"""Which detection is the most confident one on an object, whatever its class and score.
 
-Scores of different detectors have different scales, so one score threshold would favor one of them. Here the n most
-confident detections of each class count, where n is the number of its objects: as in R-precision, a class whose
-detections are all right finds all its objects.
+It is what a viewer of the detections sees there, and needs no score threshold: the scores of different losses have
+different scales, so one threshold would favor one of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from lt_det.evaluation._arrays import Bools, Floats, descending_order, rank_in_group, stable_by_key
-from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.matching.assignment import matched_at
+from lt_det.evaluation._arrays import Floats, Ints
 from lt_det.evaluation.matching.detections import Detections
-from lt_det.evaluation.matching.match import match
-from lt_det.evaluation.metrics.average_precision import within_image_limits
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.matching.iou import box_iou
+from lt_det.evaluation.protocols import IOU_THRESHOLDS
 
 
-@dataclass(frozen=True, eq=False)
-class FoundObjects:
+def most_confident_detections(truth: GroundTruth, detections: Detections) -> Ints:
+    """For each object the detection with the highest score among those whose boxes overlap its box enough for AP50.
+
+    Returns:
+        (G,) indices of detections, the first of ties; -1 for none.
     """
-    Attributes:
-        found: (G,) whether each object of `EvaluationContext.objects` is found; False for those that need not be.
-        lowest_score: (K,) the lowest score among the detections of each class that count; infinite if there are none.
-    """
+    order = np.lexsort((-detections.scores, detections.images))
+    start = np.searchsorted(detections.images[order], np.arange(len(truth.image_ids) + 1))
+    best = np.full(len(truth.classes), -1, dtype=np.int64)
+    for image in np.flatnonzero((np.diff(truth.start) > 0) & (np.diff(start) > 0)).tolist():
+        objects = slice(truth.start[image], truth.start[image + 1])
+        rows = order[start[image] : start[image + 1]]
+        enough = _ious(truth.boxes[objects], detections.boxes[rows]) >= IOU_THRESHOLDS[0]
+        best[objects] = np.where(enough.any(axis=1), rows[enough.argmax(axis=1)], -1)
+    return best
 
-    found: Bools
-    lowest_score: Floats
 
-
-def find_objects(context: EvaluationContext, detections: Detections) -> FoundObjects:
-    """Match boxes as AP50 does, and count the n most confident ones of each class with n objects.
-
-    Detections that AP50 ignores do not count: those beyond the protocol's limits, of classes about which an LVIS
-    annotation says nothing, or that match an object that need not be found.
-
-    Args:
-        context: of the whole set.
-        detections: all boxes of it.
-    """
-    matches = match(context, detections, "bbox")
-    index, is_tp = matched_at(matches.matched, matches.ignored, 0, 0)
-    matching = matches.overlapping[index]
-    counts = matches.fp_if_unmatched[:, 0].copy()
-    counts[matching] = is_tp
-    objects = np.full(len(matches), -1, dtype=np.int64)
-    objects[matching[is_tp]] = matches.objects[index[is_tp]]
-    kept = np.flatnonzero(counts & within_image_limits(matches, context.protocol))
-    order = kept[stable_by_key(descending_order(matches.scores[kept]), matches.classes[kept], context.num_classes)]
-    classes = matches.classes[order]
-    order = order[rank_in_group(classes) < context.num_objects[classes, 0]]
-    found = np.zeros(len(context.objects.classes), dtype=np.bool_)
-    found[objects[order][objects[order] >= 0]] = True
-    lowest_score = np.full(context.num_classes, np.inf)
-    np.minimum.at(lowest_score, matches.classes[order], matches.scores[order])
-    return FoundObjects(found, lowest_score)
+def _ious(true: Floats, detected: Floats) -> Floats:
+    """(G, D) IoU of every pair."""
+    shape = (len(true), len(detected), 4)
+    pairs = [np.broadcast_to(boxes, shape).reshape(-1, 4) for boxes in (detected[None], true[:, None])]
+    return box_iou(*pairs, np.zeros(len(pairs[0]), dtype=np.bool_)).reshape(shape[:2])

@@ -122,8 +122,7 @@ def write_comparison(
     for advice in dict.fromkeys(comparison.advice for comparison in comparisons if comparison.advice):
         console.print(advice, soft_wrap=True, markup=False, highlight=False)
     for pair in (pair for comparison in comparisons for pair in comparison.pairs):
-        for sentence in ([pair.found.summary or pair.found.missing] if pair.found else []) + [pair.headline]:
-            console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        console.print(pair.headline, soft_wrap=True, markup=False, highlight=False)
     with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
@@ -236,7 +235,10 @@ def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str
 
 
 def _tables(comparison: Comparison) -> list[TextTable]:
-    tables = [table for pair in comparison.pairs for table in (pair.table, pair.gained, pair.lost) if table.rows]
+    tables = []
+    for pair in comparison.pairs:
+        tables += [table for table in (pair.table, pair.gained, pair.lost) if table.rows]
+        tables += [pair.found.table] if pair.found and pair.found.table else []
     return [*tables, comparison.errors] if comparison.errors else tables
 
 
@@ -247,8 +249,6 @@ def _markdown(runs: list[str], left_out: list[str], comparisons: list[Comparison
         parts += [markdown_paragraph(comparison.advice)] if comparison.advice else []
         parts += [table.to_markdown() for table in _tables(comparison)]
         parts += sorted({pair.unpaired for pair in comparison.pairs if pair.unpaired})
-        summaries = [pair.found.summary for pair in comparison.pairs if pair.found and pair.found.summary]
-        parts += map(markdown_paragraph, summaries)
     return "\n\n".join(parts) + "\n"
 
 
@@ -279,7 +279,9 @@ def _numbers(runs: list[str], left_out: list[str], comparisons: list[Comparison]
                             for found in pair.metrics
                         },
                         "class_differences": pair.classes,
-                        "objects_found": asdict(pair.found.counts) if pair.found and pair.found.counts else None,
+                        "objects_found": {name: asdict(found) for name, found in pair.found.counts.items()}
+                        if pair.found
+                        else {},
                     }
                     for pair in comparison.pairs
                 ],

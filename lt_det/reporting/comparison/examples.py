@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,17 +15,18 @@ from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
-from lt_det.evaluation.matching.iou import box_iou
-from lt_det.evaluation.metrics.found_objects import FoundObjects, find_objects
-from lt_det.evaluation.protocols import IOU_THRESHOLDS, PROTOCOLS
-from lt_det.evaluation.schema import ClassEntry, Evaluation
+from lt_det.evaluation.metrics.found_objects import most_confident_detections
+from lt_det.evaluation.protocols import PROTOCOLS
+from lt_det.evaluation.schema import ALL, ClassEntry, Evaluation
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.reporting.example_images import UNUSABLE, BoxKind, Example, draw_example, image_file, why_missing
 from lt_det.reporting.overlays import score_words
+from lt_det.reporting.tables import TextTable
 from lt_det.terminal import count_of
 
 _CLASSES = 4  # those with the fewest training images; one object of each
-_IOU = float(IOU_THRESHOLDS[0])
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class FoundCounts:
-    """How many objects of a bucket, or of all classes if `bucket` is empty, two runs find; see `find_objects`."""
+    """How many objects of a group two runs find: the most confident detection on the object has its class."""
 
-    bucket: str
     objects: int
     first: int
     other: int
@@ -52,18 +51,20 @@ class FoundCounts:
 
 @dataclass(frozen=True)
 class FoundByOne:
-    """Objects of the rarest bucket that only one of two runs finds.
+    """Objects that only one of two runs finds.
 
     Attributes:
-        counts: None if an object could not be looked for.
-        summary: the counts, in a sentence.
+        counts: by group, "all" and the shown buckets; empty if a file is missing.
+        table: the same in words; None if a file is missing.
+        bucket: the rarest of these buckets with an object, of which `gained` and `lost` are; empty for all classes.
         gained, lost: objects that only the other run finds, and those that only the first one finds: its image for
             the first run, and for the other.
         missing: why there are no images, in a sentence.
     """
 
-    counts: FoundCounts | None = None
-    summary: str = ""
+    counts: dict[str, FoundCounts]
+    table: TextTable | None = None
+    bucket: str = ""
     gained: tuple[tuple[Example, Example], ...] = ()
     lost: tuple[tuple[Example, Example], ...] = ()
     missing: str = ""
@@ -86,43 +87,43 @@ def found_by_one(first: EvaluatedRun, others: Sequence[EvaluatedRun], outside_im
         objects = _Objects(first.evaluation, outside_images)
         before = _Findings(objects, first)
     except UNUSABLE as error:
-        return [FoundByOne(missing=why_missing(error)) for _ in others]
+        return [FoundByOne({}, missing=why_missing(error)) for _ in others]
     return [_compare(objects, before, other) for other in others]
 
 
 class _Objects:
-    """The objects of a set that runs should find."""
+    """The objects of a set that runs should find.
+
+    Attributes:
+        groups: by name, (G,) the objects of "all" and of each shown bucket that has any.
+    """
 
     def __init__(self, evaluation: Evaluation, outside_images: bool) -> None:
         self.json_file, self.image_root = _named(evaluation, "ground_truth"), evaluation.image_root
         self.outside_images = outside_images
         truth = load_annotations(self.json_file)
+        context = EvaluationContext(GroundTruth.from_json(truth), PROTOCOLS[evaluation.protocol])
+        self.truth, to_find = context.objects, context.to_find[:, 0]
         self.images: dict[Any, dict[str, Any]] = {image["id"]: image for image in truth["images"]}
-        limit = None if evaluation.max_dets is msgspec.UNSET else evaluation.max_dets
-        protocol = PROTOCOLS[evaluation.protocol].with_max_dets(limit)
-        self.context = EvaluationContext(GroundTruth.from_json(truth), protocol)
-        self.names = {category["id"]: str(category["name"]) for category in truth["categories"]}
         entries = {entry.id: entry for entry in evaluation.classes}
-        ids = self.context.ground_truth.category_ids.tolist()
+        ids = self.truth.category_ids.tolist()
         if set(ids) != set(entries):
             raise LtDetError(f"the categories of {self.json_file} are not those of the evaluation.")
         self.classes: list[ClassEntry] = [entries[id_] for id_ in ids]
-        self.bucket, self.wanted = self._rarest(evaluation)
+        bucket_of = np.array([entry.bucket for entry in self.classes], dtype=object)[self.truth.classes]
+        of_buckets = {name: to_find & (bucket_of == name) for name in evaluation.shown_buckets}
+        self.groups: dict[str, Flags] = {ALL: to_find}
+        self.groups |= {name: members for name, members in of_buckets.items() if members.any()}
 
-    def _rarest(self, evaluation: Evaluation) -> tuple[str, NDArray[np.bool_]]:
-        """The rarest of the shown buckets with an object to find, empty for all classes, and (G,) its objects."""
-        to_find = self.context.to_find[:, 0]
-        for bucket in evaluation.shown_buckets:
-            inside = np.array([entry.bucket == bucket for entry in self.classes])
-            wanted = to_find & inside[self.context.objects.classes]
-            if wanted.any():
-                return bucket, wanted
-        return "", to_find
+    @property
+    def rarest(self) -> str:
+        """The group whose objects are shown."""
+        return next((name for name in self.groups if name != ALL), ALL)
 
-    def first_of_each_class(self, candidates: NDArray[np.bool_]) -> list[int]:
+    def first_of_each_class(self, candidates: Flags) -> list[int]:
         """Indices of the first of (G,) objects of the rarest classes that have any."""
         indices = np.flatnonzero(candidates)
-        classes, first = np.unique(self.context.objects.classes[indices], return_index=True)
+        classes, first = np.unique(self.truth.classes[indices], return_index=True)
         of_class = dict(zip(classes.tolist(), indices[first].tolist(), strict=True))
         order = sorted(of_class, key=lambda k: (self.classes[k].images or 0, k))
         return [of_class[k] for k in order[:_CLASSES]]
@@ -134,71 +135,61 @@ class _Findings:
     def __init__(self, objects: _Objects, run: EvaluatedRun) -> None:
         results = load_results(run.folder / _named(run.evaluation, "results"), ["bbox"])
         self.name, self._objects = run.name, objects
-        self._detections = Detections.from_results(results, objects.context.ground_truth, "bbox")
-        self._outcome: FoundObjects = find_objects(objects.context, self._detections)
-        self.found = self._outcome.found & objects.wanted
+        self._detections = Detections.from_results(results, objects.truth, "bbox")
+        self._best = most_confident_detections(objects.truth, self._detections)
+        classes = np.append(self._detections.classes, -1)[self._best]  # the last stands for no detection
+        self.found: Flags = classes == objects.truth.classes
 
     def draw(self, index: int) -> Example:
-        """The image of an object, with the object and what the run detects there."""
-        objects, found = self._objects, bool(self.found[index])
-        truth, ids = objects.context.objects, objects.context.ground_truth.category_ids
+        """The image of an object, with the object and the most confident detection on it."""
+        objects, best = self._objects, int(self._best[index])
+        truth = objects.truth
+        entry = objects.classes[int(truth.classes[index])]
+        boxes: list[tuple[list[float], BoxKind]] = [(truth.boxes[index].tolist(), "true")]
+        caption = "no detection"
+        if best >= 0:
+            detected = objects.classes[int(self._detections.classes[best])]
+            caption = f"{detected.name}, score {score_words(float(self._detections.scores[best]))}"
+            boxes.append((self._detections.boxes[best].tolist(), "own" if detected is entry else "other"))
         image = int(np.searchsorted(truth.start, index, side="right")) - 1
         record = objects.images[truth.image_ids[image]]
-        own_class, box = int(truth.classes[index]), truth.boxes[index]
-        rows = self._overlapping(image, box)
-        detected, scores = self._detections.classes[rows], self._detections.scores[rows]
-        boxes: list[tuple[list[float], BoxKind]] = [(box.tolist(), "true")]
-        words = ["found" if found else "missed"]
-        if len(rows) and (detected[0] != own_class or not found):  # the most confident one, whatever its class
-            own = detected[0] == own_class
-            boxes.append((self._detections.boxes[rows[0]].tolist(), "own" if own else "other"))
-            score = score_words(float(scores[0]))
-            name = objects.names[ids[detected[0]]]
-            words.append(f"its score of {score} is too low" if own else f"detected as {name} with score {score}")
-        if found:
-            best = int(np.argmax(detected == own_class))
-            boxes.append((self._detections.boxes[rows[best]].tolist(), "own"))
-            words[0] += f" with score {score_words(float(scores[best]))}"
-        file = image_file(_image_root(objects), record, objects.json_file, objects.outside_images)
-        entry = objects.classes[own_class]
+        if not objects.image_root:
+            raise LtDetError("the evaluation does not name its image_root.")
+        file = image_file(objects.image_root, record, objects.json_file, objects.outside_images)
         images = "" if entry.images is None else f", {count_of(entry.images, 'training image')}"
-        return draw_example(file, record, boxes, entry.name + images, f"{self.name}: {', '.join(words)}")
-
-    def _overlapping(self, image: int, box: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Detections in an image that overlap a box enough to match it, by descending score."""
-        rows = np.flatnonzero(self._detections.images == image)
-        boxes = np.broadcast_to(box, (len(rows), 4))
-        iou = box_iou(self._detections.boxes[rows], boxes, np.zeros(len(rows), dtype=np.bool_))
-        rows = rows[iou >= _IOU]
-        return rows[np.argsort(-self._detections.scores[rows], kind="stable")]
+        return draw_example(file, record, boxes, entry.name + images, f"{self.name}: {caption}")
 
 
 def _compare(objects: _Objects, before: _Findings, run: EvaluatedRun) -> FoundByOne:
     try:
         after = _Findings(objects, run)
     except UNUSABLE as error:
-        return FoundByOne(missing=why_missing(error))
-    gained, lost = after.found & ~before.found, before.found & ~after.found
-    numbers = [int(flags.sum()) for flags in (objects.wanted, before.found, after.found, lost, gained)]
-    counts = FoundCounts(objects.bucket, *numbers)
-    summary = _summary(counts, before.name, run.name)
+        return FoundByOne({}, missing=why_missing(error))
+    lost, gained = before.found & ~after.found, after.found & ~before.found
+    counts = {
+        name: FoundCounts(
+            int(members.sum()), *(int((members & flags).sum()) for flags in (before.found, after.found, lost, gained))
+        )
+        for name, members in objects.groups.items()
+    }
+    table, bucket = _table(counts, before.name, run.name), objects.rarest
     try:
         shown_gained, shown_lost = (
-            tuple((before.draw(index), after.draw(index)) for index in objects.first_of_each_class(candidates))
-            for candidates in (gained, lost)
+            tuple((before.draw(index), after.draw(index)) for index in objects.first_of_each_class(picked))
+            for picked in (objects.groups[bucket] & gained, objects.groups[bucket] & lost)
         )
     except UNUSABLE as error:
-        return FoundByOne(counts, summary, missing=why_missing(error))
-    return FoundByOne(counts, summary, shown_gained, shown_lost)
+        return FoundByOne(counts, table, missing=why_missing(error))
+    return FoundByOne(counts, table, "" if bucket == ALL else bucket, shown_gained, shown_lost)
 
 
-def _summary(counts: FoundCounts, first: str, other: str) -> str:
-    of_bucket = f" of the bucket {counts.bucket}" if counts.bucket else ""
-    return (
-        f"Of the {count_of(counts.objects, 'object')}{of_bucket}, {first} finds {counts.first} and {other} "
-        f"{counts.other}; {counts.only_other} are found only by {other}, and {counts.only_first} only by {first}. Of a "
-        f"class with n objects, the n most confident detections count, and match at IoU {_IOU:g}."
-    )
+def _table(counts: dict[str, FoundCounts], first: str, other: str) -> TextTable:
+    columns = ["bucket", "objects", first, other, f"only {first}", f"only {other}"]
+    rows = [
+        [name, *map(str, (found.objects, found.first, found.other, found.only_first, found.only_other))]
+        for name, found in counts.items()
+    ]
+    return TextTable(f"Objects found: {other} against {first}", columns, rows)
 
 
 def _named(evaluation: Evaluation, key: str) -> str:
@@ -206,9 +197,3 @@ def _named(evaluation: Evaluation, key: str) -> str:
     if not value:
         raise LtDetError(f"the evaluation does not name its {key}.")
     return value
-
-
-def _image_root(objects: _Objects) -> str:
-    if not objects.image_root:
-        raise LtDetError("the evaluation does not name its image_root.")
-    return objects.image_root

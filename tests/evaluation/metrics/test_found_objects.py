@@ -1,58 +1,46 @@
-"""Objects found at equal numbers of detections: against a slow loop, and a case worked out by hand."""
+"""The most confident detection on each object: against a slow loop, and a case worked out by hand."""
 
 import numpy as np
-import pytest
+from pycocotools import mask as mask_utils
 
-from lt_det.evaluation.metrics.found_objects import find_objects
-from lt_det.evaluation.protocols import COCO, FIXED, LVIS, Protocol
-from tests.helpers.worlds import FIXED_4, as_detections, context_of, slow_kinds, small_world
-
-LVIS_9 = Protocol("lvis", federated=True, per_image=9)
-COCO_3 = Protocol("coco", federated=False, per_image_and_class=3)
+from lt_det.evaluation.matching.ground_truth import GroundTruth
+from lt_det.evaluation.metrics.found_objects import most_confident_detections
+from tests.helpers.worlds import as_detections, small_world
 
 
-def found_in(truth, detections, protocol):
-    context = context_of(truth, protocol)
-    return context, find_objects(context, as_detections(detections, context.ground_truth, "bbox"))
+def test_against_a_slow_loop():
+    some_found = some_tied = 0
+    for seed in range(100):
+        world, results = small_world(seed)
+        truth = GroundTruth.from_json(world)
+        detections = as_detections(results, truth, "bbox")
+        best = most_confident_detections(truth, detections)
+        for g, index in enumerate(best.tolist()):
+            image = truth.image_ids[np.searchsorted(truth.start, g, side="right") - 1]
+            on_it = [
+                n
+                for n, d in enumerate(results)
+                if d["image_id"] == image and mask_utils.iou([d["bbox"]], [truth.boxes[g].tolist()], [0])[0, 0] >= 0.5
+            ]
+            highest = max((results[n]["score"] for n in on_it), default=None)
+            first = [n for n in on_it if results[n]["score"] == highest]
+            assert index == (first[0] if first else -1), (seed, g)
+            some_found += bool(first)
+            some_tied += len(first) > 1
+    assert some_found > 100
+    assert some_tied > 20
 
 
-@pytest.mark.parametrize(
-    "protocol", [LVIS, LVIS_9, COCO, COCO_3, FIXED, FIXED_4], ids=lambda p: f"{p.name} {p.max_dets}"
-)
-def test_against_a_slow_loop(protocol):
-    some_found = some_cut = 0
-    for seed in range(60):
-        truth, detections = small_world(seed)
-        context, outcome = found_in(truth, detections, protocol)
-        counted, wanted = slow_kinds(truth, detections, protocol, "bbox")
-        for k, category in enumerate(context.ground_truth.category_ids.tolist()):
-            number = sum(g["category_id"] == category for g in wanted)
-            own = [d for d in counted if d["category_id"] == category]
-            best = sorted(own, key=lambda d: -d["score"])[:number]
-            right = sum(d["kind"] == "right" for d in best)
-            assert outcome.found[context.objects.classes == k].sum() == right, (seed, category)
-            assert outcome.lowest_score[k] == min((d["score"] for d in best), default=np.inf)
-            some_found += right
-            some_cut += len(own) > len(best) > 0
-        assert not (outcome.found & ~context.to_find[:, 0]).any()
-    assert some_found > 20
-    assert some_cut > 10
-
-
-def test_the_n_most_confident_detections_of_a_class_count():
-    """Whatever the scale of the scores, which differs between losses."""
-    box, elsewhere = [10.0, 10.0, 20.0, 20.0], [60.0, 60.0, 20.0, 20.0]
-    truth = {
-        "images": [{"id": i, "width": 100, "height": 100} for i in (1, 2, 3)],
-        "categories": [{"id": 1, "name": "a"}],
-        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": box} for i in (1, 2)],
-    }
-    for scale in (1.0, 0.001):
-        detections = [
-            {"image_id": image, "category_id": 1, "bbox": found, "score": score * scale}
-            for image, found, score in ((2, box, 0.7), (1, box, 0.8), (3, elsewhere, 0.9))
-        ]
-        _, outcome = found_in(truth, detections, COCO)
-        assert outcome.found.tolist() == [True, False]  # the second object's detection is the third of two
-        assert outcome.lowest_score.tolist() == [0.8 * scale]
-    assert not found_in(truth, [], COCO)[1].found.any()
+def test_the_class_of_a_detection_does_not_matter_and_its_place_does():
+    box, shifted = [10.0, 10.0, 20.0, 20.0], [19.0, 10.0, 20.0, 20.0]  # IoU 11 / 29
+    truth = GroundTruth.from_json(
+        {
+            "images": [{"id": i, "width": 100, "height": 100} for i in (1, 2, 3)],
+            "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+            "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": box} for i in (1, 2)],
+        }
+    )
+    found = ((2, 1, shifted, 0.9), (1, 1, box, 0.3), (1, 2, box, 0.4), (3, 1, box, 0.8), (1, 1, shifted, 0.9))
+    results = [{"image_id": i, "category_id": c, "bbox": b, "score": s} for i, c, b, s in found]
+    assert most_confident_detections(truth, as_detections(results, truth, "bbox")).tolist() == [2, -1]
+    assert most_confident_detections(truth, as_detections([], truth, "bbox")).tolist() == [-1, -1]
