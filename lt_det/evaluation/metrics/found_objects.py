@@ -35,5 +35,7 @@ def most_confident_detections(truth: GroundTruth, detections: Detections) -> Int
 def _ious(true: Floats, detected: Floats) -> Floats:
     """(G, D) IoU of every pair."""
     shape = (len(true), len(detected), 4)
-    pairs = [np.broadcast_to(boxes, shape).reshape(-1, 4) for boxes in (detected[None], true[:, None])]
-    return box_iou(*pairs, np.zeros(len(pairs[0]), dtype=np.bool_)).reshape(shape[:2])
+    of_pairs, true_of_pairs = (
+        np.broadcast_to(boxes, shape).reshape(-1, 4) for boxes in (detected[None], true[:, None])
+    )
+    return box_iou(of_pairs, true_of_pairs, np.zeros(len(of_pairs), dtype=np.bool_)).reshape(shape[:2])
