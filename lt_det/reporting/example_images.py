@@ -29,7 +29,16 @@ _LINES: dict[BoxKind, tuple[str, tuple[int, int] | None]] = {  # color and dashe
 }
 
 # What images and files of a set, which anyone may have written, can raise; `why_missing` says so in a sentence.
-UNUSABLE = (OSError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError)
+UNUSABLE = (
+    OSError,
+    ValueError,
+    ArithmeticError,
+    KeyError,
+    TypeError,
+    IndexError,
+    Image.DecompressionBombError,
+    LtDetError,
+)
 
 
 @dataclass(frozen=True)
