@@ -35,7 +35,7 @@ CHROMIUM = "/usr/bin/chromium"
 # Of mini_lvis_val; with objects of all three buckets.
 DEMO_IMAGES = ("val/000000004035.jpg", "val/000000004082.jpg", "val/000000004245.jpg")
 PAGE_SIZE = {"width": 1060, "height": 1325}
-SCALE = 1.5  # pixels of a screenshot per pixel of the page
+SCALE = 1.25  # pixels of a screenshot per pixel of the page
 GAP = 21  # pixels between the demo's images
 
 
@@ -64,7 +64,7 @@ def report_images(run: Path) -> None:
 def comparison_image(file: Path) -> None:
     """comparison.jpg: the objects that only the second run finds."""
     with opened(file, SCALE) as page:
-        page.locator(".pairs").first.screenshot(path=IMAGES / "comparison.jpg", type="jpeg", quality=85)
+        page.locator(".pairs").first.screenshot(path=IMAGES / "comparison.jpg", type="jpeg", quality=82)
 
 
 def demo_image(config: str, run: Path, images: list[Path]) -> None:
