@@ -1,19 +1,24 @@
 #!/usr/bin/env python
 """Make the images of README and docs that show reports and detections, from a finished training.
 
-    pip install playwright   # for report_page.png, with a Chromium at /usr/bin/chromium
-    python docs/report_images.py configs/mini_lvis_seesaw.yaml output/mini_lvis_seesaw --taco annotations.json
+    pip install playwright   # for report_page.png and comparison.jpg, with a Chromium at /usr/bin/chromium
+    make demo
+    python docs/report_images.py comparison output/demo/softmax/comparison/compare.html
+    python docs/report_images.py run configs/mini_lvis_seesaw.yaml output/mini_lvis_seesaw
+    python docs/report_images.py counts annotations.json   # TACO's
 
-The folder must hold the evaluation and model_final.pth. Without --taco (TACO's annotation file), taco_counts.png stays
-as it is.
+The folder of a run must hold the evaluation and model_final.pth.
 """
 
 import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
@@ -30,22 +35,36 @@ CHROMIUM = "/usr/bin/chromium"
 # Of mini_lvis_val; with objects of all three buckets.
 DEMO_IMAGES = ("val/000000004035.jpg", "val/000000004082.jpg", "val/000000004245.jpg")
 PAGE_SIZE = {"width": 1060, "height": 1325}
+SCALE = 1.25  # pixels of a screenshot per pixel of the page
 GAP = 21  # pixels between the demo's images
+
+
+@contextlib.contextmanager
+def opened(file: Path, scale: float = 1) -> Iterator[Any]:
+    """A page in a browser, in its light colors."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page(viewport=PAGE_SIZE, color_scheme="light", device_scale_factor=scale)
+        page.goto(file.resolve().as_uri())
+        yield page
+        browser.close()
 
 
 def report_images(run: Path) -> None:
     """report.png, the scatter of the report, and report_page.png, the upper part of the page."""
-    from playwright.sync_api import sync_playwright
-
     report = write_report(run, Console(quiet=True)).parent
     shutil.copy(min(report.glob("*_bbox.png")), IMAGES / "report.png")
-    with sync_playwright() as driver:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = browser.new_page(viewport=PAGE_SIZE, color_scheme="light")
-        page.goto((report / "report.html").resolve().as_uri())
+    with opened(report / "report.html") as page:
         page.screenshot(path=IMAGES / "report_page.png")
-        browser.close()
+
+
+def comparison_image(file: Path) -> None:
+    """comparison.jpg: the objects that only the second run finds."""
+    with opened(file, SCALE) as page:
+        page.locator(".pairs").first.screenshot(path=IMAGES / "comparison.jpg", type="jpeg", quality=82)
 
 
 def demo_image(config: str, run: Path, images: list[Path]) -> None:
@@ -72,15 +91,23 @@ def taco_counts(annotations: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("config", help="the yaml config of the training")
-    parser.add_argument("run", type=Path, help="its OUTPUT_DIR")
-    parser.add_argument("--datasets", type=Path, default=Path("datasets"), help="parent folder of mini_lvis")
-    parser.add_argument("--taco", type=Path, help="TACO's annotation file")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    of_comparison = kinds.add_parser("comparison", help="comparison.jpg")
+    of_comparison.add_argument("page", type=Path, help="compare.html of lt-det compare")
+    of_run = kinds.add_parser("run", help="report.png, report_page.png and demo.jpg")
+    of_run.add_argument("config", help="the yaml config of the training")
+    of_run.add_argument("run", type=Path, help="its OUTPUT_DIR")
+    of_run.add_argument("--datasets", type=Path, default=Path("datasets"), help="parent folder of mini_lvis")
+    of_counts = kinds.add_parser("counts", help="taco_counts.png")
+    of_counts.add_argument("annotations", type=Path, help="TACO's annotation file")
     args = parser.parse_args()
-    report_images(args.run)
-    if args.taco:
-        taco_counts(args.taco)
-    demo_image(args.config, args.run, [args.datasets / "mini_lvis" / name for name in DEMO_IMAGES])
+    if args.kind == "comparison":
+        comparison_image(args.page)
+    elif args.kind == "counts":
+        taco_counts(args.annotations)
+    else:
+        report_images(args.run)
+        demo_image(args.config, args.run, [args.datasets / "mini_lvis" / name for name in DEMO_IMAGES])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,20 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+from lt_det.bakeoff.bakeoff import DETECTOR
+from lt_det.bakeoff.options import BakeoffOptions
+from lt_det.cli import _parser
 from lt_det.losses import LOSSES
+from lt_det.training import load_config
+from lt_det.training.launch.options import argument_parser
 from tests.helpers import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
@@ -171,3 +178,28 @@ def test_every_loss_and_key_is_in_the_docs():
             assert f"**{part}.**" in text, (name, part)
         for key in loss.hyperparameters():
             assert f"`{name.upper()}.{key.upper()}`" in text, (name, key)
+
+
+def test_commands_of_the_demo_fit_together():
+    printed = subprocess.run(
+        ["make", "-n", "demo", "VENV=venv"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    ).stdout
+    commands = [shlex.split(line) for line in printed.replace("\\\n", " ").splitlines() if "venv/bin/" in line]
+    tools = [command[command.index("tools/train_net.py") + 1 :] for command in commands if "train_net" in str(command)]
+    ours = [[word for word in command if "DATASETS=" not in word] for command in commands]
+    of_lt_det = [_parser().parse_args(command[1:]) for command in ours if command[0] == "venv/bin/lt-det"]
+    train, evaluate = map(argument_parser().parse_args, tools)
+    generate, bakeoff, compare = of_lt_det
+
+    cfg, shipped = load_config(train.config_file, train.opts), load_config(train.config_file, [])
+    run, longer = cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER / shipped.SOLVER.MAX_ITER
+    assert longer > 1
+    assert tuple(longer * step for step in shipped.SOLVER.STEPS) == cfg.SOLVER.STEPS
+    assert cfg.SOLVER.IMS_PER_BATCH % train.num_processes == 0
+    assert run != shipped.OUTPUT_DIR  # from which other configs start, with numbers that hold for its own schedule
+    assert bakeoff.words == [run]
+    detector = BakeoffOptions().folder(run) / DETECTOR
+    assert Path(evaluate.config_file) == detector / "config.yaml"
+    assert evaluate.eval_only
+    assert compare.output_dirs == [Path(run), detector]
+    assert str(generate.out).split("/")[0] == "datasets"

@@ -18,12 +18,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="OUTPUT_DIR of each training; all others are compared with the first",
     )
     parser.add_argument("--out", type=Path, default=Path("compare"), metavar="DIR", help="default: ./compare")
+    parser.add_argument(
+        "--outside-images",
+        action="store_true",
+        help="also embed example images whose file_name leads out of the image folder, by '..' or as an absolute path",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from lt_det.reporting import write_comparison
 
-    page = write_comparison(args.output_dirs, args.out, console)
+    page = write_comparison(args.output_dirs, args.out, console, args.outside_images)
     console.print(f"Comparison: {page}", soft_wrap=True, markup=False)
     return 0

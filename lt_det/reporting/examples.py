@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
-
-from lt_det.errors import LtDetError
 from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
-from lt_det.io.annotations.coco_json import image_file_name, load_annotations
-from lt_det.io.images import to_8_bits
-from lt_det.io.regular_files import check_regular, inside_folder
-from lt_det.reporting.overlays import BLACK, WHITE, Box, draw_box, score_words
+from lt_det.io.annotations.coco_json import load_annotations
+from lt_det.reporting.example_images import UNUSABLE, BoxKind, Example, draw_example, image_file, why_missing
+from lt_det.reporting.overlays import score_words
 from lt_det.terminal import count_of
 
 _CLASSES = 3  # the best, and as many of the worst
 _IMAGES = 2  # per class: the first by id, whatever was detected in them
-_SIZE = 320  # pixels of the longer side
 _MAX_DETECTIONS = 3  # of the class in an image, the most confident ones
 _IOU = 0.5
-_LINE, _JPEG_QUALITY = 2, 80
-# Color and dashes of a true box, a detection of the class, and what a missed object was detected as.
-_LINES: dict[str, tuple[str, tuple[int, int] | None]] = {
-    "true": (WHITE, None),
-    "own": ("#ffb000", (7, 4)),
-    "other": ("#56d4ff", (2, 3)),
-}
-
-
-@dataclass(frozen=True)
-class Example:
-    """An image with its boxes, as a data URI, and what it shows in words; width and height in pixels."""
-
-    name: str
-    image: str
-    width: int
-    height: int
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -85,13 +60,10 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path, outside_ima
         scene = _Scene(truth["categories"], true, detections)
         drawn = {}
         for index, images in images_of.items():
-            names = [image_file_name(image, json_file) for image in images]
-            files = [_image_file(image_root, name, outside_images) for name in names]
+            files = [image_file(image_root, image, json_file, outside_images) for image in images]
             drawn[index] = [scene.draw(file, i, ids[index]) for file, i in zip(files, images, strict=True)]
-    except FileNotFoundError as error:
-        return Examples(missing=f"No example images: {error.filename} does not exist.")
-    except (OSError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError, LtDetError) as error:
-        return Examples(missing=f"No example images: {error}")
+    except UNUSABLE as error:
+        return Examples(missing=why_missing(error))
     return Examples(
         bucket,
         tuple(example for index in best for example in drawn[index]),
@@ -165,49 +137,10 @@ class _Scene:
             f"detected as {self.names.get(d['category_id'], '?')}, score {score_words(d['score'])}" for d in others
         ]
         caption = f"{count_of(len(objects), 'object')}; {', '.join(outcomes) or 'missed'}"
-        boxes = [(box, "true") for box in objects]
-        boxes += [(d["bbox"], "own") for d in right + elsewhere] + [(d["bbox"], "other") for d in others]
-        thumbnail = _thumbnail(file)
-        scale = thumbnail.width / float(image["width"]), thumbnail.height / float(image["height"])
-        for box, kind in boxes:
-            color, dashes = _LINES[kind]
-            draw_box(thumbnail, _scaled(box, scale), color, _LINE, halo=BLACK, dashes=dashes)
-        return Example(self.names[category], _data_uri(thumbnail), *thumbnail.size, caption)
-
-
-def _thumbnail(file: Path) -> Image.Image:
-    check_regular(file)
-    with Image.open(file) as opened:
-        image = to_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")  # as Detectron2 reads it
-    image.thumbnail((_SIZE, _SIZE))
-    zoom = _SIZE // max(image.size)  # boxes on a small image would be coarse
-    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.BICUBIC) if zoom > 1 else image
-
-
-def _image_file(image_root: str, name: str, outside_images: bool) -> Path:
-    """
-    Raises:
-        LtDetError: the image is outside the image folder: a page is passed on, and an annotation file from elsewhere
-            could embed any image of this machine in it.
-    """
-    file = Path(image_root, name) if outside_images else inside_folder(image_root, name)
-    if file is None:
-        raise LtDetError(
-            f"the image {name} is not in the image folder {image_root}; lt-det report --outside-images embeds it."
-        )
-    return file
-
-
-def _scaled(box: list[float], scale: tuple[float, float]) -> Box:
-    """Corners in pixels of the thumbnail, from x, y, width, height in pixels of the image."""
-    x, y, width, height = map(float, box)
-    return round(x * scale[0]), round(y * scale[1]), round((x + width) * scale[0]), round((y + height) * scale[1])
-
-
-def _data_uri(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)  # thin lines keep their color
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+        boxes: list[tuple[list[float], BoxKind]] = [(box, "true") for box in objects]
+        boxes += [(d["bbox"], "own") for d in right + elsewhere]
+        boxes += [(d["bbox"], "other") for d in others]
+        return draw_example(file, image, boxes, self.names[category], caption)
 
 
 def _iou(a: list[float], b: list[float]) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from lt_det.reporting.charts.differences import difference_chart
 from lt_det.reporting.class_extremes import EXTREMES_COLUMNS, class_extremes
 from lt_det.reporting.comparison.common import common_evaluations, same_buckets
 from lt_det.reporting.comparison.differences import Difference, class_differences, metric_differences, unpaired_because
+from lt_det.reporting.comparison.examples import EvaluatedRun, FoundByOne, found_by_one
+from lt_det.reporting.comparison.names import run_names
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
 from lt_det.reporting.tables import TextTable, signed
@@ -43,6 +45,8 @@ class Pair:
     lost: TextTable
     chart: Panel
     scatter: Panel | None
+    headline: str  # the difference of the rarest bucket
+    found: FoundByOne | None  # of the first task that is compared
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def write_comparison(
     output_dirs: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str] = "compare",
     console: Console | None = None,
+    outside_images: bool = False,
 ) -> Path:
     """Compare runs with the first, print tables, and write ``compare.html``, ``compare.md`` and ``compare.json``.
 
@@ -74,6 +79,7 @@ def write_comparison(
         output_dirs: OUTPUT_DIRs of two or more trainings or evaluations.
         out: folder to write.
         console: where tables are printed; None: standard output.
+        outside_images: also embed example images that are not in the set's image folder.
 
     Returns:
         Path of ``compare.html``.
@@ -93,11 +99,19 @@ def write_comparison(
     runs = run_names(roots)
     comparisons = []
     for name, evaluation in first.items():
+        base = EvaluatedRun(runs[0], evaluation, roots[0] / "inference" / name)
+        described: set[str] = set()  # runs whose objects have been compared
         for task in evaluation.tasks:
-            found = zip(runs[1:], (shared.evaluations.get((name, task)) for shared in common), strict=True)
-            having = [(run, other) for run, other in found if other is not None]
+            having = [
+                EvaluatedRun(run, other, _folder(root, evaluations, other))
+                for run, root, evaluations, shared in zip(runs[1:], roots[1:], others, common, strict=True)
+                if (other := shared.evaluations.get((name, task))) is not None
+            ]
             if having:
-                comparisons.append(_compare(runs[0], evaluation, having, task, f"{name}_{task}"))
+                new = [run for run in having if run.name not in described]
+                found = dict(zip([run.name for run in new], found_by_one(base, new, outside_images), strict=True))
+                described |= set(found)
+                comparisons.append(_compare(base, having, task, f"{name}_{task}", found))
     for sentence in left_out:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for comparison in comparisons:
@@ -107,6 +121,8 @@ def write_comparison(
             console.print(sentence, soft_wrap=True, markup=False)
     for advice in dict.fromkeys(comparison.advice for comparison in comparisons if comparison.advice):
         console.print(advice, soft_wrap=True, markup=False, highlight=False)
+    for pair in (pair for comparison in comparisons for pair in comparison.pairs):
+        console.print(pair.headline, soft_wrap=True, markup=False, highlight=False)
     with writing_to(folder, "The comparison", "choose another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
@@ -115,24 +131,20 @@ def write_comparison(
     return page
 
 
-def run_names(roots: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ."""
-    parts = [root.resolve().parts for root in roots]
-    length = 1
-    while len({path[-length:] for path in parts}) < len(parts):
-        length += 1
-    return ["/".join(path[-length:]) for path in parts]
+def _folder(root: Path, evaluations: Mapping[str, Evaluation], evaluation: Evaluation) -> Path:
+    """The folder of one of the evaluations of a run."""
+    name = next(name for name, one in evaluations.items() if one is evaluation)
+    return root / "inference" / name
 
 
 def _compare(
-    first_run: str, first: Evaluation, others: list[tuple[str, Evaluation]], task: Task, key: str
+    base: EvaluatedRun, others: list[EvaluatedRun], task: Task, key: str, found: Mapping[str, FoundByOne]
 ) -> Comparison:
+    """`found`: by the name of a run, see `Pair`."""
+    first, first_run = base.evaluation, base.name
     title = f"{first.dataset}: {TASK_NAMES[task].lower()}"
-    pairs = [
-        _pair(first_run, run, first, evaluation, task, f"{key}_{index}")
-        for index, (run, evaluation) in enumerate(others, start=1)
-    ]
-    tasks = {run: evaluation.tasks[task] for run, evaluation in [(first_run, first), *others]}
+    pairs = [_pair(base, run, task, f"{key}_{index}", found.get(run.name)) for index, run in enumerate(others, start=1)]
+    tasks = {run.name: run.evaluation.tasks[task] for run in (base, *others)}
     columns: dict[str, list[Any]] = {
         "class": [entry.name for entry in first.classes],
         "bucket": [entry.bucket for entry in first.classes],
@@ -154,7 +166,8 @@ def _compare(
     )
 
 
-def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: Task, key: str) -> Pair:
+def _pair(base: EvaluatedRun, compared: EvaluatedRun, task: Task, key: str, found_objects: FoundByOne | None) -> Pair:
+    first_run, first, run, other = base.name, base.evaluation, compared.name, compared.evaluation
     a, b = first.tasks[task], other.tasks[task]
     metrics, classes = metric_differences(a, b), class_differences(a, b)
     if not same_buckets(first, other):
@@ -187,7 +200,24 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         TextTable(f"Largest losses: {run} against {first_run}", EXTREMES_COLUMNS, lost),
         chart,
         scatter,
+        _headline(first_run, run, _of_the_rarest(first, shown)),
+        found_objects,
     )
+
+
+def _of_the_rarest(evaluation: Evaluation, differences: Sequence[Difference]) -> Difference:
+    """The difference of the rarest bucket's AP; that of AP if no bucket has one."""
+    known = {found.metric: found for found in differences if found.value is not None}
+    names = map(group_metric, evaluation.shown_buckets)
+    return next((known[name] for name in names if name in known), differences[0])
+
+
+def _headline(first_run: str, run: str, found: Difference) -> str:
+    interval = (
+        "no interval" if found.interval is None else "95 % interval {} to {}".format(*map(signed, found.interval))
+    )
+    values = f"{first_run} {percent(found.first)}, {run} {percent(found.other)}"
+    return f"{found.metric}: {values}, difference {signed(found.value)}, {interval}."
 
 
 def _bucket_metrics(*evaluations: Evaluation) -> set[str]:
@@ -205,7 +235,10 @@ def _error_table(runs: list[str], errors: list[ErrorAnalysis | None], title: str
 
 
 def _tables(comparison: Comparison) -> list[TextTable]:
-    tables = [table for pair in comparison.pairs for table in (pair.table, pair.gained, pair.lost) if table.rows]
+    tables = []
+    for pair in comparison.pairs:
+        tables += [table for table in (pair.table, pair.gained, pair.lost) if table.rows]
+        tables += [pair.found.table] if pair.found and pair.found.table else []
     return [*tables, comparison.errors] if comparison.errors else tables
 
 
@@ -246,6 +279,9 @@ def _numbers(runs: list[str], left_out: list[str], comparisons: list[Comparison]
                             for found in pair.metrics
                         },
                         "class_differences": pair.classes,
+                        "objects_found": {name: asdict(found) for name, found in pair.found.counts.items()}
+                        if pair.found
+                        else {},
                     }
                     for pair in comparison.pairs
                 ],

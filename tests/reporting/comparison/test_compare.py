@@ -10,7 +10,6 @@ from rich.console import Console
 from lt_det.cli import main
 from lt_det.errors import LtDetError
 from lt_det.reporting import write_comparison
-from lt_det.reporting.comparison.compare import run_names
 from lt_det.reporting.comparison.differences import metric_differences, unpaired_because
 from tests.helpers.evaluations import AWKWARD, evaluation, typed_task, write_run
 
@@ -110,12 +109,6 @@ def test_files_and_tables(run, other_run, tmp_path):
     assert content.count("<script>") == 1
     assert "seesaw minus softmax" in content
     assert AWKWARD not in content
-
-
-def test_names_are_the_shortest_ends_that_differ(tmp_path):
-    roots = [tmp_path / "a" / "softmax", tmp_path / "b" / "softmax"]
-    assert run_names(roots) == ["a/softmax", "b/softmax"]
-    assert run_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
 
 
 def renamed(content):
