@@ -25,6 +25,7 @@ from lt_det.evaluation.schema import group_metric
 
 _CHOOSABLE = ("retrained", "trained", "meta")
 _NAMED = 3  # candidates that are named as ruled out
+_MEMORIZED = 2.0  # times as high an AP on the detector's training images as on new ones: see `_memorized`
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def recommend(candidates: Sequence[Entry], buckets: Sequence[str]) -> Recommenda
     return Recommendation(
         rule=rule,
         name=best.name,
-        reason=" ".join(_reasons(best, scores, by_name, baseline, frequent)),
+        reason=" ".join(
+            [*_reasons(best, scores, by_name, baseline, frequent), *_memorized(best, baseline, candidates)]
+        ),
         for_ap_only=by_ap.name,
         for_ap_only_reason=_ap_reason(by_ap, best, by_name[by_ap.name], baseline),
     )
@@ -261,6 +264,22 @@ def _on_evaluation_set(entry: Entry) -> list[str]:
     unclear = delta.interval is not None and delta.interval[0] <= 0 <= delta.interval[1]
     reading = ", an interval that includes 0" if unclear else ""
     return [f"On the evaluation set, the difference of this mean is {_in_words(delta)}{reading}."]
+
+
+def _memorized(best: _Score, baseline: Entry, candidates: Sequence[Entry]) -> list[str]:
+    """Warn if the features know the held-out images so well that the choice says little about other images."""
+    folds, new = _mean_over(baseline.folds, BUCKET_MEAN), baseline.mean(BUCKET_MEAN)
+    if folds is None or new is None or folds <= _MEMORIZED * new:
+        return []
+    words = [
+        f"But the detector has memorized its training images: with the same classifier, this mean is {folds:.1f} on the "
+        f"held-out ones and {new:.1f} on the evaluation set. So this choice says little about new images: choose by the "
+        "evaluation set, and report the result on images that took no part in that."
+    ]
+    as_it_is = next((entry.mean(BUCKET_MEAN) for entry in candidates if entry.kind == "as_is"), None)
+    if best.name == baseline.name and as_it_is is not None and as_it_is > new:
+        words.append(f"There, the detector as it stands ({as_it_is:.1f}) is better than retrained.")
+    return words
 
 
 def _ap_reason(by_ap: _Score, best: _Score, entry: Entry, baseline: Entry) -> str:

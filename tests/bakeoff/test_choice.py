@@ -207,3 +207,14 @@ def test_without_draws_rule_and_limits_mention_no_intervals():
     assert not [sentence for sentence in limits if sentence.startswith("Intervals")]
     assert "TEST.RESAMPLES" in limits[-1]
     assert limits[:-1] == standing_limits("softmax", 1)[:-1]
+
+
+@pytest.mark.parametrize(("on_new_images", "memorized"), [(30.0, False), (5.0, True)])
+def test_a_detector_that_has_memorized_its_training_images_is_reported(on_new_images, memorized):
+    baseline = candidate("softmax", (40.0, 40.0, 40.0), kind="retrained", evaluation=on_new_images)
+    as_it_is = candidate("as it is", (), kind="as_is", evaluation=on_new_images + 1)
+    kept = recommend([as_it_is, baseline], BUCKETS).reason
+    better = recommend([as_it_is, baseline, candidate("a", (45, 45, 45))], BUCKETS).reason
+    assert [("memorized" in reason) for reason in (kept, better)] == [memorized] * 2
+    assert ("as it stands (6.0)" in kept) == memorized
+    assert "as it stands" not in better
