@@ -272,9 +272,9 @@ def _memorized(best: _Score, baseline: Entry, candidates: Sequence[Entry]) -> li
     if folds is None or new is None or folds <= _MEMORIZED * new:
         return []
     words = [
-        f"But the detector has memorized its training images: with the same classifier, this mean is {folds:.1f} on the "
-        f"held-out ones and {new:.1f} on the evaluation set. So this choice says little about new images: choose by the "
-        "evaluation set, and report the result on images that took no part in that."
+        "But the detector has memorized its training images: with the same loss, this mean is "
+        f"{folds:.1f} on the held-out ones and {new:.1f} on the evaluation set. So this choice says little about new "
+        "images: choose by the evaluation set, and report the result on images that took no part in that."
     ]
     as_it_is = next((entry.mean(BUCKET_MEAN) for entry in candidates if entry.kind == "as_is"), None)
     if best.name == baseline.name and as_it_is is not None and as_it_is > new:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Up to so many training images, so many epochs. Detectron2's schedules for COCO (118,000 images) and LVIS (100,000)
-# have 12 to 37 epochs; small sets need more to make enough steps, large ones need fewer. Of 31 epochs on 1020 photographs
-# (docs/evidence.md), the last 12 gained nothing that their validation images could show.
+# have 12 to 37 epochs; small sets need more to make enough steps, large ones need fewer. Of 31 epochs on 1020
+# photographs (docs/evidence.md), the last 12 gained nothing that the validation images could show.
 EPOCHS = ((500, 100), (1_000, 50), (10_000, 36), (50_000, 24), (math.inf, 12))
 _LEAST_ITERATIONS = 1000
 _EVALUATIONS = 10
