@@ -6,6 +6,7 @@ evaluation and the annotations of some images; `evaluate` writes evaluate.json.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -51,9 +52,8 @@ class StopAndMeasure(HookBase):
             os.kill(os.getpid(), signal.SIGUSR1)
 
     def seconds_per_iteration(self) -> float:
-        """Median, without the first iteration if there are others; that of the slowest process."""
-        ends = [*self._starts[1:], time.perf_counter()]
-        seconds = [end - start for start, end in zip(self._starts, ends, strict=True)]
+        """Median of the slowest process, without the first iteration if there are others."""
+        seconds = [end - start for start, end in itertools.pairwise(self._starts)]
         return max(comm.all_gather(statistics.median(seconds[1:] or seconds)))
 
 
@@ -206,11 +206,12 @@ def table(
         ("training and evaluations", "", f"{evaluations} evaluations: {total:.3g} h"),
         ("memory", memory, "the same, or more for larger images"),
         ("checkpoints", f"{_bytes(checkpoint)} each", f"at most {kept} at a time: {_bytes(kept * checkpoint)}"),
-        ("evaluation files", f"{some}: {_bytes(files)}", f"{all_}: {_bytes(all_files)}"),
-        ("disk", "", _bytes(kept * checkpoint + all_files)),
+        ("evaluation files", f"{some}: {_bytes(files)}", f"{all_}: at most {_bytes(all_files)}"),
+        ("disk", "", "at most " + _bytes(kept * checkpoint + all_files)),
     ]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    title = f"{resumed['processes']} processes on {resumed['device']}, {iterations} iterations, median."
+    count = resumed["processes"]
+    title = f"Measured in {iterations} iterations, with {count} process{'es' * (count > 1)} on {resumed['device']}:"
     return "\n".join(["", title, "", *lines, ""])
 
 

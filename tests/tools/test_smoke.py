@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -68,6 +69,14 @@ def test_a_training_that_does_not_stop_fails(steps, tmp_path):
     assert steps("--config", "a.yaml").returncode == 1
 
 
+@pytest.mark.parametrize("variables", [{"ITERATIONS": "1"}, {"ITERATIONS": "ten"}, {"IMAGES": "0"}])
+def test_sizes_that_measure_nothing_are_refused(steps, variables):
+    result = steps("--config", "a.yaml", **variables)
+    assert result.returncode == 1
+    ((name, value),) = variables.items()
+    assert re.search(f"{name}( is)? {value}", result.stderr)
+
+
 def test_files_of_an_earlier_one_are_refused(steps, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "smoke.md").write_text("")
@@ -99,8 +108,8 @@ def test_the_whole_training_is_extrapolated(smoke):
         "3 evaluations: 21.5 h",
         "peak of 9 GB",
         "37 at a time: 11.1 GB",  # 36 numbered ones and model_final.pth
-        "20000 images: 800 MB",
-        "| disk |  | 11.9 GB |",
+        "20000 images: at most 800 MB",
+        "| disk |  | at most 11.9 GB |",
     ):
         assert figure in text
     kept = smoke.table(train, resumed | {"max_to_keep": 3}, evaluation, 20_000, 300_000_000)
@@ -115,5 +124,5 @@ def test_a_real_training(mini, datasets_root, tmp_path):
     command = [SMOKE, "--config", REPOSITORY / "configs" / "mini_lvis_eql.yaml", *keys]
     result = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "2 processes on the CPU, 4 iterations" in (tmp_path / "out" / "smoke.md").read_text()
+    assert "4 iterations, with 2 processes on the CPU" in (tmp_path / "out" / "smoke.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
