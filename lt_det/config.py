@@ -88,6 +88,9 @@ def add_keys(cfg: Any) -> None:
     # Forward and backward passes per optimizer step; IMS_PER_BATCH is the number of images of all of them.
     cfg.SOLVER.ACCUMULATE = 1
 
+    # How many checkpoints to keep, beside model_final.pth: the latest; those before are deleted. None: all.
+    cfg.SOLVER.MAX_TO_KEEP = None
+
     # Precision where SOLVER.AMP.ENABLED is True: float16, or bfloat16 (GPUs from Ampere on).
     cfg.SOLVER.AMP.PRECISION = "float16"
 
@@ -271,14 +274,30 @@ def check_schedule(cfg: Any) -> None:
         )
 
 
-def check_training_keys(cfg: Any) -> None:
-    """Check schedule, starts, buckets and meta-learning before the training set is counted.
+def check_max_to_keep(number: Any, key: str) -> None:
+    """
+    Args:
+        number: how many checkpoints to keep; None: all.
+        key: its config key.
 
     Raises:
-        LtDetError: see `check_schedule`, `reweighting_start`, `resampling_start`, `checked_meta_method`, and
-            `buckets_of_config` as far as the class names do not matter.
+        LtDetError: a value that is no whole number above 0.
+    """
+    if number is not None and (type(number) is not int or number < 1):
+        raise LtDetError(
+            f"{key} is {number!r}, but is the number of checkpoints to keep; write 1 or more, or null for all."
+        )
+
+
+def check_training_keys(cfg: Any) -> None:
+    """Check schedule, checkpoints, starts, buckets and meta-learning before the training set is counted.
+
+    Raises:
+        LtDetError: see `check_schedule`, `check_max_to_keep`, `reweighting_start`, `resampling_start`,
+            `checked_meta_method`, and `buckets_of_config` as far as the class names do not matter.
     """
     check_schedule(cfg)
+    check_max_to_keep(cfg.SOLVER.MAX_TO_KEEP, "SOLVER.MAX_TO_KEEP")
     reweighting_start(cfg)
     resampling_start(cfg)
     checked_meta_method(cfg)

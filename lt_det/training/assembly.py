@@ -18,7 +18,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from lt_det.statistics.buckets import FrequencyBuckets
-from lt_det.trainer_keys import WANDB, mark_applied
+from lt_det.trainer_keys import MAX_TO_KEEP, WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
@@ -30,6 +30,7 @@ from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingDat
 from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.loaded_state import check_loaded_state
 from lt_det.training.resume.metrics_log import rewind_metrics
+from lt_det.training.resume.old_checkpoints import KeepLatest
 from lt_det.training.resume.seed_passes import SeedPasses
 from lt_det.training.weights.address import check_remote_weights
 
@@ -53,7 +54,7 @@ class TrainingOptions:
         seed: negative: a random one.
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
-        checkpoints: arguments of Detectron2's PeriodicCheckpointer: ``period``, ``max_to_keep``.
+        checkpoints: arguments of `KeepLatest`: ``period``, ``max_to_keep``.
     """
 
     output_dir: str
@@ -152,13 +153,15 @@ class Assembly:
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
+        for part in (self._model, self.step_trainer.data_loader):
+            mark_applied(part, MAX_TO_KEEP)
         found: list[HookBase] = [SeedPasses(self._model, options.seed)]
         if self._meta is not None:
             found.append(self._meta)
         found += [hooks.IterationTimer(), lr_scheduler]
         found += before_checkpoint
         if is_main:
-            found.append(hooks.PeriodicCheckpointer(self.checkpointer, **options.checkpoints))
+            found.append(KeepLatest(self.checkpointer, **options.checkpoints))
         found.append(EvalUnlessStopped(options.eval_period, evaluate))
         if evaluate_at_end is not None:
             found.append(EvalUnlessStopped(0, evaluate_at_end))

@@ -17,7 +17,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.registry import locate
 
-from lt_det.config import check_training_keys, num_classes_of
+from lt_det.config import check_max_to_keep, check_training_keys, num_classes_of
 from lt_det.data import training_stats
 from lt_det.data.loader import check_meta_classes
 from lt_det.data.shared_images import shared_images
@@ -85,6 +85,7 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     prepare_device(cfg.train.device, precision, loader.train.num_workers)
     if training:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
+        check_max_to_keep(cfg.train.checkpointer.get("max_to_keep"), "train.checkpointer.max_to_keep")
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
     _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)

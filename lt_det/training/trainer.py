@@ -324,7 +324,7 @@ def _options(cfg: Any) -> TrainingOptions:
         meta_datasets=tuple(cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS),
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
-        checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD},
+        checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD, "max_to_keep": cfg.SOLVER.MAX_TO_KEEP},
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import types
 from pathlib import Path
 
 import pytest
+
+from lt_det.errors import LtDetError
 
 LAUNCH = Path(__file__).resolve().parents[2] / "tools" / "launch"
 EVAL_ONLY = ["--config", "a b.yaml", "--eval-only", "MODEL.WEIGHTS", "x.pth"]
@@ -41,6 +44,29 @@ def test_eval_only_is_not_resumed(tool_arguments, script):
     assert tool_arguments(script, *EVAL_ONLY) == EVAL_ONLY
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar file"])
+def test_stage_copies_what_links_point_to(tmp_path, packed):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.jpg").write_bytes(b"image")
+    source, target = tmp_path / "shared", tmp_path / "local" / "data"
+    source.mkdir()
+    (source / "coco").symlink_to(tmp_path / "images")
+    if packed:  # as the script says
+        subprocess.run(["tar", "-chf", tmp_path / "data.tar", "-C", source, "coco"], check=True)
+        source = tmp_path / "data.tar"
+    subprocess.run([LAUNCH / "stage.sh", source, target], check=True)
+    assert (target / "coco" / "1.jpg").read_bytes() == b"image"
+    assert not (target / "coco").is_symlink()
+    assert target.stat().st_mode & 0o077 == 0
+
+
+def test_stage_refuses_a_source_that_is_missing(tmp_path):
+    command = [LAUNCH / "stage.sh", tmp_path / "missing.tar", tmp_path / "local"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"{tmp_path}/missing.tar" in result.stderr
+
+
 @pytest.fixture
 def submit(monkeypatch):
     """tools/launch/submit.py; its signal handlers are removed after the test."""
@@ -52,6 +78,50 @@ def submit(monkeypatch):
     yield module
     for signum, handler in before.items():
         signal.signal(signum, handler)
+
+
+@pytest.fixture
+def job(submit, monkeypatch):
+    """A function that returns the parameters of the job that submit.py makes of its options."""
+    made = {}
+
+    def job(*options):
+        monkeypatch.setattr(sys, "argv", ["submit.py", *options, "--", "--config", "a.yaml"])
+        submit.main()
+        return made
+
+    def executor(folder):
+        executor = types.SimpleNamespace(update_parameters=lambda **parameters: made.update(parameters))
+        executor.submit = lambda training: types.SimpleNamespace(job_id="1")
+        return executor
+
+    submit.submitit.SlurmExecutor = executor
+    return job
+
+
+def test_submitted_tasks_get_their_cpus(job):
+    parameters = job("--gpus", "8")
+    assert parameters["cpus_per_task"] == 5
+    assert parameters["setup"] == ["export SRUN_CPUS_PER_TASK=5"]
+    assert (parameters["nodes"], parameters["ntasks_per_node"], parameters["gpus_per_node"]) == (1, 8, 8)
+    assert job("--gpus", "8", "--cpus", "12")["setup"] == ["export SRUN_CPUS_PER_TASK=12"]
+
+
+def test_without_gpus_the_cluster_decides_on_cpus(job):
+    assert not {"cpus_per_task", "setup", "gpus_per_node"} & job("--gpus", "0", "--processes", "2").keys()
+
+
+def test_submitted_job_has_the_options_of_sbatch(job):
+    named = ("--account", "me", "--partition", "gpu", "--qos", "high", "--mem", "200G")
+    parameters = job("--gpus", "8", *named, "--sbatch", "constraint=a100", "--sbatch", "exclusive")
+    assert {"account": "me", "partition": "gpu", "qos": "high", "mem": "200G"}.items() <= parameters.items()
+    assert parameters["additional_parameters"] == {"constraint": "a100", "exclusive": True}
+
+
+@pytest.mark.parametrize("option", ["time=1", "signal=USR1@10", "=x", "constraint="])
+def test_sbatch_options_that_break_the_job_are_refused(job, option):
+    with pytest.raises(LtDetError, match=re.escape(option)):
+        job("--gpus", "8", "--sbatch", option)
 
 
 def test_submitted_eval_only_is_not_resumed(submit, monkeypatch):

@@ -127,6 +127,7 @@ def default_trainer(cfg):
 IGNORED = [
     ((METHOD, "crt"), "SECOND_STAGE.METHOD is crt"),
     (("SOLVER.ACCUMULATE", 2), "SOLVER.ACCUMULATE is 2"),
+    (("SOLVER.MAX_TO_KEEP", 2), "SOLVER.MAX_TO_KEEP is 2"),
     (("WANDB_PROJECT", "mine"), "WANDB_PROJECT is mine"),
     (
         ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.SAMPLER_START", 0.5),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Submit a training to SLURM with submitit (pip install 'lt-det[submitit]'), one task per GPU.
 
-tools/launch/submit.py --nodes 2 --gpus 8 --hours 24 --partition NAME -- --config configs/lvis_eql.yaml OUTPUT_DIR out
+tools/launch/submit.py --gpus 8 --hours 24 --account NAME -- --config configs/lvis_eql.yaml OUTPUT_DIR out
 
 Before the time limit and on pre-emption, the job saves a checkpoint, is requeued, and resumes from there.
 """
@@ -22,9 +22,17 @@ except ImportError as error:
         sys.exit(f"error: submitit is installed but does not import ({error}); install it again, or what it lacks.")
     sys.exit("error: submitit is not installed; pip install 'lt-det[submitit]'.")
 
-from lt_det.errors import exit_code_of
+from lt_det.errors import LtDetError, exit_code_of
 
 TOOLS = Path(__file__).resolve().parents[1]
+CPUS = 5  # Detectron2's DATALOADER.NUM_WORKERS, and the process itself
+OTHER = "such as --sbatch constraint=a100 --sbatch exclusive"
+
+_USE = {"nodes": "nodes", "time": "hours", "gpus-per-node": "gpus", "ntasks-per-node": "processes"}
+_USE |= {"cpus-per-task": "cpus", "mem": "mem", "account": "account", "partition": "partition", "qos": "qos"}
+_ITS_OWN = ("signal", "open-mode", "output", "error")
+NOT_IN_SBATCH = {name: f"use --{option}" for name, option in _USE.items()}
+NOT_IN_SBATCH |= {name: f"leave it out, because the job needs its own {name}" for name in _ITS_OWN}
 
 
 class Training:
@@ -70,25 +78,68 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--gpus", type=int, required=True, help="per node; 0 for --processes on the CPU")
     parser.add_argument("--processes", type=int, help="per node; default: --gpus")
+    parser.add_argument("--cpus", type=int, help=f"per process; default with GPUs: {CPUS}, DATALOADER.NUM_WORKERS + 1")
+    parser.add_argument("--mem", help="memory per node, such as 200G; 0: all; default: your cluster's")
     parser.add_argument("--hours", type=float, default=24)
-    parser.add_argument("--partition", help="a partition of your cluster")
+    for name in ("account", "partition", "qos"):
+        parser.add_argument(f"--{name}", help="as in sbatch")
+    parser.add_argument(
+        "--sbatch", action="append", default=[], metavar="NAME[=VALUE]", help=f"another option: {OTHER}"
+    )
     parser.add_argument("--tool", default="train_net.py", help="or lazyconfig_train_net.py")
     parser.add_argument("--logs", default="output/submitit", help="a folder that all nodes share")
     parser.add_argument("arguments", nargs="+", help="arguments of the tool, after --")
     args = parser.parse_args()
 
     executor = submitit.SlurmExecutor(folder=args.logs)
-    executor.update_parameters(
-        job_name="lt_det",
-        nodes=args.nodes,
-        ntasks_per_node=args.processes or args.gpus,
-        time=round(args.hours * 60),
-        signal_delay_s=300,
-        **({"gpus_per_node": args.gpus} if args.gpus else {}),
-        **({"partition": args.partition} if args.partition else {}),
-    )
-    job = executor.submit(Training(args.tool, args.arguments))
+    executor.update_parameters(**job_parameters(args))
+    try:
+        job = executor.submit(Training(args.tool, args.arguments))
+    except submitit.core.utils.FailedJobError as error:
+        reasons = [line.removeprefix("sbatch: error: ") for line in str(error).strip().splitlines()]
+        raise LtDetError(f"sbatch refuses the job ({'; '.join(reasons)}); change the options of submit.py.") from error
     print(f"Job {job.job_id}; logs in {args.logs}")
+
+
+def job_parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of submitit's SlurmExecutor.
+
+    Raises:
+        LtDetError: an option in --sbatch that has an option of its own, or that the job needs as it is.
+    """
+    cpus = args.cpus or (CPUS if args.gpus else None)
+    optional = {
+        "gpus_per_node": args.gpus or None,
+        "cpus_per_task": cpus,
+        # Since SLURM 22.05 srun does not take --cpus-per-task from sbatch: a task might get one CPU.
+        "setup": [f"export SRUN_CPUS_PER_TASK={cpus}"] if cpus else None,
+        "mem": args.mem,
+        "account": args.account,
+        "partition": args.partition,
+        "qos": args.qos,
+        "additional_parameters": _others(args.sbatch) or None,
+    }
+    return {
+        "job_name": "lt_det",
+        "nodes": args.nodes,
+        "ntasks_per_node": args.processes or args.gpus,
+        "time": round(args.hours * 60),
+        "signal_delay_s": 300,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+def _others(options: list[str]) -> dict[str, str | bool]:
+    """``["constraint=a100", "exclusive"]`` as submitit takes them."""
+    parsed: dict[str, str | bool] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if name in NOT_IN_SBATCH:
+            raise LtDetError(f"--sbatch {option} would replace what submit.py sets; {NOT_IN_SBATCH[name]}.")
+        if not name or (equals and not value):
+            raise LtDetError(f"--sbatch is '{option}'; write NAME=VALUE or NAME, {OTHER}.")
+        parsed[name] = value if equals else True
+    return parsed
 
 
 if __name__ == "__main__":

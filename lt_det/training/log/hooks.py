@@ -66,7 +66,7 @@ class LogSpeed(_Periodic):
         self._images = images
 
     def log(self) -> None:
-        self._put("max_mem", _peak_memory() / 2**20)
+        self._put("max_mem", peak_memory() / 2**20)
         storage, histories = self.trainer.storage, self.trainer.storage.histories()
         if not {"time", "data_time"} <= histories.keys():  # in the first iterations, and without writers
             return
@@ -148,8 +148,8 @@ def _scopes(stages: int) -> list[str]:
     return [f"stage{stage}/" for stage in range(stages)] if stages > 1 else [""] * stages
 
 
-def _peak_memory() -> int:
-    """Bytes."""
+def peak_memory() -> int:
+    """Bytes of this process: allocated by torch on the GPU, or without a GPU all of its memory."""
     on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     unit = 1 if sys.platform == "darwin" else 2**10
     return on_gpu or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
