@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lt_det.datasets.mini_lvis.counts import FREQUENCY_NAMES
 from lt_det.datasets.mini_lvis.scenes import Image, Polygon
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 
-__all__ = ["BUCKET_COLORS", "FREQUENCY_NAMES", "write_contact_sheet"]
+__all__ = ["BUCKET_COLORS", "write_contact_sheet"]
 
-FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
 # Okabe and Ito's #D55E00, #E69F00 and #0072B2, here in blue-green-red order.
 BUCKET_COLORS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
 
