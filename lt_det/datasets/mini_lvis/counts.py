@@ -10,7 +10,7 @@ images, as in the class-balanced loss's and LDAM's papers (https://arxiv.org/abs
 https://arxiv.org/abs/1906.07413):
 
     exponential  n_k = n_0 * ratio ** (-k / (K - 1))
-    step         n_k = n_0 for the first half of the classes, n_0 / ratio for the others
+    step         n_k = n_0 for the first K // 2 classes, n_0 / ratio for the others
     lvis         LVIS v1's own counts, as a curve over k / (K - 1)
 
 The papers keep n_0 when the ratio changes; here the images are kept, and an image has 5 classes on average, or fewer
