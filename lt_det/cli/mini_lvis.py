@@ -20,7 +20,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="shape of the training counts, with balanced validation: exponential or step (with --ratio), or lvis",
     )
     parser.add_argument(
-        "--ratio", type=float, metavar="R", help="images of the most frequent class over those of the rarest; 1: balanced"
+        "--ratio",
+        type=float,
+        metavar="R",
+        help="images of the most frequent class over those of the rarest; 1: balanced",
     )
     parser.add_argument("--seed", type=int, default=0, help="each seed gives another dataset (default 0)")
     parser.set_defaults(run=run)

@@ -2,8 +2,8 @@
 
 Without an imbalance, the k-th most frequent of K classes occurs in round(h * (3 / h) ** (k / (K - 1))) training images:
 from h images to 3, so that LVIS's rare (1-10 images), common (11-100) and frequent (more than 100) buckets all have
-classes. Up to 62 classes h is half of the images; with more, the largest value that gives an image 5 classes on average.
-The validation set is more balanced, so that the AP of rare classes does not depend on one or two objects.
+classes. Up to 62 classes h is half of the images; with more, the largest value with which an image has 5 classes on
+average. The validation set is more balanced, so that the AP of rare classes does not depend on one or two objects.
 
 With an imbalance the training counts have one of three shapes, and every class is in the same number of validation
 images, as in the class-balanced loss's and LDAM's papers (https://arxiv.org/abs/1901.05555 and
@@ -39,10 +39,10 @@ _MAX_CLASSES_PER_IMAGE = 6
 _MIN_VAL_IMAGES = 10  # of each class, where the validation set is large enough
 _VAL_POWER = 0.25  # validation counts are proportional to this power of the training counts
 
-# LVIS v1's training images per class (field `image_count` of its 1203 categories, also in Detectron2's metadata), sorted
-# in descending order: the fraction of the classes that come before, and the count there. Between them the logarithm is
-# linear. For 1203 classes this gives 338 rare, 458 common and 407 frequent ones, 359,385 images in all; LVIS has 337, 461,
-# 405 and 360,952.
+# Quantiles of LVIS v1's training images per class (`image_count` of its 1203 categories, as in Detectron2's metadata):
+# the fraction of the classes with more images, and the count there. Between them, the logarithm is interpolated. For
+# 1203 classes this gives 338 rare, 458 common and 407 frequent ones, and a sum of 359,385; LVIS has 337, 461, 405 and
+# 360,952.
 _LVIS_PROFILE = (
     (0.0, 1977),
     (0.05, 1876),
@@ -144,15 +144,15 @@ def check_counts(counts: Sequence[int], num_train: int, num_val: int, imbalance:
     """Refuse training counts that cannot be a dataset of so many images.
 
     Raises:
-        LtDetError: a class has no image, an image has no class or too many, or, without an imbalance, a bucket is empty.
+        LtDetError: a class has no image, an image has no class or too many; without an imbalance, a bucket is empty.
     """
     num_classes = len(counts)
     sizes = f"{num_train} training images and {num_classes} classes"
     missing = [name for letter, name in FREQUENCY_NAMES.items() if letter not in map(frequency, counts)]
     if imbalance is None and missing:
         raise LtDetError(
-            f"{sizes} give no {' and no '.join(missing)} class: ask for more images (at least 400 with 12 to 62 classes)"
-            " or set an imbalance, whose buckets may be empty."
+            f"{sizes} give no {' and no '.join(missing)} class: ask for more images (with 12 to 62 classes, at least"
+            " 400) or set an imbalance, which may leave buckets empty."
         )
     if imbalance is not None and min(counts) < 1:
         raise LtDetError(

@@ -16,7 +16,7 @@ from lt_det.datasets.mini_lvis.scenes import MASTER_CAP, Image, crop
 __all__ = ["dejavu_glyphs", "dejavu_mask", "dejavu_name", "random_dejavu_mask"]
 
 WEIGHTS = (1, 3, 5)  # dilation in pixels of the large mask; a stem of the font is about 9 pixels wide
-_ZOOM = 4  # outlines are filled this many times larger, then averaged
+_ZOOM = 4  # the polygons are filled this many times larger, then averaged
 _SUBPIXEL_BITS = 4
 
 

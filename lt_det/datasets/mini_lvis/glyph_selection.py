@@ -2,20 +2,21 @@
 
     python -m lt_det.datasets.mini_lvis.glyph_selection > lt_det/datasets/mini_lvis/dejavu.txt
 
-Two glyphs are compared as small binary images, with the same center of mass and the same mean square radius. What
-counts is the largest detail that one has and the other lacks: with d_A(p) the distance in pixels of a point p from the
-glyph A,
+Two glyphs are compared as small binary images with the same center of mass and the same mean square radius. With d_A(p)
+the distance of a point p from the glyph A, in pixels,
 
-    D(A, B) = min over variants A' of A of (sum of d_A'(p)^4 over p in B + sum of d_B(p)^4 over p in A') ^ (1/4).
+    D(A, B) = min over variants A' of A of sqrt(sum of d_A'(p)^2 over p in B + sum of d_B(p)^2 over p in A').
 
-The variants are all weights, and all turns and shears that a scene can give one glyph against another. So Latin A,
-Greek Alpha and Cyrillic A have a distance near 0, and a letter and the same letter with a dot have one of about the
-dot's distance from the letter. The first glyph is A; each next one is the candidate whose nearest chosen glyph is
-farthest away, so any first K are as distinct as a greedy choice can make them.
+The variants are all weights, and turns and shears by as much as a scene can give one glyph against another. So Latin A,
+Greek Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks counts
+by its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate whose
+nearest chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
 """
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -30,9 +31,10 @@ __all__ = ["Fingerprints", "candidates", "choose_glyphs", "distances", "fingerpr
 Floats = npt.NDArray[np.float32]
 
 NUM_GLYPHS = 1203  # as many as LVIS v1 has classes
-# A glyph of this mean square radius is about 19 pixels high: smaller than the smallest in an image of 144 pixels (25).
-_SIDE, _RADIUS = 26, 6.5
-_TURNS = np.linspace(-2 * MAX_TURN, 2 * MAX_TURN, 11)
+CLOSEST = 6.5  # distance D of the closest pair
+# A glyph of this mean square radius is about 18 pixels high: smaller than the smallest in an image of 144 pixels (25).
+_SIDE, _RADIUS = 24, 6.0
+_TURNS = np.linspace(-2 * MAX_TURN, 2 * MAX_TURN, 9)
 _SHEARS = np.linspace(-2 * MAX_SHEAR, 2 * MAX_SHEAR, 5)
 _INSIDE = 0.4  # coverage from which a pixel belongs to the glyph
 _FARTHEST = 8.0  # distances are clipped here, in pixels, so that one far detail does not outweigh everything else
@@ -42,19 +44,21 @@ _STROKE, _MAX_THIN = 4, 0.2  # of a glyph's area, at most this fraction may be i
 _PATTERNS = ("BRAILLE", "BOX", "DIGRAM", "DOMINO", "HEXAGRAM", "OGHAM", "PLAYING", "TETRAGRAM", "TRIGRAM")
 
 
+@dataclass(frozen=True)
 class Fingerprints:
-    """Glyphs, or variants of one glyph, as small images: which pixels are inside, and d^4 of every pixel.
+    """Glyphs, or variants of one glyph, as small images: which pixels are inside, and d^2 of every pixel.
 
     Attributes:
         inside: (n, pixels) float32, 0 or 1.
-        far: (n, pixels) float32, the fourth power of each pixel's distance from the glyph.
+        far: (n, pixels) float32, the square of each pixel's distance from the glyph in pixels.
     """
 
-    def __init__(self, images: Sequence[npt.NDArray[np.float32]]) -> None:
-        inside = [(image >= _INSIDE).astype(np.uint8) for image in images]
-        far = [cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for image in inside]
-        self.inside: Floats = np.stack(inside).reshape(len(images), -1).astype(np.float32)
-        self.far: Floats = np.minimum(np.stack(far), _FARTHEST).reshape(len(images), -1).astype(np.float32) ** 4
+    inside: Floats
+    far: Floats
+
+    def keep(self, which: npt.NDArray[np.bool_]) -> "Fingerprints":
+        """Those of the glyphs where `which` (n,) is true."""
+        return Fingerprints(self.inside[which], self.far[which])
 
 
 def candidates() -> list[str]:
@@ -85,16 +89,25 @@ def _is_clear(mask: npt.NDArray[np.uint8]) -> bool:
 
 def fingerprints(glyphs: Sequence[str]) -> Fingerprints:
     """The glyphs upright and in the middle weight."""
-    return Fingerprints([_small(dejavu_mask(glyph, 1), np.eye(2)) for glyph in glyphs])
+    return _fingerprints([_small(dejavu_mask(glyph, 1), np.eye(2)) for glyph in glyphs])
+
+
+def _fingerprints(images: Sequence[Floats]) -> Fingerprints:
+    inside = np.stack([image >= _INSIDE for image in images]).astype(np.uint8)
+    far = np.stack([cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for image in inside])
+    pixels = (len(images), -1)
+    return Fingerprints(
+        inside.reshape(pixels).astype(np.float32), np.minimum(far, _FARTHEST).reshape(pixels).astype(np.float32) ** 2
+    )
 
 
 def distances(glyph: str, others: Fingerprints) -> Floats:
     """(n,) distance D of a glyph from each of the others, in pixels of the small images."""
     shapes = list(_relative_shapes())
     masks = [dejavu_mask(glyph, weight) for weight in range(len(WEIGHTS))]
-    variants = Fingerprints([_small(mask, shape) for mask in masks for shape in shapes])
-    fourth = variants.inside @ others.far.T + variants.far @ others.inside.T
-    nearest: Floats = fourth.min(axis=0) ** 0.25
+    variants = _fingerprints([_small(mask, shape) for mask in masks for shape in shapes])
+    squares = variants.inside @ others.far.T + variants.far @ others.inside.T
+    nearest: Floats = np.sqrt(squares.min(axis=0))
     return nearest
 
 
@@ -119,25 +132,36 @@ def _small(mask: npt.NDArray[np.uint8], shape: npt.NDArray[np.float64]) -> npt.N
     return cv2.warpAffine(smooth, matrix, (_SIDE, _SIDE)).astype(np.float32) / np.float32(255)
 
 
-def choose_glyphs(glyphs: Sequence[str], number: int) -> tuple[list[str], Floats]:
-    """The `number` most distinct glyphs in order, and the distance of each from its nearest predecessor."""
-    upright = fingerprints(glyphs)
-    nearest = np.full(len(glyphs), np.inf, np.float32)
-    chosen = [glyphs.index("A")]
-    reached = [np.float32(np.inf)]
-    while len(chosen) < number:
-        nearest = np.minimum(nearest, distances(glyphs[chosen[-1]], upright))
-        nearest[chosen] = 0
-        chosen.append(int(nearest.argmax()))
-        reached.append(nearest[chosen[-1]])
-    return [glyphs[index] for index in chosen], np.array(reached, np.float32)
+def choose_glyphs(glyphs: Sequence[str], number: int, closest: float = CLOSEST) -> tuple[list[str], list[float]]:
+    """The most distinct glyphs in order, and the distance of each from its nearest predecessor.
+
+    Args:
+        glyphs: candidates, A among them.
+        number: how many to choose; fewer if no more are at least `closest` apart.
+        closest: smallest distance D between two chosen glyphs.
+    """
+    left = np.array([glyph for glyph in glyphs if glyph != "A"])
+    upright = fingerprints(left.tolist())
+    nearest = np.full(len(left), np.inf, np.float32)
+    chosen, reached = ["A"], [math.inf]
+    while len(chosen) < number and len(left):
+        nearest = np.minimum(nearest, distances(chosen[-1], upright))
+        next_one = int(nearest.argmax())
+        if nearest[next_one] < closest:
+            break
+        chosen.append(str(left[next_one]))
+        reached.append(float(nearest[next_one]))
+        # Those too close to a chosen glyph can never be chosen.
+        kept = (nearest >= closest) & (left != chosen[-1])
+        left, nearest, upright = left[kept], nearest[kept], upright.keep(kept)
+    return chosen, reached
 
 
 def main() -> None:
     glyphs, reached = choose_glyphs(candidates(), NUM_GLYPHS)
-    print("# Code points of DejaVu Sans, the most distinct first; written by glyph_selection.py.")
-    closest = ", ".join(f"{reached[:size].min():.2f} among the first {size}" for size in (100, 300, 1000, NUM_GLYPHS))
-    print(f"# Distance of the closest pair: {closest}.")
+    print("# Code points of DejaVu Sans, the most distinct first; written by glyph_selection.py, which explains D.")
+    closest = ", ".join(f"{min(reached[:size]):.2f} among the first {size}" for size in (100, 300, 1000, NUM_GLYPHS))
+    print(f"# D of the closest pair: {closest}.")
     for start in range(0, NUM_GLYPHS, 20):
         print(" ".join(f"{ord(glyph):04x}" for glyph in glyphs[start : start + 20]))
 

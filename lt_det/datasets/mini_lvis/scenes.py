@@ -12,7 +12,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASTER_CAP", "MAX_SHEAR", "MAX_TURN", "Image", "Polygon", "RandomMask", "crop", "draw_scene", "polygon_area"]
+__all__ = [
+    "MASTER_CAP",
+    "MAX_SHEAR",
+    "MAX_TURN",
+    "Image",
+    "Polygon",
+    "RandomMask",
+    "crop",
+    "draw_scene",
+    "polygon_area",
+]
 
 Image = npt.NDArray[np.uint8]
 Polygon = list[float]  # x0, y0, x1, y1, ... in pixels
