@@ -31,7 +31,7 @@ __all__ = ["Fingerprints", "candidates", "choose_glyphs", "distances", "fingerpr
 Floats = npt.NDArray[np.float32]
 
 NUM_GLYPHS = 1203  # as many as LVIS v1 has classes
-CLOSEST = 6.5  # distance D of the closest pair
+CLOSEST = 8.0  # smallest distance D of any two; 1203 glyphs are just so far apart
 # A glyph of this mean square radius is about 18 pixels high: smaller than the smallest in an image of 144 pixels (25).
 _SIDE, _RADIUS = 24, 6.0
 _TURNS = np.linspace(-2 * MAX_TURN, 2 * MAX_TURN, 9)
