@@ -186,13 +186,14 @@ def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) ->
         power = str(10**exponent)
         _put_text(sheet, power, (left - 10 - _text_width(power, 0.42), y + 5), 0.42, _FAINT)
     step = (right - left) / len(bars)
+    gap = 0.15 if step >= 10 else 0.0  # of thin bars, rounding would show some gaps and not others
     for index, (label, count, frequency) in enumerate(bars):
         x = left + index * step
         height = round(_CHART_HEIGHT * math.log10(count) / decades)
         cv2.rectangle(
             sheet,
-            (round(x + 0.15 * step), bottom - height),
-            (round(x + 0.85 * step), bottom),
+            (round(x + gap * step), bottom - height),
+            (round(x + (1 - gap) * step), bottom),
             BUCKET_COLORS[frequency],
             -1,
         )
