@@ -63,7 +63,7 @@ def _filled(glyph: str) -> Image:
     from matplotlib.textpath import TextPath
 
     font = FontProperties(fname=str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf"))
-    rings = TextPath((0, 0), glyph, size=100, prop=font).to_polygons()
+    rings = [np.asarray(ring, np.float64) for ring in TextPath((0, 0), glyph, size=100, prop=font).to_polygons()]
     points = np.concatenate(rings)
     low, high = points.min(axis=0), points.max(axis=0)
     zoom = _ZOOM * MASTER_CAP / (high - low).max()
