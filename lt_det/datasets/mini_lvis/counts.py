@@ -11,7 +11,7 @@ https://arxiv.org/abs/1906.07413):
 
     exponential  n_k = n_0 * ratio ** (-k / (K - 1))
     step         n_k = n_0 for the first K // 2 classes, n_0 / ratio for the others
-    lvis         LVIS v1's own counts, as a curve over k / (K - 1)
+    lvis         LVIS v1's own counts, as a curve over k / (K - 1); at least 1
 
 The papers keep n_0 when the ratio changes; here the images are kept, and an image has 5 classes on average, or fewer
 where the most frequent class would otherwise be in more than half of the images.
@@ -110,7 +110,7 @@ def train_counts(num_train: int, num_classes: int, imbalance: Imbalance | None) 
         return [max(round(count), 1) for count in (scale * curve).tolist()]
     exponents = 1 - places if imbalance.kind == "exponential" else places < 0.5
     curve = imbalance.ratio**exponents  # 1 for the rarest class
-    # A whole number of images in the rarest class, so that the ratio is exact.
+    # A whole number of images in the rarest class, so that a whole ratio is exact.
     tail = int(min(_CLASSES_PER_IMAGE * num_train / curve.sum(), num_train / 2 / curve[0]))
     return [round(count) for count in (tail * curve).tolist()]
 
