@@ -1,4 +1,4 @@
-"""How the glyphs of `dejavu.txt` were chosen: no two look alike at the size and in the ways in which they are drawn.
+"""How the glyphs of `dejavu.txt` were chosen, to look different at the size and in the ways in which they are drawn.
 
     python -m lt_det.datasets.mini_lvis.glyph_selection > lt_det/datasets/mini_lvis/dejavu.txt
 
@@ -7,7 +7,8 @@ the distance of a point p from the glyph A, in pixels,
 
     D(A, B) = min over variants A' of A of sqrt(sum of d_A'(p)^2 over p in B + sum of d_B(p)^2 over p in A').
 
-The variants are all weights, and turns and shears by as much as a scene can give one glyph against another. So Latin A,
+The variants are all weights, and turns and shears by as much as a scene can give one glyph against another; of B there is
+only the middle weight, upright, so D is not symmetric, and the limit below holds for an A chosen before B. Latin A,
 Greek Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks counts
 by its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate whose
 nearest chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
@@ -31,7 +32,7 @@ __all__ = ["Fingerprints", "candidates", "choose_glyphs", "distances", "fingerpr
 Floats = npt.NDArray[np.float32]
 
 NUM_GLYPHS = 1203  # as many as LVIS v1 has classes
-CLOSEST = 8.0  # smallest distance D of any two; 1203 glyphs are just so far apart
+CLOSEST = 8.0  # smallest distance D of a glyph from any chosen before it; 1203 glyphs are just so far apart
 # A glyph of this mean square radius is about 18 pixels high: smaller than the smallest in an image of 144 pixels (25).
 _SIDE, _RADIUS = 24, 6.0
 _TURNS = np.linspace(-2 * MAX_TURN, 2 * MAX_TURN, 9)
