@@ -1,6 +1,6 @@
 """Glyphs of DejaVu Sans, matplotlib's font, for a `mini_lvis` of more than 62 classes.
 
-The code points of `dejavu.txt` were chosen by `glyph_selection`, to look different in the ways in which scenes draw them.
+The code points of `dejavu.txt` were chosen by `glyph_selection`, to look different in the ways in which they are drawn.
 """
 
 import unicodedata

@@ -7,11 +7,11 @@ the distance of a point p from the glyph A, in pixels,
 
     D(A, B) = min over variants A' of A of sqrt(sum of d_A'(p)^2 over p in B + sum of d_B(p)^2 over p in A').
 
-The variants are all weights, and turns and shears by as much as a scene can give one glyph against another; of B there is
-only the middle weight, upright, so D is not symmetric, and the limit below holds for an A chosen before B. Latin A,
-Greek Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks counts
-by its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate whose
-nearest chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
+The variants are all weights, and turns and shears by as much as a scene can give one glyph against another. B is
+upright and in the middle weight, so D is not symmetric, and the limit below holds for an A chosen before B. Latin A,
+Greek Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks
+counts by its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate
+whose nearest chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
 """
 
 import math
