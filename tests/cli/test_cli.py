@@ -95,6 +95,13 @@ def test_mini_lvis(capsys, tmp_path):
     assert code == 0, err
     assert "mini_lvis_train.json" in out
     assert len(json.loads((tmp_path / "mini" / "mini_lvis_train.json").read_text())["images"]) == 400
+    size = ["--num-train", 50, "--num-val", 10, "--num-classes", 6]
+    code, out, err = run(capsys, "mini-lvis", tmp_path / "step", *size, "--imbalance", "step", "--ratio", 10)
+    assert code == 0, err
+    assert "6 classes (3 rare, 3 common, 0 frequent), 2 to 20 training images each (ratio 10), 8 validation" in out
+    code, _, err = run(capsys, "mini-lvis", tmp_path / "none", *size, "--ratio", 10)
+    assert code == 1
+    assert "needs an imbalance" in err
 
 
 def test_report_of_nothing(capsys, tmp_path):

@@ -16,9 +16,10 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
-from lt_det.datasets.mini_lvis import generate, plan, scenes
+from lt_det.datasets.mini_lvis import counts, generate, plan, scenes
 from lt_det.datasets.mini_lvis.contact_sheet import BUCKET_COLORS, write_contact_sheet
 from lt_det.datasets.mini_lvis.generate import MiniLvis, write_mini_lvis
+from lt_det.datasets.mini_lvis.hershey import random_hershey_mask
 from lt_det.datasets.mini_lvis.scenes import draw_scene
 from lt_det.errors import LtDetError
 
@@ -61,9 +62,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     drawn: list[list[str]] = []
     original = generate.draw_scene
 
-    def recording(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> Any:
+    def recording(rng: np.random.Generator, glyphs: Sequence[str], *rest: Any) -> Any:
         drawn.append(list(glyphs))
-        return original(rng, glyphs, size)
+        return original(rng, glyphs, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate, "draw_scene", recording)
@@ -91,26 +92,26 @@ def test_each_class_has_exactly_its_number_of_training_images(made: Made) -> Non
 
 
 def test_default_sizes_fill_the_buckets_as_documented() -> None:
-    counts = generate._train_counts(4000, 62)
-    assert (counts[0], counts[-1], len(counts)) == (2000, 3, 62)
-    assert Counter(map(generate._frequency, counts)) == {"r": 12, "c": 21, "f": 29}
-    val_counts = generate._val_counts(counts, 400)
-    assert min(val_counts) >= 10
-    assert max(val_counts) < 8 * min(val_counts)  # in training it is 2000 to 3
-    assert 4 < sum(counts) / 4000 < 6
-    assert 4 < sum(val_counts) / 400 < 6
+    train = counts.train_counts(4000, 62, None)
+    assert (train[0], train[-1], len(train)) == (2000, 3, 62)
+    assert Counter(map(counts.frequency, train)) == {"r": 12, "c": 21, "f": 29}
+    val = counts.val_counts(train, 400, None)
+    assert min(val) >= 10
+    assert max(val) < 8 * min(val)  # in training it is 2000 to 3
+    assert 4 < sum(train) / 4000 < 6
+    assert 4 < sum(val) / 400 < 6
 
 
 def test_bucket_edges_are_those_of_lvis() -> None:
-    assert [generate._frequency(count) for count in (1, 10, 11, 100, 101)] == ["r", "r", "c", "c", "f"]
+    assert [counts.frequency(count) for count in (1, 10, 11, 100, 101)] == ["r", "r", "c", "c", "f"]
 
 
 @pytest.mark.parametrize("num_classes", range(12, 63, 5))
 @pytest.mark.parametrize("num_train", [400, 401, 1000])
 def test_400_images_and_12_classes_fill_the_buckets(num_train: int, num_classes: int) -> None:
-    counts = generate._train_counts(num_train, num_classes)
-    generate._check_sizes(counts, num_train, 40, num_classes, 0, 144)
-    assert set(map(generate._frequency, counts)) == {"r", "c", "f"}
+    train = counts.train_counts(num_train, num_classes, None)
+    counts.check_counts(train, num_train, 40, None)
+    assert set(map(counts.frequency, train)) == {"r", "c", "f"}
 
 
 def test_categories_carry_the_training_counts_in_both_files(made: Made) -> None:
@@ -224,7 +225,7 @@ def test_masks_leave_out_what_later_objects_hide(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scenes, "_MAX_OVERLAP", 0.5)  # many objects are hidden to a large part
     shared = covered = 0
     for seed in range(20):
-        _, segmentations = draw_scene(np.random.default_rng(seed), "MW" * 5, 96)
+        _, segmentations = draw_scene(np.random.default_rng(seed), "MW" * 5, 96, random_hershey_mask)
         masks = sum(annotation_mask({"segmentation": parts}, 96).astype(int) for parts in segmentations)
         shared += (masks > 1).sum()
         covered += (masks > 0).sum()
@@ -355,6 +356,30 @@ def test_lvis_gives_the_annotations_themselves_an_ap_of_1(
 # ----------------------------------------------------------------------------- determinism and rewriting
 
 
+@pytest.mark.skipif(cv2.__version__ != "5.0.0", reason="the digests are of images drawn with OpenCV 5.0.0")
+@pytest.mark.parametrize(
+    ("sizes", "digest"),
+    [
+        (SIZES, "f817ca466de3e6882f86f2ff100cccaa84caf2aef321dd3803ed0b9d253552ea"),
+        (
+            {"num_train": 210, "num_val": 12, "num_classes": 62, "seed": 1, "image_size": 64},
+            "c1052951feb7cc97236796cfeb9c779cafd2170d737fc2e073a9494e3aa37824",
+        ),
+    ],
+)
+def test_without_an_imbalance_the_set_is_that_of_the_first_version(
+    made: Made, tmp_path: Path, sizes: dict[str, int], digest: str
+) -> None:
+    """Bit for bit: the digests are of the files that the version without an imbalance wrote."""
+    root = made.paths.image_root
+    if sizes is not SIZES:
+        root = write_mini_lvis(tmp_path, **sizes, progress=False).image_root
+    whole = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        whole.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    assert whole.hexdigest() == digest
+
+
 def test_same_seed_same_bytes_other_seed_other_data(tmp_path: Path) -> None:
     for name, seed in (("first", 5), ("again", 5), ("other", 6)):
         write_mini_lvis(tmp_path / name, **{**SMALLEST, "seed": seed}, progress=False)
@@ -389,12 +414,12 @@ def test_an_interrupted_write_is_finished_next_time(tmp_path: Path, monkeypatch:
     original = generate.draw_scene
     calls = 0
 
-    def failing(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> Any:
+    def failing(rng: np.random.Generator, glyphs: Sequence[str], *rest: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 215:
             raise KeyboardInterrupt
-        return original(rng, glyphs, size)
+        return original(rng, glyphs, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(generate, "draw_scene", failing)
@@ -432,8 +457,8 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
         ({"num_train": 100}, "no frequent class"),
         ({"num_train": 0}, "no common and no frequent class"),
         ({"num_train": 400, "num_classes": 3}, "too few to put an object"),
-        ({"num_classes": 63}, "3 to 62 classes"),
-        ({"num_classes": 1}, "3 to 62 classes"),
+        ({"num_classes": 1204}, "3 to 1203 classes"),
+        ({"num_classes": 1}, "3 to 1203 classes"),
         ({"num_val": 1}, "too few to show each of 12 classes"),
         ({"image_size": 63}, "at least 64 pixels"),
         ({"seed": -1}, "seed"),

@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lt_det.datasets.mini_lvis.counts import FREQUENCY_NAMES
 from lt_det.datasets.mini_lvis.scenes import Image, Polygon
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 
-__all__ = ["BUCKET_COLORS", "FREQUENCY_NAMES", "write_contact_sheet"]
+__all__ = ["BUCKET_COLORS", "write_contact_sheet"]
 
-FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}  # LVIS's letters
 # Okabe and Ito's #D55E00, #E69F00 and #0072B2, here in blue-green-red order.
 BUCKET_COLORS = {"r": (0x00, 0x5E, 0xD5), "c": (0x00, 0x9F, 0xE6), "f": (0xB2, 0x72, 0x00)}
 
@@ -69,7 +69,7 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LtDetError(f"{root} holds no complete mini_lvis dataset to draw a contact sheet of.") from error
     ranked = sorted(categories.values(), key=lambda category: (-category["image_count"], category["id"]))
-    bars = [(_glyph(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
+    bars = [(_label(category["name"]), category["image_count"], category["frequency"]) for category in ranked]
     totals = {letter: sum(bar[2] == letter for bar in bars) for letter in "fcr"}
     labels = {letter: f"{FREQUENCY_NAMES[letter]} ({total} classes)" for letter, total in totals.items()}
     title = f"mini_lvis: {len(bars)} classes, {len(by_image)} training images"
@@ -98,9 +98,11 @@ def _choose_images(by_image: dict[int, list[dict[str, Any]]], frequency_of: dict
     return [chosen[place] for place in rng.permutation(len(chosen)).tolist()]
 
 
-def _glyph(name: str) -> str:
-    """The glyph of a category of `mini_lvis`, from its name: `upper_a` is A."""
-    kind, letter = name.split("_")
+def _label(name: str) -> str:
+    """The letter or digit of a category, from its name: `upper_a` is A. Empty for other glyphs."""
+    kind, _, letter = name.partition("_")
+    if kind not in ("upper", "lower", "digit"):
+        return ""
     return letter.upper() if kind == "upper" else letter
 
 
@@ -116,7 +118,7 @@ def _draw_sheet(
         tiles: images with their objects.
         title: heading.
         labels: text of the legend by frequency letter.
-        bars: (glyph, image count, frequency letter) of each class, from left to right.
+        bars: (label, image count, frequency letter) of each class, from left to right.
 
     Returns:
         (h, w, 3) uint8 image in BGR order.
@@ -173,7 +175,7 @@ def _draw_tile(tile: _Tile, filled: bool) -> Image:
 
 
 def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) -> None:
-    """Draw bars on a log scale, with the glyph of each class below its bar."""
+    """Draw bars on a log scale, with the label of each class below its bar."""
     left, right = _MARGIN + 44, sheet.shape[1] - _MARGIN
     bottom = top + _CHART_HEIGHT
     decades = math.log10(max(count for _, count, _ in bars)) + 0.1
@@ -181,20 +183,21 @@ def _draw_chart(sheet: Image, bars: Sequence[tuple[str, int, str]], top: int) ->
     for exponent in range(int(decades) + 1):
         y = bottom - round(_CHART_HEIGHT * exponent / decades)
         cv2.line(sheet, (left, y), (right, y), (225, 222, 220), 1)
-        label = str(10**exponent)
-        _put_text(sheet, label, (left - 10 - _text_width(label, 0.42), y + 5), 0.42, _FAINT)
+        power = str(10**exponent)
+        _put_text(sheet, power, (left - 10 - _text_width(power, 0.42), y + 5), 0.42, _FAINT)
     step = (right - left) / len(bars)
-    for index, (glyph, count, frequency) in enumerate(bars):
+    gap = 0.15 if step >= 10 else 0.0  # of thin bars, rounding would show some gaps and not others
+    for index, (label, count, frequency) in enumerate(bars):
         x = left + index * step
         height = round(_CHART_HEIGHT * math.log10(count) / decades)
         cv2.rectangle(
             sheet,
-            (round(x + 0.15 * step), bottom - height),
-            (round(x + 0.85 * step), bottom),
+            (round(x + gap * step), bottom - height),
+            (round(x + (1 - gap) * step), bottom),
             BUCKET_COLORS[frequency],
             -1,
         )
-        _put_text(sheet, glyph, (round(x + (step - _text_width(glyph, 0.5)) / 2), bottom + 20), 0.5, _INK)
+        _put_text(sheet, label, (round(x + (step - _text_width(label, 0.5)) / 2), bottom + 20), 0.5, _INK)
 
 
 def _text_width(text: str, scale: float) -> int:

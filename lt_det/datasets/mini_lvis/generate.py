@@ -1,12 +1,7 @@
 """`mini_lvis`: a small synthetic, long-tailed instance-segmentation dataset in LVIS v1 json format.
 
-The classes are the 62 letters and digits. The k-th most frequent of K classes occurs in
-
-    n_k = round(h * (3 / h) ** (k / (K - 1)))  with  h = num_train // 2
-
-training images, exactly: from half of the images for the most frequent class to 3 for the rarest, so that LVIS's rare
-(1-10 images), common (11-100) and frequent (more than 100) buckets all have classes. The validation set is more
-balanced, so that the AP of rare classes does not depend on one or two objects.
+Up to 62 classes are letters and digits, more are glyphs of many scripts (`glyphs.py`); `counts.py` says how many images
+show each class.
 
 As in LVIS, annotation is federated: an image lists only some of the classes that are absent (`neg_category_ids`), and
 some images list a class of which not every object is annotated (`not_exhaustive_category_ids`); their annotations lack
@@ -17,6 +12,7 @@ no validation image is a copy of a training image.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,22 +22,26 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lt_det.datasets.mini_lvis.contact_sheet import FREQUENCY_NAMES, write_contact_sheet
+from lt_det.datasets.mini_lvis.contact_sheet import write_contact_sheet
+from lt_det.datasets.mini_lvis.counts import (
+    Imbalance,
+    check_counts,
+    describe_counts,
+    frequency,
+    train_counts,
+    val_counts,
+)
+from lt_det.datasets.mini_lvis.glyphs import GlyphClasses, choose_classes
 from lt_det.datasets.mini_lvis.plan import ImagePlan, annotated_positions, plan_images
-from lt_det.datasets.mini_lvis.scenes import GLYPHS, draw_scene, polygon_area
+from lt_det.datasets.mini_lvis.scenes import draw_scene, polygon_area
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 from lt_det.io.progress import progress_bar
 
-__all__ = ["MiniLvis", "write_mini_lvis"]
+__all__ = ["MiniLvis", "describe_mini_lvis", "write_mini_lvis"]
 
 _RECIPE = 1  # increased whenever the same parameters give other data
 _MIN_IMAGE_SIZE = 64
-_TAIL_IMAGES = 3
-_RARE_MAX, _COMMON_MAX = 10, 100  # LVIS v1 bucket edges, in training images
-_MIN_VAL_IMAGES = 10  # of each class, where the validation set is large enough
-_VAL_POWER = 0.25  # validation counts are proportional to this power of the training counts
-_VAL_CLASSES_PER_IMAGE = 5
 _NEGATIVES = 20  # absent classes that an image lists
 _JPEG_QUALITY = 95
 _MARKER = ".mini_lvis_unfinished.json"
@@ -67,6 +67,8 @@ def write_mini_lvis(
     num_train: int = 4000,
     num_val: int = 400,
     num_classes: int = 62,
+    imbalance: str | None = None,
+    ratio: float | None = None,
     seed: int = 0,
     image_size: int = 144,
     progress: bool = True,
@@ -77,20 +79,31 @@ def write_mini_lvis(
 
     Args:
         out: folder to create, for two json files, the images and a contact sheet.
-        num_train: training images, at least 202; 400 are enough with 12 or more classes.
+        num_train: training images, at least 202 without an imbalance; 400 are enough with 12 to 62 classes.
         num_val: validation images, at least a sixth of the number of classes.
-        num_classes: classes, 3 to 62.
+        num_classes: classes, 3 to 1203.
+        imbalance: `exponential`, `step` or `lvis`, see `counts.py`; None gives all three buckets classes.
+        ratio: images of the most frequent class over those of the rarest, at least 1 (balanced); with `exponential`
+            and `step` only.
         seed: any integer of at least 0.
         image_size: width and height of the images in pixels, at least 64; glyphs scale with it.
         progress: whether to show a progress bar on standard error.
 
     Raises:
-        LtDetError: the arguments leave one of the three buckets empty, `out` contains other files or a dataset written
-            with other arguments, or it cannot be written.
+        LtDetError: there are no such counts, or without an imbalance they leave one of the three buckets empty; `out`
+            contains other files or a dataset written with other arguments, or it cannot be written.
     """
-    counts = _train_counts(num_train, num_classes)
-    _check_sizes(counts, num_train, num_val, num_classes, seed, image_size)
-    parameters = {
+    if imbalance is None and ratio is not None:
+        raise LtDetError(f"the ratio {ratio:g} of mini_lvis needs an imbalance, exponential or step.")
+    dial = None if imbalance is None else Imbalance(imbalance, ratio)
+    classes = choose_classes(num_classes)
+    counts = train_counts(num_train, num_classes, dial)
+    check_counts(counts, num_train, num_val, dial)
+    if image_size < _MIN_IMAGE_SIZE:
+        raise LtDetError(f"mini_lvis images are at least {_MIN_IMAGE_SIZE} pixels wide, not {image_size}.")
+    if seed < 0:
+        raise LtDetError(f"the seed of mini_lvis is an integer of at least 0, not {seed}.")
+    parameters: dict[str, Any] = {
         "recipe": _RECIPE,
         "num_train": num_train,
         "num_val": num_val,
@@ -98,6 +111,11 @@ def write_mini_lvis(
         "seed": seed,
         "image_size": image_size,
     }
+    # Only what is set, so that a dataset without an imbalance is the same as before there was one.
+    if dial is not None:
+        parameters["imbalance"] = dial.kind
+    if dial is not None and dial.ratio is not None:
+        parameters["ratio"] = float(dial.ratio)
     out = Path(out)
     paths = MiniLvis(out / "mini_lvis_train.json", out / "mini_lvis_val.json", out, out / "contact_sheet.png")
     try:
@@ -105,7 +123,7 @@ def write_mini_lvis(
             return paths
         out.mkdir(parents=True, exist_ok=True)
         _write_json(out / _MARKER, {"info": _info(parameters)})
-        _write_all(paths, counts, parameters, progress)
+        _write_all(paths, classes, counts, val_counts(counts, num_val, dial), parameters, progress)
         write_contact_sheet(out, paths.contact_sheet)
         (out / _MARKER).unlink()
     except OSError as error:
@@ -113,79 +131,45 @@ def write_mini_lvis(
     return paths
 
 
-# ------------------------------------------------------------------------------------ sizes and counts
-
-
-def _train_counts(num_train: int, num_classes: int) -> list[int]:
-    """Number of training images of each class, in descending order."""
-    head = max(num_train // 2, 1)
-    steps = max(num_classes - 1, 1)
-    return [round(head * (_TAIL_IMAGES / head) ** (rank / steps)) for rank in range(num_classes)]
-
-
-def _val_counts(train_counts: Sequence[int], num_val: int) -> list[int]:
-    """Number of validation images of each class, in the order of `train_counts`."""
-    weights = np.asarray(train_counts, np.float64) ** _VAL_POWER
-    wanted = np.rint(_VAL_CLASSES_PER_IMAGE * num_val * weights / weights.sum())
-    # A lower minimum where so many classes would overfill so few images.
-    floor = max(1, min(_MIN_VAL_IMAGES, (_VAL_CLASSES_PER_IMAGE + 1) * num_val // len(train_counts)))
-    return [min(max(int(count), floor), num_val) for count in wanted]
-
-
-def _frequency(image_count: int) -> str:
-    if image_count <= _RARE_MAX:
-        return "r"
-    return "c" if image_count <= _COMMON_MAX else "f"
-
-
-def _check_sizes(
-    counts: Sequence[int], num_train: int, num_val: int, num_classes: int, seed: int, image_size: int
-) -> None:
-    if not 3 <= num_classes <= len(GLYPHS):
-        raise LtDetError(f"mini_lvis has 3 to {len(GLYPHS)} classes, not {num_classes}.")
-    missing = [name for letter, name in FREQUENCY_NAMES.items() if letter not in map(_frequency, counts)]
-    if missing:
-        raise LtDetError(
-            f"{num_train} training images and {num_classes} classes give no {' and no '.join(missing)} class:"
-            " ask for at least 400 images and 12 classes."
-        )
-    if sum(counts) < num_train:
-        raise LtDetError(
-            f"{num_classes} classes are too few to put an object in each of {num_train} training images:"
-            " ask for more classes."
-        )
-    if num_val * (_VAL_CLASSES_PER_IMAGE + 1) < num_classes:
-        raise LtDetError(f"{num_val} validation images are too few to show each of {num_classes} classes.")
-    if image_size < _MIN_IMAGE_SIZE:
-        raise LtDetError(f"mini_lvis images are at least {_MIN_IMAGE_SIZE} pixels wide, not {image_size}.")
-    if seed < 0:
-        raise LtDetError(f"the seed of mini_lvis is an integer of at least 0, not {seed}.")
+def describe_mini_lvis(written: MiniLvis) -> str:
+    """The numbers of classes and of their images, counted in the two json files."""
+    counted = []
+    for path in (written.train_json, written.val_json):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        shown = {(annotation["category_id"], annotation["image_id"]) for annotation in data["annotations"]}
+        images = Counter(category_id for category_id, _ in shown)
+        counted.append([images[category["id"]] for category in data["categories"]])
+    return describe_counts(*counted)
 
 
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def _write_all(paths: MiniLvis, counts: Sequence[int], parameters: dict[str, int], progress: bool) -> None:
+def _write_all(
+    paths: MiniLvis,
+    classes: GlyphClasses,
+    train_ranked: Sequence[int],
+    val_ranked: Sequence[int],
+    parameters: dict[str, Any],
+    progress: bool,
+) -> None:
     order_seed, train_seed, val_seed = np.random.SeedSequence(parameters["seed"]).spawn(3)
-    num_classes = parameters["num_classes"]
     # The index of a class must not reveal its frequency.
-    order = np.random.default_rng(order_seed).permutation(num_classes).tolist()
-    train_counts = [counts[rank] for rank in order]
-    val_ranked = _val_counts(counts, parameters["num_val"])
-    val_counts = [val_ranked[rank] for rank in order]
-    glyphs = "".join(GLYPHS[round(i * len(GLYPHS) / num_classes)] for i in range(num_classes))
-    frequent = {index for index, count in enumerate(train_counts) if _frequency(count) == "f"}
+    order = np.random.default_rng(order_seed).permutation(len(classes.glyphs)).tolist()
+    train_images = [train_ranked[rank] for rank in order]
+    val_images = [val_ranked[rank] for rank in order]
+    frequent = {index for index, count in enumerate(train_images) if frequency(count) == "f"}
     num_images = parameters["num_train"] + parameters["num_val"]
     with _one_thread(), progress_bar("Generating mini_lvis", num_images, shown=progress) as step:
         splits = {}
         first_image = 1
-        for split, seed, split_counts in (("train", train_seed, train_counts), ("val", val_seed, val_counts)):
+        for split, seed, split_counts in (("train", train_seed, train_images), ("val", val_seed, val_images)):
             rng = np.random.default_rng(seed)
             plans = plan_images(rng, split_counts, parameters[f"num_{split}"], frequent)
             (paths.image_root / split).mkdir(exist_ok=True)
-            splits[split] = _write_split(rng, plans, glyphs, paths.image_root, split, first_image, parameters, step)
+            splits[split] = _write_split(rng, plans, classes, paths.image_root, split, first_image, parameters, step)
             first_image += len(plans)
-    categories = _categories(glyphs, train_counts, splits["train"][1])
+    categories = _categories(classes, train_images, splits["train"][1])
     # The json files come last: a folder of images without them does not count as a dataset.
     for path, split in ((paths.val_json, "val"), (paths.train_json, "train")):
         images, annotations = splits[split]
@@ -214,11 +198,11 @@ def _one_thread() -> Iterator[None]:
 def _write_split(
     rng: np.random.Generator,
     plans: Sequence[ImagePlan],
-    glyphs: str,
+    classes: GlyphClasses,
     root: Path,
     split: str,
     first_image: int,
-    parameters: dict[str, int],
+    parameters: dict[str, Any],
     step: Callable[[], None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Write the images of one split, call `step` after each, and return LVIS's `images` and `annotations`."""
@@ -226,7 +210,8 @@ def _write_split(
     annotations: list[dict[str, Any]] = []
     size = parameters["image_size"]
     for image_id, plan in enumerate(plans, first_image):
-        image, segmentations = draw_scene(rng, [glyphs[index] for index in plan.objects], size)
+        glyphs = [classes.glyphs[index] for index in plan.objects]
+        image, segmentations = draw_scene(rng, glyphs, size, classes.random_mask)
         file_name = f"{split}/{image_id:012d}.jpg"
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         (root / file_name).write_bytes(encoded.tobytes())
@@ -234,7 +219,7 @@ def _write_split(
             annotations.append(
                 _annotation(len(annotations) + 1, image_id, plan.objects[position] + 1, segmentations[position])
             )
-        absent = sorted(set(range(len(glyphs))).difference(plan.objects))
+        absent = sorted(set(range(len(classes.glyphs))).difference(plan.objects))
         negatives = sorted(rng.permutation(absent)[:_NEGATIVES].tolist())
         images.append(
             {
@@ -269,35 +254,31 @@ def _annotation(number: int, image_id: int, category_id: int, polygons: list[lis
 
 
 def _categories(
-    glyphs: str, image_counts: Sequence[int], train_annotations: Iterable[dict[str, Any]]
+    classes: GlyphClasses, image_counts: Sequence[int], train_annotations: Iterable[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """LVIS categories with the training counts, for both json files."""
-    instances = [0] * len(glyphs)
-    for annotation in train_annotations:
-        instances[annotation["category_id"] - 1] += 1
-    categories = []
-    for index, glyph in enumerate(glyphs):
-        kind = "digit" if glyph.isdigit() else "upper" if glyph.isupper() else "lower"
-        name = f"{kind}_{glyph.lower()}"
-        words = {"digit": "digit", "upper": "capital letter", "lower": "small letter"}[kind]
-        categories.append(
-            {
-                "id": index + 1,
-                "name": name,
-                "synset": f"{name}.n.01",
-                "synonyms": [name],
-                "def": f"the {words} {glyph}",
-                "frequency": _frequency(image_counts[index]),
-                "image_count": image_counts[index],
-                "instance_count": instances[index],
-            }
+    instances = Counter(annotation["category_id"] for annotation in train_annotations)
+    return [
+        {
+            "id": index,
+            "name": name,
+            "synset": f"{name}.n.01",
+            "synonyms": [name],
+            "def": definition,
+            "frequency": frequency(image_count),
+            "image_count": image_count,
+            "instance_count": instances[index],
+        }
+        for index, (name, definition, image_count) in enumerate(
+            zip(classes.names, classes.definitions, image_counts, strict=True), 1
         )
-    return categories
+    ]
 
 
-def _info(parameters: dict[str, int]) -> dict[str, Any]:
+def _info(parameters: dict[str, Any]) -> dict[str, Any]:
+    plain = "imbalance" not in parameters and parameters["num_classes"] <= 62
     return {
-        "description": "mini_lvis: drawn letters and digits with a long tail",
+        "description": "mini_lvis: drawn letters and digits with a long tail" if plain else "mini_lvis: drawn glyphs",
         "version": "1.0",
         "year": 0,
         "contributor": "lt_det",
@@ -315,7 +296,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def _is_complete(paths: MiniLvis, parameters: dict[str, int]) -> bool:
+def _is_complete(paths: MiniLvis, parameters: dict[str, Any]) -> bool:
     """Whether the folder contains the whole dataset.
 
     Raises:
@@ -328,8 +309,8 @@ def _is_complete(paths: MiniLvis, parameters: dict[str, int]) -> bool:
         if found is None:
             raise LtDetError(f"{path} is not a file of mini_lvis: choose another folder or remove it.")
         if found != parameters:
-            names = sorted(name for name in parameters if found.get(name) != parameters[name])
-            differing = ", ".join(f"{name} {found.get(name)}, not {parameters[name]}" for name in names)
+            names = sorted(name for name in {**found, **parameters} if found.get(name) != parameters.get(name))
+            differing = ", ".join(f"{name} {found.get(name)}, not {parameters.get(name)}" for name in names)
             raise LtDetError(
                 f"{paths.image_root} contains a mini_lvis with other settings ({differing}):"
                 " choose another folder or remove this one."

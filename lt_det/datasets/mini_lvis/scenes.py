@@ -5,39 +5,34 @@ upper left corner of the upper left pixel, as in COCO and LVIS.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GLYPHS", "Image", "Polygon", "draw_scene", "polygon_area"]
+__all__ = [
+    "MASTER_CAP",
+    "MAX_SHEAR",
+    "MAX_TURN",
+    "Image",
+    "Polygon",
+    "RandomMask",
+    "crop",
+    "draw_scene",
+    "polygon_area",
+]
 
 Image = npt.NDArray[np.uint8]
 Polygon = list[float]  # x0, y0, x1, y1, ... in pixels
+RandomMask = Callable[[np.random.Generator, str], Image]  # large mask of a glyph, cropped to it: 255 inside
 
-GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-_FONTS = (
-    cv2.FONT_HERSHEY_SIMPLEX,
-    cv2.FONT_HERSHEY_PLAIN,
-    cv2.FONT_HERSHEY_DUPLEX,
-    cv2.FONT_HERSHEY_COMPLEX,
-    cv2.FONT_HERSHEY_TRIPLEX,
-    cv2.FONT_HERSHEY_COMPLEX_SMALL,
-    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
-    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
-)
-# (thickness for putText, dilation in pixels). OpenCV 4 draws strokes of any thickness, OpenCV 5 only has a light and a
-# bold font; together the two give three clearly different weights with either version.
-_WEIGHTS = ((1, 5), (6, 1), (6, 5))
-_MASTER_CAP = 72  # height in pixels of a capital in the masks that scenes are scaled from
+MASTER_CAP = 72  # height in pixels of a capital in the masks that scenes are scaled from
 _CAP_FRACTION = 0.25  # height of a capital before random scaling, as a fraction of the image's side
 _SCALES = (0.7, 1.25)
-_MAX_TURN = 20.0  # degrees to either side
-_MAX_SHEAR = 0.15
+MAX_TURN = 20.0  # degrees to either side
+MAX_SHEAR = 0.15
 _MAX_OVERLAP = 0.15  # as a fraction of the smaller of two boxes; stricter than the same bound on IoU
 _PLACE_TRIES = 60
 _SHRINK, _MAX_SHRINKS = 0.85, 10
@@ -47,31 +42,10 @@ _CONTOUR_TOLERANCE = 0.3  # pixels by which a simplified polygon may deviate fro
 _MIN_PART_AREA = 4.0  # square pixels; smaller parts that an overlap leaves visible get no polygon
 
 
-# ---------------------------------------------------------------------------------------------- glyphs
+# --------------------------------------------------------------------------------------------- objects
 
 
-@cache
-def _font_scale(font: int) -> float:
-    """The font scale at which capitals of `font` are `_MASTER_CAP` pixels high."""
-    canvas = np.zeros((200, 200), np.uint8)
-    cv2.putText(canvas, "H", (20, 150), font, 2.0, 255, 6, cv2.LINE_AA)
-    return 2.0 * _MASTER_CAP / cv2.boundingRect(canvas)[3]
-
-
-@cache
-def _master_mask(glyph: str, font: int, weight: int) -> Image:
-    """(h, w) uint8 large mask of one glyph, cropped to it: 255 inside."""
-    thickness, dilation = _WEIGHTS[weight]
-    canvas = np.zeros((4 * _MASTER_CAP, 4 * _MASTER_CAP), np.uint8)
-    origin = (_MASTER_CAP, 5 * _MASTER_CAP // 2)
-    cv2.putText(canvas, glyph, origin, font, _font_scale(font), 255, thickness, cv2.LINE_AA)
-    if dilation > 1:
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (dilation, dilation))
-        cv2.dilate(canvas, kernel, dst=canvas)
-    return _crop(canvas)
-
-
-def _crop(mask: Image) -> Image:
+def crop(mask: Image) -> Image:
     x, y, width, height = cv2.boundingRect(mask)
     return mask[y : y + height, x : x + width]
 
@@ -84,13 +58,11 @@ class _Look:
     shape: npt.NDArray[np.float64]
 
 
-def _random_look(rng: np.random.Generator, glyph: str, size: int) -> _Look:
-    font = _FONTS[int(rng.integers(len(_FONTS)))]
-    master = _master_mask(glyph, font, int(rng.integers(len(_WEIGHTS))))
-    scale = rng.uniform(*_SCALES) * size * _CAP_FRACTION / _MASTER_CAP
-    turn = math.radians(rng.uniform(-_MAX_TURN, _MAX_TURN))
+def _random_look(rng: np.random.Generator, master: Image, size: int) -> _Look:
+    scale = rng.uniform(*_SCALES) * size * _CAP_FRACTION / MASTER_CAP
+    turn = math.radians(rng.uniform(-MAX_TURN, MAX_TURN))
     cos, sin = math.cos(turn), math.sin(turn)
-    shear = rng.uniform(-_MAX_SHEAR, _MAX_SHEAR)
+    shear = rng.uniform(-MAX_SHEAR, MAX_SHEAR)
     shape = scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, shear], [0.0, 1.0]])
     return _Look(master, shape)
 
@@ -106,19 +78,22 @@ def _render(look: _Look, shrink: float) -> npt.NDArray[np.float32]:
     matrix = np.hstack([shape, (2.0 - low)[:, None]])
     large = cv2.warpAffine(look.master, matrix, (out_width, out_height), flags=cv2.INTER_LINEAR)
     small = cv2.resize(large, (out_width // 2, out_height // 2), interpolation=cv2.INTER_AREA)
-    return _crop(small.astype(np.uint8)).astype(np.float32) / np.float32(255)
+    return crop(small.astype(np.uint8)).astype(np.float32) / np.float32(255)
 
 
 # ---------------------------------------------------------------------------------------------- scenes
 
 
-def draw_scene(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> tuple[Image, list[list[Polygon]]]:
+def draw_scene(
+    rng: np.random.Generator, glyphs: Sequence[str], size: int, random_mask: RandomMask
+) -> tuple[Image, list[list[Polygon]]]:
     """Draw one image with one object for each entry of `glyphs`.
 
     Args:
         rng: source of everything random.
-        glyphs: characters of `GLYPHS`.
+        glyphs: characters.
         size: width and height of the image in pixels.
+        random_mask: gives the large mask of a character, in a random weight and font.
 
     Returns:
         the image, (size, size, 3) uint8 in BGR order, and the segmentation of each object: one polygon for each
@@ -128,7 +103,7 @@ def draw_scene(rng: np.random.Generator, glyphs: Sequence[str], size: int) -> tu
     boxes = np.zeros((0, 4))
     masks: list[npt.NDArray[np.float32]] = []
     for glyph in glyphs:
-        mask, box = _place(rng, _random_look(rng, glyph, size), boxes, size)
+        mask, box = _place(rng, _random_look(rng, random_mask(rng, glyph), size), boxes, size)
         x, y, x_end, y_end = (int(edge) for edge in box)
         color = _contrasting_color(rng, ends)
         patch = canvas[y:y_end, x:x_end]
