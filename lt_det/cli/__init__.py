@@ -21,13 +21,28 @@ from lt_det.cli import (
     split,
     stats,
     strip_weights,
+    subset,
 )
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
 _format_warning = warnings.formatwarning
-_COMMANDS = (init, doctor, stats, split, mini_lvis, report, compare, evaluate, adjust, bakeoff, diagnose, strip_weights)
+_COMMANDS = (
+    init,
+    doctor,
+    stats,
+    split,
+    subset,
+    mini_lvis,
+    report,
+    compare,
+    evaluate,
+    adjust,
+    bakeoff,
+    diagnose,
+    strip_weights,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
