@@ -109,11 +109,12 @@ def summary(plan: SubsetPlan, long_tail: LongTail, whole: ClassStats, written: W
     lines = [f"{written.num_images} of {whole.num_images} annotated images, {instances}"]
     deviations = plan.deviations
     exact, near = (plan.achieved == plan.targets).sum(), (deviations <= _NEAR).sum()
-    text = f"Ratio {plan.ratio:.4g} ({long_tail.ratio:g} wanted); of {len(plan.names)} classes, {exact} have exactly "
-    text += f"their target and {near} are within 10 % of it; mean deviation {100 * deviations.mean():.1f} %"
+    lines.append(f"Ratio of the largest class to the smallest: {plan.ratio:.4g} ({long_tail.ratio:g} wanted)")
+    text = f"{exact} of {count_of(len(plan.names), 'class')} exactly as wanted, {near} within 10 %; mean deviation "
+    text += f"{100 * deviations.mean():.1f} %"
     worst = int(deviations.argmax())
     if deviations[worst]:
-        text += f", largest: {printable(plan.names[worst])} ({plan.achieved[worst]} instead of {plan.targets[worst]})"
+        text += f", largest {printable(plan.names[worst])} ({plan.achieved[worst]} instead of {plan.targets[worst]})"
     lines.append(text)
     if long_tail.largest is None:
         limit = f"{printable(plan.names[plan.limit])}, which has {count_of(int(plan.before[plan.limit]), 'image')}"

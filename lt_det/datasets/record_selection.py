@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lt_det.io.annotations.fields import FEDERATED_LISTS
-from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.statistics.buckets import LVIS_EDGES
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.statistics.counting import ClassCounter
 
-_LETTERS = "rcf"  # of the buckets of LVIS
+_LETTERS = "rcf"  # of LVIS: rare, common and frequent classes
 _COUNT_FIELDS = ("frequency", "image_count", "instance_count")
 
 
@@ -72,7 +74,7 @@ class RecordSelection:
     def categories(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The selected categories, with the counts of the selection where they have counts."""
         stats = self.stats()
-        letters = [_LETTERS[bucket] for bucket in FrequencyBuckets.from_edges(stats).assignment]
+        letters = [_LETTERS[bucket] for bucket in np.searchsorted(LVIS_EDGES, stats.image_counts)]
         counted = zip(self._ids, letters, stats.image_counts.tolist(), stats.counts("instances").tolist(), strict=True)
         counts: Mapping[Any, Mapping[str, Any]] = self._counts_of or {
             id_: dict(zip(_COUNT_FIELDS, values, strict=True)) for id_, *values in counted

@@ -135,10 +135,9 @@ def plan_subset(counter: ClassCounter, long_tail: LongTail, source: str) -> Subs
     before = counter.image_counts()[classes]
     names = tuple(counter.names[k] for k in classes)
     relative = np.array(relative_counts(long_tail.imbalance, long_tail.ratio, len(classes)))
-    possible = np.floor(before / relative * (1 + _ROUNDING)).astype(np.int64)  # n_max that each class allows
-    limit = int(possible.argmin())
+    possible, limit = _possible_largest(before, relative, long_tail.ratio)
     reason = f"class '{names[limit]}' has {count_of(int(before[limit]), 'image')}"
-    largest = _checked_largest(int(possible[limit]), reason, long_tail, source)
+    largest = _checked_largest(possible, reason, long_tail, source)
 
     position = {int(k): index for index, k in enumerate(classes)}
     tail_of = {id_: [position[k] for k in found if k in position] for id_, found in counter.classes_of_images().items()}
@@ -150,9 +149,7 @@ def plan_subset(counter: ClassCounter, long_tail: LongTail, source: str) -> Subs
         selected = select_images(list(tail_of.values()), targets, long_tail.seed)
         images = frozenset(ids[index] for index in selected)
         achieved = np.bincount([k for id_ in images for k in tail_of[id_]], minlength=len(classes))
-        plans.append(
-            SubsetPlan(images, classes, names, before, np.array(targets), achieved, int(possible[limit]), limit)
-        )
+        plans.append(SubsetPlan(images, classes, names, before, np.array(targets), achieved, possible, limit))
         if plans[-1].deviations.mean() <= _MET:
             break
         n_max = math.floor(n_max * _LOWER)
@@ -188,6 +185,20 @@ def _tail_classes(counts: NDArray[np.int64], long_tail: LongTail, source: str) -
         generator = random.Random(long_tail.seed)  # only its random() is the same in every version of Python
         present = present[np.argsort([generator.random() for _ in present], kind="stable")]
     return present[:number]
+
+
+def _possible_largest(before: NDArray[np.int64], relative: NDArray[np.float64], ratio: float) -> tuple[int, int]:
+    """The largest n_max for which every class has enough images, and the index of the class that limits it.
+
+    A class with n_k = n_max R^-p images is large enough. If that makes n_max less than R, so that the smallest class
+    has less than one image, n_max is R where classes with n_k rounded down are.
+    """
+    limit = int((before / relative).argmin())
+    possible = math.floor(before[limit] / relative[limit] * (1 + _ROUNDING))
+    if possible < ratio:
+        rounded = math.ceil(((before + 1) / relative).min() * (1 - _ROUNDING)) - 1
+        possible = max(possible, min(rounded, math.ceil(ratio)))
+    return possible, limit
 
 
 def _checked_largest(possible: int, reason: str, long_tail: LongTail, source: str) -> int:
