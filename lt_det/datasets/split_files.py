@@ -92,13 +92,13 @@ def _group_of(
     """The key of each image's group; None: each file is a group, with a warning if they look like frames of videos."""
     if key is not None:
         for image in images:
-            if not isinstance(image.get(key), str | int):
-                having = sorted({name for name, value in image.items() if isinstance(value, str | int)})
+            if _group(image.get(key)) is None:
+                having = sorted(name for name, value in image.items() if _group(value) is not None)
                 raise LtDetError(
-                    f"{json_file}: image {image['id']} has no '{key}' that is a number or a text; group by a key that "
-                    f"every image has ({', '.join(having)}), or use --group-pattern."
+                    f"{json_file}: image {image['id']} has no '{key}' that is a whole number or a text; group by a key "
+                    f"that every image has ({', '.join(having)}), or use --group-pattern."
                 )
-        return lambda image: (type(image[key]), image[key])
+        return lambda image: _group(image[key])
     if pattern is None:
         _warn_of_videos(images, json_file)
         return None
@@ -117,6 +117,13 @@ def _group_of(
         return found[1] or "" if expression.groups else found[0]
 
     return matched
+
+
+def _group(value: Any) -> tuple[type, Any] | None:
+    """What equals the value of another image of the same group: 12.0 is 12. None for what is no number or text."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (type(value), value) if isinstance(value, str | int) else None
 
 
 def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:

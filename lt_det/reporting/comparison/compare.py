@@ -167,7 +167,7 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
             percent(found.other),
             signed(found.value),
             "" if found.interval is None else " to ".join(map(signed, found.interval)),
-            found.reading,
+            found.significance,
         ]
         for found in shown
     ]
@@ -182,7 +182,7 @@ def _pair(first_run: str, run: str, first: Evaluation, other: Evaluation, task: 
         metrics,
         unpaired_because(a, b),
         classes,
-        TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
+        TextTable(title, ["", first_run, run, "difference", "95 %", "significant"], rows),
         TextTable(f"Largest gains: {run} against {first_run}", EXTREMES_COLUMNS, gained),
         TextTable(f"Largest losses: {run} against {first_run}", EXTREMES_COLUMNS, lost),
         chart,
