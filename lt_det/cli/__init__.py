@@ -19,11 +19,10 @@ from lt_det.cli import (
     init,
     mini_lvis,
     report,
-    split,
-    stats,
     strip_weights,
     zoo,
 )
+from lt_det.cli.annotations import split, stats, subset
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
@@ -35,6 +34,7 @@ _COMMANDS = (
     download,
     stats,
     split,
+    subset,
     mini_lvis,
     report,
     compare,

@@ -25,10 +25,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="validation set; without it, a fifth of the images is set aside, and both parts are written next to --out",
     )
     parser.add_argument(
+        "--test", type=Path, metavar="JSON", help="test set, which is registered for the final result as NAME_test"
+    )
+    parser.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images; without it, lt-det searches near the json"
     )
     parser.add_argument(
         "--val-images", type=Path, metavar="DIR", help="folder of the images of --val, if it is another one"
+    )
+    parser.add_argument(
+        "--test-images", type=Path, metavar="DIR", help="folder of the images of --test, if it is another one"
     )
     detectors = parser.add_mutually_exclusive_group()
     detectors.add_argument(
@@ -55,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
         args.json,
         args.out,
         val_json=args.val,
+        test_json=args.test,
         images=args.images,
         val_images=args.val_images,
+        test_images=args.test_images,
         weights=args.weights,
         small=args.small,
         group_key=args.group_by,

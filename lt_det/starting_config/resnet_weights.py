@@ -26,7 +26,9 @@ class ResnetDetector:
         keys: config keys that differ from configs/base/mask_rcnn_r50_fpn.yaml.
         is_c4: whether the detector has no FPN.
         has_masks, has_keypoints: whether it has such a head.
-        num_classes: of its box classifier; 0 if it has none.
+        num_classes: of its box classifier; 0 if it has none. Where no layer shows it, the classifier is taken to have
+            a background row.
+        has_softmax_rows: whether the classifier has a row for each class and one for the background, and no others.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ResnetDetector:
     has_masks: bool
     has_keypoints: bool
     num_classes: int
+    has_softmax_rows: bool = True
 
 
 def read_resnet_detector(file: Path) -> ResnetDetector:
@@ -91,7 +94,8 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
     if is_cascade:
         keys |= {"MODEL.ROI_HEADS.NAME": "LongTailCascadeROIHeads", "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
     has_masks = any(name.startswith("roi_heads.mask_head.") for name in shapes)
-    classifier = f"roi_heads.box_predictor.{'0.' if is_cascade else ''}cls_score.weight"
+    rows = shapes.get(f"roi_heads.box_predictor.{'0.' if is_cascade else ''}cls_score.weight", (0,))[0]
+    num_classes = _classes_of_other_layers(shapes) or max(0, rows - 1)
     body_name = f"{'X' if groups > 1 else 'R'}{depth}"
     kind = ("Cascade " if is_cascade else "" if has_masks else "Faster ") + ("Mask R-CNN" if has_masks else "R-CNN")
     return ResnetDetector(
@@ -100,8 +104,19 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
         is_c4=is_c4,
         has_masks=has_masks,
         has_keypoints=any(name.startswith("roi_heads.keypoint_head.") for name in shapes),
-        num_classes=max(0, shapes.get(classifier, (0,))[0] - 1),
+        num_classes=num_classes if rows else 0,
+        has_softmax_rows=rows == num_classes + 1,
     )
+
+
+def _classes_of_other_layers(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Classes with boxes or masks of their own; 0 if all classes share them.
+
+    A classifier does not show them: sigmoid losses may do without a background row, and Seesaw has two further rows.
+    """
+    boxes = shapes.get("roi_heads.box_predictor.bbox_pred.weight", (0,))[0] // 4
+    masks = shapes.get("roi_heads.mask_head.predictor.weight", (0,))[0]
+    return max((number for number in (boxes, masks) if number > 1), default=0)
 
 
 def _c4_keys() -> Keys:

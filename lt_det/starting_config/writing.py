@@ -50,8 +50,10 @@ def write_config(
     out: Path,
     *,
     val_json: Path | None = None,
+    test_json: Path | None = None,
     images: Path | None = None,
     val_images: Path | None = None,
+    test_images: Path | None = None,
     weights: Path | None = None,
     small: bool = False,
     group_key: str | None = None,
@@ -64,7 +66,8 @@ def write_config(
         train_json: a COCO- or LVIS-format json.
         out: the yaml file to write. Without `val_json`, the parts of the split are written beside it.
         val_json: images to evaluate on; None: a part of the training images is set aside.
-        images, val_images: folders of the images; None: they are looked for near the annotation files.
+        test_json: images for the final result. The config registers them, but does not evaluate on them.
+        images, val_images, test_images: folders of the images; None: they are looked for near the annotation files.
         weights: a Detectron2 detector to start from; None: Detectron2's for COCO where they can be had, else a small
             detector with ImageNet weights.
         small: choose the small detector in any case.
@@ -73,14 +76,22 @@ def write_config(
 
     Raises:
         LtDetError: annotations or weights cannot be used, the sets have different classes, a folder has none of the
-            images, options contradict each other, or a file exists.
+            images, options contradict each other, or a file exists. Then nothing is written.
     """
     train_json, out, val_json = Path(train_json), Path(out), val_json and Path(val_json)
-    _check_options(train_json, val_json, val_images, weights, small, bool(group_key or group_pattern))
+    grouped = bool(group_key or group_pattern)
+    _check_options(train_json, val_json, val_images, test_json, test_images, weights, small, grouped)
     _check_out(out, force)
     whole = _checked_survey(train_json)
     train_folder = find_image_folder(train_json, whole.files, images and Path(images), "--images")
+    for path in (train_json, out, train_folder.path):
+        _check_path(path)
     detector = choose_detector(weights and Path(weights), small, whole.most_have_masks, whole.most_have_keypoints)
+    name = re.sub(r"\W+", "_", out.stem, flags=re.ASCII).strip("_") or "my"
+    test: DataSet | None = None
+    if test_json is not None:
+        test_survey, test_folder = _other_set(Path(test_json), whole, train_folder, test_images, "--test-images")
+        test = _data_set(f"{name}_test", Path(test_json), test_folder, test_survey)
     parts: list[Path] = []
     if val_json is None:
         names = {f"{out.stem}_{role}": part for role, part in (("train", 1 - VAL_FRACTION), ("val", VAL_FRACTION))}
@@ -91,20 +102,17 @@ def write_config(
         train_json, val_json = parts
         train_survey, val_survey = map(survey_of_file, parts)
         val_folder = train_folder
+        wanted = train_survey.most_have_masks, train_survey.most_have_keypoints
+        if wanted != (whole.most_have_masks, whole.most_have_keypoints):  # about half of the objects have them
+            detector = choose_detector(weights and Path(weights), small, *wanted)
     else:
-        train_survey, val_survey = whole, _checked_survey(val_json)
-        whole.stats.check_names(val_survey.stats.names, str(val_json))
-        given = val_images and Path(val_images)
-        shared = None if set(whole.files) & set(val_survey.files) else train_folder  # train/1.jpg is not val/1.jpg
-        val_folder = find_image_folder(val_json, val_survey.files, given, "--val-images", shared)
-        if given is None and len(val_folder.missing) == len(val_survey.files):  # nowhere near the validation json
-            val_folder = find_image_folder(val_json, val_survey.files, None, "--val-images", train_folder)
-    name = re.sub(r"\W+", "_", out.stem, flags=re.ASCII).strip("_") or "my"
+        train_survey = whole
+        val_survey, val_folder = _other_set(val_json, whole, train_folder, val_images, "--val-images")
     train = _data_set(f"{name}_train", train_json, train_folder, train_survey)
     val = _data_set(f"{name}_val", val_json, val_folder, val_survey)
     output_dir = f"output/{out.stem}"
     machine = this_machine()
-    chosen = choose(train, val, detector, machine, output_dir)
+    chosen = choose(train, val, detector, machine, output_dir, test)
     text = render(_title(out, train, detector), chosen.choices, SECTIONS)
     with writing_to(out.parent, "The config"):
         write_atomically(out, text)
@@ -122,8 +130,42 @@ def write_config(
     )
 
 
+def _other_set(
+    json_file: Path, train: Survey, train_folder: ImageFolder, images: Path | None, option: str
+) -> tuple[Survey, ImageFolder]:
+    """What the annotations of a validation or test set show, and the folder of its images.
+
+    Args:
+        json_file: its annotations.
+        train, train_folder: of the training set.
+        images: the folder that a user gives; None: look for it.
+        option: by which it is given: --val-images.
+
+    Raises:
+        LtDetError: the annotations cannot be used, their classes differ from those of training, or the folder has none
+            of the images.
+    """
+    survey = _checked_survey(json_file)
+    train.stats.check_names(survey.stats.names, str(json_file))
+    given = images and Path(images)
+    shared = None if set(train.files) & set(survey.files) else train_folder  # train/1.jpg is not val/1.jpg
+    folder = find_image_folder(json_file, survey.files, given, option, shared)
+    if given is None and len(folder.missing) == len(survey.files):  # nowhere near the json
+        folder = find_image_folder(json_file, survey.files, None, option, train_folder)
+    for path in (json_file, folder.path):
+        _check_path(path)
+    return survey, folder
+
+
 def _check_options(
-    train_json: Path, val_json: Path | None, val_images: Path | None, weights: Path | None, small: bool, grouped: bool
+    train_json: Path,
+    val_json: Path | None,
+    val_images: Path | None,
+    test_json: Path | None,
+    test_images: Path | None,
+    weights: Path | None,
+    small: bool,
+    grouped: bool,
 ) -> None:
     """
     Args:
@@ -131,6 +173,8 @@ def _check_options(
     """
     if val_json is None and val_images is not None:
         raise LtDetError(f"--val-images {val_images} needs a validation set; add --val JSON, or leave it out.")
+    if test_json is None and test_images is not None:
+        raise LtDetError(f"--test-images {test_images} needs a test set; add --test JSON, or leave it out.")
     if val_json is not None and grouped:
         raise LtDetError(
             "--group-by and --group-pattern are for a split, but --val gives a validation set; leave them out."
@@ -139,6 +183,10 @@ def _check_options(
         raise LtDetError(f"--small and --weights {weights} choose different detectors; give one of them.")
     if val_json is not None and val_json.exists() and train_json.exists() and val_json.samefile(train_json):
         raise LtDetError(f"--val {val_json} is the training set; give another file, or leave --val out to split it.")
+    if test_json is not None and Path(test_json).exists():
+        for other, option in ((train_json, "training"), (val_json, "validation")):
+            if other is not None and other.exists() and other.samefile(test_json):
+                raise LtDetError(f"--test {test_json} is the {option} set; give another file, or leave --test out.")
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -161,18 +209,21 @@ def _checked_survey(json_file: Path) -> Survey:
     return survey
 
 
-def _data_set(name: str, json_file: Path, folder: ImageFolder, survey: Survey) -> DataSet:
+def _check_path(path: Path) -> None:
     """
     Raises:
         LtDetError: a path would be read as another one, because it looks like a variable.
     """
+    path = path.absolute()
+    if os.path.expandvars(path) != str(path):
+        raise LtDetError(
+            f"The path {path} contains the name of an environment variable, which would be expanded in a config; "
+            "rename it."
+        )
+
+
+def _data_set(name: str, json_file: Path, folder: ImageFolder, survey: Survey) -> DataSet:
     json_file = json_file.absolute()
-    for path in (json_file, folder.path):
-        if os.path.expandvars(path) != str(path):
-            raise LtDetError(
-                f"The path {path} contains the name of an environment variable, which would be expanded in a config; "
-                "rename it."
-            )
     while name in DatasetCatalog and MetadataCatalog.get(name).get("json_file") != str(json_file):
         name = f"my_{name}"  # Detectron2's own sets, and mini_lvis
     return DataSet(name, json_file, folder.path, survey)

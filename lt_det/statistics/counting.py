@@ -85,6 +85,13 @@ class ClassCounter:
         images, classes_there = np.divmod(self._pairs, max(1, len(self.names)))
         return len(np.unique(images[np.isin(classes_there, classes)]))
 
+    def classes_of_images(self) -> dict[Any, list[int]]:
+        """The classes of each image with at least one instance, by image id, in ascending order."""
+        self._merge()
+        images, classes = np.divmod(self._pairs, max(1, len(self.names)))  # the pairs are in ascending order
+        parts = np.split(classes, np.searchsorted(images, np.arange(1, len(self._image_index))))
+        return {id_: part.tolist() for id_, part in zip(self._image_index, parts, strict=True)}
+
     @property
     def num_images(self) -> int:
         """Images with at least one instance."""

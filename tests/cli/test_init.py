@@ -35,6 +35,31 @@ def test_what_was_seen_chosen_and_is_next(capsys, tmp_path, monkeypatch):
     assert written["OUTPUT_DIR"] == "output/my config"
 
 
+def test_a_test_set_is_registered_but_not_evaluated(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, val = write_shapes(tmp_path, images=8), write_shapes(tmp_path, "val", images=4, start=20)
+    test = write_shapes(tmp_path, "test", images=4, start=30)
+    code, out, err = run(capsys, train, "--val", val, "--test", test, "--out", "a.yaml", "--small")
+    assert (code, err) == (0, "")
+    sets = yaml.safe_load(Path("a.yaml").read_text())["DATASETS"]
+    assert sets["REGISTER"]["a_test"] == {"JSON": str(test), "IMAGES": str(tmp_path / "images")}
+    assert sets["TEST"] == ["a_val"]
+    assert "No long tail: " in out
+    weights = next(line for line in out.split("\n") if "tools/imagenet_weights.py" in line).split()[-1]
+    assert Path(weights).is_absolute()
+
+    for options, said in (
+        (["--val", val, "--test", val], "validation set"),
+        (["--test", train], "training set"),
+        (["--test", "absent.json"], "absent.json"),
+        (["--test-images", tmp_path], "--test"),
+    ):
+        code, _, err = run(capsys, train, *options, "--out", "b.yaml", "--small")
+        assert code == 1
+        assert said in err
+    assert list(tmp_path.glob("b*")) == []
+
+
 def test_a_mistake_gives_one_sentence(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "voc").mkdir()

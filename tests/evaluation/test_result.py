@@ -25,7 +25,7 @@ def result():
 def test_text(result):
     lines = str(result).split("\n")
     assert lines[0] == "Boxes, synthetic_val (lvis protocol)"
-    assert lines[1].split() == ["AP", "AP50", "AP75", "APr", "APc", "APf"]
+    assert lines[1].split() == ["all", "AP50", "AP75", "rare", "common", "frequent"]
     assert lines[2].split()[:2] == ["AP", f"{result.metrics['bbox']['AP']:.1f}"]
     assert {len(line) for line in lines[1:7]} == {len(lines[1])}
     assert "Masks, synthetic_val (lvis protocol)" in lines
@@ -35,7 +35,7 @@ def test_text(result):
 def test_notebook(result):
     markup = result._repr_html_()
     assert markup.count("<table>") == 2
-    assert "<th>APr</th>" in markup
+    assert "<th>rare</th>" in markup
 
 
 def test_numbers(result):

@@ -53,13 +53,13 @@ def test_report(output):
     text = io.StringIO()
     report = write_report(output, Console(file=text, width=120))
     markdown = report.read_text()
-    assert "|  | AP | AP50 | AP75 | APr | APf |" in markdown
+    assert "|  | all | AP50 | AP75 | rare | frequent |" in markdown
     assert "| AP | 30.0 | 50.0 | 25.0 | 0.0 | 60.1 |" in markdown
     assert "| classes | 2 | 2 | 2 | 1 | 1 |" in markdown
     assert "| mug | 60.1 | 300 | frequent |" in markdown
     assert "unseen" not in markdown
     assert r"| espresso \| cup | 0.0 | 3 | rare |" in markdown
-    assert "APr" in text.getvalue()
+    assert "rare" in text.getvalue()
     assert "n/a" not in text.getvalue()  # no class is common
     assert not_blank(report.parent / "cups_bbox.png")
 

@@ -53,6 +53,15 @@ def test_detectors_of_the_model_zoo(config, name):
             assert (list(theirs) if isinstance(theirs, tuple) else theirs) == value, key
 
 
+@pytest.mark.parametrize(("extra_rows", "is_softmax"), [(0, False), (1, True), (2, False)])
+def test_classes_of_a_classifier_with_other_rows(extra_rows, is_softmax):
+    """Sigmoid losses without background, softmax or sigmoid with it, Seesaw."""
+    shapes, _ = shapes_of("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml")
+    shapes["roi_heads.box_predictor.cls_score.weight"] = (80 + extra_rows, 1024)
+    found = resnet_detector(shapes, FILE)
+    assert (found.num_classes, found.has_softmax_rows) == (80, is_softmax)
+
+
 def test_other_sizes_are_read():
     shapes, _ = shapes_of(
         "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml",

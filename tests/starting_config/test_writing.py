@@ -335,3 +335,32 @@ def test_validation_images_in_the_folder_that_is_given_although_sets_share_one(t
     written = write_config(files[0], Path("x.yaml"), val_json=files[1], images=images, small=True)
     assert read("x.yaml")["DATASETS.REGISTER.x_val.IMAGES"] == str(images)
     assert any("1 of 4 validation images are training images" in doubt for doubt in written.doubts)
+
+
+def test_nothing_is_written_where_a_path_is_refused(tmp_path):
+    folder = tmp_path / "$HOME"
+    train = write_shapes(folder, images=8)
+    with pytest.raises(LtDetError, match="HOME"):
+        write_config(train, Path("a.yaml"), small=True)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_masks_are_trained_with_the_detector_chosen_for_them(tmp_path, monkeypatch):
+    """Half of all objects have a mask, but fewer of those in the training part."""
+    train = write_shapes(tmp_path, images=10, classes=("disk",))
+    write_config(train, Path("a.yaml"), small=True)
+    of_val = {image["id"] for image in json.loads(Path("a_val.json").read_text())["images"]}
+    data = json.loads(train.read_text())
+    others = [annotation for annotation in data["annotations"] if annotation["image_id"] not in of_val]
+    for annotation in others[3:]:
+        del annotation["segmentation"]
+    train.write_text(json.dumps(data))
+    asked = []
+
+    def chosen(weights, small, masks, keypoints):
+        asked.append(masks)
+        return small_detector()
+
+    monkeypatch.setattr("lt_det.starting_config.writing.choose_detector", chosen)
+    write_config(train, Path("b.yaml"))
+    assert read("b.yaml")["MODEL.MASK_ON"] == asked[-1] is False

@@ -180,7 +180,7 @@ def _pair(base: EvaluatedRun, compared: EvaluatedRun, task: Task, key: str, foun
             percent(found.other),
             signed(found.value),
             "" if found.interval is None else " to ".join(map(signed, found.interval)),
-            found.reading,
+            found.significance,
         ]
         for found in shown
     ]
@@ -195,7 +195,7 @@ def _pair(base: EvaluatedRun, compared: EvaluatedRun, task: Task, key: str, foun
         metrics,
         unpaired_because(a, b),
         classes,
-        TextTable(title, ["", first_run, run, "difference", "95 %", "reading"], rows),
+        TextTable(title, ["", first_run, run, "difference", "95 %", "significant"], rows),
         TextTable(f"Largest gains: {run} against {first_run}", EXTREMES_COLUMNS, gained),
         TextTable(f"Largest losses: {run} against {first_run}", EXTREMES_COLUMNS, lost),
         chart,

@@ -42,6 +42,13 @@ class Difference:
             return "not significant: the interval includes 0"
         return f"{'higher' if self.interval[0] > 0 else 'lower'}: the interval excludes 0"
 
+    @property
+    def significance(self) -> str:
+        """The same in a word, for tables."""
+        if self.value is None or self.interval is None:
+            return "n/a"
+        return ("higher" if self.interval[0] > 0 else "lower") if self.excludes_zero else "no"
+
 
 def metric_differences(first: TaskEvaluation, other: TaskEvaluation) -> list[Difference]:
     """Every metric that both have, in the order of the first."""

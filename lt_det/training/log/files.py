@@ -13,10 +13,14 @@ from detectron2.utils.logger import setup_logger
 from lt_det.io.log_file import LogFile
 
 _LOGGERS = ("fvcore", "detectron2", "lt_det")
+# How Detectron2's longest records begin: the config as written, the whole config, and the network; 900 lines in all.
+_ONLY_IN_FILE = ("Contents of args.config_file=", "Running with full config:", "Model:")
 
 
 def set_up_log_files(output_dir: str) -> None:
     """Detectron2's logs on console and in log.txt, which lose lines on a full disk instead of printing tracebacks.
+
+    The console does not show the config and the network, so that warnings and the first losses are easy to find.
 
     Call it before Detectron2's `default_setup`, which uses what is set up here.
 
@@ -43,6 +47,13 @@ def set_up_log_files(output_dir: str) -> None:
                 handler.setStream(file)
             elif handler.stream is sys.stdout:
                 handler.handleError = _ReportOnce(handler)  # type: ignore[method-assign]
+                handler.addFilter(_is_short)
+    logging.getLogger(__name__).info("Config and network are printed only in %s.", Path(output_dir) / name)
+
+
+def _is_short(record: logging.LogRecord) -> bool:
+    """Whether a record also goes to the console."""
+    return not str(record.msg).startswith(_ONLY_IN_FILE)
 
 
 class _ReportOnce:

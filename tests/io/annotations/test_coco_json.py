@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from lt_det.cli import main
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations, find_problems
 from lt_det.io.annotations.coco_json import image_file_name, load_annotations
@@ -197,3 +198,10 @@ def test_real_files(taco, lvis_sample):
     assert len(found) == 3  # TACO as published: two ids used twice, one box above the image
     assert "id 309 is used 2 times" in found[0]
     assert "annotation 1777" in found[2]
+
+
+def test_two_categories_with_one_name(tmp_path, caplog):
+    """As after renaming a misspelled class: they stay two classes, which `lt-det stats` says."""
+    twice = {**GOOD, "categories": [{"id": 3, "name": "cup"}, {"id": 4, "name": "cup"}]}
+    assert main(["stats", str(write(tmp_path, twice))]) == 0
+    assert "'cup' is used 2 times" in caplog.text

@@ -35,20 +35,21 @@ def test_paired_interval_is_that_of_the_individual_differences():
 
 
 @pytest.mark.parametrize(
-    ("shift", "reading", "excludes_zero"),
+    ("shift", "reading", "significance", "excludes_zero"),
     [
-        (1.0, "higher: the interval excludes 0", True),
-        (-1.0, "lower: the interval excludes 0", True),
-        (0.0, "not significant", False),
+        (1.0, "higher: the interval excludes 0", "higher", True),
+        (-1.0, "lower: the interval excludes 0", "lower", True),
+        (0.0, "not significant", "no", False),
     ],
 )
-def test_reading(shift, reading, excludes_zero):
+def test_reading(shift, reading, significance, excludes_zero):
     a, b = box(evaluation()), box(evaluation())
     noise = np.random.default_rng(3).normal(shift, 0.2, 1000)
     b["resamples"]["values"]["AP"] = (np.array(a["resamples"]["values"]["AP"]) + noise).tolist()
     b["metrics"]["AP"] += shift
     difference = metric_differences(typed_task(a), typed_task(b))[0]
     assert difference.reading.startswith(reading)
+    assert difference.significance == significance
     assert difference.excludes_zero is excludes_zero
 
 
@@ -89,7 +90,7 @@ def test_unpaired(run, tmp_path, change, why):
 def test_files_and_tables(run, other_run, tmp_path):
     third = write_run(tmp_path / "third", evaluation(seed=2, better=-3.0))
     text = io.StringIO()
-    page = write_comparison([run, other_run, third], tmp_path / "out", Console(file=text, width=140))
+    page = write_comparison([run, other_run, third], tmp_path / "out", Console(file=text, width=80))
     first, second = evaluation(), evaluation(seed=1, better=2.0)
     pairs = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["pairs"]
     assert [(pair["run"], pair["against"]) for pair in pairs] == [("seesaw", "softmax"), ("third", "softmax")]
@@ -104,7 +105,9 @@ def test_files_and_tables(run, other_run, tmp_path):
     most = first["classes"][int(gains.argmax())]["name"]
     assert f"{gains.max():+.1f}" in text.getvalue()
     assert most in text.getvalue()
-    assert "the interval excludes 0" in text.getvalue()
+    of_ap = [line for line in text.getvalue().splitlines() if line.startswith("│ AP ")]
+    assert ["higher" in line for line in of_ap] == [True, False]  # on one line of 80 columns
+    assert "lower" in of_ap[1]
     content = page.read_text()
     assert content.count("<script>") == 1
     assert "seesaw minus softmax" in content

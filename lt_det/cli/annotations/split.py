@@ -108,7 +108,7 @@ def split_tables(parts: Sequence[Part]) -> list[TextTable]:
 
 
 def missing_classes(parts: Sequence[Part]) -> list[str]:
-    """A sentence for each part that lacks classes, with the number of images that each class has in all."""
+    """A sentence for each part that lacks classes: their number of images in all, and what to do."""
     whole = ClassStats.merge([part.stats for part in parts])
     lines = []
     for part in parts:
@@ -118,7 +118,9 @@ def missing_classes(parts: Sequence[Part]) -> list[str]:
             shown = [f"{printable(whole.names[k])} ({_images(whole.image_counts[k])})" for k in missing[:_SHOWN]]
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             noun = "class is" if len(missing) == 1 else "classes are"
-            lines.append(f"{len(missing)} {noun} not in {part.name}: {', '.join(shown)}{more}")
+            needed = f"annotate more images of {'it' if len(missing) == 1 else 'them'}: each part needs one"
+            advice = needed if (whole.image_counts[missing] < len(parts)).all() else f"try another --seed, or {needed}"
+            lines.append(f"{len(missing)} {noun} not in {part.name}: {', '.join(shown)}{more}; {advice}")
     return lines
 
 

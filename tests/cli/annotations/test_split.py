@@ -52,7 +52,7 @@ def test_parts_are_written(capsys, annotations, tmp_path):
         assert records == data[key]
     assert all(part["info"] == data["info"] for part in parts)
     assert "70.0 %" in text
-    assert "1 class is not in val: straw (1 image)" in text
+    assert "1 class is not in val: straw (1 image); annotate more images of it" in text
     assert "cup (2 images), straw (1 image)" in text
     assert "straw" not in text.partition("in val")[0]
     assert not (out / ".unfinished").exists()
@@ -137,3 +137,33 @@ def test_a_video_id_of_any_type_does_not_end_the_split(capsys, annotations, tmp_
     data["images"][0]["video_id"] = [1]
     annotations.write_text(json.dumps(data))
     assert split(capsys, annotations, "--out", tmp_path)[0] == 0
+
+
+def test_a_whole_number_may_be_a_float(capsys, annotations, tmp_path):
+    data = json.loads(annotations.read_text())
+    for image in data["images"][::2]:
+        image["video_id"] = float(image["video_id"])
+    annotations.write_text(json.dumps(data))
+    assert split(capsys, annotations, "--out", tmp_path, "--group-by", "video_id")[0] == 0
+    train, val = ({image["video_id"] for image in part["images"]} for part in read(tmp_path, "train", "val"))
+    assert not train & val
+    data["images"][0]["video_id"] = 0.5
+    annotations.write_text(json.dumps(data))
+    code, _, err = split(capsys, annotations, "--out", tmp_path, "--group-by", "video_id", "--force")
+    assert code == 1
+    assert "'video_id'" in err
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1.5E+0999", "1" * 400 + ".0"])
+def test_a_number_that_no_float_holds_is_refused(capsys, annotations, tmp_path, number):
+    annotations.write_text(annotations.read_text().replace('"nothing": null', f'"nothing": {number}'))
+    code, _, err = split(capsys, annotations, "--out", tmp_path / "parts")
+    assert code == 1
+    assert number[:9] in err
+    assert not (tmp_path / "parts").exists()
+
+
+def test_texts_like_large_numbers_are_kept(capsys, annotations, tmp_path):
+    annotations.write_text(annotations.read_text().replace('"nothing": null', '"nothing": "1e400"'))
+    assert split(capsys, annotations, "--out", tmp_path)[0] == 0
+    assert '"1e400"' in (tmp_path / "val.json").read_text()
