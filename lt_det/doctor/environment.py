@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from lt_det import __version__
 from lt_det.doctor.finding import Finding
 
 DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
@@ -50,6 +51,14 @@ def examine_environment() -> Iterator[Finding]:
     yield _cuda()
     yield _compiled_operators()
     yield from _datasets()
+
+
+def versions() -> dict[str, str]:
+    """Of lt_det and of what it runs on, by name, without importing torch or Detectron2."""
+    found = {"lt_det": __version__, "Python": platform.python_version()}
+    for name, module in (("torch", "torch"), ("torchvision", "torchvision"), ("Detectron2", "detectron2")):
+        found[name] = _version(module) if find_spec(module) else "not installed"
+    return found
 
 
 def _package(module: str) -> Finding:
