@@ -37,7 +37,7 @@ _ADVICE = {
     "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, or pip uninstall opencv-python and "
     "pip install --force-reinstall --no-deps opencv-python-headless",
     "lvis": "pip install lvis: Detectron2 reads LVIS's annotation files with it",
-    "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py on a machine that reaches only PyPI",
+    "detectron2": f"see {DETECTRON2_GUIDE}, or run lt-det install-detectron2 on a machine that reaches only PyPI",
 }
 
 

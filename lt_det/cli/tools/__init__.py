@@ -15,6 +15,7 @@ HELP = {
     "train": "train a detector, or evaluate it with --eval-only",
     "demo": "draw the detections of a trained detector on images and videos",
     "export": "write a trained detector as one file that runs without lt_det and Detectron2",
+    "install-detectron2": "install a copy of Detectron2 on a machine that reaches only PyPI",
     "imagenet-weights": "write the ImageNet weights of a backbone to a file for MODEL.WEIGHTS",
 }
 
@@ -22,7 +23,8 @@ HELP = {
 def run_tool(name: str, words: Sequence[str]) -> int:
     """Run one of the programs in `HELP` with its own options, and return its exit code."""
     try:
-        lt_det.training  # noqa: B018 - it is imported here, and says which of torch and Detectron2 is missing or broken
+        if name != "install-detectron2":
+            lt_det.training  # noqa: B018 - imported here; the error says what of torch and Detectron2 is missing or broken
     except ImportError as error:
         if error.name:  # a mistake in lt_det
             raise

@@ -73,8 +73,8 @@ def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         program,
-        description="Write a trained detector as one file that runs without lt_det and Detectron2, and check it against "
-        "the model.",
+        description="Write a trained detector as one file that runs without lt_det and Detectron2, and check it "
+        "against the model.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
