@@ -24,7 +24,7 @@ def shipped_config(name: str) -> Path:
     """The file of a shipped config.
 
     Raises:
-        LtDetError: there is none of that name.
+        LtDetError: no shipped config has that name.
     """
     if name not in shipped_names():
         raise LtDetError(f"lt_det ships no config '{name}'; {_names_like(name)}")
