@@ -1,5 +1,6 @@
 """The sdist and the wheel: what is in them, and the version, which stands in one place."""
 
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,8 @@ BUILD = "import sys; from setuptools import build_meta as backend; getattr(backe
 def build(what, sources, out):
     """Build without an environment of its own, which would need a network."""
     command = [sys.executable, "-W", "error::UserWarning", "-c", BUILD, f"build_{what}", str(out)]
-    done = subprocess.run(command, cwd=sources, capture_output=True, text=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # it is warned of
+    done = subprocess.run(command, cwd=sources, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr.lower(), done.stderr
     (built,) = out.iterdir()
