@@ -13,6 +13,7 @@ import lt_det
 from lt_det.cli import main
 from lt_det.cli.tools import HELP
 from lt_det.training import argument_parser
+from lt_det.training.launch import programs
 from tests.helpers import REPOSITORY, load_tool
 
 SMALL = ["SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
@@ -53,7 +54,6 @@ def test_train_has_the_options_of_train_net():
 
 def test_the_scripts_are_the_subcommands():
     from lt_det.cli.tools import demo, export
-    from lt_det.training.launch import programs
 
     assert load_tool("train_net").main is programs.train_yaml
     assert load_tool("lazyconfig_train_net").main is programs.train_lazy
@@ -83,16 +83,21 @@ def test_a_missing_detectron2_is_one_sentence(capsys, monkeypatch):
     assert capsys.readouterr().err == "error: lt_det.training needs torch and Detectron2\n"
 
 
+def test_train_takes_yaml_configs_and_lazy_configs(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(programs, "train_yaml", lambda args: trained.append(("yaml", args.config_file)))
+    monkeypatch.setattr(programs, "train_lazy", lambda args: trained.append(("lazy", args.config_file)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").touch()
+    for config in ("mini_lvis_eql", "lazy/mini_lvis_eql", "mine.py"):
+        assert main(["train", "--config", config]) == 0
+    assert trained == [("yaml", "mini_lvis_eql"), ("lazy", "lazy/mini_lvis_eql"), ("lazy", "mine.py")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["mini_lvis_eql", "lazy/mini_lvis_eql"])
-def test_a_shipped_config_trains_from_an_empty_folder(config, mini, datasets_root, tmp_path):
-    words = SMALL
-    if config.startswith("lazy"):
-        words = ["train.max_iter=2", "dataloader.train.total_batch_size=4", "dataloader.train.num_workers=0"]
-        words += ["model.roi_heads.num_classes=12"]
-    output = "output/lazy_mini_lvis_eql" if config.startswith("lazy") else "output/mini_lvis_eql"
+def test_a_shipped_config_trains_from_an_empty_folder(mini, datasets_root, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "lt_det.cli", "train", "--config", config, *words],
+        [sys.executable, "-W", "ignore", "-m", "lt_det.cli", "train", "--config", "mini_lvis_eql", *SMALL],
         cwd=tmp_path,
         env={
             **os.environ,
@@ -105,6 +110,6 @@ def test_a_shipped_config_trains_from_an_empty_folder(config, mini, datasets_roo
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / output / "model_final.pth").is_file()
-    log = (tmp_path / output / "log.txt").read_text()
-    assert f"Contents of args.config_file={REPOSITORY / 'configs' / config}" in log
+    assert (tmp_path / "output/mini_lvis_eql/model_final.pth").is_file()
+    log = (tmp_path / "output/mini_lvis_eql/log.txt").read_text()
+    assert f"Contents of args.config_file={REPOSITORY / 'configs' / 'mini_lvis_eql.yaml'}" in log
