@@ -123,7 +123,7 @@ def _print_answer(result: Bakeoff, folder: Path) -> None:
     if result.written:
         lines += [
             f"Written: {result.written.name}, {result.written.checkpoint}",
-            f"Evaluate it: python tools/train_net.py --config {result.written.config} --eval-only",
+            f"Evaluate it: lt-det train --config {result.written.config} --eval-only",
         ]
     lines.append(f"Numbers: {folder / BAKEOFF_NAME}\nPage: {folder / PAGE_NAME}")
     if result.unfinished:
