@@ -16,6 +16,18 @@ _LETTERS = "rcf"  # of LVIS: rare, common and frequent classes
 _COUNT_FIELDS = ("frequency", "image_count", "instance_count")
 
 
+def count_fields(ids: Sequence[Any], stats: ClassStats) -> dict[Any, dict[str, Any]]:
+    """``frequency``, ``image_count`` and ``instance_count`` of each category, by id.
+
+    Args:
+        ids: of the categories, in ascending order.
+        stats: their counts.
+    """
+    letters = [_LETTERS[bucket] for bucket in np.searchsorted(LVIS_EDGES, stats.image_counts)]
+    counted = zip(ids, letters, stats.image_counts.tolist(), stats.counts("instances").tolist(), strict=True)
+    return {id_: dict(zip(_COUNT_FIELDS, values, strict=True)) for id_, *values in counted}
+
+
 class RecordSelection:
     """Selects records, a part of a section at a time: first images, then annotations, last categories.
 
@@ -73,12 +85,7 @@ class RecordSelection:
 
     def categories(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The selected categories, with the counts of the selection where they have counts."""
-        stats = self.stats()
-        letters = [_LETTERS[bucket] for bucket in np.searchsorted(LVIS_EDGES, stats.image_counts)]
-        counted = zip(self._ids, letters, stats.image_counts.tolist(), stats.counts("instances").tolist(), strict=True)
-        counts: Mapping[Any, Mapping[str, Any]] = self._counts_of or {
-            id_: dict(zip(_COUNT_FIELDS, values, strict=True)) for id_, *values in counted
-        }
+        counts = self._counts_of or count_fields(self._ids, self.stats())
         return [
             {**record, **{key: counts[same["id"]][key] for key in _COUNT_FIELDS if key in record}}
             for record, same in zip(records, self._categories, strict=True)

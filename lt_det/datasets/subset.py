@@ -175,9 +175,10 @@ def _tail_classes(counts: NDArray[np.int64], long_tail: LongTail, source: str) -
     present = np.flatnonzero(counts)
     number = len(present) if long_tail.num_classes is None else long_tail.num_classes
     if not 2 <= number <= len(present):
+        advice = f"take at least 2 and at most {len(present)}" if len(present) > 1 else "it needs at least 2"
         raise LtDetError(
-            f"A long tail of {count_of(number, 'class')} is not possible, because {source} has images of "
-            f"{count_of(len(present), 'class')}; take 2 or more of them."
+            f"A long tail of {count_of(number, 'class')} is not possible, because {count_of(len(present), 'class')} of "
+            f"{source} have images; {advice}."
         )
     if long_tail.order == "count":
         present = present[np.argsort(-counts[present], kind="stable")]
@@ -204,16 +205,20 @@ def _possible_largest(before: NDArray[np.int64], relative: NDArray[np.float64], 
 def _checked_largest(possible: int, reason: str, long_tail: LongTail, source: str) -> int:
     """n_max to begin with."""
     ratio, largest = long_tail.ratio, possible if long_tail.largest is None else long_tail.largest
-    missing = f"{source} does not have enough images for ratio {ratio:g}"
+    if largest < ratio and long_tail.largest is not None:
+        raise LtDetError(
+            f"With {count_of(largest, 'image')} of the largest class and ratio {ratio:g}, the smallest class has less "
+            f"than one image; set the largest class to at least {math.ceil(ratio)} images, or lower the ratio."
+        )
+    missing = f"There are too few images in {source} for ratio {ratio:g}"
     if largest > possible:
         raise LtDetError(
             f"{missing} and {largest} images of the largest class: {reason}, which allows {possible}; take at most "
             f"{possible}."
         )
     if largest < ratio:
-        cause = f"{reason}, so that the largest class gets {largest}" if long_tail.largest is None else ""
         raise LtDetError(
-            f"{missing}: {cause or f'the largest class gets {largest}'} and the smallest less than one; take a lower "
-            "ratio or fewer classes."
+            f"{missing}: {reason}, so that the largest class gets {largest} and the smallest less than one; take a "
+            "lower ratio or fewer classes."
         )
     return largest

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
-from lt_det.datasets.record_selection import RecordSelection
+from lt_det.datasets.record_selection import RecordSelection, count_fields
 from lt_det.datasets.subset import LongTail, SubsetPlan, plan_subset, selection_of
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import KIND, read_in_pieces
@@ -86,7 +86,9 @@ def write_with_classes_of(json_file: Path, subset_file: Path, out: Path, force: 
                 "same categories."
             )
     count_checked(json_file, warn=False)
-    return _write(json_file, out, lambda categories: RecordSelection(categories, None, kept, kept))
+    counted = count_fields(sorted(kept), ClassStats.from_counter(count_checked(subset_file, warn=False), str(subset_file)))
+    counts = {id_: {**counted[id_], **category} for id_, category in kept.items()}  # if the subset has no such fields
+    return _write(json_file, out, lambda categories: RecordSelection(categories, None, kept, counts))
 
 
 def _check_output(json_file: Path, out: Path, force: bool) -> None:

@@ -211,15 +211,29 @@ def test_references_of_another_type(tmp_path):
         (LongTail("step", 0.5), "0.5"),
         (LongTail("step", 50), "ratio 50.*20 images"),
         (LongTail("step", 2, largest=21), "21 images.*at most 20"),
-        (LongTail("step", 5, largest=3), "ratio 5.*gets 3"),
+        (LongTail("step", 5, largest=3), "3 images.*ratio 5.*at least 5"),
         (LongTail("step", 2, num_classes=4), "4 classes.*3 classes"),
         (LongTail("step", 2, num_classes=1), "1 class "),
+        (LongTail("step", 2, num_classes=0), "0 classes.*at most 3"),
+        (LongTail("step", 2, largest=0), "0 images.*at least 2"),
         (LongTail("step", 2, order="size"), "'size'"),
     ],
 )
 def test_impossible_long_tails(long_tail, named):
     with pytest.raises(LtDetError, match=named):
         long_tailed_subset(single_label(3, 20), long_tail)
+
+
+def test_classes_of_a_subset_without_frequencies(tmp_path):
+    """The validation json has `frequency`, from which evaluation takes the buckets; the subset only has the counts."""
+    validation = single_label(2, 3)
+    for category in validation["categories"]:
+        category["frequency"] = "f"
+    for name, data in (("subset", single_label(2, 11)), ("val", validation)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    write_with_classes_of(tmp_path / "val.json", tmp_path / "subset.json", tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text())["categories"]
+    assert written == [{**category, "frequency": "c"} for category in validation["categories"]]
 
 
 def test_classes_of_another_dataset(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lt_det.datasets.download.catalog import Archive, is_image
+from lt_det.errors import LtDetError
 
 
 class Images(NamedTuple):
@@ -27,6 +28,9 @@ def is_unpacked(archive: Archive, root: Path) -> bool:
     Args:
         archive: of the catalog.
         root: the folder that DETECTRON2_DATASETS names.
+
+    Raises:
+        LtDetError: a file or folder cannot be read.
     """
     folder = root / archive.folder
     if archive.files:
@@ -36,10 +40,13 @@ def is_unpacked(archive: Archive, root: Path) -> bool:
 
 def images_there(folder: Path) -> Images:
     """Count COCO's images in a folder, which may be missing."""
-    if not folder.is_dir():
+    if not folder.exists():
         return Images(0, 0)
-    with os.scandir(folder) as entries:
-        sizes = [entry.stat().st_size for entry in entries if is_image(entry.name)]
+    try:
+        with os.scandir(folder) as entries:
+            sizes = [_size(entry) for entry in entries if is_image(entry.name)]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     return Images(sum(size > 0 for size in sizes), sum(sizes))
 
 
@@ -52,3 +59,17 @@ def is_closed_json(file: Path) -> bool:
             return start.startswith(b"{") and content.read().rstrip().endswith(b"}")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Bytes of a file; 0 of a link whose target is missing."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _unreadable(path: Path, error: OSError) -> LtDetError:
+    return LtDetError(f"{path} cannot be read ({error.strerror or error}); correct this, or choose another folder.")

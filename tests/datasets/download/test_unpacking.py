@@ -1,6 +1,7 @@
 """Unpacking archives, also hostile and damaged ones."""
 
 import io
+import re
 import stat
 import zipfile
 
@@ -119,6 +120,18 @@ def test_empty_and_other_files_are_no_images(tmp_path):
         (folder / f"{name}.part").write_bytes(b"1")
     (folder / "cat.jpg").write_bytes(b"1")
     assert not is_unpacked(IMAGES, tmp_path)
+    for name in NAMES:
+        (folder / name).unlink()
+        (folder / name).symlink_to("missing")
+    assert not is_unpacked(IMAGES, tmp_path)
+
+
+@pytest.mark.parametrize("archive", [IMAGES, LISTS], ids=["images", "json"])
+def test_file_in_place_of_a_folder(tmp_path, archive):
+    (tmp_path / "coco").mkdir()
+    (tmp_path / archive.folder).write_bytes(b"")
+    with pytest.raises(LtDetError, match=re.escape(f"{tmp_path / archive.folder}")):
+        is_unpacked(archive, tmp_path)
 
 
 def damaged(data, place):
