@@ -69,6 +69,9 @@ def test_commands_for_another_machine(capsys, tmp_path, monkeypatch, server, too
     assert server.requests == []
     assert f"export DETECTRON2_DATASETS={tmp_path}/data" in out
     assert len(list((tmp_path / "data/coco/val2017").iterdir())) == 2
+    for same in (f"{tmp_path}/data/", os.path.relpath(tmp_path / "data")):
+        monkeypatch.setenv("DETECTRON2_DATASETS", same)
+        assert "export" not in run(capsys, "coco")[1]
     code, out, err = run(capsys, "coco", "--dry-run", "--out", tmp_path / "data")
     assert "To download: 0 archives, 0 bytes" in out
     assert "wget" not in out
@@ -164,11 +167,13 @@ def test_weights(capsys, tmp_path, cache, server):
     remote = weights_config(tmp_path, "remote", f"{server.url}/zoo/a.pkl")
     local = weights_config(tmp_path, "local", "output/model_final.pth")
     none = weights_config(tmp_path, "none", "")
-    configs = ("--config", remote, local, none)
+    bucket = weights_config(tmp_path, "bucket", "s3://zoo/model.pth")
+    configs = ("--config", remote, local, none, bucket)
     code, out, _ = run(capsys, "weights", *configs, "--dry-run")
     assert code == 0
     assert server.requests == []
     assert "output/model_final.pth, a file that does not exist; nothing to download" in out
+    assert re.search("s3://zoo/model.pth.* nothing to download", out)
     assert f"curl --fail --location --continue-at - --create-dirs --output zoo/a.pkl {server.url}/zoo/a.pkl" in out
     assert str(cache) in out
     code, out, err = run(capsys, "weights", *configs)
@@ -181,12 +186,22 @@ def test_weights(capsys, tmp_path, cache, server):
     assert "curl" not in out
 
 
+def test_ftp_server_that_does_not_answer(capsys, tmp_path, cache):
+    """Detectron2 downloads by FTP."""
+    address = f"ftp://127.0.0.1:{free_port()}/zoo/a.pkl"
+    code, _, err = run(capsys, "weights", "--config", weights_config(tmp_path, "ftp", address))
+    assert code == 1
+    assert re.search(f"^error: .*{address}", err, re.MULTILINE)
+
+
 def test_weights_of_shipped_configs_are_where_detectron2_looks(capsys, cache):
     """R-50 of LVIS's configs, yaml and LazyConfig; Detectron2 must not need the network once it is there."""
     from detectron2.utils.file_io import PathManager
 
-    code, out, _ = run(capsys, "weights", "--config", "configs/lvis_eql.yaml", "configs/lazy/lvis_eql.py", "--dry-run")
+    configs = ("configs/lvis_eql.yaml", "configs/lazy/lvis_eql.py", "lvis_eql", "lazy/lvis_eql")
+    code, out, _ = run(capsys, "weights", "--config", *configs, "--dry-run")
     assert code == 0
+    assert out.count("-> ") == len(configs)
     address = "https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"
     name = re.search(rf"--output (\S+) {address}", out)[1]
     assert out.count("curl") == 1
@@ -200,7 +215,7 @@ def test_weights_of_timm(capsys, tmp_path, cache):
     config = weights_config(tmp_path, "timm", "timm://resnet18.a1_in1k")
     code, out, _ = run(capsys, "weights", "--config", config, "--dry-run")
     assert code == 0
-    command = "python tools/imagenet_weights.py timm/resnet18.a1_in1k.pth --model resnet18.a1_in1k"
+    command = "lt-det imagenet-weights timm/resnet18.a1_in1k.pth --model resnet18.a1_in1k"
     assert command in out
     (cache / "timm").mkdir(parents=True)
     (cache / "timm/resnet18.a1_in1k.pth").write_bytes(b"weights")

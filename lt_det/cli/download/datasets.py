@@ -67,6 +67,7 @@ def _run(args: argparse.Namespace, archives: tuple[Archive, ...], note: str) -> 
     with transfers() as progress:
         install(archives, root, progress, args.keep_archives)
     show("Complete.")
-    if os.environ.get("DETECTRON2_DATASETS") != str(root.absolute()):
+    named = os.environ.get("DETECTRON2_DATASETS", "")
+    if not named or Path(named).expanduser().absolute() != root.absolute():
         show(f"Before you train: export DETECTRON2_DATASETS={shlex.quote(str(root.absolute()))}")
     return 0

@@ -16,7 +16,13 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         description="Download the weights that MODEL.WEIGHTS of each config names (LazyConfig: train.init_checkpoint) "
         "to Detectron2's cache: the folder that FVCORE_CACHE names, by default ~/.torch/iopath_cache.",
     )
-    parser.add_argument("--config", nargs="+", required=True, metavar="FILE", help="yaml configs or LazyConfigs")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="yaml configs or LazyConfigs, or names of shipped ones",
+    )
     add_dry_run(parser)
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.set_defaults(run=_run)
@@ -30,8 +36,7 @@ def _run(args: argparse.Namespace) -> int:
     found = weights_of_configs(args.config, args.allow_unsafe_config)
     for config, weights, remote in found:
         if remote is None:
-            there = "a file" if Path(weights.partition("?")[0]).is_file() else "a file that does not exist"
-            show(f"{config}: {weights}, {there}; nothing to download" if weights else f"{config}: no weights")
+            show(f"{config}: {weights}, {_kind(weights)}; nothing to download" if weights else f"{config}: no weights")
         elif is_cached(weights, remote):
             show(f"{config}: {weights}, already at {remote.file}")
         else:
@@ -44,3 +49,10 @@ def _run(args: argparse.Namespace) -> int:
             if remote:
                 download_weights(weights, remote, progress)
     return 0
+
+
+def _kind(weights: str) -> str:
+    """What weights are that are not downloaded."""
+    if "://" in weights:
+        return "an address that is neither HTTP nor FTP"
+    return "a file" if Path(weights.partition("?")[0]).is_file() else "a file that does not exist"

@@ -111,6 +111,8 @@ def open_at(url: str, start: int, validator: str) -> Answer:
             raise _refusal(url, error) from error
     except URLError as error:
         raise _failure(url, error.reason) from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise LtDetError(f"{url} is not a valid address ({error}); correct it.") from error
     except (OSError, http.client.HTTPException) as error:
         raise TemporaryError(_reason(error)) from error
     if response.status == http.client.PARTIAL_CONTENT and (

@@ -37,7 +37,7 @@ def remote_weights(weights: str) -> RemoteWeights | None:
         weights: MODEL.WEIGHTS, such as ``detectron2://ImageNetPretrained/MSRA/R-50.pkl``.
 
     Raises:
-        LtDetError: Detectron2's catalog, or timm, has no such weights.
+        LtDetError: Detectron2's catalog, or timm, has no such weights, or the address is invalid or names no file.
     """
     url = weights.partition("?")[0]  # Detectron2's options
     if url.startswith(timm_weights.PREFIX):
@@ -52,7 +52,13 @@ def remote_weights(weights: str) -> RemoteWeights | None:
         url = Detectron2Handler.S3_DETECTRON2_PREFIX + url.removeprefix(Detectron2Handler.PREFIX)
     if not url.startswith(("http://", "https://", "ftp://")):
         return None
-    return RemoteWeights(url, Path(get_cache_dir(), urlparse(url).path.lstrip("/")))
+    try:
+        path = urlparse(url).path
+    except ValueError as error:
+        raise LtDetError(f"MODEL.WEIGHTS {weights} is not a valid address ({error}); correct it.") from error
+    if not path or path.endswith("/"):
+        raise LtDetError(f"MODEL.WEIGHTS {weights} is an address without a file name; add the name of the file.")
+    return RemoteWeights(url, Path(get_cache_dir(), path.lstrip("/")))
 
 
 def check_remote_weights(weights: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,9 @@ from typing import NamedTuple
 from detectron2.utils.file_io import PathManager
 
 from lt_det.datasets.download.transfer import Reporter, download
+from lt_det.errors import LtDetError
 from lt_det.modeling.backbones import timm_weights
+from lt_det.training.config_files.shipped import config_path
 from lt_det.training.config_loading import load_config, load_lazy_config
 from lt_det.training.weights.address import RemoteWeights, remote_weights
 
@@ -32,7 +35,7 @@ def weights_of_configs(configs: Sequence[str], allow_unsafe_config: bool = False
     """What each config starts from.
 
     Args:
-        configs: files, .yaml or .py.
+        configs: files, .yaml or .py, or names of shipped configs.
         allow_unsafe_config: whether a yaml config may execute code.
 
     Raises:
@@ -40,7 +43,7 @@ def weights_of_configs(configs: Sequence[str], allow_unsafe_config: bool = False
     """
     found = []
     for config in configs:
-        if config.endswith(".py"):
+        if config_path(config).endswith(".py"):
             weights = load_lazy_config(config).train.get("init_checkpoint", "")
         else:
             weights = load_config(config, [], allow_unsafe_config).MODEL.WEIGHTS
@@ -64,7 +67,12 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
         return False
     report.say(f"{weights} -> {remote.file}")
     if weights.startswith(timm_weights.PREFIX) or remote.url.startswith("ftp:"):
-        PathManager.get_local_path(weights.partition("?")[0])
+        try:
+            PathManager.get_local_path(weights.partition("?")[0])
+        except OSError as error:
+            raise LtDetError(
+                f"{remote.url} cannot be downloaded to {remote.file} ({error}); check the address and the network."
+            ) from error
     else:
         download(remote.url, remote.file, report)
     return True
@@ -88,12 +96,13 @@ def commands(found: Sequence[WeightsOfConfig], cache: Path) -> str:
     missing = {each.weights: each.remote for each in found if each.remote and not is_cached(each.weights, each.remote)}
     lines = []
     for weights, remote in missing.items():
-        file = remote.file.relative_to(cache)
+        file = shlex.quote(str(remote.file.relative_to(cache)))
         if weights.startswith(timm_weights.PREFIX):
-            model = weights.removeprefix(timm_weights.PREFIX)
-            lines.append(f"mkdir -p {file.parent} && python tools/imagenet_weights.py {file} --model {model}")
+            model = shlex.quote(weights.removeprefix(timm_weights.PREFIX))
+            lines.append(f"lt-det imagenet-weights {file} --model {model}")
         else:
-            lines.append(f"curl --fail --location --continue-at - --create-dirs --output {file} {remote.url}")
+            address = shlex.quote(remote.url)
+            lines.append(f"curl --fail --location --continue-at - --create-dirs --output {file} {address}")
     if not lines:
         return ""
     return "\n".join(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -177,6 +178,13 @@ def test_refusal_is_not_tried_again(url, file, report, server, waits, status):
         download(url, file, report)
     assert waits == []
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1/a b.zip", "http://127.0.0.1/ä.zip", "http://127.0.0.1:x/a.zip"])
+def test_invalid_address_is_not_tried_again(address, file, report, waits):
+    with pytest.raises(LtDetError, match=re.escape(address)):
+        download(address, file, report)
+    assert waits == []
 
 
 def test_no_network(file, report, waits):

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import re
 import threading
 
 import pytest
@@ -68,6 +69,9 @@ def test_names_of_detectron2(cache):
     assert remote_weights("catalog://ImageNetPretrained/MSRA/R-50").url.endswith("/ImageNetPretrained/MSRA/R-50.pkl")
     with pytest.raises(LtDetError, match="catalog://nothing"):
         remote_weights("catalog://nothing")
+    for address in ("http://[::1/a.pkl", "http://data.invalid/", "https://data.invalid/zoo/?a=1"):
+        with pytest.raises(LtDetError, match=re.escape(address)):
+            remote_weights(address)
     assert remote_weights("model.pth") is None
     assert check_remote_weights("s3://bucket/model.pth") == ""
 
