@@ -80,6 +80,14 @@ def test_the_version_and_the_license_of_the_wheel(wheel):
     assert peers == []
 
 
+def test_the_apptainer_container_has_what_the_wheel_is_built_from():
+    """Without setup.py and configs/, the wheel would have no configs."""
+    files = (REPOSITORY / "docker" / "lt_det.def").read_text().split("%files\n")[1].split("\n\n")[0]
+    copied = {line.split()[0] for line in files.splitlines()}
+    assert copied >= {"pyproject.toml", "setup.py", "LICENSE", "README.md", "configs", "lt_det", "constraints.txt"}
+    assert all((REPOSITORY / name).exists() for name in copied)
+
+
 def test_no_other_file_states_the_version():
     for name in ("pyproject.toml", "setup.py", "CITATION.cff"):
         assert lt_det.__version__ not in (REPOSITORY / name).read_text(), name

@@ -86,10 +86,9 @@ def write_with_classes_of(json_file: Path, subset_file: Path, out: Path, force: 
                 "same categories."
             )
     count_checked(json_file, warn=False)
-    counted = count_fields(
-        sorted(kept), ClassStats.from_counter(count_checked(subset_file, warn=False), str(subset_file))
-    )
-    counts = {id_: {**counted[id_], **category} for id_, category in kept.items()}  # if the subset has no such fields
+    stats = ClassStats.from_counter(count_checked(subset_file, warn=False), str(subset_file))
+    counted = count_fields(sorted(kept), stats)  # for categories of the subset without these fields
+    counts = {id_: {**counted[id_], **category} for id_, category in kept.items()}
     return _write(json_file, out, lambda categories: RecordSelection(categories, None, kept, counts))
 
 

@@ -21,7 +21,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         nargs="+",
         required=True,
         metavar="FILE",
-        help="yaml configs or LazyConfigs, or names of shipped ones",
+        help="yaml configs or LazyConfigs: files, or names of shipped ones",
     )
     add_dry_run(parser)
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
