@@ -20,7 +20,7 @@ if [[ $# -lt 2 || $1 != --config ]]; then
 fi
 config=$2
 shift 2
-if [[ ! $ITERATIONS =~ ^[0-9]+$ || $ITERATIONS -lt 2 || ! $IMAGES =~ ^[1-9][0-9]*$ ]]; then
+if [[ ! $ITERATIONS =~ ^[1-9][0-9]*$ || $ITERATIONS -lt 2 || ! $IMAGES =~ ^[1-9][0-9]*$ ]]; then
     echo "error: ITERATIONS is $ITERATIONS and IMAGES $IMAGES; write whole numbers, at least 2 and 1." >&2
     exit 1
 fi

@@ -44,6 +44,21 @@ def test_eval_only_is_not_resumed(tool_arguments, script):
     assert tool_arguments(script, *EVAL_ONLY) == EVAL_ONLY
 
 
+def test_staged_data_are_removed_before_the_job_is_requeued(tmp_path):
+    """After that, SLURM starts no step of this job."""
+    log = tmp_path / "log"
+    for name, code in (("srun", 'case "$*" in *train_net.py*) exit 138;; esac'), ("scontrol", "")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\n{code}\n')
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "1", "STAGE": "data.tar", "SLURM_TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **job}
+    result = subprocess.run(["bash", str(LAUNCH / "slurm.sbatch"), "--config", "a.yaml"], env=environment)
+    assert result.returncode == 138
+    steps = log.read_text().splitlines()
+    assert f"rm -rf {tmp_path}/lt_det_7" in steps[-2]
+    assert steps[-1] == "scontrol requeue 7"
+
+
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "tar file"])
 def test_stage_copies_what_links_point_to(tmp_path, packed):
     (tmp_path / "images").mkdir()
@@ -118,10 +133,25 @@ def test_submitted_job_has_the_options_of_sbatch(job):
     assert parameters["additional_parameters"] == {"constraint": "a100", "exclusive": True}
 
 
-@pytest.mark.parametrize("option", ["time=1", "signal=USR1@10", "=x", "constraint="])
+@pytest.mark.parametrize("option", ["time=1", "signal=USR1@10", "gpus_per_node=2", "--exclusive", "=x", "constraint="])
 def test_sbatch_options_that_break_the_job_are_refused(job, option):
     with pytest.raises(LtDetError, match=re.escape(option)):
-        job("--gpus", "8", "--sbatch", option)
+        job("--gpus", "8", f"--sbatch={option}")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--gpus", "0"), "--processes"),
+        (("--gpus", "-1"), "-1"),
+        (("--gpus", "1", "--hours", "nan"), "nan"),
+        (("--gpus", "1", "--hours", "0.001"), "0.001"),  # rounded to 0 minutes, which SLURM takes as no limit
+        (("--gpus", "1", "--tool", "train.py"), "train.py"),
+    ],
+)
+def test_jobs_that_could_not_train_are_not_submitted(job, options, named):
+    with pytest.raises(LtDetError, match=named):
+        job(*options)
 
 
 def test_submitted_eval_only_is_not_resumed(submit, monkeypatch):

@@ -7,6 +7,7 @@ Before the time limit and on pre-emption, the job saves a checkpoint, is requeue
 """
 
 import argparse
+import math
 import os
 import runpy
 import signal
@@ -105,8 +106,16 @@ def job_parameters(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters of submitit's SlurmExecutor.
 
     Raises:
-        LtDetError: an option in --sbatch that has an option of its own, or that the job needs as it is.
+        LtDetError: an option in --sbatch that has an option of its own, or that the job needs as it is; no process, no
+            time or an unknown tool.
     """
+    processes, minutes = args.processes or args.gpus, args.hours * 60
+    if processes < 1:
+        raise LtDetError(f"--gpus is {args.gpus}; write at least 1, or add --processes N to train on the CPU.")
+    if not 1 <= minutes < math.inf:  # SLURM takes 0 as no limit
+        raise LtDetError(f"--hours is {args.hours:g}; write a number of hours of at least one minute, such as 24.")
+    if not (TOOLS / args.tool).is_file():
+        raise LtDetError(f"--tool {args.tool} is not in {TOOLS}; write train_net.py or lazyconfig_train_net.py.")
     cpus = args.cpus or (CPUS if args.gpus else None)
     optional = {
         "gpus_per_node": args.gpus or None,
@@ -122,8 +131,8 @@ def job_parameters(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "job_name": "lt_det",
         "nodes": args.nodes,
-        "ntasks_per_node": args.processes or args.gpus,
-        "time": round(args.hours * 60),
+        "ntasks_per_node": processes,
+        "time": round(minutes),
         "signal_delay_s": 300,
         **{name: value for name, value in optional.items() if value is not None},
     }
@@ -134,9 +143,10 @@ def _others(options: list[str]) -> dict[str, str | bool]:
     parsed: dict[str, str | bool] = {}
     for option in options:
         name, equals, value = option.partition("=")
+        name = name.replace("_", "-")  # as submitit does
         if name in NOT_IN_SBATCH:
             raise LtDetError(f"--sbatch {option} would replace what submit.py sets; {NOT_IN_SBATCH[name]}.")
-        if not name or (equals and not value):
+        if not name or name.startswith("-") or (equals and not value):
             raise LtDetError(f"--sbatch is '{option}'; write NAME=VALUE or NAME, {OTHER}.")
         parsed[name] = value if equals else True
     return parsed
