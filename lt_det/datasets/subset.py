@@ -208,7 +208,7 @@ def _checked_largest(possible: int, reason: str, long_tail: LongTail, source: st
     if largest < ratio and long_tail.largest is not None:
         raise LtDetError(
             f"With {count_of(largest, 'image')} of the largest class and ratio {ratio:g}, the smallest class has less "
-            f"than one image; set the largest class to at least {math.ceil(ratio)} images, or lower the ratio."
+            f"than one image; set the largest class to at least {ratio:g} images, or lower the ratio."
         )
     missing = f"There are too few images in {source} for ratio {ratio:g}"
     if largest > possible:

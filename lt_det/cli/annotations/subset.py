@@ -27,7 +27,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Write a long-tailed part of a COCO- or LVIS-format json, as COCO-LT and CIFAR-LT are made: "
         "n_k = n_max R^(-k / (K - 1)) images of class k (exponential), or n_max images for the first half of the "
         "classes and n_max / R for the second (step). Images are kept whole. They show objects of several classes, so "
-        "the counts come as near to these as the images allow; a table shows them. The images stay where they are.",
+        "the counts come only as close to these as the images allow; a table shows them. The image files stay where "
+        "they are.",
     )
     parser.add_argument("json", type=Path, help="annotation file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="annotation file to write")
@@ -37,8 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--classes-of",
         type=Path,
         metavar="SUBSET_JSON",
-        help="instead: keep all images and only the classes of this subset, with its frequencies; for the validation "
-        "set of a subset",
+        help="instead of --imbalance: keep all images, but only the classes of this subset, with its frequencies; for "
+        "the validation set",
     )
     parser.add_argument(
         "--ratio", type=float, metavar="R", help="images of the largest class divided by those of the smallest"
@@ -109,8 +110,8 @@ def summary(plan: SubsetPlan, long_tail: LongTail, whole: ClassStats, written: W
     lines = [f"{written.num_images} of {whole.num_images} annotated images, {instances}"]
     deviations = plan.deviations
     exact, near = (plan.achieved == plan.targets).sum(), (deviations <= _NEAR).sum()
-    lines.append(f"Ratio of the largest class to the smallest: {plan.ratio:.4g} ({long_tail.ratio:g} wanted)")
-    text = f"{exact} of {count_of(len(plan.names), 'class')} exactly as wanted, {near} within 10 %; mean deviation "
+    lines.append(f"Ratio of the largest class to the smallest: {plan.ratio:.4g} (target: {long_tail.ratio:g})")
+    text = f"{exact} of {count_of(len(plan.names), 'class')} exactly at the target, {near} within 10 %; mean deviation "
     text += f"{100 * deviations.mean():.1f} %"
     worst = int(deviations.argmax())
     if deviations[worst]:
@@ -122,5 +123,5 @@ def summary(plan: SubsetPlan, long_tail: LongTail, whole: ClassStats, written: W
         if plan.targets[0] == plan.possible:
             lines.append(f"{text}; the limit is {limit}")
         else:
-            lines.append(f"{text}; {plan.possible} would be possible by {limit}, but not with whole images")
+            lines.append(f"{text}; {limit}, would allow {plan.possible}, but not together with the other targets")
     return lines
