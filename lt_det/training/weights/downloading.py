@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from detectron2.utils.file_io import PathManager
 
 from lt_det.datasets.download.transfer import Reporter, download
 from lt_det.errors import LtDetError
+from lt_det.io.lock import file_lock
 from lt_det.modeling.backbones import timm_weights
 from lt_det.training.config_files.shipped import config_path
 from lt_det.training.config_loading import load_config, load_lazy_config
@@ -73,9 +75,23 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
             raise LtDetError(
                 f"{remote.url} cannot be downloaded to {remote.file} ({error}); check the address and the network."
             ) from error
-    else:
+        return True
+    with _lock_of_detectron2(remote.file, report):
+        if remote.file.is_file():  # another process has downloaded it
+            return False
         download(remote.url, remote.file, report)
     return True
+
+
+@contextmanager
+def _lock_of_detectron2(file: Path, report: Reporter) -> Iterator[None]:
+    """Hold the lock that Detectron2 takes to download a file to its cache, unless the file system has no locks."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # of a folder that cannot be written, which the download reports
+            file.parent.mkdir(parents=True, exist_ok=True)
+            wait = f"{file.name}: another process is downloading it; waiting"
+            stack.enter_context(file_lock(file.with_name(f"{file.name}.lock"), lambda: report.say(wait)))
+        yield
 
 
 def is_cached(weights: str, remote: RemoteWeights) -> bool:
