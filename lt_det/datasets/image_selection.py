@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 
-_SWEEPS = 50  # over all images; the last ones change little
+_SWEEPS = 50  # over all images; later ones change little
 _MIN_GAIN = 1e-9  # in units of the cost; less is rounding
 
 
@@ -22,7 +22,7 @@ def select_images(classes_of: Sequence[Sequence[int]], targets: Sequence[int], s
     Args:
         classes_of: for each image, the indices of its classes, each once.
         targets: n_k, at least 1 for each class that an image has.
-        seed: of the order of the images. The same seed gives the same selection in every version of Python.
+        seed: seed of the order of the images. The same seed gives the same selection in every version of Python.
 
     Returns:
         Indices of the selected images, in ascending order.
@@ -32,7 +32,7 @@ def select_images(classes_of: Sequence[Sequence[int]], targets: Sequence[int], s
     order = [image for image in sorted(range(len(ranks)), key=ranks.__getitem__) if classes_of[image]]
     counts = [0] * len(targets)
     to_add = [-math.inf] * len(targets)  # change of the cost with one more image of each class
-    to_remove = [math.inf] * len(targets)  # and with one less
+    to_remove = [math.inf] * len(targets)  # and with one fewer
     selected = [False] * len(ranks)
     for _ in range(_SWEEPS):
         changed = False

@@ -20,7 +20,7 @@ def count_fields(ids: Sequence[Any], stats: ClassStats) -> dict[Any, dict[str, A
     """``frequency``, ``image_count`` and ``instance_count`` of each category, by id.
 
     Args:
-        ids: of the categories, in ascending order.
+        ids: ids of the categories, in ascending order.
         stats: their counts.
     """
     letters = [_LETTERS[bucket] for bucket in np.searchsorted(LVIS_EDGES, stats.image_counts)]
@@ -29,9 +29,9 @@ def count_fields(ids: Sequence[Any], stats: ClassStats) -> dict[Any, dict[str, A
 
 
 class RecordSelection:
-    """Selects records, a part of a section at a time: first images, then annotations, last categories.
+    """Selects records, a part of a section at a time: first images, then annotations, finally categories.
 
-    Every record comes as it was read and normalized (see `AnnotationFields`), and leaves as it was read.
+    Each method takes records as read and normalized (see `AnnotationFields`), and returns the selected ones as read.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class RecordSelection:
     ) -> None:
         """
         Args:
-            categories: all of the file, normalized.
+            categories: all categories of the file, normalized.
             images: ids of the images to keep; None: all.
             classes: ids of the categories to keep, with their annotations; None: all.
             counts_of: by id, categories whose ``frequency``, ``image_count`` and ``instance_count`` replace those of
@@ -93,7 +93,7 @@ class RecordSelection:
         ]
 
     def stats(self) -> ClassStats:
-        """Class counts of what was selected so far."""
+        """Class counts of what has been selected so far."""
         return ClassStats.from_counter(self._counter, "The selection")
 
     def _federated(self, record: Mapping[str, Any], same: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def write_split(
 
     Args:
         json_file: a COCO- or LVIS-format json.
-        folder: for the parts. The images stay where they are.
+        folder: folder for the parts. The images stay where they are.
         fractions: name of each part and its fraction of the images, the training part first; their sum is 1.
         seed: other seeds give other splits.
         group_key: key of the image records, such as "video_id": images with the same value stay in one part.

@@ -37,11 +37,11 @@ class LongTail:
         ratio: R, the images of the largest class divided by those of the smallest; at least 1.
         num_classes: K: the subset has the first K classes of the order only. None: all classes; those without images
             keep none.
-        order: of the classes, the largest first. "count": by descending number of images (ties by id), so that rare
-            classes stay rare. "index": by category id, as for CIFAR-LT, whose classes have equally many images before.
-            "random": a permutation by the seed.
+        order: order of the classes, the largest first. "count": by descending number of images (ties by id), so that
+            rare classes stay rare. "index": by category id, as for CIFAR-LT, since the classes of CIFAR have equally
+            many images. "random": a permutation by the seed.
         largest: n_max, the images of the largest class. None: as many as the images allow, see `plan_subset`.
-        seed: of the selection of images, and of the order "random".
+        seed: seed of the selection of images and of the order "random".
     """
 
     imbalance: str
@@ -59,7 +59,7 @@ class SubsetPlan:
     Attributes:
         images: ids of the selected images.
         classes: indices of the classes, as in the order of the category ids.
-        names: of the classes.
+        names: names of the classes.
         before: images with each class in the whole dataset.
         targets: n_k, the images that each class should have.
         achieved: selected images with each class.
@@ -124,7 +124,7 @@ def plan_subset(counter: ClassCounter, long_tail: LongTail, source: str) -> Subs
     lowered in steps of 10 %, at most to half.
 
     Args:
-        counter: has counted the dataset.
+        counter: counter that has counted the dataset.
         long_tail: the long tail that the subset should have.
         source: name of the dataset, for error messages.
 
@@ -157,11 +157,11 @@ def plan_subset(counter: ClassCounter, long_tail: LongTail, source: str) -> Subs
 
 
 def selection_of(plan: SubsetPlan, long_tail: LongTail, categories: list[dict[str, Any]]) -> RecordSelection:
-    """What selects the records of a plan.
+    """The selection of the records of a plan.
 
     Args:
         plan, long_tail: see `plan_subset`.
-        categories: of the dataset, normalized.
+        categories: categories of the dataset, normalized.
     """
     ids = sorted(category["id"] for category in categories)
     classes = None if long_tail.num_classes is None else {ids[k] for k in plan.classes}

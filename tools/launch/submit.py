@@ -85,9 +85,11 @@ def main() -> None:
     for name in ("account", "partition", "qos"):
         parser.add_argument(f"--{name}", help="as in sbatch")
     parser.add_argument(
-        "--sbatch", action="append", default=[], metavar="NAME[=VALUE]", help=f"another option: {OTHER}"
+        "--sbatch", action="append", default=[], metavar="NAME[=VALUE]", help=f"another option of sbatch, {OTHER}"
     )
-    parser.add_argument("--tool", default="train_net.py", help="or lazyconfig_train_net.py")
+    parser.add_argument(
+        "--tool", default="train_net.py", help="tool to run: train_net.py (the default) or lazyconfig_train_net.py"
+    )
     parser.add_argument("--logs", default="output/submitit", help="a folder that all nodes share")
     parser.add_argument("arguments", nargs="+", help="arguments of the tool, after --")
     args = parser.parse_args()

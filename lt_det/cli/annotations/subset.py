@@ -50,8 +50,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--order",
         choices=("count", "index", "random"),
-        help="of the classes, the largest first: by descending number of images in the json (count, the default: rare "
-        "classes stay rare), by category id (index, as for CIFAR-LT), or a permutation by the seed (random)",
+        help="order of the classes, the largest first: by descending number of images in the json (count, the default: "
+        "rare classes stay rare), by category id (index, as for CIFAR-LT), or a permutation by the seed (random)",
     )
     parser.add_argument(
         "--largest", type=int, metavar="N", help="n_max, images of the largest class (default: as many as possible)"

@@ -17,7 +17,7 @@ class Interrupted(KeyboardInterrupt):
     """The download was interrupted by Ctrl-C or SIGTERM; what was received is kept.
 
     Args:
-        exit_code: of the command.
+        exit_code: exit code of the command.
     """
 
     def __init__(self, exit_code: int) -> None:

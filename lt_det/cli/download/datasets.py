@@ -16,10 +16,10 @@ def add_parsers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "lvis",
         help="LVIS annotations and COCO's images",
         description="LVIS annotations and the images of COCO 2017. Some validation images of LVIS v1 are in COCO's "
-        "train2017, so that evaluating needs that folder, too.",
+        "train2017, so evaluation needs that folder too.",
     )
     _add_options(lvis)
-    lvis.add_argument("--version", choices=VERSIONS, default=VERSIONS[0], help="of the annotations (default v1)")
+    lvis.add_argument("--version", choices=VERSIONS, default=VERSIONS[0], help="version of LVIS (default v1)")
     lvis.set_defaults(run=_run_lvis)
     coco = kinds.add_parser(
         "coco",
@@ -44,7 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run_lvis(args: argparse.Namespace) -> int:
     from lt_det.datasets.download.catalog import lvis_archives
 
-    note = "LVIS v1: some validation images are in COCO's train2017, which is therefore needed to evaluate, too."
+    note = "LVIS v1: some validation images are in COCO's train2017, which is therefore needed to evaluate too."
     return _run(args, lvis_archives(args.version, args.test), note if args.version == "v1" else "")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from lt_det.terminal import count_of
 
 _IMAGE = re.compile(r"\d{12}\.jpg")
-_COCO = "http://images.cocodataset.org"  # its https address has a certificate of another name
+_COCO = "http://images.cocodataset.org"  # its certificate for https is for another name
 _LVIS = "https://dl.fbaipublicfiles.com/LVIS"
 
 VERSIONS = ("v1", "v0.5")  # of LVIS
@@ -72,7 +72,7 @@ class Archive:
 
 
 def is_image(name: str) -> bool:
-    """Whether COCO would name an image so: twelve digits."""
+    """Whether a name is one of COCO's images: twelve digits."""
     return _IMAGE.fullmatch(name) is not None
 
 
@@ -135,7 +135,7 @@ _LVIS_TEST = {
 
 
 def lvis_archives(version: str = "v1", test: bool = False) -> tuple[Archive, ...]:
-    """What training and evaluating on LVIS needs, the small archives first.
+    """The archives that training and evaluation on LVIS need, the small ones first.
 
     All images are COCO's. The validation set of v1 has images of COCO's train2017 and val2017; an annotation file names
     the folder of each image in its ``coco_url``.
@@ -149,7 +149,7 @@ def lvis_archives(version: str = "v1", test: bool = False) -> tuple[Archive, ...
 
 
 def coco_archives(test: bool = False) -> tuple[Archive, ...]:
-    """What training and evaluating on COCO 2017 needs, the small archives first.
+    """The archives that training and evaluation on COCO 2017 need, the small ones first.
 
     Args:
         test: whether to add the test images and their list, which have no annotations.

@@ -1,4 +1,4 @@
-"""Whether there is room for what is about to be written."""
+"""Whether there is enough space for what is about to be written."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lt_det.io.transfer_progress import size_text
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Compare the free space of a disk with what will be written to it. A quota may leave less, which shows later.
+    """Compare the free space of a disk with what will be written to it. A quota may allow less, which is not seen here.
 
     Args:
-        folder: which need not exist yet.
-        needed: bytes.
-        what: will be written, for the message.
+        folder: folder on the disk, which need not exist yet.
+        needed: bytes that will be written.
+        what: name of what will be written, for the message.
 
     Raises:
         LtDetError: there is less space.
@@ -39,7 +39,7 @@ def check_space_of_archives(archives: Sequence[Archive], root: Path, keep_archiv
     only known from the archive. Archives without a known size do not count.
 
     Args:
-        archives: that are missing.
+        archives: the missing archives.
         root: the folder that DETECTRON2_DATASETS names; folders in it may be links to other disks.
         keep_archives: whether archives stay after they have been unpacked.
 

@@ -29,16 +29,16 @@ def datasets_root(out: Path | None) -> Path:
 
 
 def install(archives: Sequence[Archive], root: Path, report: Reporter, keep_archives: bool = False) -> None:
-    """Download and unpack what is not there. An archive that is there, from another machine, is not downloaded.
+    """Download and unpack what is missing. An archive that was copied from another machine is not downloaded.
 
     Args:
-        archives: of the catalog.
+        archives: archives of the catalog.
         root: the folder that DETECTRON2_DATASETS names.
         report: shows progress.
         keep_archives: whether archives stay after they have been unpacked.
 
     Raises:
-        LtDetError: see `download`, `verify` and `unpack`; or another process downloads to the same folder.
+        LtDetError: see `download`, `verify` and `unpack`; or another process is downloading to the same folder.
     """
     missing = [archive for archive in archives if not is_unpacked(archive, root)]
     for archive in archives:

@@ -15,7 +15,7 @@ def listing(archives: Sequence[Archive], root: Path) -> str:
     """Size, address and folder of each archive, and whether its files are there.
 
     Args:
-        archives: of the catalog.
+        archives: archives of the catalog.
         root: the folder that DETECTRON2_DATASETS names.
     """
     lines, missing = [], []
@@ -37,7 +37,7 @@ def commands(archives: Sequence[Archive], root: Path) -> str:
     """Shell commands that download the missing archives on another machine, and check them.
 
     Args:
-        archives: of the catalog.
+        archives: archives of the catalog.
         root: the folder that DETECTRON2_DATASETS names.
     """
     missing = [archive for archive in archives if not is_unpacked(archive, root)]

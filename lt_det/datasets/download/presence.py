@@ -1,4 +1,4 @@
-"""What of a dataset is there already."""
+"""Which parts of a dataset are already on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Images(NamedTuple):
     """Images in a folder.
 
     Attributes:
-        number: of images that are not empty.
+        number: number of images that are not empty.
         size: bytes of all of them.
     """
 
@@ -26,7 +26,7 @@ def is_unpacked(archive: Archive, root: Path) -> bool:
     """Whether all files of an archive are there: enough images, or json files that are not truncated.
 
     Args:
-        archive: of the catalog.
+        archive: an archive of the catalog.
         root: the folder that DETECTRON2_DATASETS names.
 
     Raises:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from lt_det.datasets.download.http_answer import Answer, RangeError, TemporaryError, UnreachableError, open_at
+from lt_det.datasets.download.http_response import RangeError, Response, TemporaryError, UnreachableError, open_at
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import write_atomically
 from lt_det.io.log_file import DISK_FULL
@@ -30,7 +30,7 @@ class Reporter(Protocol):
 
 
 class Part:
-    """What has been received of a file, beside it: ``NAME.part``, and ``NAME.part.json`` about its origin.
+    """What has been received of a file, next to it: ``NAME.part``, and ``NAME.part.json`` about its origin.
 
     Args:
         target: the file.
@@ -42,7 +42,7 @@ class Part:
         self.file = target.with_name(f"{target.name}.part")
         self._origin_file = target.with_name(f"{target.name}.part.json")
         self._url = url
-        self.validator = ""  # of the server's file, see `Answer`
+        self.validator = ""  # of the server's file, see `Response`
         self.total: int | None = None  # bytes of the server's file, if known
         try:
             origin = json.loads(self._origin_file.read_bytes())
@@ -58,10 +58,10 @@ class Part:
         """Bytes received."""
         return self.file.stat().st_size if self.file.exists() else 0
 
-    def begin(self, answer: Answer) -> None:
+    def begin(self, response: Response) -> None:
         """Make room for a file from its first byte on, and remember which file that is."""
         self.file.write_bytes(b"")
-        self.validator, self.total = answer.validator, answer.total
+        self.validator, self.total = response.validator, response.total
         origin = {"url": self._url, "validator": self.validator, "total": self.total}
         write_atomically(self._origin_file, json.dumps(origin))
 
@@ -104,17 +104,17 @@ def download(url: str, target: Path, report: Reporter, size: int | None = None, 
 
 
 def verify(file: Path, sha256: str, report: Reporter, *, name: str, origin: str) -> None:
-    """Compare the checksum of a file; a file with another one is renamed to ``NAME.wrong``.
+    """Verify the checksum of a file; a file that does not match is renamed to ``NAME.wrong``.
 
     Args:
-        file: to read.
+        file: the file, complete or a part.
         sha256: in hexadecimal digits.
         report: shows progress.
-        name: of the complete file.
+        name: name of the complete file.
         origin: where the file comes from, for the message.
 
     Raises:
-        LtDetError: the checksum is another one.
+        LtDetError: the checksum does not match.
     """
     found = hashlib.sha256()
     report.start(f"{name}: checksum", file.stat().st_size)
@@ -131,7 +131,7 @@ def verify(file: Path, sha256: str, report: Reporter, *, name: str, origin: str)
 
 
 def set_aside(file: Path, name: str) -> Path:
-    """Rename a file that is not what it should be, in its folder; an earlier one is replaced."""
+    """Rename a file with wrong content, in its folder, replacing an earlier one; return its new path."""
     return file.replace(file.with_name(f"{name}.wrong"))
 
 
@@ -166,7 +166,7 @@ def _receive(url: str, part: Part, report: Reporter, size: int | None, can_verif
 
 
 def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_verify: bool) -> bool:
-    """Receive what one answer brings; whether the part is complete then.
+    """Receive the body of one response, and return whether the part is then complete.
 
     Raises:
         TemporaryError: the request failed.
@@ -176,45 +176,48 @@ def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_
     if start and start == total:
         return True
     try:
-        answer = open_at(url, start, part.validator)
+        response = open_at(url, start, part.validator)
     except RangeError as error:
         if error.total == start:
             return True
         part.discard()
         raise TemporaryError("the file on the server has changed") from error
-    with answer:
-        if answer.start not in (0, start) or (answer.start and not _continues(answer, part)):
+    with response:
+        if response.start not in (0, start) or (response.start and not _continues(response, part)):
             part.discard()
             raise TemporaryError("the file on the server has changed")
-        _check_size(url, answer.total, size)
-        if start and not answer.start:
-            report.say(f"{part.name}: the server begins at the first byte again: no ranges, or another file")
-        if not answer.start:
-            part.begin(answer)
-        total = answer.total or size
-        report.start(part.name, total, answer.start)
-        _append(answer, part.file, report)
+        _check_size(url, response.total, size)
+        if start and not response.start:
+            report.say(
+                f"{part.name}: the server starts again at the first byte, because it does not support ranges or the "
+                "file has changed"
+            )
+        if not response.start:
+            part.begin(response)
+        total = response.total or size
+        report.start(part.name, total, response.start)
+        _append(response, part.file, report)
     return total is None or part.length == total
 
 
-def _continues(answer: Answer, part: Part) -> bool:
-    """Whether an answer with a range is of the file that the part is of. Not every server obeys If-Range."""
-    same_file = not part.validator or answer.validator in ("", part.validator)
-    return same_file and (None in (answer.total, part.total) or answer.total == part.total)
+def _continues(response: Response, part: Part) -> bool:
+    """Whether a response with a range belongs to the file of the part. Not every server obeys If-Range."""
+    same_file = not part.validator or response.validator in ("", part.validator)
+    return same_file and (None in (response.total, part.total) or response.total == part.total)
 
 
 def _check_size(url: str, total: int | None, size: int | None) -> None:
     if size and total is not None and total != size:
         raise LtDetError(
-            f"{url} has {total} bytes, not {size}: a proxy or a login page may answer instead of the server; see what "
-            f"answers with `curl --head {url}`."
+            f"{url} has {total} bytes, not {size}: a proxy or a login page may have responded instead of the server; "
+            f"find out with `curl --head {url}`."
         )
 
 
-def _append(answer: Answer, file: Path, report: Reporter) -> None:
-    left = answer.total - answer.start if answer.total is not None else None
+def _append(response: Response, file: Path, report: Reporter) -> None:
+    left = response.total - response.start if response.total is not None else None
     with file.open("ab", buffering=0) as output:
-        while left != 0 and (chunk := answer.read(_CHUNK)):
+        while left != 0 and (chunk := response.read(_CHUNK)):
             rest = memoryview(chunk)
             while rest:  # a disk that is nearly full takes less than all
                 rest = rest[output.write(rest) :]

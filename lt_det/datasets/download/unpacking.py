@@ -32,16 +32,16 @@ _CORRUPT = (
 
 
 def unpack(archive: Archive, file: Path, root: Path, report: Reporter) -> int:
-    """Write the files of an archive to its folder. Files that are there and not truncated are left as they are.
+    """Write the files of an archive to its folder. Existing files that are not truncated are left as they are.
 
     Args:
-        archive: of the catalog; other members of the zip are ignored.
+        archive: an archive of the catalog; other members of the zip are ignored.
         file: the zip; set aside if it is corrupt or incomplete.
         root: the folder that DETECTRON2_DATASETS names.
         report: shows progress.
 
     Returns:
-        Number of files that the archive has.
+        Number of files in the archive that are needed.
 
     Raises:
         LtDetError: the archive is corrupt, or the disk is full.

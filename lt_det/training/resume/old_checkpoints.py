@@ -16,9 +16,10 @@ logger = logging.getLogger(__name__)
 class KeepLatest(PeriodicCheckpointer):
     """Detectron2's PeriodicCheckpointer, whose ``max_to_keep`` holds for the whole training.
 
-    Detectron2's counts the checkpoints of its own process. After each resume, the earlier ones would be kept forever:
-    the periodic ones, and those that an interruption saved. After a start from scratch, checkpoints of another training
-    in the folder are not counted. ``model_final`` and the checkpoint that has just been saved are never deleted.
+    Detectron2's own hook counts only the checkpoints of its process. After a resume, the earlier ones would be kept
+    forever: the periodic ones, and those saved at an interruption. After a start from scratch, checkpoints of
+    another training in the folder are not counted. ``model_final`` and the checkpoint that has just been saved are
+    never deleted.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class KeepLatest(PeriodicCheckpointer):
         return sorted(iterations, key=lambda path: iterations[path])
 
     def _delete(self, path: str) -> None:
-        """A file that cannot be deleted does not end the training."""
+        """Delete a checkpoint; if that fails, the training continues."""
         try:
             if self.path_manager.exists(path):
                 self.path_manager.rm(path)

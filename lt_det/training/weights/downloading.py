@@ -1,4 +1,4 @@
-"""The weights that configs start from: which are at an address, and downloading them to Detectron2's cache."""
+"""The weights that configs start from: where they are, and downloading them to Detectron2's cache."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
     """Put weights where Detectron2 looks for them before it downloads; False if they are there.
 
     Args:
-        weights: MODEL.WEIGHTS. Those of timm are downloaded by timm, since its file is another one than the cached one,
-            and those at an FTP address by Detectron2.
+        weights: MODEL.WEIGHTS. timm downloads its own weights, because the cached file differs from that of timm, and
+            Detectron2 those at an FTP address.
         remote: address and cache file.
         report: shows progress.
 
@@ -106,7 +106,7 @@ def commands(found: Sequence[WeightsOfConfig], cache: Path) -> str:
     """Shell commands that download the missing weights on another machine, to the folders of the cache.
 
     Args:
-        found: from `weights_of_configs`.
+        found: result of `weights_of_configs`.
         cache: the folder that FVCORE_CACHE names.
     """
     missing = {each.weights: each.remote for each in found if each.remote and not is_cached(each.weights, each.remote)}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lt_det.datasets.download import http_answer, transfer
+from lt_det.datasets.download import http_response, transfer
 from tests.helpers.file_server import FileServer, Report, file_server
 
 
@@ -26,6 +26,6 @@ def report() -> Report:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that downloads would have waited between attempts; for a server that stalls they wait less, too."""
     waited: list[float] = []
-    monkeypatch.setattr(http_answer, "TIMEOUT", 5.0)
+    monkeypatch.setattr(http_response, "TIMEOUT", 5.0)
     monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=waited.append))
     return waited

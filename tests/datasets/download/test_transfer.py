@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lt_det.datasets.download import http_answer
+from lt_det.datasets.download import http_response
 from lt_det.datasets.download.transfer import DELAYS, download
 from lt_det.errors import LtDetError
 from tests.helpers import free_port
@@ -66,7 +66,7 @@ def test_reset_connections_are_continued(url, file, report, server):
     assert server.starts()[-1] > 0
 
 
-def test_truncated_answers_are_continued(url, file, report, server, waits):
+def test_truncated_responses_are_continued(url, file, report, server, waits):
     server.cuts = [1_000_000, 1_000_000, 0, 0]
     download(url, file, report, len(CONTENT), SHA256)
     assert file.read_bytes() == CONTENT
@@ -202,8 +202,8 @@ def test_network_that_is_lost_later(url, file, report, server, monkeypatch):
     def request(address, start, validator):
         asked.append(start)
         if len(asked) == 2:
-            raise http_answer.UnreachableError("No route to host")
-        return http_answer.open_at(address, start, validator)
+            raise http_response.UnreachableError("No route to host")
+        return http_response.open_at(address, start, validator)
 
     monkeypatch.setattr("lt_det.datasets.download.transfer.open_at", request)
     server.cuts = [1_000_000]
@@ -213,10 +213,10 @@ def test_network_that_is_lost_later(url, file, report, server, monkeypatch):
 
 
 def test_server_that_stalls(url, file, report, server, monkeypatch):
-    monkeypatch.setattr(http_answer, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http_response, "TIMEOUT", 0.3)
     server.cuts, server.stalls = [1_000_000], 0
     monkeypatch.setattr("lt_det.datasets.download.transfer.DELAYS", (1.0,))
-    with pytest.raises(LtDetError, match="no answer for"):
+    with pytest.raises(LtDetError, match="no response for"):
         download(url, file, report)
     assert server.starts() == [0, 1_000_000]
     server.stalls = None

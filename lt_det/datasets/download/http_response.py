@@ -19,15 +19,15 @@ TIMEOUT = 30.0  # seconds without a byte
 _TEMPORARY = {408, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-_MOST_PATIENCE = 60.0  # seconds that a server may ask to wait
+_MOST_PATIENCE = 60.0  # seconds; the longest wait that a server may ask for
 
 
 class TemporaryError(Exception):
-    """The server or the connection failed in a way that may be over soon.
+    """The server or the connection failed in a way that may soon be over.
 
     Args:
-        reason: as a part of a sentence.
-        wait: seconds that the server asks to wait.
+        reason: the reason, as a part of a sentence.
+        wait: seconds that the server asks the client to wait.
     """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -52,16 +52,18 @@ class RangeError(Exception):
 
 
 @dataclass
-class Answer:
-    """An open answer.
+class Response:
+    """An open HTTP response.
 
     Attributes:
-        start: position in the file of the first byte of the answer.
+        raw: the response itself.
+        start: position in the file of the first byte of the response.
         total: bytes of the whole file; None if the server does not say it.
-        validator: changes with the file: a strong ETag, otherwise Last-Modified; empty if the server sends neither.
+        validator: value that changes with the file: a strong ETag, otherwise Last-Modified; empty if the server sends
+            neither.
     """
 
-    response: http.client.HTTPResponse
+    raw: http.client.HTTPResponse
     start: int
     total: int | None
     validator: str
@@ -73,25 +75,25 @@ class Answer:
             TemporaryError: the connection is lost.
         """
         try:
-            return self.response.read1(most)
+            return self.raw.read1(most)
         except (OSError, http.client.HTTPException) as error:
             raise TemporaryError(_reason(error)) from error
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Response:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.response.close()
+        self.raw.close()
 
 
-def open_at(url: str, start: int, validator: str) -> Answer:
+def open_at(url: str, start: int, validator: str) -> Response:
     """Request a file from a position on, through the proxy of HTTP_PROXY and HTTPS_PROXY if one is set.
 
     Args:
         url: address.
-        start: position of the first byte. The answer begins at 0 if the server does not support ranges, or if its file
-            is another one than `validator` says.
-        validator: that of the answer from which the bytes before `start` come; empty to take any range.
+        start: position of the first byte. The response begins at 0 if the server does not support ranges, or if its
+            file no longer has this `validator`.
+        validator: validator of the response from which the bytes before `start` came; empty to accept any range.
 
     Raises:
         TemporaryError: the request may succeed later.
@@ -105,7 +107,7 @@ def open_at(url: str, start: int, validator: str) -> Answer:
             headers["If-Range"] = validator
     try:
         opener = request.build_opener()  # request.urlopen would keep the proxies of its first call
-        response = opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
+        raw = opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         with closing(error):
             raise _refusal(url, error) from error
@@ -115,33 +117,33 @@ def open_at(url: str, start: int, validator: str) -> Answer:
         raise LtDetError(f"{url} is not a valid address ({error}); correct it.") from error
     except (OSError, http.client.HTTPException) as error:
         raise TemporaryError(_reason(error)) from error
-    if response.status == http.client.PARTIAL_CONTENT and (
-        found := _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if raw.status == http.client.PARTIAL_CONTENT and (
+        found := _RANGE.fullmatch(raw.headers.get("Content-Range", "").strip())
     ):
-        return Answer(response, int(found[1]), _number(found[2]), _validator(response.headers))
-    return Answer(response, 0, _number(response.headers.get("Content-Length", "")), _validator(response.headers))
+        return Response(raw, int(found[1]), _number(found[2]), _validator(raw.headers))
+    return Response(raw, 0, _number(raw.headers.get("Content-Length", "")), _validator(raw.headers))
 
 
 def _refusal(url: str, error: HTTPError) -> Exception:
-    """What to raise for an answer that is an error."""
-    answer = f"{error.code} {error.reason}"
+    """What to raise for an error status."""
+    status = f"{error.code} {error.reason}"
     if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return RangeError(_number(error.headers.get("Content-Range", "").rpartition("/")[2]))
     if error.code in _TEMPORARY:
         asked = _number(error.headers.get("Retry-After", ""))
-        return TemporaryError(f"the server answers {answer}", min(float(asked or 0), _MOST_PATIENCE))
+        return TemporaryError(f"the server responded {status}", min(float(asked or 0), _MOST_PATIENCE))
     if error.code == http.client.PROXY_AUTHENTICATION_REQUIRED:
         return LtDetError(
-            f"The proxy for {url} answers {answer}; put user and password into HTTP_PROXY or HTTPS_PROXY."
+            f"The proxy for {url} responded {status}; put user and password into HTTP_PROXY or HTTPS_PROXY."
         )
     return LtDetError(
-        f"{url} cannot be downloaded: the server answers {answer}; if the file has moved, download it by hand "
+        f"{url} cannot be downloaded: the server responded {status}; if the file has moved, download it by hand "
         "(see --dry-run for where it goes)."
     )
 
 
 def _failure(url: str, reason: object) -> Exception:
-    """What to raise where there is no answer at all."""
+    """What to raise if there is no response at all."""
     if isinstance(reason, _LOST):
         return TemporaryError(_reason(reason))
     if "CERTIFICATE" in str(reason):
@@ -154,7 +156,7 @@ def _failure(url: str, reason: object) -> Exception:
 
 def _reason(error: object) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer for {TIMEOUT:.0f} s"
+        return f"no response for {TIMEOUT:.0f} s"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection ended early"
     if isinstance(error, OSError) and error.strerror:
