@@ -42,7 +42,10 @@ step() {
     fi
 }
 
-gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())') || exit
+if ! gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())'); then
+    echo "error: $python does not import torch (see the line above); activate its environment, or set PYTHON." >&2
+    exit 1
+fi
 if [[ $gpus -gt 0 ]]; then
     launch=(--num-gpus "$gpus" --dist-url auto)
     device=()

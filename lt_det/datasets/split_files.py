@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt_det.datasets.output_file import check_output
 from lt_det.datasets.splitting import GroupOf, assign_images, select_part
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_file_name, load_original
@@ -66,11 +67,7 @@ def write_split(
     """
     names = [f"{name}.json" for name in fractions]
     for name in names:
-        file = folder / name
-        if file.exists() and json_file.exists() and file.samefile(json_file):
-            raise LtDetError(f"--out {folder} would replace the annotation file {json_file}; choose another folder.")
-        if file.exists() and not force:
-            raise LtDetError(f"{file} already exists; choose another --out, or add --force to overwrite it.")
+        check_output(folder / name, json_file, force)
     data, normalized = load_original(json_file)
     group_of = _group_of(normalized["images"], json_file, group_key, group_pattern)
     parts = assign_images(normalized, list(fractions.values()), seed, group_of)

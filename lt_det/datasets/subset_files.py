@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
+from lt_det.datasets.output_file import check_output
 from lt_det.datasets.record_selection import RecordSelection, count_fields
 from lt_det.datasets.subset import LongTail, SubsetPlan, plan_subset, selection_of
 from lt_det.errors import LtDetError
@@ -52,7 +53,7 @@ def write_subset(
     Raises:
         LtDetError: the annotations cannot be used, `out` exists or cannot be written; see also `plan_subset`.
     """
-    _check_output(json_file, out, force)
+    check_output(out, json_file, force)
     counter = count_checked(json_file, warn=False)
     plan = plan_subset(counter, long_tail, str(json_file))
     written = _write(json_file, out, lambda categories: selection_of(plan, long_tail, categories))
@@ -74,8 +75,8 @@ def write_with_classes_of(json_file: Path, subset_file: Path, out: Path, force: 
         LtDetError: a class of the subset is not in the file or has another name, the annotations cannot be used, or
             `out` exists or cannot be written.
     """
-    _check_output(json_file, out, force)
-    _check_output(subset_file, out, force)
+    check_output(out, json_file, force)
+    check_output(out, subset_file, force)
     kept = {category["id"]: category for category in _categories(subset_file)}
     names = {category["id"]: category["name"] for category in _categories(json_file)}
     for id_, category in kept.items():
@@ -90,13 +91,6 @@ def write_with_classes_of(json_file: Path, subset_file: Path, out: Path, force: 
     counted = count_fields(sorted(kept), stats)  # for categories of the subset without these fields
     counts = {id_: {**counted[id_], **category} for id_, category in kept.items()}
     return _write(json_file, out, lambda categories: RecordSelection(categories, None, kept, counts))
-
-
-def _check_output(json_file: Path, out: Path, force: bool) -> None:
-    if out.exists() and json_file.exists() and out.samefile(json_file):
-        raise LtDetError(f"--out {out} would replace the annotation file {json_file}; choose another file.")
-    if out.exists() and not force:
-        raise LtDetError(f"{out} already exists; choose another --out, or add --force to overwrite it.")
 
 
 def _categories(json_file: Path) -> list[dict[str, Any]]:

@@ -54,6 +54,14 @@ def test_all_gpus_are_used(steps):
     assert any("--num-gpus 8 --dist-url auto OUTPUT_DIR" in line for line in lines)
 
 
+def test_python_without_torch(steps, tmp_path):
+    (tmp_path / "none").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "none").chmod(0o755)
+    result = steps("--config", "a.yaml", PYTHON=str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert re.search(rf"^error: {tmp_path}/none .*PYTHON", result.stderr, re.MULTILINE)
+
+
 @pytest.mark.parametrize("failing", ["train*training", "*--resume*", "select", "evaluate*", "extrapolate"])
 def test_a_step_that_fails_ends_it(steps, failing):
     result = steps("--config", "a.yaml", FAIL=failing)

@@ -13,7 +13,7 @@ from lt_det.cli.console import console
 from lt_det.errors import LtDetError
 from lt_det.statistics.buckets import resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.terminal import printable
+from lt_det.terminal import count_of, printable
 
 if TYPE_CHECKING:
     from lt_det.datasets.split_files import Part
@@ -115,14 +115,12 @@ def missing_classes(parts: Sequence[Part]) -> list[str]:
         missing = np.flatnonzero((part.stats.image_counts == 0) & (whole.image_counts > 0))
         missing = missing[np.argsort(-whole.image_counts[missing], kind="stable")]
         if len(missing):
-            shown = [f"{printable(whole.names[k])} ({_images(whole.image_counts[k])})" for k in missing[:_SHOWN]]
+            counts = [int(whole.image_counts[k]) for k in missing[:_SHOWN]]
+            names = [printable(whole.names[k]) for k in missing[:_SHOWN]]
+            shown = [f"{name} ({count_of(count, 'image')})" for name, count in zip(names, counts, strict=True)]
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-            noun = "class is" if len(missing) == 1 else "classes are"
+            noun = f"{count_of(len(missing), 'class')} {'is' if len(missing) == 1 else 'are'}"
             needed = f"annotate more images of {'it' if len(missing) == 1 else 'them'}: each part needs one"
             advice = needed if (whole.image_counts[missing] < len(parts)).all() else f"try another --seed, or {needed}"
-            lines.append(f"{len(missing)} {noun} not in {part.name}: {', '.join(shown)}{more}; {advice}")
+            lines.append(f"{noun} not in {part.name}: {', '.join(shown)}{more}; {advice}")
     return lines
-
-
-def _images(count: int) -> str:
-    return f"{count} image" if count == 1 else f"{count} images"
