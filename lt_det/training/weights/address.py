@@ -15,7 +15,7 @@ from iopath.common.file_io import get_cache_dir
 from lt_det.errors import LtDetError
 from lt_det.modeling.backbones import timm_weights
 
-TIMEOUT = 10.0  # seconds without an answer
+TIMEOUT = 10.0  # seconds without a response
 
 
 class RemoteWeights(NamedTuple):
@@ -71,7 +71,7 @@ def check_remote_weights(weights: str) -> str:
         Where they are or will be; empty if they are at no address.
 
     Raises:
-        LtDetError: they are not cached, and the address does not answer or has no such file.
+        LtDetError: they are not cached, and the address does not respond or has no such file.
     """
     remote = remote_weights(weights)
     if remote is None:
@@ -88,8 +88,8 @@ def check_remote_weights(weights: str) -> str:
             f"and put the file at {remote.file}"
         )
     try:
-        with request.urlopen(remote.url, timeout=TIMEOUT) as answer:
-            size = answer.headers.get("Content-Length")
+        with request.urlopen(remote.url, timeout=TIMEOUT) as response:
+            size = response.headers.get("Content-Length")
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise LtDetError(
             f"MODEL.WEIGHTS {weights} (LazyConfig: train.init_checkpoint) cannot be fetched from {remote.url} "
