@@ -5,7 +5,7 @@ the validation images, and reported on the test images. Run in the root of the r
 
     export TRASHCAN=... # the folder of train.json, val.json, test.json and images
     lt-det train --config benchmarks/evidence/trashcan.yaml
-    lt-det bakeoff output/trashcan
+    lt-det bakeoff --choose-on evaluation output/trashcan
     lt-det bakeoff --output output/trashcan/bakeoff_test output/trashcan DATASETS.TEST "('trashcan_test',)"
     python -m benchmarks.evidence.photographs output/trashcan   # keeps the numbers in results/photographs/
     python -m benchmarks.evidence.tables                        # makes the tables of docs/evidence.md
