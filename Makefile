@@ -20,7 +20,7 @@ DATA    := DETECTRON2_DATASETS=datasets
 # Of the demo's detector: 2.5 times that of the shipped configs, whose documented numbers are those of 800 iterations.
 SCHEDULE := SOLVER.MAX_ITER 2000 SOLVER.STEPS '(1400, 1800)' TEST.EVAL_PERIOD 1000
 
-.PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint clean
+.PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint build clean
 
 demo: $(READY)  ## train a detector on a small generated dataset, choose a loss, compare; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
@@ -57,18 +57,24 @@ faults: $(READY)  ## ROUNDS=100 trainings disturbed at random moments, and compa
 fuzz: $(READY)  ## COUNT=1000 mutations of each kind of file through every command, from SEED=0 on
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(COUNT) --seed $(SEED)
 
-lint: $(READY)  ## ruff, mypy, and words that this project does not use
+lint: $(READY)  ## ruff, mypy, spelling, and words that this project does not use
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/python .ci/check_words.py
+
+build: $(READY)  ## sdist and wheel in dist/, checked as a package index would
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 clean:  ## remove environments, outputs and caches
 	rm -rf $(VENV) .venv-* build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch and torchvision come from one constraints file in one call: a pair from two sources does not load.
 # setuptools stays pinned because Detectron2's model_zoo imports pkg_resources.
-$(READY): constraints.txt pyproject.toml tools/install_detectron2.py
+$(READY): constraints.txt pyproject.toml lt_det/compat/detectron2_wheel.py
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 with its venv module is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt setuptools wheel torch torchvision

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from lt_det.data import register_dataset, register_from_config
     from lt_det.modeling import LongTailCascadeROIHeads, LongTailPredictor, LongTailRes5ROIHeads, LongTailROIHeads
     from lt_det.statistics import ClassStats, FrequencyBuckets
+    from lt_det.training import get_config
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0.dev0"  # the only place: pyproject.toml reads it
 
 __all__ = [
     "ClassStats",
@@ -31,6 +32,7 @@ __all__ = [
     "LtDetError",
     "__version__",
     "add_lt_config",
+    "get_config",
     "register_dataset",
     "register_from_config",
 ]
@@ -97,6 +99,7 @@ __getattr__, __dir__ = lazy_exports(
         "LongTailPredictor": "lt_det.modeling",
         "LongTailROIHeads": "lt_det.modeling",
         "LongTailRes5ROIHeads": "lt_det.modeling",
+        "get_config": "lt_det.training",
         "register_dataset": "lt_det.data",
         "register_from_config": "lt_det.data",
         # `import lt_det` is enough to use its parts.

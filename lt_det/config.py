@@ -37,7 +37,7 @@ def add_keys(cfg: Any) -> None:
     node = type(cfg) if isinstance(cfg, CfgNode) else CfgNode  # Detectron2's own subclass, wherever it lives
 
     # MODEL.BACKBONE.NAME build_timm_fpn_backbone: a feature extractor of timm under an FPN (MODEL.FPN). Its weights
-    # come from MODEL.WEIGHTS: a file that tools/imagenet_weights.py wrote, or timm://NAME.
+    # come from MODEL.WEIGHTS: a file that lt-det imagenet-weights wrote, or timm://NAME.
     cfg.MODEL.TIMM = node()
     cfg.MODEL.TIMM.NAME = ""  # such as tf_efficientnet_lite0
     cfg.MODEL.TIMM.NORM = "FrozenBN"  # its batch normalization: FrozenBN, BN or SyncBN

@@ -17,7 +17,7 @@ from lt_det.cli import _parser
 from lt_det.losses import LOSSES
 from lt_det.training import load_config
 from lt_det.training.launch.options import argument_parser
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, copy_of_sources
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -85,13 +85,7 @@ def test_project_outside_the_repository(mini, tmp_path):
     site, project = tmp_path / "site", tmp_path / "project"
     project.mkdir()
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    # Install a copy, because setuptools leaves a build folder beside the sources.
-    copy = tmp_path / "lt_det_sources"
-    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for name in files.split("\n"):
-        if name.startswith("lt_det/") or name in ("pyproject.toml", "README.md"):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((REPOSITORY / name).read_bytes())
+    copy = copy_of_sources(tmp_path / "lt_det_sources")
     subprocess.run([*install, "--target", str(site), str(copy)], check=True)
     assert (site / "lt_det" / "py.typed").is_file()
 

@@ -1,94 +1,16 @@
 #!/usr/bin/env python
-"""Write a trained detector as one file that runs without lt_det and Detectron2, and check it against the model.
+"""Write a trained detector as one file that runs without lt_det and Detectron2, as `lt-det export` does.
 
 tools/export.py --config configs/mini_lvis_eql.yaml --sample-image datasets/mini_lvis/val --output output/exported
 tools/export.py --config configs/lvis_eql.yaml --weights model_final.pth --sample-image a.jpg b.jpg --format onnx \\
     --threshold 0.05 --output output/exported
 """
 
-import argparse
 import sys
-from pathlib import Path
 
-import torch
-from torch import Tensor
+from lt_det.cli.tools.export import FORMATS, main, parser, run
 
-from lt_det.errors import LtDetError
-from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
-from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
-from lt_det.inference.media import find_files, is_video, read_image
-from lt_det.io.atomic import atomic_files, check_folder
-from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
-from lt_det.terminal import count_of
-from lt_det.training.launch.single_process import run_single_process
-
-SAMPLES = 5  # of a folder
-
-
-def main(args: argparse.Namespace) -> None:
-    samples = [file for file in find_files(args.sample_image) if not is_video(file)][:SAMPLES]
-    if not samples:
-        raise LtDetError("--sample-image has only videos; give images.")
-    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
-    check_folder(Path(args.output), "--output")
-    names, buckets = classes_of(cfg)
-    detector = TrainedDetector(cfg)
-    images = {str(file): detector.model_input(read_image(file)) for file in samples}
-    first = next(iter(images.values()))
-    adapter = traceable(detector.model, first)
-    name, export = FORMATS[args.format]
-    about = f"{name}.json"  # one for each format: the other one may describe another model
-    # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
-    images["the first image in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
-    images["a corner of the first image"] = first[:, :32, :32]
-    images["a uniform gray image"] = torch.full_like(first, 128)
-    with atomic_files(Path(args.output), (name, about)) as unfinished:
-        exported = export(adapter, first, unfinished / name)
-        write_description(unfinished / about, description(cfg, adapter, names, buckets))
-        check(adapter, exported, images)
-    print(f"Written: {Path(args.output, name)} and {Path(args.output, about)}")
-
-
-def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor]) -> None:
-    """Print the differences between the exported and the eager model.
-
-    Raises:
-        LtDetError: they differ by more than rounding, or there was nothing to compare.
-    """
-    print("detections: eager, exported; largest difference: pixels, score")
-    compared = 0
-    for name, image in images.items():
-        result = difference(adapter, exported, image)
-        print(f"{result.eager:5d} {result.exported:5d} {result.pixels:9.1e} {result.score:9.1e}  {name}")
-        if result.unmatched:
-            raise LtDetError(
-                f"The exported model differs from the eager one on {name}, where it lacks "
-                f"{count_of(result.unmatched, 'detection')}; do not use it."
-            )
-        compared += result.eager
-    if not compared:
-        raise LtDetError("Nothing is detected in the sample images, so nothing was compared; give other images.")
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
-    parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
-    parser.add_argument("--format", choices=FORMATS, default="torchscript", help="default: torchscript")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the model and its description")
-    parser.add_argument(
-        "--sample-image",
-        required=True,
-        nargs="+",
-        metavar="PATH",
-        help=f"images or folders of them, to trace and check with (the first {SAMPLES})",
-    )
-    parser.add_argument("--threshold", type=float, metavar="SCORE", help="minimum score (default: the config's)")
-    parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
-    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")
-    return parser
-
+__all__ = ["FORMATS", "main", "parser"]
 
 if __name__ == "__main__":
-    sys.exit(run_single_process(main, parser().parse_args()))
+    sys.exit(run())

@@ -33,7 +33,7 @@ def write_detector(cfg: Any, candidate_cfg: Any, trained: Classifiers, folder: P
         name: name of the checkpoint, without its suffix.
 
     Returns:
-        Path of the config, which ``tools/train_net.py --eval-only``, demo, export and a fine-tuning take.
+        Path of the config, which ``lt-det train --eval-only``, demo, export and a fine-tuning take.
 
     Raises:
         LtDetError: `folder` cannot be written, or holds a training, the detector's weights, or another checkpoint.

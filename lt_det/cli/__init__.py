@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from lt_det.cli import (
     zoo,
 )
 from lt_det.cli.annotations import split, stats, subset
+from lt_det.cli.options.version import ShowVersions
+from lt_det.cli.tools import HELP, run_tool
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
@@ -49,7 +52,12 @@ _COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. A user's mistake gives one sentence on standard error and exit code 1."""
-    args = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((index for index, word in enumerate(words) if not word.startswith("-")), None)
+    if command is not None and words[command] in HELP:
+        args = _parser().parse_args(words[: command + 1])
+        return run_tool(words[command], ["--traceback"] * args.traceback + words[command + 1 :])
+    args = _parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
@@ -70,7 +78,10 @@ def _warning_text(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lt-det", description="Long-tailed object detection for Detectron2.")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action=ShowVersions, help="show the versions of lt_det and of what it runs on")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
+    for name, text in HELP.items():
+        commands.add_parser(name, help=text, add_help=False)
     return parser

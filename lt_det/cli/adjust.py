@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     larger = "; this is the largest value, so try larger ones" if search.chosen == max(search.metrics) else ""
     console.print(
         f"Chosen by box AP: {search.chosen:g}, AP {chosen} (unadjusted {unadjusted}){larger}\n"
-        f"Evaluate it: python tools/train_net.py --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
+        f"Evaluate it: lt-det train --config {Path(cfg.OUTPUT_DIR) / 'config.yaml'} --eval-only",
         soft_wrap=True,
         markup=False,
     )

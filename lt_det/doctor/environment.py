@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from lt_det import __version__
 from lt_det.doctor.finding import Finding
 
 DETECTRON2_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
@@ -36,7 +37,7 @@ _ADVICE = {
     "cv2": "on a server without a display: apt-get install libgl1 libglib2.0-0, or pip uninstall opencv-python and "
     "pip install --force-reinstall --no-deps opencv-python-headless",
     "lvis": "pip install lvis: Detectron2 reads LVIS's annotation files with it",
-    "detectron2": f"see {DETECTRON2_GUIDE}, or run tools/install_detectron2.py on a machine that reaches only PyPI",
+    "detectron2": f"see {DETECTRON2_GUIDE}, or run lt-det install-detectron2 on a machine that reaches only PyPI",
 }
 
 
@@ -50,6 +51,14 @@ def examine_environment() -> Iterator[Finding]:
     yield _cuda()
     yield _compiled_operators()
     yield from _datasets()
+
+
+def versions() -> dict[str, str]:
+    """Of lt_det and of what it runs on, by name, without importing torch or Detectron2."""
+    found = {"lt_det": __version__, "Python": platform.python_version()}
+    for name, module in (("torch", "torch"), ("torchvision", "torchvision"), ("Detectron2", "detectron2")):
+        found[name] = _version(module) if find_spec(module) else "not installed"
+    return found
 
 
 def _package(module: str) -> Finding:

@@ -246,7 +246,7 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
     files = sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
     if not files:
         raise LtDetError(
-            f"{output_dir} has no inference/*/evaluation.json; train there first, run tools/train_net.py with "
+            f"{output_dir} has no inference/*/evaluation.json; train there first, run lt-det train with "
             "--eval-only, or lt-det evaluate with --out."
         )
     return {file.parent.name: read_evaluation(file) for file in files}

@@ -16,15 +16,12 @@ from lt_det.starting_config.machine import Machine
 from lt_det.starting_config.reasons import REASONS
 from lt_det.starting_config.resnet_weights import Keys, ResnetDetector, read_resnet_detector
 from lt_det.training.config_files.reading import read_config
+from lt_det.training.config_files.shipped import shipped_config
 from lt_det.training.weights.address import RemoteWeights, remote_weights
 
 logger = logging.getLogger(__name__)
 
-# Links to the files in configs/base, so that a value stands in one place; an installed package has copies.
-_BASES = Path(__file__).parent / "bases"
-_SMALL, _RESNET = _BASES / "small.yaml", _BASES / "mask_rcnn_r50_fpn.yaml"
-
-MAKE_SMALL_WEIGHTS = "python tools/imagenet_weights.py"
+MAKE_SMALL_WEIGHTS = "lt-det imagenet-weights"
 COCO_BOXES = "detectron2://COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl"
 COCO_MASKS = "detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl"
 COCO_CLASSES = 80
@@ -136,7 +133,7 @@ def is_reachable(remote: RemoteWeights) -> bool:
 
 def small_detector() -> Detector:
     """The detector of configs/base/small.yaml, whose backbone starts from ImageNet weights."""
-    keys = flat(read_config(_SMALL))
+    keys = flat(read_config(shipped_config("base/small")))
     weights = Path(keys["MODEL.WEIGHTS"]).absolute()
     doubts = []
     if not weights.is_file():
@@ -172,7 +169,7 @@ def _given_detector(weights: Path, masks: bool, keypoints: bool) -> Detector:
 
 
 def _resnet(found: ResnetDetector, weights: str, why: str, masks: bool, keypoints: bool) -> Detector:
-    keys = flat(read_config(_RESNET)) | found.keys
+    keys = flat(read_config(shipped_config("base/mask_rcnn_r50_fpn"))) | found.keys
     if found.is_c4:
         keys = {key: value for key, value in keys.items() if not key.startswith(("MODEL.FPN.", "MODEL.ROI_BOX_HEAD."))}
         keys |= {"MODEL.ROI_MASK_HEAD.NUM_CONV": 0}

@@ -123,7 +123,7 @@ def write_config(
         doubts=doubts_of(train, val, (train_folder, val_folder), detector, chosen, machine),
         commands=[
             f"lt-det doctor --config {quote(str(out))}",
-            f"python tools/train_net.py --config {quote(str(out))}",
+            f"lt-det train --config {quote(str(out))}",
             f"lt-det report {quote(output_dir)}",
             f"lt-det bakeoff {quote(output_dir)}",
         ],
@@ -233,5 +233,5 @@ def _title(out: Path, train: DataSet, detector: Detector) -> str:
     return (
         f"{detector.name} for the data in {train.json_file.name}, written by `lt-det init`. Comments explain why "
         "values were chosen; change them as you see fit. docs/init.md has the rules.\n"
-        f"Check: lt-det doctor --config {out}\nTrain: python tools/train_net.py --config {out}"
+        f"Check: lt-det doctor --config {out}\nTrain: lt-det train --config {out}"
     )

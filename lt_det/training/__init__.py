@@ -4,7 +4,7 @@ import lt_det.compat.quiet_import  # noqa: F401 - before Detectron2
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.trainer_keys import mark_applied
 from lt_det.training.checkpointer import LongTailCheckpointer
-from lt_det.training.config_loading import load_config, load_lazy_config, setup, setup_lazy
+from lt_det.training.config_loading import get_config, load_config, load_lazy_config, setup, setup_lazy
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.launch.launcher import run
@@ -29,6 +29,7 @@ __all__ = [
     "equip",
     "evaluate_lazy",
     "evaluation_timeout",
+    "get_config",
     "load_config",
     "load_lazy_config",
     "mark_applied",

@@ -26,6 +26,7 @@ from lt_det.io.atomic import writing_to
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import make_logs_printable
 from lt_det.training.config_files.reading import read_config
+from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_sections, check_values
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
@@ -77,7 +78,8 @@ def _allows_unsafe(args: argparse.Namespace) -> bool:
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
         set_up_log_files(output_dir)
-        default_setup(cfg, args)
+        # It logs the content of the file.
+        default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_path(args.config_file)}))
         log_environment()
     make_logs_printable(logging.getLogger("lt_det"))
 
@@ -88,7 +90,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
     Nothing in a config runs, and no `_BASE_` is downloaded, other than where Detectron2 reads it.
 
     Args:
-        config_file: local path.
+        config_file: local path, or the name of a shipped config, such as lvis_eql.
         opts: overrides, in pairs.
         allow_unsafe: run the code in tags such as ``!!python/object/apply:eval`` of Detectron2's Base-RetinaNet.yaml;
             only for files that you trust as you trust a program.
@@ -98,14 +100,13 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
             unknown loss or ROI heads.
     """
     if not config_file:
-        raise LtDetError("No config is given; add --config FILE, for example --config configs/mini_lvis_softmax.yaml.")
+        raise LtDetError("No config is given; add --config and a file, or the name of a shipped one, such as lvis_eql.")
+    config_file = config_path(config_file)
     if config_file.endswith(".py"):
         raise LtDetError(
             f"{config_file} is a LazyConfig, a program that runs when it is loaded, so it is not opened here; train it "
-            "with tools/lazyconfig_train_net.py."
+            "with tools/lazyconfig_train_net.py or lt-det train."
         )
-    if not Path(config_file).exists():
-        raise LtDetError(f"The config {config_file} does not exist; the shipped configs are in configs/.")
     cfg = get_cfg()
     add_keys(cfg)
     defaults = cfg.clone()
@@ -129,6 +130,23 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
     if cfg.MODEL.LOAD_PROPOSALS:
         read_proposals_as_plain_values()
     return cfg
+
+
+def get_config(name: str, opts: Sequence[str] = ()) -> Any:
+    """A shipped config, as a checked config with lt_det's keys; its datasets, and lt_det's ROI heads, are registered.
+
+    Args:
+        name: path in configs/ without suffix, such as lvis_eql; of a LazyConfig, such as lazy/lvis_eql.
+        opts: overrides: KEY VALUE in pairs, for a LazyConfig ``key=value``.
+
+    Returns:
+        Detectron2's CfgNode, not frozen; for a LazyConfig its DictConfig.
+
+    Raises:
+        LtDetError: there is no shipped config of that name, see also `load_config` and `load_lazy_config`.
+    """
+    file = str(shipped_config(name))
+    return load_lazy_config(file, opts) if file.endswith(".py") else load_config(file, opts)
 
 
 def _value_at(cfg: CfgNode, key: str) -> Any:
@@ -200,13 +218,20 @@ def config_of_detector(config_file: str | None, words: Sequence[str], allow_unsa
 def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     """Read a LazyConfig file with ``key=value`` overrides.
 
+    Args:
+        config_file: local path, or the name of a shipped config, such as lazy/lvis_eql.
+        opts: overrides.
+
     Raises:
         LtDetError: missing file, a yaml file, or an override that does not parse or names an unknown key.
     """
-    if not config_file or not Path(config_file).is_file():
-        raise LtDetError(f"The config '{config_file}' does not exist; the shipped configs are in configs/lazy/.")
+    if not config_file:
+        raise LtDetError(
+            "No config is given; add --config and a file, or the name of a shipped one, such as lazy/lvis_eql."
+        )
+    config_file = config_path(config_file)
     if not config_file.endswith(".py"):
-        raise LtDetError(f"{config_file} is not a LazyConfig (.py); train yaml configs with tools/train_net.py.")
+        raise LtDetError(f"{config_file} is not a LazyConfig (.py); train it with tools/train_net.py or lt-det train.")
     try:
         cfg = LazyConfig.load(config_file)
     except Exception as error:  # a LazyConfig is a program, and can fail in any way

@@ -28,7 +28,7 @@ def test_what_was_seen_chosen_and_is_next(capsys, tmp_path, monkeypatch):
     after = out.partition("Next:")[2].split("\n")[1:5]
     words = [line.strip() for line in after]
     assert words[0] == "lt-det doctor --config 'my config.yaml'"
-    assert words[1] == "python tools/train_net.py --config 'my config.yaml'"
+    assert words[1] == "lt-det train --config 'my config.yaml'"
     assert words[2:] == ["lt-det report 'output/my config'", "lt-det bakeoff 'output/my config'"]
     written = yaml.safe_load(Path("my config.yaml").read_text())
     assert written["DATASETS"]["TRAIN"] == ["my_config_train"]

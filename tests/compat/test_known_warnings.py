@@ -13,6 +13,12 @@ from lt_det.compat.known_warnings import silence_known_warnings
 from tests.helpers import REPOSITORY
 
 
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """Neither what earlier tests left for the processes that they start, nor anything for later ones."""
+    monkeypatch.setenv("PYTHONWARNINGS", "")
+
+
 def test_known_warnings_are_dropped_and_others_stay(caplog):
     logger = logging.getLogger("torch.fx._symbolic_trace")
     before = list(logger.filters)
@@ -36,6 +42,30 @@ def test_known_warnings_are_dropped_and_others_stay(caplog):
         assert caplog.messages == ["something else"]
     finally:
         logger.filters = before
+
+
+def test_filters_of_the_user_take_precedence(monkeypatch):
+    """In PYTHONWARNINGS, the later of two filters does."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error::FutureWarning")
+    for _ in range(2):
+        silence_known_warnings()
+        first, second = os.environ["PYTHONWARNINGS"].split(",")
+        assert first.startswith("ignore:")
+        assert second == "error::FutureWarning"
+
+
+@pytest.mark.slow
+def test_a_process_that_is_started_imports_detectron2_without_warnings():
+    """As a worker of a data loader does, which may import Detectron2 before lt_det."""
+    script = """
+import subprocess, sys
+from lt_det.compat.known_warnings import silence_known_warnings
+silence_known_warnings()
+subprocess.run([sys.executable, "-c", "import detectron2.data"], check=True)
+"""
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

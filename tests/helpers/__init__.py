@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import socket
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,16 @@ def free_port():
     with socket.socket() as taken:
         taken.bind(("", 0))
         return taken.getsockname()[1]
+
+
+def copy_of_sources(folder: Path) -> Path:
+    """What a clone has, in a folder: building a package leaves files beside its sources."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in tracked.splitlines():
+        if not name.startswith(("tests/", "benchmarks/")) and (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
+    return folder
 
 
 def first_images(json_file, number):

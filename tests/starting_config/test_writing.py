@@ -42,7 +42,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory):
-    """A file as tools/imagenet_weights.py writes it, of random weights."""
+    """A file as lt-det imagenet-weights writes it, of random weights."""
     from lt_det.modeling.backbones.timm_fpn import feature_extractor
 
     torch.manual_seed(0)
@@ -77,7 +77,7 @@ def test_three_classes_train(tmp_path, backbone):
     assert value["MODEL.MASK_ON"]
     assert value["DATALOADER.SAMPLER_TRAIN"] == "TrainingSampler"
     assert any(str(tmp_path / "images") in doubt for doubt in written.doubts)
-    assert any("tools/imagenet_weights.py" in doubt for doubt in written.doubts)
+    assert any("imagenet-weights" in doubt for doubt in written.doubts)
     assert fatal("three.yaml", "MODEL.WEIGHTS", str(backbone)) == []
 
 

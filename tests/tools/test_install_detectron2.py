@@ -1,6 +1,5 @@
 """What the installer refuses, and how it repackages a wheel. The set-up of `make test` does the real installation."""
 
-import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -8,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lt_det.compat import detectron2_wheel
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "install_detectron2.py"
 
 
 @pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("install_detectron2", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return detectron2_wheel
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from lt_det.training import (
     setup,
     train_classifier_only,
 )
-from tests.helpers import REPOSITORY, load_tool
+from lt_det.training.launch import programs
+from tests.helpers import REPOSITORY
 from tests.helpers.gloo import in_processes
 from tests.helpers.models import seeded_model, small_config, synthetic_batch
 
@@ -257,12 +258,11 @@ def test_starting_from_a_detector_of_detectron2(tmp_path):
 
 @pytest.fixture
 def lazy_tool(config, first, tmp_path, monkeypatch):
-    """tools/lazyconfig_train_net.py without its evaluation, on the data of `config`."""
+    """`lt-det train` of a LazyConfig without its evaluation, on the data of `config`."""
     load_config(str(config))  # registers the data
-    module = load_tool("lazyconfig_train_net")
     monkeypatch.setattr(config_loading, "_set_up_logs", lambda *args: None)  # later tests would log there, too
     monkeypatch.setattr(lazy_trainer, "_evaluate", lambda cfg, model: {})
-    monkeypatch.setattr(module, "write_report", lambda folder: "none")
+    monkeypatch.setattr(programs, "write_report", lambda folder: "none")
 
     def run(*overrides, flags=()):
         words = [f"train.output_dir={tmp_path}", f"train.init_checkpoint={first}", "model.roi_heads.num_classes=12"]
@@ -270,7 +270,7 @@ def lazy_tool(config, first, tmp_path, monkeypatch):
         words += ["dataloader.evaluator.stats.datasets=[streamed]", "dataloader.train.num_workers=0"]
         words += ["model.roi_heads.box_predictor.loss.datasets=[streamed]", "dataloader.train.total_batch_size=4"]
         lazy = REPOSITORY / "configs" / "lazy" / "mini_lvis_eql.py"
-        module.main(argument_parser().parse_args(["--config", str(lazy), *flags, *words, *overrides]))
+        programs.train_lazy(argument_parser().parse_args(["--config", str(lazy), *flags, *words, *overrides]))
         return checkpoint(tmp_path / "model_final.pth")
 
     return run

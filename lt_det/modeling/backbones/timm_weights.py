@@ -1,6 +1,6 @@
 """Pretrained weights of timm for `TimmBackbone`, as a Detectron2 checkpoint that MODEL.WEIGHTS can name.
 
-``MODEL.WEIGHTS: timm://resnet18`` lets timm download them; ``tools/imagenet_weights.py`` writes them to a file.
+``MODEL.WEIGHTS: timm://resnet18`` lets timm download them; ``lt-det imagenet-weights`` writes them to a file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def download(name: str) -> dict[str, Any]:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise LtDetError(
             f"timm cannot download the weights of {name} from {address} ({reason}); without internet, write a file on "
-            "another machine with tools/imagenet_weights.py, and name that in MODEL.WEIGHTS."
+            "another machine with `lt-det imagenet-weights`, and name that in MODEL.WEIGHTS."
         ) from error
     return as_checkpoint(name, body.state_dict())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lt_det.errors import LtDetError
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION, read_yaml
+from lt_det.training.config_files.shipped import SCHEME, shipped_config
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ _BASE = "_BASE_"
 
 def read_config(file: str | Path, allow_unsafe: bool = False) -> dict[str, Any]:
     """The keys of a yaml config and of its `_BASE_`, as Detectron2 joins them: a config overrides its base, and of
-    several bases the later ones override the earlier.
+    several bases the later ones override the earlier. ``lt_det://NAME`` is the shipped config of that name.
 
     Args:
         file: local path.
@@ -61,6 +62,9 @@ def _bases(value: Any, file: Path) -> list[Path]:
     for base in value if isinstance(value, list) else [value]:
         if not isinstance(base, str) or not base:
             raise LtDetError(f"{file}: its {_BASE} is {base!r:.80}; write the path of a yaml file, or a list of paths.")
+        if base.startswith(SCHEME):
+            found.append(_shipped_base(base, file))
+            continue
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", base):
             raise LtDetError(
                 f"{file}: its {_BASE} {base} is not on this machine, and configs are not downloaded; download it, look "
@@ -73,6 +77,13 @@ def _bases(value: Any, file: Path) -> list[Path]:
             raise LtDetError(f"{file}: its {_BASE} {path} is a folder, or no file; write the path of a yaml file.")
         found.append(path)
     return found
+
+
+def _shipped_base(base: str, file: Path) -> Path:
+    try:
+        return shipped_config(base.removeprefix(SCHEME))
+    except LtDetError as error:
+        raise LtDetError(f"{file}: its {_BASE} is {base}, but {error}") from error
 
 
 def _join(content: dict[str, Any], joined: dict[str, Any], file: Path, above: str) -> None:

@@ -27,11 +27,21 @@ A second training run on the same machine needs another port: --dist-url auto ta
 """
 
 
-def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's training options, with ``--config``, ``--traceback``, ``--num-processes`` and timeouts."""
+def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's training options, with ``--config``, ``--traceback``, ``--num-processes`` and timeouts.
+
+    Args:
+        program: name in the help; None: that of the script.
+    """
     parser = default_argument_parser(_EXAMPLES)
+    parser.prog = program or parser.prog
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
-    parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as --config-file")
+    parser.add_argument(
+        "--config",
+        dest="config_file",
+        metavar="FILE",
+        help="a file, or the name of a shipped config, such as lvis_eql; the same as --config-file",
+    )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument(

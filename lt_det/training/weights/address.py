@@ -78,7 +78,7 @@ def check_remote_weights(weights: str) -> str:
         if file := timm_weights.downloaded_by_timm(name):
             return f"{weights}, downloaded by timm before, to {file}"
         by_hand = (
-            f"without internet, write the weights with `tools/imagenet_weights.py --model {name}` on another machine, "
+            f"without internet, write the weights with `lt-det imagenet-weights --model {name}` on another machine, "
             f"and put the file at {remote.file}"
         )
     try:

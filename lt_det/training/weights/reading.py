@@ -106,7 +106,7 @@ def check_file(path: str | os.PathLike[str]) -> None:
     if start.startswith(b"PK") and not _is_archive(path):
         raise _not_loaded(path, "the file is truncated; use another checkpoint, or download it again")
     if _is_archive(path) and _is_torchscript(path):
-        what = "a program of TorchScript, such as tools/export.py writes"
+        what = "a program of TorchScript, such as lt-det export writes"
         raise _not_loaded(path, f"the file is {what}; give the checkpoint that it was made of")
 
 
