@@ -129,7 +129,7 @@ def test_project_outside_the_repository(mini, tmp_path):
         text=True,
         timeout=300,
     )
-    assert "APr" in result.stdout, result.stderr
+    assert "rare" in result.stdout, result.stderr
 
 
 def anchors(page):

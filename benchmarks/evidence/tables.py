@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.evidence import photographs
 from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule, has_schedule, schedule_cells
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
 from benchmarks.evidence.rank_correlation import spearman
@@ -216,6 +217,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "imbalance differences": imbalance_differences,
     "imbalance order": imbalance_order,
     "conditions": conditions,
+    "photographs by iteration": photographs.curve,
+    "photographs": photographs.candidates,
     "machines": machines,
 }
 

@@ -1,7 +1,7 @@
-"""The recommendation: a stated rule on the held-out folds of the training images, never on the evaluation set.
+"""The recommendation: a stated rule, on the held-out folds of the training images or on the evaluation set.
 
-The detector as it stands and its post-hoc adjustments take no part: their classifier was trained on the held-out
-images, so that its AP there means nothing.
+On the folds, the detector as it stands and its post-hoc adjustments take no part: their classifier was trained on the
+held-out images, so that its AP there means nothing.
 """
 
 from __future__ import annotations
@@ -74,6 +74,47 @@ def recommend(candidates: Sequence[Entry], buckets: Sequence[str]) -> Recommenda
         ),
         for_ap_only=by_ap.name,
         for_ap_only_reason=_ap_reason(by_ap, best, by_name[by_ap.name], baseline),
+    )
+
+
+def recommend_by_evaluation(candidates: Sequence[Entry], buckets: Sequence[str]) -> Recommendation:
+    """Apply the rule to the evaluation set, among all candidates that were evaluated on it.
+
+    Args:
+        candidates, buckets: see `recommend`.
+    """
+    entries = [entry for entry in candidates if entry.finished]
+    baseline = next((entry for entry in entries if entry.kind == "retrained"), None)
+    means = {name: spread.mean for name, spread in baseline.metrics.items()} if baseline else {}
+    frequent = _frequent_bucket([means], buckets)
+    margin = " by more than the paired 95 % interval" if _has_intervals(candidates) else ""
+    rule = (
+        f"On the evaluation set: among all candidates whose AP on the bucket {frequent} is not below that of the "
+        f"retrained baseline{margin}, the one with the best mean over the buckets."
+    )
+    if baseline is None:
+        reason = "There is no recommendation: the retrained baseline has not been evaluated."
+        return Recommendation(rule=rule, name=None, reason=reason)
+    by_name = {entry.name: entry for entry in entries}
+    scores = _evaluation_scores([baseline, *(entry for entry in entries if entry is not baseline)], buckets)
+    if not scores:
+        return Recommendation(rule=rule, name=None, reason="There is no recommendation: no bucket has an AP.")
+    best = _winner(scores)
+    by_ap = max(scores, key=lambda score: score.ap)
+    against = "" if best.name == baseline.name else _against_baseline(by_name[best.name], BUCKET_MEAN)
+    return Recommendation(
+        rule=rule,
+        name=best.name,
+        reason=(
+            f"On the evaluation set, {best.name} has the best mean over the buckets, {best.buckets:.1f}{against}. It "
+            "was chosen by these numbers, so they are too good: evaluate it on images that took no part in the choice."
+        ),
+        for_ap_only=by_ap.name,
+        for_ap_only_reason=(
+            f"If only AP over all classes matters, {by_ap.name} is best with {by_ap.ap:.1f}."
+            if by_ap.name != best.name
+            else f"It also has the best AP over all classes, {by_ap.ap:.1f}."
+        ),
     )
 
 
@@ -274,7 +315,8 @@ def _memorized(best: _Score, baseline: Entry, candidates: Sequence[Entry]) -> li
     words = [
         "But the detector has memorized its training images: with the same loss, this mean is "
         f"{folds:.1f} on the held-out ones and {new:.1f} on the evaluation set. So this choice says little about new "
-        "images: choose by the evaluation set, and report the result on images that took no part in that."
+        "images: choose by the evaluation set (--choose-on evaluation), and report the result on images that took no "
+        "part in that."
     ]
     as_it_is = next((entry.mean(BUCKET_MEAN) for entry in candidates if entry.kind == "as_is"), None)
     if best.name == baseline.name and as_it_is is not None and as_it_is > new:
@@ -292,6 +334,10 @@ def _ap_reason(by_ap: _Score, best: _Score, entry: Entry, baseline: Entry) -> st
         f"If only AP over all classes matters, {by_ap.name} is best on the folds with {by_ap.ap:.1f}{against} "
         f"({best.name}: {best.ap:.1f})."
     )
+
+
+def _against_baseline(entry: Entry, metric: str) -> str:
+    return f": {_in_words(entry.differences.get(metric, Delta(value=None)))} against the retrained baseline"
 
 
 def _fold_delta(entry: Entry, metric: str) -> Delta:

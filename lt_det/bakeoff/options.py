@@ -9,6 +9,7 @@ from pathlib import Path
 from lt_det.errors import LtDetError
 
 LISTS = ("quick", "full")  # the built-in lists of candidates
+CHOOSE_ON = ("folds", "evaluation")
 # The options of `lt-det bakeoff`, which messages name; a call in Python uses the same words with underscores.
 _LEAST: Mapping[str, int] = {
     "num_processes": 1,
@@ -36,11 +37,13 @@ class BakeoffOptions:
         passes: augmented passes over the training images when features are computed.
         dtype, max_rois, max_training_images: of the features, see `FeatureOptions`.
         num_processes: that compute features and train candidates.
+        choose_on: "folds", held-out parts of the training images, or "evaluation", the evaluation set, for a detector
+            that has memorized its training images.
         write: name of the candidate to write as a checkpoint; None for the recommended one.
         output: folder of the results; None for the folder ``bakeoff`` in OUTPUT_DIR.
 
     Raises:
-        LtDetError: a number is too small, or a file of candidates does not exist.
+        LtDetError: a number is too small, a value is unknown, or a file of candidates does not exist.
     """
 
     candidates: str = "quick"
@@ -53,6 +56,7 @@ class BakeoffOptions:
     max_rois: int = 5_000_000
     max_training_images: int = 5_000
     num_processes: int = 1
+    choose_on: str = "folds"
     write: str | None = None
     output: Path | None = None
 
@@ -66,6 +70,8 @@ class BakeoffOptions:
                 f"{option('candidates')} is {self.candidates}, which is neither {' nor '.join(LISTS)} nor a yaml file "
                 "that exists; correct it."
             )
+        if self.choose_on not in CHOOSE_ON:
+            raise LtDetError(f"{option('choose_on')} is {self.choose_on}; write {' or '.join(CHOOSE_ON)}.")
         if self.write is not None and not self.write.strip():
             raise LtDetError(f"{option('write')} is empty; name a candidate, or leave it out for the recommended one.")
         if self.output is not None and self.output.exists() and not self.output.is_dir():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import lt_det
 from lt_det.bakeoff.candidates import Candidate
-from lt_det.bakeoff.choice import agreement, recommend
+from lt_det.bakeoff.choice import agreement, recommend, recommend_by_evaluation
 from lt_det.bakeoff.comparison import mean_intervals, metrics_of, paired_differences, spreads
 from lt_det.bakeoff.limits import standing_limits
 from lt_det.bakeoff.store import Trial
@@ -56,6 +56,7 @@ def build_bakeoff(
     ]
     complete = all(candidate.name in failed or trials.is_finished(candidate) for candidate in candidates)
     cfg, options, rois = trials.cfg, trials.options, trials.cache.rois()
+    choose = recommend if options.choose_on == "folds" else recommend_by_evaluation
     return Bakeoff(
         version=lt_det.__version__,
         detector=DetectorEntry(
@@ -75,7 +76,7 @@ def build_bakeoff(
         seeds=list(range(options.seeds)),
         num_folds=options.folds,
         candidates=entries,
-        recommendation=recommend(entries, filled),
+        recommendation=choose(entries, filled),
         agreement=agreement(entries, filled),
         written=written,
         seconds=dict(seconds),

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 _DESCRIPTION = """Find out which loss helps your data, on your own detector and without training
 it again: its features are computed once, the classifier is trained on them
 with every candidate, and each is evaluated by bucket. The choice is made on
-held-out training images; the evaluation set reports it."""
+held-out training images; the evaluation set reports it. If the detector has
+memorized its training images, choose on the evaluation set."""
 _EXAMPLES = """examples:
   lt-det bakeoff output/mine
   lt-det bakeoff output/mine --candidates full --seeds 5
   lt-det bakeoff output/mine --candidates mine.yaml --steps 10000
   lt-det bakeoff output/mine --write seesaw
+  lt-det bakeoff output/mine --choose-on evaluation
   lt-det bakeoff --num-processes 4 --config theirs.yaml MODEL.WEIGHTS theirs.pth
 
 Ctrl-C keeps what has finished; the same command goes on from there.
@@ -62,6 +64,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="processes that compute features and train candidates (1)",
     )
+    parser.add_argument(
+        "--choose-on",
+        default="folds",
+        metavar="IMAGES",
+        help="folds of the training images, or evaluation: the evaluation set (default: folds)",
+    )
     parser.add_argument("--write", metavar="NAME", help="candidate to write as a checkpoint (default: recommended)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: bakeoff/ in OUTPUT_DIR")
     parser.add_argument(
@@ -95,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         max_rois=args.max_rois,
         max_training_images=args.max_training_images,
         num_processes=args.num_processes,
+        choose_on=args.choose_on,
         write=args.write,
         output=args.output,
     )

@@ -8,6 +8,7 @@ the same truncation: CIFAR-10 at ratio 100 has 5000, 2997, 1796, ..., 50 images.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from lt_det.errors import LtDetError
 
@@ -39,8 +40,8 @@ def relative_counts(kind: str, ratio: float, num_classes: int) -> list[float]:
     """The images of each class divided by those of the largest: n_k / n_max, in descending order.
 
     exponential: R^(-k / (K - 1)), for k = 0, ..., K - 1.
-    step: 1 for the first half of the classes and 1 / R for the others; the middle one of an odd number belongs to the
-    first half.
+    step: 1 for the first K // 2 classes and 1 / R for the others. LDAM's code (https://github.com/kaidic/LDAM-DRW) has
+    K // 2 large classes, too, and for an odd K leaves out the last of the small ones. One class is a large one.
 
     Args:
         kind: "exponential" or "step".
@@ -50,18 +51,36 @@ def relative_counts(kind: str, ratio: float, num_classes: int) -> list[float]:
     Raises:
         LtDetError: the kind is unknown, the ratio is not a number of at least 1, or K is below 1.
     """
-    if kind not in IMBALANCE_KINDS:
-        raise LtDetError(f"The imbalance '{kind}' is unknown; choose {' or '.join(IMBALANCE_KINDS)}.")
+    check_kind(kind)
+    check_ratio(ratio)
+    if num_classes < 1:
+        raise LtDetError(f"An imbalance of {num_classes} classes is not possible; take at least 1.")
+    if kind == "step":
+        head = max(num_classes // 2, 1)
+        powers = [0.0] * head + [1.0] * (num_classes - head)
+    else:
+        powers = [k / max(num_classes - 1, 1) for k in range(num_classes)]
+    return [ratio**-power for power in powers]
+
+
+def check_kind(kind: str, kinds: Sequence[str] = IMBALANCE_KINDS) -> None:
+    """Check the kind of an imbalance.
+
+    Raises:
+        LtDetError: it is not one of `kinds`.
+    """
+    if kind not in kinds:
+        raise LtDetError(f"The imbalance '{kind}' is unknown; choose {', '.join(kinds[:-1])} or {kinds[-1]}.")
+
+
+def check_ratio(ratio: float) -> None:
+    """Check the ratio of an imbalance.
+
+    Raises:
+        LtDetError: it is not a number of at least 1.
+    """
     if not (math.isfinite(ratio) and ratio >= 1):
         raise LtDetError(
             f"The imbalance ratio is {ratio:g}; it is the largest image count divided by the smallest, so write a "
             "number of at least 1, such as 100."
         )
-    if num_classes < 1:
-        raise LtDetError(f"An imbalance of {num_classes} classes is not possible; take at least 1.")
-    if kind == "step":
-        head = (num_classes + 1) // 2
-        powers = [0.0] * head + [1.0] * (num_classes - head)
-    else:
-        powers = [k / max(num_classes - 1, 1) for k in range(num_classes)]
-    return [ratio**-power for power in powers]

@@ -154,13 +154,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the stated rule chooses on the held-out folds.
+    """What the stated rule chooses.
 
     Attributes:
         rule: in words.
         name: of the recommended candidate; None while there is nothing to choose from.
         reason: why this one, or why none, in words.
-        for_ap_only: the candidate with the best AP on the folds, whatever the buckets.
+        for_ap_only: the candidate with the best AP, whatever the buckets.
         for_ap_only_reason: in words.
     """
 

@@ -3,7 +3,7 @@ import math
 import msgspec
 import pytest
 
-from lt_det.bakeoff.choice import agreement, mean_delta, recommend, rule_in_words
+from lt_det.bakeoff.choice import agreement, mean_delta, recommend, recommend_by_evaluation, rule_in_words
 from lt_det.bakeoff.limits import standing_limits
 from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Delta, Entry, FoldResult, SeedResult, Spread
 from tests.helpers.bakeoffs import TWO, UNSEEN, bakeoff
@@ -218,3 +218,15 @@ def test_a_detector_that_has_memorized_its_training_images_is_reported(on_new_im
     assert [("memorized" in reason) for reason in (kept, better)] == [memorized] * 2
     assert ("as it stands (6.0)" in kept) == memorized
     assert "as it stands" not in better
+
+
+def test_the_choice_on_the_evaluation_set_is_among_all_candidates():
+    good_on_folds = candidate("a", (60, 60, 60), evaluation=41.0)
+    adjusted = candidate("tau_norm 1", (), kind="post_hoc", evaluation=43.0)
+    loses = candidate("b", (40, 40, 40), frequent=-2.0, evaluation=50.0)
+    found = recommend_by_evaluation([good_on_folds, BASELINE, adjusted, loses], BUCKETS)
+    assert found.name == "tau_norm 1"
+    assert "43.0" in found.reason
+    assert found.for_ap_only == "b"
+    assert recommend_by_evaluation([BASELINE, good_on_folds], BUCKETS).name == "a"
+    assert recommend_by_evaluation([good_on_folds, adjusted], BUCKETS).name is None

@@ -15,6 +15,7 @@ from lt_det.errors import LtDetError
         ({"steps": True}, "--steps is True"),
         ({"num_processes": -1}, "--num-processes is -1"),
         ({"candidates": "fast"}, "--candidates is fast"),
+        ({"choose_on": "val"}, "--choose-on is val"),
         ({"write": " "}, "--write"),
         ({"output": Path(__file__)}, "--output"),
     ],

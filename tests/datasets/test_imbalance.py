@@ -32,7 +32,11 @@ def test_exponential_counts_are_those_of_long_tailed_cifar(
 
 def test_step_counts() -> None:
     assert target_counts("step", 100, 10, 5000) == [5000] * 5 + [50] * 5
-    assert target_counts("step", 10, 3, 25) == [25, 25, 2]
+
+
+@pytest.mark.parametrize(("num_classes", "large"), [(2, 1), (3, 1), (4, 2), (5, 2), (101, 50)])
+def test_step_has_as_many_large_classes_as_the_code_of_ldam(num_classes: int, large: int) -> None:
+    assert target_counts("step", 10, num_classes, 25) == [25] * large + [2] * (num_classes - large)
 
 
 @pytest.mark.parametrize("kind", ["exponential", "step"])

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from lt_det.datasets.imbalance import target_counts
 from lt_det.datasets.mini_lvis.counts import (
     Imbalance,
     check_counts,
@@ -24,10 +26,31 @@ def test_exponential_counts_fall_evenly_and_have_the_ratio(ratio: int) -> None:
     assert 4.5 < sum(counts) / 4000 <= 5.05
 
 
-@pytest.mark.parametrize(("num_classes", "many"), [(300, 150), (301, 150)])
-def test_step_counts_are_two_values(num_classes: int, many: int) -> None:
+@pytest.mark.parametrize("num_classes", [300, 301])
+def test_step_counts_are_two_values(num_classes: int) -> None:
     counts = train_counts(8000, num_classes, Imbalance("step", 10))
-    assert Counter(counts) == {240: many, 24: num_classes - many}
+    assert Counter(counts) == {240: 150, 24: num_classes - 150}
+
+
+@pytest.mark.parametrize("kind", ["exponential", "step"])
+@pytest.mark.parametrize("num_classes", [3, 61, 62, 301])
+def test_shapes_are_those_of_long_tailed_subsets(kind: str, num_classes: int) -> None:
+    """`lt-det subset` rounds down, mini_lvis to the nearest."""
+    for ratio in (1, 3, 7, 10, 49, 100):
+        counts = train_counts(8000, num_classes, Imbalance(kind, ratio))
+        assert counts[0] == ratio * counts[-1]
+        wanted = target_counts(kind, ratio, num_classes, counts[0])
+        assert max(np.subtract(counts, wanted)) <= 1
+        assert min(np.subtract(counts, wanted)) == 0
+
+
+@pytest.mark.parametrize("ratio", [3, 7, 10, 49, 100])
+def test_the_rarest_class_gets_the_images_that_are_exactly_enough(ratio: int) -> None:
+    """5 classes in each of so many images are just `tail` images of each of 150 rare classes and R times as many of
+    150 others; a sum that is too large by rounding would leave one less."""
+    for tail in (1, 2, 5, 24):
+        num_train = 30 * tail * (ratio + 1)
+        assert set(train_counts(num_train, 300, Imbalance("step", ratio))) == {tail, ratio * tail}
 
 
 def test_ratio_1_is_balanced() -> None:
@@ -82,12 +105,12 @@ def test_description_has_buckets_extremes_and_ratio() -> None:
 @pytest.mark.parametrize(
     ("kind", "ratio", "message"),
     [
-        ("linear", 10, "'linear'"),
+        ("linear", 10, "linear.*exponential, step or lvis"),
         ("lvis", 100, "leave out the ratio 100"),
         ("step", None, "needs a ratio"),
-        ("exponential", 0.5, "at least 1, not 0.5"),
-        ("step", float("nan"), "not nan"),
-        ("step", float("inf"), "not inf"),
+        ("exponential", 0.5, r"ratio.* 0\.5"),
+        ("step", float("nan"), "ratio.* nan"),
+        ("step", float("inf"), "ratio.* inf"),
     ],
 )
 def test_impossible_imbalances_are_refused(kind: str, ratio: float | None, message: str) -> None:

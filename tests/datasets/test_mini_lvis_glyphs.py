@@ -12,17 +12,20 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 
+from lt_det.datasets.mini_lvis import glyph_selection
 from lt_det.datasets.mini_lvis.dejavu import dejavu_glyphs, dejavu_mask
 from lt_det.datasets.mini_lvis.generate import write_mini_lvis
-from lt_det.datasets.mini_lvis.glyph_selection import CLOSEST, choose_glyphs, distances, fingerprints
+from lt_det.datasets.mini_lvis.glyph_selection import CLOSEST, choose_glyphs, fingerprints, one_way_distances
 from lt_det.datasets.mini_lvis.glyphs import choose_classes
 from lt_det.errors import LtDetError
 
 BALANCED = {"num_train": 80, "num_val": 40, "num_classes": 80, "imbalance": "step", "ratio": 1, "image_size": 96}
 
 
-def closest_pair(glyph: str, others: list[str]) -> float:
-    return float(distances(glyph, fingerprints(others)).min())
+def distance(glyph: str, other: str) -> float:
+    """D, which is symmetric: each of the two in its variants against the other one upright."""
+    pairs = ((glyph, other), (other, glyph))
+    return min(float(one_way_distances(varied, fingerprints(upright))[0]) for varied, upright in pairs)
 
 
 # ------------------------------------------------------------------------------------------ the choice
@@ -32,23 +35,36 @@ def test_there_are_as_many_glyphs_as_lvis_has_classes() -> None:
     assert len(set(dejavu_glyphs())) == len(dejavu_glyphs()) == 1203
 
 
-def test_no_glyph_is_closer_than_the_limit_to_one_chosen_before() -> None:
-    """Some glyphs against every thirtieth of those that follow, and the last ones, which are the closest."""
+def test_no_two_glyphs_are_closer_than_the_limit() -> None:
+    """Every fifteenth glyph in its variants against all others, whether they were chosen before it or after it."""
     glyphs = dejavu_glyphs()
-    for place in (0, 5, 301, 601, 901, 1151):
-        later = glyphs[place + 1 :: 30] + glyphs[-10:]
-        assert closest_pair(glyphs[place], list(later)) > CLOSEST - 0.05
+    upright = fingerprints(glyphs)
+    for place in range(0, len(glyphs), 15):
+        others = np.delete(one_way_distances(glyphs[place], upright), place)
+        assert others.min() > CLOSEST, glyphs[place]
 
 
 def test_twins_are_closer_than_the_limit() -> None:
     """One shape in several scripts and in two sizes."""
     for glyph, twin in (("A", "Α"), ("A", "А"), ("o", "O"), ("O", "О"), ("S", "s"), ("Z", "z")):
-        assert closest_pair(glyph, [twin]) < CLOSEST - 1, (glyph, twin)
+        assert distance(glyph, twin) < CLOSEST - 1, (glyph, twin)
 
 
 def test_letters_that_differ_are_farther_than_the_limit() -> None:
     for glyph, other in (("A", "B"), ("A", "H"), ("Ж", "K"), ("T", "L")):
-        assert closest_pair(glyph, [other]) > CLOSEST + 1, (glyph, other)
+        assert distance(glyph, other) > CLOSEST + 1, (glyph, other)
+
+
+@pytest.mark.parametrize("pair", ["ƈᓟ", "Կᵘ", "ՎЧ"])
+def test_of_two_glyphs_that_are_close_in_one_direction_only_one_is_chosen(pair: str) -> None:
+    """In the other direction they are farther apart than the limit."""
+    one_way = sorted(
+        float(one_way_distances(varied, fingerprints(upright))[0]) for varied, upright in (pair, reversed(pair))
+    )
+    assert one_way[0] < CLOSEST - 0.5 < CLOSEST < one_way[1]
+    chosen, _ = choose_glyphs(["A", *pair], 3)
+    assert chosen[0] == "A"
+    assert len(chosen) == 2
 
 
 def test_the_first_glyphs_are_chosen_again_from_fewer_candidates() -> None:
@@ -56,6 +72,22 @@ def test_the_first_glyphs_are_chosen_again_from_fewer_candidates() -> None:
     chosen, reached = choose_glyphs(sorted({*glyphs[:10], *glyphs[10::30]}), 10)
     assert chosen == list(glyphs[:10])
     assert reached == sorted(reached, reverse=True)
+
+
+def test_the_command_prints_a_file_of_code_points(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glyphs = dejavu_glyphs()[:25]
+    monkeypatch.setattr(glyph_selection, "candidates", lambda: sorted(glyphs))
+    monkeypatch.setattr(glyph_selection, "NUM_GLYPHS", 25)
+    glyph_selection.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in printed[:2]] == ["#", "#"]
+    assert [chr(int(code, 16)) for line in printed[2:] for code in line.split()] == list(glyphs)
+    assert len(printed[2].split()) == 20
+    monkeypatch.setattr(glyph_selection, "NUM_GLYPHS", 26)
+    with pytest.raises(LtDetError, match="25 of 26"):
+        glyph_selection.main()
 
 
 def test_the_choice_ends_before_two_are_too_close() -> None:
@@ -141,6 +173,16 @@ def test_the_set_is_reused_and_not_mixed_with_other_settings(balanced: Path) -> 
         write_mini_lvis(balanced, **{**BALANCED, "ratio": 5}, progress=False)
     with pytest.raises(LtDetError, match=r"imbalance step, not None"):
         write_mini_lvis(balanced, **{**BALANCED, "imbalance": None, "ratio": None, "num_train": 1000}, progress=False)
+
+
+def test_a_set_of_glyphs_that_were_chosen_before_is_not_reused(balanced: Path, tmp_path: Path) -> None:
+    """The glyphs of more than 62 classes were chosen again, with another result, in recipe 2."""
+    data = read(balanced, "train")
+    assert data["info"]["mini_lvis"]["recipe"] == 2
+    data["info"]["mini_lvis"]["recipe"] = 1
+    (tmp_path / "mini_lvis_train.json").write_text(json.dumps(data))
+    with pytest.raises(LtDetError, match=r"\(recipe 1, not 2\)"):
+        write_mini_lvis(tmp_path, **BALANCED, progress=False)
 
 
 def test_a_ratio_needs_an_imbalance(tmp_path: Path) -> None:

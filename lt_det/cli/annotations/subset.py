@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lt_det.cli.console import console, working
+from lt_det.datasets.imbalance import IMBALANCE_KINDS
 from lt_det.errors import LtDetError
 from lt_det.terminal import count_of, printable
 
@@ -25,14 +26,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "subset",
         help="make a long-tailed training set out of an annotation json",
         description="Write a long-tailed part of a COCO- or LVIS-format json, as COCO-LT and CIFAR-LT are made: "
-        "n_k = n_max R^(-k / (K - 1)) images of class k (exponential), or n_max images for the first half of the "
-        "classes and n_max / R for the second (step). Images are kept whole. They show objects of several classes, so "
+        "n_k = n_max R^(-k / (K - 1)) images of class k (exponential), or n_max images for half of the classes "
+        "and n_max / R for the others (step). Images are kept whole. They show objects of several classes, so "
         "the counts come as near to these as the images allow; a table shows them. The images stay where they are.",
     )
     parser.add_argument("json", type=Path, help="annotation file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="annotation file to write")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--imbalance", choices=("exponential", "step"), help="shape of the long tail")
+    what.add_argument("--imbalance", choices=IMBALANCE_KINDS, help="shape of the long tail")
     what.add_argument(
         "--classes-of",
         type=Path,

@@ -5,15 +5,10 @@ from h images to 3, so that LVIS's rare (1-10 images), common (11-100) and frequ
 classes. Up to 62 classes h is half of the images; with more, the largest value with which an image has 5 classes on
 average. The validation set is more balanced, so that the AP of rare classes does not depend on one or two objects.
 
-With an imbalance the training counts have one of three shapes, and every class is in the same number of validation
-images, as in the class-balanced loss's and LDAM's papers (https://arxiv.org/abs/1901.05555 and
-https://arxiv.org/abs/1906.07413):
-
-    exponential  n_k = n_0 * ratio ** (-k / (K - 1))
-    step         n_k = n_0 for the first K // 2 classes, n_0 / ratio for the others
-    lvis         LVIS v1's own counts, as a curve over k / (K - 1); at least 1
-
-The papers keep n_0 when the ratio changes; here the images are kept, and an image has 5 classes on average, or fewer
+With an imbalance, every class is in the same number of validation images, as in the papers of the class-balanced loss
+and LDAM, and the training counts have one of three shapes: `exponential` and `step` as in these papers, see
+`lt_det.datasets.imbalance`, or `lvis`, LVIS v1's own counts as a curve over k / (K - 1), at least 1. The papers keep
+the largest count when the ratio changes; here the images are kept, and an image has 5 classes on average, or fewer
 where the most frequent class would otherwise be in more than half of the images.
 """
 
@@ -25,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lt_det.datasets.imbalance import IMBALANCE_KINDS, check_kind, check_ratio, relative_counts
 from lt_det.errors import LtDetError
 
 __all__ = ["FREQUENCY_NAMES", "Imbalance", "check_counts", "describe_counts", "frequency", "train_counts", "val_counts"]
@@ -78,14 +74,14 @@ class Imbalance:
     ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("exponential", "step", "lvis"):
-            raise LtDetError(f"the imbalance of mini_lvis is exponential, step or lvis, not {self.kind!r}.")
-        if self.kind == "lvis" and self.ratio is not None:
-            raise LtDetError(f"imbalance lvis has LVIS's own ratio: leave out the ratio {self.ratio:g}.")
-        if self.kind != "lvis" and self.ratio is None:
+        check_kind(self.kind, (*IMBALANCE_KINDS, "lvis"))
+        if self.kind == "lvis":
+            if self.ratio is not None:
+                raise LtDetError(f"imbalance lvis has LVIS's own ratio: leave out the ratio {self.ratio:g}.")
+        elif self.ratio is None:
             raise LtDetError(f"imbalance {self.kind} needs a ratio, for example 100.")
-        if self.ratio is not None and not (math.isfinite(self.ratio) and self.ratio >= 1):
-            raise LtDetError(f"the ratio of mini_lvis is a number of at least 1, not {self.ratio:g}.")
+        else:
+            check_ratio(self.ratio)
 
     def __str__(self) -> str:
         return f"imbalance {self.kind}" + ("" if self.ratio is None else f" with ratio {self.ratio:g}")
@@ -100,19 +96,23 @@ def frequency(image_count: int) -> str:
 
 def train_counts(num_train: int, num_classes: int, imbalance: Imbalance | None) -> list[int]:
     """Number of training images of each class, in descending order."""
-    places = np.arange(num_classes) / max(num_classes - 1, 1)
     if imbalance is None:
         return _default_counts(num_train, num_classes)
     if imbalance.ratio is None:
-        fractions, counts = np.transpose(_LVIS_PROFILE)
-        curve = np.exp(np.interp(places, fractions, np.log(counts)))
-        scale = min(_CLASSES_PER_IMAGE * num_train / curve.sum(), num_train / 2 / curve[0])
-        return [max(round(count), 1) for count in (scale * curve).tolist()]
-    exponents = 1 - places if imbalance.kind == "exponential" else places < 0.5
-    curve = imbalance.ratio**exponents  # 1 for the rarest class
+        return _lvis_counts(num_train, num_classes)
+    relative = relative_counts(imbalance.kind, imbalance.ratio, num_classes)
     # A whole number of images in the rarest class, so that a whole ratio is exact.
-    tail = int(min(_CLASSES_PER_IMAGE * num_train / curve.sum(), num_train / 2 / curve[0]))
-    return [round(count) for count in (tail * curve).tolist()]
+    total = imbalance.ratio * math.fsum(relative)  # of all counts, divided by that of the rarest class
+    tail = math.floor(min(_CLASSES_PER_IMAGE * num_train / total, num_train / 2 / imbalance.ratio))
+    return [round(tail * imbalance.ratio * fraction) for fraction in relative]
+
+
+def _lvis_counts(num_train: int, num_classes: int) -> list[int]:
+    places = np.arange(num_classes) / max(num_classes - 1, 1)
+    fractions, counts = np.transpose(_LVIS_PROFILE)
+    curve = np.exp(np.interp(places, fractions, np.log(counts)))
+    scale = min(_CLASSES_PER_IMAGE * num_train / curve.sum(), num_train / 2 / curve[0])
+    return [max(round(count), 1) for count in (scale * curve).tolist()]
 
 
 def _default_counts(num_train: int, num_classes: int) -> list[int]:

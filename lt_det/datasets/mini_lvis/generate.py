@@ -32,6 +32,7 @@ from lt_det.datasets.mini_lvis.counts import (
     val_counts,
 )
 from lt_det.datasets.mini_lvis.glyphs import GlyphClasses, choose_classes
+from lt_det.datasets.mini_lvis.hershey import HERSHEY_GLYPHS
 from lt_det.datasets.mini_lvis.plan import ImagePlan, annotated_positions, plan_images
 from lt_det.datasets.mini_lvis.scenes import draw_scene, polygon_area
 from lt_det.errors import LtDetError
@@ -40,7 +41,8 @@ from lt_det.io.progress import progress_bar
 
 __all__ = ["MiniLvis", "describe_mini_lvis", "write_mini_lvis"]
 
-_RECIPE = 1  # increased whenever the same parameters give other data
+# Increased whenever the same parameters give other data: with letters and digits, and with the glyphs of DejaVu Sans.
+_LETTERS_RECIPE, _GLYPHS_RECIPE = 1, 2
 _MIN_IMAGE_SIZE = 64
 _NEGATIVES = 20  # absent classes that an image lists
 _JPEG_QUALITY = 95
@@ -104,7 +106,7 @@ def write_mini_lvis(
     if seed < 0:
         raise LtDetError(f"the seed of mini_lvis is an integer of at least 0, not {seed}.")
     parameters: dict[str, Any] = {
-        "recipe": _RECIPE,
+        "recipe": _LETTERS_RECIPE if num_classes <= len(HERSHEY_GLYPHS) else _GLYPHS_RECIPE,
         "num_train": num_train,
         "num_val": num_val,
         "num_classes": num_classes,
@@ -276,7 +278,7 @@ def _categories(
 
 
 def _info(parameters: dict[str, Any]) -> dict[str, Any]:
-    plain = "imbalance" not in parameters and parameters["num_classes"] <= 62
+    plain = "imbalance" not in parameters and parameters["num_classes"] <= len(HERSHEY_GLYPHS)
     return {
         "description": "mini_lvis: drawn letters and digits with a long tail" if plain else "mini_lvis: drawn glyphs",
         "version": "1.0",

@@ -5,19 +5,21 @@
 Two glyphs are compared as small binary images with the same center of mass and the same mean square radius. With d_A(p)
 the distance of a point p from the glyph A, in pixels,
 
-    D(A, B) = min over variants A' of A of sqrt(sum of d_A'(p)^2 over p in B + sum of d_B(p)^2 over p in A').
+    D(A -> B) = min over variants A' of A of sqrt(sum of d_A'(p)^2 over p in B + sum of d_B(p)^2 over p in A'),
+    D(A, B) = min(D(A -> B), D(B -> A)).
 
-The variants are all weights, and turns and shears by as much as a scene can give one glyph against another. B is
-upright and in the middle weight, so D is not symmetric, and the limit below holds for an A chosen before B. Latin A,
-Greek Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks
-counts by its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate
-whose nearest chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
+The variants are all weights, and turns and shears by as much as a scene can give one glyph against another. The other
+glyph is upright and in the middle weight, so that the two directions can differ by more than two pixels. Latin A, Greek
+Alpha and Cyrillic A have a distance near 0, while a stroke or a dot that one glyph has and the other lacks counts by
+its size and by how far it lies from the other glyph. The first glyph is A; each next one is the candidate whose nearest
+chosen glyph is farthest away, so any first K are as distinct as a greedy choice can make them.
 """
 
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -26,13 +28,14 @@ import numpy.typing as npt
 
 from lt_det.datasets.mini_lvis.dejavu import WEIGHTS, dejavu_mask
 from lt_det.datasets.mini_lvis.scenes import MAX_SHEAR, MAX_TURN
+from lt_det.errors import LtDetError
 
-__all__ = ["Fingerprints", "candidates", "choose_glyphs", "distances", "fingerprints"]
+__all__ = ["Fingerprints", "candidates", "choose_glyphs", "fingerprints", "one_way_distances"]
 
 Floats = npt.NDArray[np.float32]
 
 NUM_GLYPHS = 1203  # as many as LVIS v1 has classes
-CLOSEST = 8.0  # smallest distance D of a glyph from any chosen before it; 1203 glyphs are just so far apart
+CLOSEST = 7.6  # smallest distance D between two glyphs; 1203 glyphs are just so far apart
 # A glyph of this mean square radius is about 18 pixels high: smaller than the smallest in an image of 144 pixels (25).
 _SIDE, _RADIUS = 24, 6.0
 _TURNS = np.linspace(-2 * MAX_TURN, 2 * MAX_TURN, 9)
@@ -57,9 +60,9 @@ class Fingerprints:
     inside: Floats
     far: Floats
 
-    def keep(self, which: npt.NDArray[np.bool_]) -> "Fingerprints":
-        """Those of the glyphs where `which` (n,) is true."""
-        return Fingerprints(self.inside[which], self.far[which])
+    def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> "Fingerprints":
+        """The glyphs with these indices."""
+        return Fingerprints(self.inside[indices], self.far[indices])
 
 
 def candidates() -> list[str]:
@@ -93,6 +96,13 @@ def fingerprints(glyphs: Sequence[str]) -> Fingerprints:
     return _fingerprints([_small(dejavu_mask(glyph, 1), np.eye(2)) for glyph in glyphs])
 
 
+@lru_cache(maxsize=1000)  # 0.6 MB each
+def _variants(glyph: str) -> Fingerprints:
+    """The glyph in all weights, turns and shears."""
+    masks = [dejavu_mask(glyph, weight) for weight in range(len(WEIGHTS))]
+    return _fingerprints([_small(mask, shape) for mask in masks for shape in _relative_shapes()])
+
+
 def _fingerprints(images: Sequence[Floats]) -> Fingerprints:
     inside = np.stack([image >= _INSIDE for image in images]).astype(np.uint8)
     far = np.stack([cv2.distanceTransform(1 - image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for image in inside])
@@ -102,12 +112,10 @@ def _fingerprints(images: Sequence[Floats]) -> Fingerprints:
     )
 
 
-def distances(glyph: str, others: Fingerprints) -> Floats:
-    """(n,) distance D of a glyph from each of the others, in pixels of the small images."""
-    shapes = list(_relative_shapes())
-    masks = [dejavu_mask(glyph, weight) for weight in range(len(WEIGHTS))]
-    variants = _fingerprints([_small(mask, shape) for mask in masks for shape in shapes])
-    squares = variants.inside @ others.far.T + variants.far @ others.inside.T
+def one_way_distances(glyph: str, upright: Fingerprints) -> Floats:
+    """(n,) distance D(A -> B) of the glyph A from each B of the upright ones, in pixels of the small images."""
+    variants = _variants(glyph)
+    squares = variants.inside @ upright.far.T + variants.far @ upright.inside.T
     nearest: Floats = np.sqrt(squares.min(axis=0))
     return nearest
 
@@ -134,32 +142,39 @@ def _small(mask: npt.NDArray[np.uint8], shape: npt.NDArray[np.float64]) -> npt.N
 
 
 def choose_glyphs(glyphs: Sequence[str], number: int, closest: float = CLOSEST) -> tuple[list[str], list[float]]:
-    """The most distinct glyphs in order, and the distance of each from its nearest predecessor.
+    """The most distinct glyphs in order, and the distance D of each from its nearest predecessor.
 
     Args:
         glyphs: candidates, A among them.
         number: how many to choose; fewer if no more are at least `closest` apart.
         closest: smallest distance D between two chosen glyphs.
     """
-    left = np.array([glyph for glyph in glyphs if glyph != "A"])
-    upright = fingerprints(left.tolist())
-    nearest = np.full(len(left), np.inf, np.float32)
-    chosen, reached = ["A"], [math.inf]
+    ordered = ["A", *(glyph for glyph in glyphs if glyph != "A")]
+    upright = fingerprints(ordered)
+    nearest = np.full(len(ordered), np.inf, np.float32)
+    compared = np.zeros(len(ordered), np.int64)  # with how many of the chosen glyphs each was compared in its variants
+    chosen, reached, left = [0], [math.inf], np.arange(1, len(ordered))
     while len(chosen) < number and len(left):
-        nearest = np.minimum(nearest, distances(chosen[-1], upright))
-        next_one = int(nearest.argmax())
-        if nearest[next_one] < closest:
+        # The variants of the last chosen glyph against the others. Their own variants can only make D smaller, so they
+        # are computed only where D is largest without them.
+        nearest[left] = np.minimum(nearest[left], one_way_distances(ordered[chosen[-1]], upright.take(left)))
+        while compared[best := int(left[nearest[left].argmax()])] < len(chosen):
+            reverse = one_way_distances(ordered[best], upright.take(chosen[compared[best] :]))
+            nearest[best] = min(nearest[best], reverse.min())
+            compared[best] = len(chosen)
+        if nearest[best] < closest:
             break
-        chosen.append(str(left[next_one]))
-        reached.append(float(nearest[next_one]))
+        chosen.append(best)
+        reached.append(float(nearest[best]))
         # Those too close to a chosen glyph can never be chosen.
-        kept = (nearest >= closest) & (left != chosen[-1])
-        left, nearest, upright = left[kept], nearest[kept], upright.keep(kept)
-    return chosen, reached
+        left = left[(nearest[left] >= closest) & (left != best)]
+    return [ordered[index] for index in chosen], reached
 
 
 def main() -> None:
     glyphs, reached = choose_glyphs(candidates(), NUM_GLYPHS)
+    if len(glyphs) < NUM_GLYPHS:
+        raise LtDetError(f"Only {len(glyphs)} of {NUM_GLYPHS} glyphs are {CLOSEST} apart; lower CLOSEST.")
     print("# Code points of DejaVu Sans, the most distinct first; written by glyph_selection.py, which explains D.")
     closest = ", ".join(f"{min(reached[:size]):.2f} among the first {size}" for size in (100, 300, 1000, NUM_GLYPHS))
     print(f"# D of the closest pair: {closest}.")
