@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lt_det.data.class_counts import training_stats
 from lt_det.training import load_config
-from lt_det.zoo.gates import gates_of, is_adjustment, learning_rate
+from lt_det.zoo.gates import gates_of, is_adjustment, learning_rates
 from lt_det.zoo.initial_loss import initial_loss
 from lt_det.zoo.rows import SHOWN, Run, read_rows
 from lt_det.zoo.shipped_config import NEUTRAL
@@ -44,19 +44,19 @@ INTRODUCTION = """# Zoo
 What each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for each
 config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
 
-- "ours": the mean over the seeds, and from two seeds on their standard deviation; the hardware; and the commit that
-  trained or, where only means are kept, by which the numbers came in. AP is in percent.
-- "theirs": published by others; the link leads to the number. Protocol "same": dataset, detector, sampler and length
+- "ours": the mean over the seeds, with the standard deviation if there are at least two; the hardware; and the commit
+  that trained or, where only means are kept, the commit that added the numbers. AP is in percent.
+- "theirs": published by others; the link leads to the number. Protocol "same": dataset, detector, sampler and schedule
   are those of the config. "Shorter": fewer epochs, otherwise the same. "Other": read the difference before comparing.
-- "box" and "mask" say which AP it is. On LVIS, most papers report mask AP; do not compare one with the other.
+- The task is "box" or "mask". On LVIS, most papers report mask AP; do not compare one with the other.
 - "not run": we know of no training of this config with lt_det. [Train it](../zoo/lvis_v1.md), and add it with one
   command.
 """
 
 LVIS_INTRODUCTION = """# LVIS v1 on a cluster
 
-Exact commands for every LVIS v1 config on 8 GPUs, what a run has to show on its way, and how to add it to
-[the zoo](../docs/zoo.md). `python docs/zoo.py` makes this page. **We have run no schedule of this page yet.**
+Exact commands for every LVIS v1 config on 8 GPUs, the gates that a run has to pass on its way, and how to add it to
+[the zoo](../docs/zoo.md). `python docs/zoo.py` makes this page. **We have not run any schedule of this page yet.**
 
 [Download the data](../docs/lvis.md#download-the-data), then check everything: `lt-det doctor --config
 configs/lvis_eql.yaml`.
@@ -67,8 +67,9 @@ They train on one node with 8 GPUs under SLURM; a job that reaches its time limi
 nodes, torchrun and submitit, see [training](../docs/training.md#one-gpu-one-node-several-nodes).) Without SLURM, write
 `python tools/train_net.py --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
 
-Evaluating after every tenth of the schedule gives the gate at 10 % its AP, and does not change the training. Repeat
-with `SEED 1` and `SEED 2` in folders of their own: the EQL authors warn of "large variance across different runs".
+The evaluation after every tenth of the schedule provides the AP for the gate at 10 %, and does not change the training.
+Repeat with `SEED 1` and `SEED 2` in folders of their own: the EQL authors warn of "large variance across different
+runs".
 """
 
 CHECKING = """
@@ -286,7 +287,7 @@ def zoo_page(rows, cfgs, sources):
     evidence = evidence_runs()
     for dataset, title in DATASETS.items():
         parts.append(f"\n## {title}\n")
-        parts.append("| config | method | iterations x images | of | AP | APr | APc | APf | source |")
+        parts.append("| config | method | iterations x images | task | AP | APr | APc | APf | source |")
         parts.append("|---|---|---:|---|---:|---:|---:|---:|---|")
         for config, row in rows.items():
             cfg = cfgs[row.twin or config]
@@ -344,7 +345,8 @@ def command_of(config, cfg):
 
 
 def gate_line(config, cfg, row, loss):
-    rates = ", ".join(f"{learning_rate(cfg, round(at * cfg.SOLVER.MAX_ITER) - 1):.3g}" for at in (0.01, 0.1, 1.0))
+    iterations = [round(at * cfg.SOLVER.MAX_ITER) - 1 for at in (0.01, 0.1, 1.0)]
+    rates = ", ".join(f"{rate:.3g}" for rate in learning_rates(cfg, iterations))
     known = [gate for gate in gates_of(cfg, None, row) if gate.at == 1 and "/AP" in gate.metric]
     texts = [
         f"{gate.metric.replace('/', ' ').replace('segm', 'mask').replace('bbox', 'box')} {gate.bounds} ({gate.kind})"

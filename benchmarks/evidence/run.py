@@ -88,10 +88,11 @@ class Runner:
         while not self.stopped.is_set():
             with self._lock:
                 job = self._next()
+                idle = not self._running
                 if job is not None:
                     self._running.add(job.name)
             if job is None:
-                if not self._running:
+                if idle:
                     return
                 time.sleep(1)  # a running job may be what others need
                 continue

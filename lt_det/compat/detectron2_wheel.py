@@ -74,6 +74,7 @@ def main(words: Sequence[str] | None = None, program: str | None = None) -> int:
         "nothing else. An installed Detectron2 is left as it is.",
     )
     parser.add_argument("--wheel", type=Path, help=f"use this {SOURCE} wheel instead of downloading one")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(words)
 
     existing = importlib.util.find_spec("detectron2")
@@ -84,7 +85,9 @@ def main(words: Sequence[str] | None = None, program: str | None = None) -> int:
     try:
         install(args.wheel)
     except InstallError as error:
-        print(f"install_detectron2: {error}", file=sys.stderr)
+        if args.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
         return 1
     report(
         f"Installed detectron2 {VERSION}: the Python-only copy of Detectron2 0.6 from the {SOURCE} wheel, because "

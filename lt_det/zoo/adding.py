@@ -32,9 +32,9 @@ def add_run(
     Args:
         folder: OUTPUT_DIR of the run.
         out: folder of rows; a row that it lacks is created. None: zoo/rows.
-        config: shipped config of the run; None: as its log says.
-        allow_overrides: whether the run may differ from the config; the row then has the keys.
-        commit, hardware: of the run, where its log does not say them.
+        config: path or name of the run's shipped config; None: the one in its log.
+        allow_overrides: whether the run may differ from the config; the row then records the keys that differ.
+        commit, hardware: those of the run, if its log does not have them.
 
     Returns:
         File of the row, and the row.
@@ -52,8 +52,8 @@ def add_run(
         shown = [f"{key} {value}" for key, value in overrides.items()][:_KEYS_SHOWN]
         more = f" and {len(overrides) - _KEYS_SHOWN} more" if len(overrides) > _KEYS_SHOWN else ""
         raise LtDetError(
-            f"{run.folder} differs from {claimed} in {', '.join(shown)}{more}; name its own config with --config, or "
-            "add --allow-overrides to record them in the row."
+            f"{run.folder} differs from {claimed} in {', '.join(shown)}{more}; if it was trained with another "
+            "shipped config, name that with --config; otherwise add --allow-overrides to record these keys in the row."
         )
     added = _run_of(run, overrides, commit, hardware)
     if out is None:
@@ -73,7 +73,8 @@ def _check_finished(run: RunFolder) -> None:
     planned = run.cfg.SOLVER.MAX_ITER
     if run.iterations < planned:
         raise LtDetError(
-            f"{run.folder} has logged {run.iterations} of {planned} iterations; finish it with --resume, then add it."
+            f"{run.folder} has logged {run.iterations} of {planned} iterations; finish it with --resume, "
+            "and then add it."
         )
     if run.iterations > planned:
         raise LtDetError(
@@ -91,8 +92,8 @@ def _run_of(run: RunFolder, overrides: dict[str, Any], commit: str | None, hardw
     file = run.folder / "inference" / dataset / "evaluation.json"
     if not file.is_file():
         raise LtDetError(
-            f"{run.folder} has no inference/{dataset}/evaluation.json; run its training again with --resume, which "
-            "evaluates it."
+            f"{run.folder} has no inference/{dataset}/evaluation.json; repeat the command of its training with "
+            "--resume, which evaluates it."
         )
     evaluation = read_evaluation(file)
     return Run(
@@ -120,13 +121,15 @@ def _metrics(run: RunFolder, evaluation: Evaluation, file: Path) -> dict[Task, M
         line = run.first_line(f"{task}/AP", run.cfg.SOLVER.MAX_ITER - 1)
         if line is None:
             raise LtDetError(
-                f"{run.folder}/metrics.json has no {task}/AP of the end of the training; run it again with --resume."
+                f"{run.folder}/metrics.json has no {task}/AP for the end of the training; repeat its command with "
+                "--resume, which evaluates it."
             )
         logged = line[f"{task}/AP"]
         if not math.isclose(ap, logged, abs_tol=1e-6):
             raise LtDetError(
                 f"{file} has {task} AP {ap:.3f}, but the training ended with {logged:.3f}: it is an evaluation of "
-                "other weights or data; run the training again with --resume, which evaluates its last checkpoint."
+                "other weights or data; repeat the command of the training with --resume, which evaluates "
+                "its last checkpoint."
             )
         found[task] = {name: value for name, value in result.metrics.items() if name.startswith("AP")}
     return found
@@ -135,10 +138,10 @@ def _metrics(run: RunFolder, evaluation: Evaluation, file: Path) -> dict[Task, M
 def _check_fits(added: Run, row: Row, file: Path) -> None:
     for other in row.runs:
         if (other.seed, other.overrides, other.metrics) == (added.seed, added.overrides, added.metrics):
-            raise LtDetError(f"{file} has this run of seed {added.seed} already; add another one.")
+            raise LtDetError(f"{file} already has this run of seed {added.seed}; add another one.")
         known = None not in (other.fingerprint, added.fingerprint)
         if other.dataset == added.dataset and known and other.fingerprint != added.fingerprint:
             raise LtDetError(
-                f"{file} has a run that was evaluated on another {added.dataset}, with other images, annotations or "
-                "rules; evaluate on the same data."
+                f"{file} has a run that was evaluated on a different {added.dataset}, with other images, annotations "
+                "or rules; evaluate on the same data."
             )

@@ -36,7 +36,7 @@ class CheckedRun:
     """
     Attributes:
         config: shipped config of the run.
-        overrides: keys in which the run differs from it; if there are any, no AP is known.
+        overrides: keys in which the run differs from it; if there are any, its AP has no gates from the zoo.
         iterations, planned: logged, and of the whole schedule.
         verdicts: in the order of the schedule.
     """
@@ -58,7 +58,7 @@ def check_run(folder: str | Path, config: str | None = None) -> CheckedRun:
 
     Args:
         folder: OUTPUT_DIR of the run.
-        config: its shipped config; None: as its log says.
+        config: path or name of its shipped config; None: the one in its log.
 
     Raises:
         LtDetError: see `read_run`, `claimed_config` and `read_row`.

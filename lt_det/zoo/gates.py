@@ -1,11 +1,12 @@
 """Sanity gates: what a run has to show at its first line, and after 1 %, 10 % and 100 % of its schedule.
 
-Each gate says where it comes from. "computed": from the config alone. "published": from a number of others under the
-same protocol, or under a shorter schedule. "heuristic": our own expectation.
+Each gate says where it comes from. "computed": from the config alone. "published": from a number that others published
+for the same protocol, or for a shorter schedule. "heuristic": our own expectation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,9 +81,9 @@ def gates_of(cfg: Any, stats: ClassStats | None, row: Row) -> list[Gate]:
     """The gates of a config in the order of the schedule; none for a post-hoc adjustment, which trains nothing.
 
     Args:
-        cfg: of the run.
+        cfg: the run's config.
         stats: counts of the training classes; None: not known, and gates of the initial loss are left out.
-        row: of the config; an empty one if the run differs from it, so that no AP is known.
+        row: the config's; an empty one if the run differs from the config, so that no AP is known for it.
     """
     if is_adjustment(cfg):
         return []
@@ -102,12 +103,15 @@ def loss_name(cfg: Any) -> str:
     return "loss_cls_stage0" if "Cascade" in cfg.MODEL.ROI_HEADS.NAME else "loss_cls"
 
 
-def learning_rate(cfg: Any, iteration: int) -> float:
-    """The learning rate of an iteration, by Detectron2's schedule."""
+def learning_rates(cfg: Any, iterations: Sequence[int]) -> list[float]:
+    """The learning rates of iterations, by Detectron2's schedule."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.SOLVER.BASE_LR)
     scheduler: Any = build_lr_scheduler(cfg, optimizer)
-    scheduler.last_epoch = iteration
-    return float(scheduler.get_lr()[0])
+    rates = []
+    for iteration in iterations:
+        scheduler.last_epoch = iteration
+        rates.append(float(scheduler.get_lr()[0]))
+    return rates
 
 
 def _logged_iteration(cfg: Any, at: float) -> int:
@@ -138,9 +142,9 @@ def _loss_gates(cfg: Any, stats: ClassStats | None) -> list[Gate]:
 
 
 def _schedule_gates(cfg: Any) -> list[Gate]:
-    gates = []
-    for at in (0.01, 0.1, 1.0):
-        rate = learning_rate(cfg, _logged_iteration(cfg, at))
+    gates, fractions = [], (0.01, 0.1, 1.0)
+    rates = learning_rates(cfg, [_logged_iteration(cfg, at) for at in fractions])
+    for at, rate in zip(fractions, rates, strict=True):
         low, high = rate * (1 - 1e-4), rate * (1 + 1e-4)
         gates.append(_gate(cfg, at, "lr", low, high, "computed", "learning rate of the schedule"))
     return gates

@@ -122,7 +122,7 @@ def row_file(folder: Path, config: str) -> Path:
 def read_row(file: Path) -> Row:
     """
     Raises:
-        LtDetError: the file cannot be read or is no row; the message names the file and the key.
+        LtDetError: the file cannot be read or is not a row; the message names the file and the key.
     """
     with reading(file, "a row of the zoo", "correct it, or take the file of the repository"):
         return msgspec.json.decode(file.read_bytes(), type=Row)
@@ -132,7 +132,7 @@ def read_rows(folder: Path) -> dict[str, Row]:
     """The rows in a folder, by config.
 
     Raises:
-        LtDetError: a file is no row, or does not have the name that belongs to its config.
+        LtDetError: a file is not a row, or does not have the name that belongs to its config.
     """
     rows = {}
     for file in sorted(folder.glob("*.json")):

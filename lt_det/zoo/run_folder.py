@@ -51,18 +51,20 @@ def read_run(folder: str | Path) -> RunFolder:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise LtDetError(f"{folder} is no folder; give the OUTPUT_DIR of a training.")
+        raise LtDetError(f"{folder} is not a folder; give the OUTPUT_DIR of a training.")
     config = folder / "config.yaml"
     if not config.is_file():
         raise LtDetError(f"{folder} has no config.yaml; give the OUTPUT_DIR of a training.")
     if _LAZY.search(config.read_bytes()):
         raise LtDetError(
-            f"{folder} is of a LazyConfig, and the zoo compares yaml configs only; train the equal yaml config."
+            f"{folder} was trained with a LazyConfig, and the zoo has runs of yaml configs only; train the "
+            "equivalent yaml config."
         )
     model = read_yaml(config, "config").get("MODEL")
     if not isinstance(model, dict) or "LONG_TAIL" not in model:
         raise LtDetError(
-            f"{config} has no MODEL.LONG_TAIL, so this is no training of lt_det; train with tools/train_net.py."
+            f"{config} has no MODEL.LONG_TAIL, so it was not trained with lt_det; train with `lt-det train` or "
+            "tools/train_net.py."
         )
     return RunFolder(folder, load_config(str(config)), read_metrics(folder), read_log(folder / "log.txt"))
 
@@ -73,13 +75,13 @@ def read_metrics(folder: Path) -> list[Line]:
     The last line may be incomplete: a killed process leaves one.
 
     Raises:
-        LtDetError: there is no such file, or a line of it is no object of numbers with an iteration, or goes back to an
-            earlier iteration.
+        LtDetError: there is no such file, or a line of it is not an object of numbers with an iteration, or goes back
+            to an earlier iteration.
     """
     file = folder / "metrics.json"
     if not file.is_file() and (folder / "calibration.json").is_file():
         raise LtDetError(
-            f"{folder} holds a post-hoc adjustment, and the zoo takes trainings; give that of its detector."
+            f"{folder} holds a post-hoc adjustment, and the zoo has trainings only; give the folder of its detector."
         )
     if not file.is_file():
         raise LtDetError(f"{folder} has no metrics.json; give the OUTPUT_DIR of a training that has begun.")
@@ -91,7 +93,7 @@ def read_metrics(folder: Path) -> list[Line]:
         line = _line(text)
         if line is None:
             raise LtDetError(
-                f"{file}, line {number} is not what a training writes, an object of numbers with their iteration; "
+                f"{file}, line {number} is not what a training writes: an object of numbers with their iteration; "
                 "restore the file, or train again."
             )
         if lines and line["iteration"] < lines[-1]["iteration"]:

@@ -34,19 +34,22 @@ def claimed_config(run: RunFolder, config: str | None) -> str:
 
     Args:
         run: the run.
-        config: as the user says; None: as the run's log says.
+        config: path or name, such as lvis_eql, that the user gave; None: the one in the run's log.
 
     Raises:
-        LtDetError: neither says it, or it is no shipped config here.
+        LtDetError: neither names a config, or it is not a shipped config of this clone.
     """
     claimed = config or run.log.config_file
     if not claimed:
         raise LtDetError(f"{run.folder} has no log.txt that names its config; add --config configs/NAME.yaml.")
-    shipped = CONFIGS / PurePath(claimed).name
-    if PurePath(claimed).parent.name != CONFIGS.name or not shipped.is_file():
+    given = PurePath(claimed)
+    is_name = given.name == claimed and given.suffix != ".yaml"  # such as lvis_eql; lvis_v0.5_eql has a dot, too
+    shipped = CONFIGS / (f"{claimed}.yaml" if is_name else given.name)
+    if not shipped.is_file() or not (is_name or given.parent.name == CONFIGS.name):
+        source = f"--config is {claimed}" if config else f"{run.folder} was trained with {claimed}"
         raise LtDetError(
-            f"{run.folder} was trained with {claimed}, which is not in {CONFIGS}/ here; run the command in the root of "
-            "a clone of lt_det, and add --config configs/NAME.yaml if it is the same as a shipped config."
+            f"{source}, which is not in {CONFIGS}/ here; run the command in the root of a clone of lt_det, and give "
+            "--config configs/NAME.yaml if the run has the same config as a shipped one."
         )
     return shipped.as_posix()
 
@@ -70,8 +73,8 @@ def check_starts(run: RunFolder) -> None:
         # A key that an earlier version did not have cannot have been set.
         if keys := [key for key in differing_keys(config, last) if key in _flat(config)]:
             raise LtDetError(
-                f"{run.folder} was resumed with other settings: {', '.join(keys[:5])}; such a run is not that of one "
-                "config, so train again."
+                f"{run.folder} was resumed with other settings: {', '.join(keys[:5])}; such a run is not a run of one "
+                "config; train again from scratch."
             )
 
 

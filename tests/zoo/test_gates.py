@@ -12,7 +12,7 @@ from lt_det.cli import main
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training import load_config
 from lt_det.zoo.checking import check_run
-from lt_det.zoo.gates import FOREGROUND, Gate, gates_of, learning_rate
+from lt_det.zoo.gates import FOREGROUND, Gate, gates_of, learning_rates
 from lt_det.zoo.initial_loss import initial_loss
 from lt_det.zoo.rows import Bound, Published, Row, write_row
 from tests.helpers import REPOSITORY
@@ -110,8 +110,8 @@ def test_learning_rates_are_those_that_a_run_logs(clone):
     cfg = load_config("output/config.yaml")
     logged = [(line["iteration"], line["lr"]) for line in lines() if "lr" in line]
     assert len(logged) == 2
-    for iteration, rate in logged:
-        assert learning_rate(cfg, iteration) == pytest.approx(rate, rel=1e-9)
+    iterations, rates = zip(*logged, strict=True)
+    assert learning_rates(cfg, iterations) == pytest.approx(rates, rel=1e-9)
 
 
 def test_gates_of_other_configs(stats):

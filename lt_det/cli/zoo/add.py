@@ -20,8 +20,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--allow-overrides", action="store_true", help="record the keys in which the run differs from its config"
     )
-    parser.add_argument("--commit", help="commit of lt_det that trained, where log.txt does not say it")
-    parser.add_argument("--hardware", help="such as '8 x NVIDIA A100', where log.txt does not say it")
+    parser.add_argument("--commit", help="commit of lt_det that trained it, if log.txt does not have it")
+    parser.add_argument("--hardware", help="such as '8 x NVIDIA A100', if log.txt does not have it")
     parser.set_defaults(run=run)
     return parser
 
@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"Written: {file}, {count_of(len(row.runs), 'run')}", soft_wrap=True, markup=False)
     for name in ("commit", "hardware"):
         if getattr(row.runs[-1], name) is None:
-            console.print(f"The log does not say its {name}; write it into the row.", soft_wrap=True, markup=False)
+            console.print(f"log.txt does not have its {name}; add it to the row by hand.", soft_wrap=True, markup=False)
     return 0

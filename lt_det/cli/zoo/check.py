@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     lines = [f"FAIL: {gate.metric} should be {gate.bounds} ({gate.why})" for gate in checked.failed]
     if checked.overrides:
         keys = ", ".join(checked.overrides)
-        lines.append(f"The run differs from {checked.config} in {keys}, so no AP is known for it.")
+        lines.append(f"The run differs from {checked.config} in {keys}, so its AP is not compared with known ones.")
     found: list[str] = [verdict.status for verdict in checked.verdicts]
     counts = ", ".join(f"{found.count(status)} {name}" for status, name in _COUNTED)
     for line in [*lines, f"{count_of(len(found), 'gate')}: {counts}"]:
@@ -54,4 +54,4 @@ def verdict_table(checked: CheckedRun) -> TextTable:
         at = f"{100 * gate.at:g} %" if gate.at else "first line"
         rows.append([at, gate.metric, gate.bounds, found, verdict.status, gate.kind])
     title = f"{checked.config}: {checked.iterations} of {count_of(checked.planned, 'iteration')}"
-    return TextTable(title, ["at", "metric", "expected", "found", "verdict", "gate"], rows)
+    return TextTable(title, ["at", "metric", "expected", "found", "verdict", "source"], rows)

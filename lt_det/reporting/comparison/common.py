@@ -25,7 +25,7 @@ class Common:
 
 
 def common_evaluations(first_root: Path, first: Evaluations, root: Path, other: Evaluations) -> Common:
-    """Find what another run shares with the first.
+    """Find the evaluations of another run that can be compared with the first run's.
 
     Args:
         first_root, root: how messages call the runs.

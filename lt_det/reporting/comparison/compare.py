@@ -89,10 +89,10 @@ def write_comparison(
     """
     roots, folder, console = [Path(root) for root in output_dirs], Path(out), console or SafeConsole()
     if len(roots) < 2:
-        raise LtDetError("A comparison needs at least two output folders; name another run.")
+        raise LtDetError("A comparison needs at least two runs; give the OUTPUT_DIR of another one.")
     for index, root in enumerate(roots):
         if root.resolve() in [other.resolve() for other in roots[:index]]:
-            raise LtDetError(f"{root} is given twice; name every run once.")
+            raise LtDetError(f"{root} is given twice; give each run only once.")
     first, *others = (read_evaluations(root) for root in roots)
     common = [common_evaluations(roots[0], first, root, other) for root, other in zip(roots[1:], others, strict=True)]
     left_out = list(dict.fromkeys(sentence for shared in common for sentence in shared.left_out))

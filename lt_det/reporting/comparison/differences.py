@@ -68,8 +68,9 @@ def unpaired_because(first: TaskEvaluation, other: TaskEvaluation) -> str | None
     a, b = first.resamples, other.resamples
     if not a or not b:
         return (
-            "No intervals of the differences: an evaluation was written without resamples; evaluate both with "
-            "--resamples 1000, in a training TEST.RESAMPLES (LazyConfig: dataloader.evaluator.draws; AP-Pool has none)."
+            "No intervals of the differences: at least one of the evaluations was written without resamples; evaluate "
+            "both with `lt-det evaluate --resamples 1000`, or set TEST.RESAMPLES for a training (LazyConfig: "
+            "dataloader.evaluator.draws). AP-Pool has no resamples."
         )
     if a.images != b.images:
         return "No intervals of the differences: the runs were evaluated on different images or ground truth."

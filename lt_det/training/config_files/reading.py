@@ -81,9 +81,15 @@ def _bases(value: Any, file: Path) -> list[Path]:
 
 def _shipped_base(base: str, file: Path) -> Path:
     try:
-        return shipped_config(base.removeprefix(SCHEME))
+        shipped = shipped_config(base.removeprefix(SCHEME))
     except LtDetError as error:
         raise LtDetError(f"{file}: its {_BASE} is {base}, but {error}") from error
+    if shipped.suffix == ".py":
+        raise LtDetError(
+            f"{file}: its {_BASE} is {base}, a LazyConfig, whose keys a yaml config cannot have; write the name of a "
+            "shipped yaml config."
+        )
+    return shipped
 
 
 def _join(content: dict[str, Any], joined: dict[str, Any], file: Path, above: str) -> None:

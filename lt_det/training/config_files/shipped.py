@@ -43,7 +43,9 @@ def config_path(given: str) -> str:
         return str(shipped_config(given))
     if Path(given).exists():  # reading it says what is wrong with a folder
         return given
-    raise LtDetError(f"The config {given} does not exist, and is no name of a shipped config; {_names_like(given)}")
+    raise LtDetError(
+        f"The config {given} does not exist, and is not the name of a shipped config; {_names_like(given)}"
+    )
 
 
 def _names_like(given: str) -> str:

@@ -71,6 +71,14 @@ def test_a_mistake_is_one_sentence(capsys, tmp_path, monkeypatch):
         main(["--traceback", "train", "--config", "mini_lvis_eqll"])
 
 
+@pytest.mark.parametrize("name", HELP)
+def test_each_program_takes_the_option_of_lt_det(capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        main(["--traceback", name, "--help"])
+    assert ended.value.code == 0
+    assert "--traceback" in capsys.readouterr().out
+
+
 def test_a_missing_detectron2_is_one_sentence(capsys, monkeypatch):
     """As `lt_det.training` says it where Detectron2 is missing."""
 

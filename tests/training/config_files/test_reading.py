@@ -50,6 +50,7 @@ def test_several_bases(tmp_path):
         ("detectron2://a.yaml", "not downloaded"),
         ("file:///etc/passwd", "not downloaded"),
         ("missing.yaml", "missing.yaml does not exist"),
+        ("lt_det://lazy/mini_lvis_eql", "LazyConfig"),
         (".", "is a folder"),
         ("3", "_BASE_ is 3"),
         ("", "_BASE_ is None"),
