@@ -132,7 +132,13 @@ def test_signals_keep_what_was_received(tmp_path, server, signum, code):
     command = COMMAND.format(archive=archive)
     environment = os.environ | {"DETECTRON2_DATASETS": str(tmp_path)}
     server.stalls = 100_000
-    process = subprocess.Popen([sys.executable, "-c", command], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", command],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a job of a shell's background
+    )
     part = archive.file(tmp_path).with_name("val2017.zip.part")
     deadline = time.monotonic() + 60
     while not part.exists() or part.stat().st_size < 100_000:

@@ -39,13 +39,13 @@ def test_a_test_set_is_registered_but_not_evaluated(capsys, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     train, val = write_shapes(tmp_path, images=8), write_shapes(tmp_path, "val", images=4, start=20)
     test = write_shapes(tmp_path, "test", images=4, start=30)
-    code, out, err = run(capsys, train, "--val", val, "--test", test, "--out", "a.yaml", "--small")
+    code, out, err = run(capsys, train, "--val", val, "--test", test, "--out", "with_test.yaml", "--small")
     assert (code, err) == (0, "")
-    sets = yaml.safe_load(Path("a.yaml").read_text())["DATASETS"]
-    assert sets["REGISTER"]["a_test"] == {"JSON": str(test), "IMAGES": str(tmp_path / "images")}
-    assert sets["TEST"] == ["a_val"]
+    sets = yaml.safe_load(Path("with_test.yaml").read_text())["DATASETS"]
+    assert sets["REGISTER"]["with_test_test"] == {"JSON": str(test), "IMAGES": str(tmp_path / "images")}
+    assert sets["TEST"] == ["with_test_val"]
     assert "No long tail: " in out
-    weights = next(line for line in out.split("\n") if "tools/imagenet_weights.py" in line).split()[-1]
+    weights = next(line for line in out.split("\n") if "imagenet-weights" in line).split()[-1]
     assert Path(weights).is_absolute()
 
     for options, said in (

@@ -100,7 +100,7 @@ def test_sizes_follow_the_base(tmp_path, monkeypatch):
     base = yaml.safe_load(SMALL_YAML.read_text())
     base["INPUT"]["MIN_SIZE_TEST"], base["SOLVER"]["BASE_LR"] = 96, 0.03
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
-    monkeypatch.setattr(detector, "_SMALL", tmp_path / "base.yaml")
+    monkeypatch.setattr(detector, "shipped_config", lambda name: tmp_path / "base.yaml")
     write_config(write_shapes(tmp_path, images=6), Path("a.yaml"), small=True)
     value = read("a.yaml")
     assert (value["INPUT.MIN_SIZE_TEST"], value["SOLVER.BASE_LR"]) == (96, 0.03)

@@ -150,7 +150,8 @@ def test_disk_that_fills_up_keeps_the_complete_images(weights, media, small_disk
 
 
 def test_disk_without_room_for_the_numbers(weights, media, small_disk, monkeypatch):
-    monkeypatch.setattr(demo, "write_image", lambda *_: fill(small_disk, 0))  # after the check at the start
+    # After the check at the start.
+    monkeypatch.setattr("lt_det.inference.demo.write_image", lambda *_: fill(small_disk, 0))
     with pytest.raises(LtDetError, match=r"detections.json cannot be written \(No space left on device\)"):
         run(weights, [min(media.glob("*.jpg"))], small_disk)
     assert [file.name for file in small_disk.iterdir()] == ["other"]

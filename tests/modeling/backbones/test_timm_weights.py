@@ -71,7 +71,7 @@ def test_a_failed_download_is_one_sentence(cache, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", fails)
-    with pytest.raises(LtDetError, match=r"tf_efficientnet_lite0 from https://.*no route to host.*imagenet_weights"):
+    with pytest.raises(LtDetError, match=r"tf_efficientnet_lite0 from https://.*no route to host.*imagenet.weights"):
         PathManager.get_local_path(f"timm://{LITE}")
     assert list(cache.rglob("*.pth")) == []
 

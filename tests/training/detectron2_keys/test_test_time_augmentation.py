@@ -1,6 +1,5 @@
 """TEST.AUG, as in Detectron2's own training tool."""
 
-import importlib.util
 import json
 import signal
 from pathlib import Path
@@ -21,8 +20,8 @@ from lt_det.training import LongTailTrainer, argument_parser, equip
 from lt_det.training.config_loading import load_config
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
+from lt_det.training.launch import programs
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
-from tests.helpers import REPOSITORY
 from tests.helpers.gloo import in_processes
 
 AUGMENTED = ["TEST.AUG.ENABLED", "True"]
@@ -109,18 +108,17 @@ def test_two_processes_evaluate_as_one(small_config, tmp_path):
 
 
 def test_eval_only_verifies_and_reports_both(small_config, tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("train_net", REPOSITORY / "tools" / "train_net.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     reported = []
-    monkeypatch.setattr(tool, "write_report", lambda folder: reported.append(str(folder)))
+    monkeypatch.setattr(programs, "write_report", lambda folder: reported.append(str(folder)))
     config = str(small_config())
     cfg = load_config(config)
     words = ["--config", config, "--eval-only", "MODEL.WEIGHTS", write_weights(cfg, tmp_path), *AUGMENTED]
-    tool.main(argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', 50, 50]]"]))
+    programs.train_yaml(argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', 50, 50]]"]))
     assert sorted(reported) == [cfg.OUTPUT_DIR, f"{cfg.OUTPUT_DIR}/inference_TTA"]
     with pytest.raises(SystemExit):
-        tool.main(argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', -1, 0.5]]"]))
+        programs.train_yaml(
+            argument_parser().parse_args([*words, "TEST.EXPECTED_RESULTS", "[['bbox_TTA', 'AP', -1, 0.5]]"])
+        )
 
 
 def test_results_can_be_expected_of_the_augmented_evaluation(small_config):
