@@ -160,7 +160,8 @@ def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) 
     titles = [f"{name}{part}" for name in metrics for part in ("", ", interval over seeds", ", interval over images")]
     lines = _header("row", [*titles, "seeds"])
     found = {row: [difference(one, baseline, name) for name in metrics] for row, one in cells.items()}
-    for row, values in sorted(found.items(), key=lambda item: -(item[1][0].value if item[1][0] else -1000)):
+    run = {row: values for row, values in found.items() if any(values)}
+    for row, values in sorted(run.items(), key=lambda item: -(item[1][0].value if item[1][0] else -1000)):
         texts = []
         for value in values:
             if value is None:
@@ -168,7 +169,10 @@ def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) 
             else:
                 texts += [f"{value.value:+.1f}", _interval(value.over_seeds), _interval(value.over_images)]
         lines.append(_line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
-    return "\n".join(lines)
+    missing = f"Not run: {', '.join(row for row in found if row not in run)}."
+    if not run:
+        return missing
+    return "\n".join([*lines, "", missing] if len(run) < len(found) else lines)
 
 
 def machines() -> str:
