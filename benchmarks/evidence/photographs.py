@@ -33,8 +33,8 @@ def row_of(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
     return {
         **circumstances(),
-        "curve": {
-            str(line["iteration"] + (line["iteration"] % 2)): {name: line[f"bbox/{name}"] for name in _BUCKETS}
+        "curve": {  # Detectron2 logs the evaluation after 1000 iterations as 999, and the last one as 8000
+            str(round(line["iteration"], -1)): {name: line[f"bbox/{name}"] for name in _BUCKETS}
             for line in lines
             if "bbox/AP" in line
         },

@@ -101,14 +101,20 @@ def recommend_by_evaluation(candidates: Sequence[Entry], buckets: Sequence[str])
         return Recommendation(rule=rule, name=None, reason="There is no recommendation: no bucket has an AP.")
     best = _winner(scores)
     by_ap = max(scores, key=lambda score: score.ap)
-    against = "" if best.name == baseline.name else _against_baseline(by_name[best.name], BUCKET_MEAN)
+    among, ruled_out = _ruled_out(best, scores, frequent)
+    against = ""
+    if best.name != baseline.name:
+        delta = by_name[best.name].differences.get(BUCKET_MEAN, Delta(value=None))
+        against = f": {_in_words(delta)} against the retrained baseline"
+    words = [
+        f"On the evaluation set, {best.name} has the best mean over the buckets{among}, {best.buckets:.1f}{against}.",
+        *ruled_out,
+        "It was chosen by these numbers, so they are too good: evaluate it on images that took no part in the choice.",
+    ]
     return Recommendation(
         rule=rule,
         name=best.name,
-        reason=(
-            f"On the evaluation set, {best.name} has the best mean over the buckets, {best.buckets:.1f}{against}. It "
-            "was chosen by these numbers, so they are too good: evaluate it on images that took no part in the choice."
-        ),
+        reason=" ".join(words),
         for_ap_only=by_ap.name,
         for_ap_only_reason=(
             f"If only AP over all classes matters, {by_ap.name} is best with {by_ap.ap:.1f}."
@@ -257,8 +263,7 @@ def _mean_over(folds: Sequence[FoldResult], metric: str) -> float | None:
 def _reasons(
     best: _Score, scores: Sequence[_Score], entries: dict[str, Entry], baseline: Entry, frequent: str
 ) -> list[str]:
-    higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
-    among = f" of those that do not lose on the bucket {frequent}" if higher else ""
+    among, ruled_out = _ruled_out(best, scores, frequent)
     if best.name == baseline.name:
         words = [
             f"No candidate{among} has a better mean over the buckets than the retrained baseline ({best.buckets:.1f}): "
@@ -275,10 +280,7 @@ def _reasons(
             f"{_in_words(best.frequent)}."
         ]
         words += _on_evaluation_set(entries[best.name])
-    if higher:
-        names = "; ".join(f"{score.name}, {_in_words(score.frequent)}" for score in higher[:_NAMED])
-        more = f"; and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
-        words.append(f"Ruled out although their mean is better, because they lose on that bucket: {names}{more}.")
+    words += ruled_out
     if any(score.frequent.value is not None and score.frequent.interval is None for score in scores):
         words.append(f"The folds have no intervals, so any loss on the bucket {frequent} rules a candidate out.")
     others = [score for score in scores if score.allowed and score.name not in (best.name, baseline.name)]
@@ -297,6 +299,17 @@ def _reasons(
     return words
 
 
+def _ruled_out(best: _Score, scores: Sequence[_Score], frequent: str) -> tuple[str, list[str]]:
+    """Among which candidates the best one is best, and a sentence on those that are better but lose on a bucket."""
+    higher = sorted((s for s in scores if not s.allowed and s.buckets > best.buckets), key=lambda s: -s.buckets)
+    if not higher:
+        return "", []
+    names = "; ".join(f"{score.name}, {_in_words(score.frequent)}" for score in higher[:_NAMED])
+    more = f"; and {len(higher) - _NAMED} more" if len(higher) > _NAMED else ""
+    sentence = f"Ruled out although their mean is better, because they lose on that bucket: {names}{more}."
+    return f" of those that do not lose on the bucket {frequent}", [sentence]
+
+
 def _on_evaluation_set(entry: Entry) -> list[str]:
     """What a reader compares the held-out images with; it takes no part in the choice."""
     delta = entry.differences.get(BUCKET_MEAN)
@@ -309,7 +322,7 @@ def _on_evaluation_set(entry: Entry) -> list[str]:
 
 def _memorized(best: _Score, baseline: Entry, candidates: Sequence[Entry]) -> list[str]:
     """Warn if the features know the held-out images so well that the choice says little about other images."""
-    folds, new = _mean_over(baseline.folds, BUCKET_MEAN), baseline.mean(BUCKET_MEAN)
+    folds, new = baseline.fold_mean(BUCKET_MEAN), baseline.mean(BUCKET_MEAN)
     if folds is None or new is None or folds <= _MEMORIZED * new:
         return []
     words = [
@@ -334,10 +347,6 @@ def _ap_reason(by_ap: _Score, best: _Score, entry: Entry, baseline: Entry) -> st
         f"If only AP over all classes matters, {by_ap.name} is best on the folds with {by_ap.ap:.1f}{against} "
         f"({best.name}: {best.ap:.1f})."
     )
-
-
-def _against_baseline(entry: Entry, metric: str) -> str:
-    return f": {_in_words(entry.differences.get(metric, Delta(value=None)))} against the retrained baseline"
 
 
 def _fold_delta(entry: Entry, metric: str) -> Delta:

@@ -227,6 +227,7 @@ def test_the_choice_on_the_evaluation_set_is_among_all_candidates():
     found = recommend_by_evaluation([good_on_folds, BASELINE, adjusted, loses], BUCKETS)
     assert found.name == "tau_norm 1"
     assert "43.0" in found.reason
+    assert "b, -2.0 points" in found.reason
     assert found.for_ap_only == "b"
     assert recommend_by_evaluation([BASELINE, good_on_folds], BUCKETS).name == "a"
     assert recommend_by_evaluation([good_on_folds, adjusted], BUCKETS).name is None

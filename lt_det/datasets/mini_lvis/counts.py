@@ -77,9 +77,9 @@ class Imbalance:
         check_kind(self.kind, (*IMBALANCE_KINDS, "lvis"))
         if self.kind == "lvis":
             if self.ratio is not None:
-                raise LtDetError(f"imbalance lvis has LVIS's own ratio: leave out the ratio {self.ratio:g}.")
+                raise LtDetError(f"The imbalance lvis has LVIS's own ratio; leave out the ratio {self.ratio:g}.")
         elif self.ratio is None:
-            raise LtDetError(f"imbalance {self.kind} needs a ratio, for example 100.")
+            raise LtDetError(f"The imbalance {self.kind} needs a ratio, for example 100.")
         else:
             check_ratio(self.ratio)
 

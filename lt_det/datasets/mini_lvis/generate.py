@@ -96,7 +96,7 @@ def write_mini_lvis(
             contains other files or a dataset written with other arguments, or it cannot be written.
     """
     if imbalance is None and ratio is not None:
-        raise LtDetError(f"the ratio {ratio:g} of mini_lvis needs an imbalance, exponential or step.")
+        raise LtDetError(f"The ratio {ratio:g} of mini_lvis needs an imbalance, exponential or step.")
     dial = None if imbalance is None else Imbalance(imbalance, ratio)
     classes = choose_classes(num_classes)
     counts = train_counts(num_train, num_classes, dial)
