@@ -208,7 +208,9 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, help="yaml file, see benchmarks/evidence/plans")
     parser.add_argument("--work", type=Path, default=Path("output/evidence"), help="folder of the trainings")
-    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="jobs, such as 'trainings/softmax_*'")
+    parser.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="NAME", help="jobs, such as 'trainings/softmax_*'"
+    )
     parser.add_argument("--list", action="store_true", help="list the jobs with their cost, and run none")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time (default 1)")
     parser.add_argument("--results", type=Path, default=rows.RESULTS, help="folder of the results")
