@@ -112,8 +112,8 @@ To find `loss_cls` before the first step, lt_det runs the predictor and loss of 
 three batches with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at
 most 1/4). There are three, because EQLv2 and Seesaw weight the second batch by the first. Softmax starts at ln 1204 =
 7.09; a sigmoid whose bias lacks its prior would start at 1203 ln 2 = 834. The table uses the image counts of
-Detectron2's metadata as class counts; `zoo check` uses those that the run has saved. As a check: a training of mini_lvis
-with a learning rate near 0 started at 4.145, where 4.138 to 4.144 is computed.
+Detectron2's metadata as class counts; `zoo check` uses those that the run has saved. As a check: a training of
+mini_lvis with a learning rate near 0 started at 4.145, where 4.138 to 4.144 is computed.
 """
 
 
