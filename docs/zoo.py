@@ -41,8 +41,8 @@ METHODS = {"crt": "cRT", "lws": "LWS", "meta": "meta-learned weights", "tau_norm
 
 INTRODUCTION = """# Zoo
 
-What each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for each
-config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
+This page says what AP each shipped config reaches, and who measured it. `python docs/zoo.py` makes it from one file for
+each config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
 
 - "ours": the mean over the seeds, with the standard deviation if there are at least two; the hardware; and the commit
   that trained or, where only means are kept, the commit that added the numbers. AP is in percent.
@@ -55,21 +55,22 @@ config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evid
 
 LVIS_INTRODUCTION = """# LVIS v1 on a cluster
 
-Exact commands for every LVIS v1 config on 8 GPUs, the gates that a run has to pass on its way, and how to add it to
-[the zoo](../docs/zoo.md). `python docs/zoo.py` makes this page. **We have not run any schedule of this page yet.**
+This page has the exact command for every LVIS v1 config on 8 GPUs, the [gates](#gates) that show early whether a run
+goes wrong, and how to add a run to [the zoo](../docs/zoo.md). `python docs/zoo.py` makes this page. **We have not run
+any schedule of this page yet.**
 
 [Download the data](../docs/lvis.md#download-the-data), then check everything: `lt-det doctor --config
-configs/lvis_eql.yaml`.
+configs/lvis_eql.yaml`, and the [smoke test](../docs/training.md#before-a-long-training).
 
 ## Commands
 
-They train on one node with 8 GPUs under SLURM; a job that reaches its time limit is requeued and resumes. (For several
-nodes, torchrun and submitit, see [training](../docs/training.md#one-gpu-one-node-several-nodes).) Without SLURM, write
-`python tools/train_net.py --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
+These commands train on one node with 8 GPUs under SLURM; a job that reaches its time limit is requeued and resumes.
+(For several nodes, torchrun and submitit, see [training](../docs/training.md#one-gpu-one-node-several-nodes).) Without
+SLURM, write `python tools/train_net.py --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
 
 The evaluation after every tenth of the schedule provides the AP for the gate at 10 %, and does not change the training.
-Repeat with `SEED 1` and `SEED 2` in folders of their own: the EQL authors warn of "large variance across different
-runs".
+Repeat each command with `SEED 1` and `SEED 2` and another `OUTPUT_DIR`: the EQL authors warn of "large variance across
+different runs".
 """
 
 CHECKING = """
@@ -105,14 +106,14 @@ schedule that has its metric.
 | 100 % | mask APr of softmax and sigmoid without re-sampling is at most 5 | heuristic |
 
 We know of no source that states losses or AP at 1 % and 10 %, so no gate there is published. If a run differs from its
-config, the gates at 100 % of AP are left out.
+config, `zoo check` leaves out the gates of AP at 100 %.
 
-Each config's own predictor and loss compute `loss_cls` before the first step, on small random features: three batches
-with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at most 1/4).
-Three, because EQLv2 and Seesaw weight the second batch by the first. Softmax starts at ln 1204 = 7.09; a sigmoid whose
-bias lacks its prior would start at 1203 ln 2 = 834. The class counts in the table are the image counts of Detectron2's
-metadata; `zoo check` uses those that the run has saved. In a training of mini_lvis with a learning rate near 0, the
-first line had 4.145, and 4.138 to 4.144 is computed.
+To find `loss_cls` before the first step, lt_det runs the predictor and loss of each config on small random features:
+three batches with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at
+most 1/4). There are three, because EQLv2 and Seesaw weight the second batch by the first. Softmax starts at ln 1204 =
+7.09; a sigmoid whose bias lacks its prior would start at 1203 ln 2 = 834. The table uses the image counts of
+Detectron2's metadata as class counts; `zoo check` uses those that the run has saved. As a check: a training of
+mini_lvis with a learning rate near 0 started at 4.145, where 4.138 to 4.144 is computed.
 """
 
 

@@ -109,7 +109,7 @@ def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -
     if len(unknown):
         hint = unknown_ids_hint(read, known.tolist()) if key == "category_id" else ""
         raise LtDetError(
-            f"{source} has {count_of(len(unknown), 'detection')} with a '{key}' that the ground truth does not have, "
+            f"{source} has {count_of(len(unknown), 'detection')} whose '{key}' the ground truth does not have, "
             f"the first is {short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from "
             f"0); evaluate them on the images and categories that they were predicted for.{hint}"
         )
