@@ -177,7 +177,7 @@ def evidence_runs():
             continue
         run = Run(
             seed=row["seed"],
-            overrides={key: value for key, value in keys.items() if key not in NEUTRAL},
+            overrides={key: value for key, value in keys.items() if key not in NEUTRAL} | start_of(row),
             iterations=row["iterations"],
             metrics={"bbox": row["metrics"]},
             dataset="mini_lvis_val",
@@ -186,7 +186,15 @@ def evidence_runs():
             hardware=f"{row['processor']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
         )
         runs.setdefault(row["config"], []).append(run)
-    return runs
+    return {config: sorted(members, key=lambda run: (run.iterations, run.seed)) for config, members in runs.items()}
+
+
+def start_of(row):
+    """The detector that a training starts from, as one more thing that differs from the config."""
+    if not (detector := row.get("detector")):
+        return {}
+    loss, iterations, _ = detector["name"].split("/")[1].rsplit("_", 2)
+    return {"from the detector": f"{loss} of {iterations} iterations"}
 
 
 def method_of(cfg):
