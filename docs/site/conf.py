@@ -12,7 +12,6 @@ from pathlib import Path
 
 import lt_det
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "lt_det"
@@ -39,6 +38,7 @@ extensions = [
     "mathml",
     "navigation_in_pages",
     "repository_files",
+    "short_names",
 ]
 
 # Markdown as GitHub reads it: its anchors, and ```math.
@@ -47,6 +47,7 @@ myst_fence_as_directive = ["math"]
 myst_links_external_new_tab = False
 
 # Docstrings: Google's sections, and `names` in single backticks.
+napoleon_use_ivar = True
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
@@ -58,10 +59,12 @@ viewcode_follow_imported_members = True
 toc_object_entries_show_parents = "hide"
 
 highlight_language = "text"
+smartquotes = False  # options and values stay as they are typed
 html_theme = "furo"
 html_title = "lt_det"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("search.js", {"priority": 900})]
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"

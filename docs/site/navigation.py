@@ -81,7 +81,9 @@ START = "README"
 
 def pages() -> list[str]:
     """All pages of the navigation but the start page."""
-    listed = [page for group in GROUPS.values() for page in group] + [page for below in BELOW.values() for page in below]
+    listed = [page for group in GROUPS.values() for page in group] + [
+        page for below in BELOW.values() for page in below
+    ]
     return [page if isinstance(page, str) else page[1] for page in listed]
 
 
