@@ -35,10 +35,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "docstrings",
     "mathml",
     "navigation_in_pages",
     "repository_files",
-    "short_names",
 ]
 
 # Markdown as GitHub reads it: its anchors, and ```math.
@@ -48,9 +48,11 @@ myst_links_external_new_tab = False
 
 # Docstrings: Google's sections, and `names` in single backticks.
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 default_role = "py:obj"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "mixed"
+autoclass_content = "both"  # the arguments of a class are described at the class or at __init__
+autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
