@@ -49,6 +49,11 @@ def read_page(file: Path) -> Page:
     return page
 
 
+def _is_remote(address: str) -> bool:
+    parts = urlsplit(address)
+    return bool(parts.netloc) or parts.scheme not in ("", "data")
+
+
 def problems(site: Path) -> tuple[list[str], dict[str, list[str]]]:
     """Dead links and fetched addresses, one line each; and the pages that link to each external address."""
     pages = {file: read_page(file) for file in sorted([*site.rglob("*.html"), *site.rglob("*.css")])}
@@ -56,12 +61,13 @@ def problems(site: Path) -> tuple[list[str], dict[str, list[str]]]:
     external: dict[str, list[str]] = {}
     for file, page in pages.items():
         name = str(file.relative_to(site))
-        for address in page.fetched:
-            if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
-                found.append(f"{name}: fetches {address}")
-        for address in [*page.links, *(a for a in page.fetched if not urlsplit(a).scheme)]:
+        remote = [address for address in page.fetched if _is_remote(address)]
+        found += [f"{name}: fetches {address}" for address in remote]
+        for address in [*page.links, *page.fetched]:
             parts = urlsplit(address)
-            if parts.scheme:
+            if address in remote or parts.scheme == "data":
+                continue
+            if _is_remote(address):
                 external.setdefault(address, []).append(name)
                 continue
             target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
