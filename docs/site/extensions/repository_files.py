@@ -61,7 +61,11 @@ def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for path in paths:
         file = Path(app.srcdir, path)
         body = _listing(path, paths, file) if file.is_dir() else _content(app, file)
-        yield _page(path, Path(app.srcdir)), {"title": path, "body": f"<h1>{html.escape(path)}</h1>{body}"}, "page.html"
+        yield (
+            _page(path, Path(app.srcdir)),
+            {"title": path, "body": f'<h1 class="file">{html.escape(path)}</h1>{body}'},
+            "page.html",
+        )
 
 
 def _listing(path: str, paths: list[str], folder: Path) -> str:
