@@ -12,6 +12,7 @@ SEED    ?= 0
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs_ready
 PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=50 --durations-min=3
 ROUNDS  ?= 100
 OUTPUT  ?= output/demo/softmax
@@ -20,7 +21,7 @@ DATA    := DETECTRON2_DATASETS=datasets
 # Of the demo's detector: 2.5 times that of the shipped configs, whose documented numbers are those of 800 iterations.
 SCHEDULE := SOLVER.MAX_ITER 2000 SOLVER.STEPS '(1400, 1800)' TEST.EVAL_PERIOD 1000
 
-.PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint build clean
+.PHONY: help demo test test-fast test-long test-pythons pytest fuzz faults lint build docs clean
 
 demo: $(READY)  ## train a detector on a small generated dataset, choose a loss, compare; goes on if interrupted
 	$(BIN)/lt-det mini-lvis datasets/mini_lvis
@@ -69,6 +70,12 @@ build: $(READY)  ## sdist and wheel in dist/, checked as a package index would
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
+docs: $(DOCS_READY)  ## the docs site in build/docs: open build/docs/index.html; a warning or a dead link is an error
+	rm -rf build/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir docs/site \
+		--doctree-dir build/doctrees . build/docs
+	$(BIN)/python docs/site/check_site.py build/docs
+
 clean:  ## remove environments, outputs and caches
 	rm -rf $(VENV) .venv-* build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
@@ -81,3 +88,8 @@ $(READY): constraints.txt pyproject.toml lt_det/compat/detectron2_wheel.py
 	$(BIN)/python tools/install_detectron2.py
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $(READY)
+
+# Not part of .ready: only the docs site needs Sphinx.
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	touch $(DOCS_READY)

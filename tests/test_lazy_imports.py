@@ -1,6 +1,7 @@
 """Packages whose names are imported on first use."""
 
 import importlib
+import pkgutil
 import sys
 from types import ModuleType
 
@@ -44,6 +45,13 @@ def test_every_exported_name_can_be_imported(name):
     assert all(hasattr(package, exported) for exported in package.__all__)
     with pytest.raises(AttributeError, match=f"'{name}' has no attribute 'no_such_thing'"):
         package.no_such_thing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["lt_det", "lt_det.evaluation", "lt_det.inference"])
+def test_no_submodule_hides_an_exported_name(name):
+    """Importing the submodule would set the package's attribute of that name."""
+    package = importlib.import_module(name)
+    assert not {module.name for module in pkgutil.iter_modules(package.__path__)} & set(package.__all__)
 
 
 @pytest.mark.parametrize("name", ["config", "data", "evaluation", "layers", "losses", "modeling", "training"])

@@ -141,7 +141,7 @@ def anchors(page):
 @pytest.mark.parametrize(
     "page",
     ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
-    + [str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md")],
+    + [str(p.relative_to(REPOSITORY)) for folder in ("docs", "zoo") for p in (REPOSITORY / folder).rglob("*.md")],
 )
 def test_links_and_configs_of_a_page_exist(page):
     text = (REPOSITORY / page).read_text()

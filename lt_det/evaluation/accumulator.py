@@ -51,7 +51,7 @@ from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors
 from lt_det.evaluation.protocols import COCO, LVIS, AreaFrom, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
-from lt_det.evaluation.summarize import TaskResult, summarize_task
+from lt_det.evaluation.task_results import TaskResult, summarize_task
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS, AreaFrom, Protocol, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
-from lt_det.evaluation.summarize import TaskResult, build_evaluation, summarize_task
+from lt_det.evaluation.task_results import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of

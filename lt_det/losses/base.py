@@ -81,7 +81,7 @@ class ClassificationLoss(nn.Module):
 
     @property
     def score_scale(self) -> Tensor | float:
-        """The factor by which `scores` multiplies the logits: a number or (num_logits,).
+        """The factor by which `scores` multiplies the logits, a number or (num_logits,).
 
         Code that shifts the bias of the classifier, such as post-hoc adjustment, divides the shift by it.
         """

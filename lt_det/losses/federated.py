@@ -34,7 +34,7 @@ def sample_classes(targets: Tensor, class_weight: Tensor, num_sampled: int) -> T
     Args:
         targets: (N,) int64, K for background.
         class_weight: (K,) weights of at least 0.
-        num_sampled: |S|.
+        num_sampled: number of classes in S.
 
     Returns:
         (K,) bool, whether each class is in S.
@@ -84,7 +84,7 @@ class FederatedLoss(SigmoidFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         image_counts: K training images per class; None for a model that only predicts.
-        num_sampled: |S|.
+        num_sampled: number of classes in S.
         frequency_power: classes are sampled with probability proportional to image_counts to this power; a class
             without images is never sampled.
         prior_prob: initial probability of every class.

@@ -1,25 +1,14 @@
 """The pages in a real browser, if there is one: they work from a file and fetch nothing."""
 
-from pathlib import Path
-
 import pytest
 from rich.console import Console
 
 from lt_det.reporting import write_comparison, write_report
 from lt_det.reporting.bakeoff import write_bakeoff_page
 from tests.helpers.bakeoffs import TWO, bakeoff, full
+from tests.helpers.browser import opened_browser
 from tests.helpers.evaluations import AWKWARD, evaluation, write_run
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Texts that the border of a chart cuts off, and pairs of texts that overlap.
 MISPLACED = """() => {
   const cut = [], overlaps = [];
@@ -43,13 +32,8 @@ MISPLACED = """() => {
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"the browser tests need {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

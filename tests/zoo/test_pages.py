@@ -1,7 +1,6 @@
 """Each config has a row, and docs/zoo.md, zoo/lvis_v1.md and the configs' first lines say what the rows say."""
 
 import json
-import re
 import runpy
 
 import msgspec
@@ -71,14 +70,6 @@ def test_first_lines_that_do_not_agree(script, everything, config):
     rows[config] = msgspec.convert(changed, Row)
     (problem, *_) = script["header_problems"](rows)
     assert config in problem
-
-
-def test_links_of_the_cluster_page_exist(script):
-    file = script["LVIS_PAGE"]
-    for target in re.findall(r"\]\(([^)#\s]+)", file.read_text()):
-        assert (file.parent / target).exists(), target
-    for config in re.findall(r"configs/[\w./]+\.yaml", file.read_text()):
-        assert (REPOSITORY / config).is_file(), config
 
 
 def test_commands_of_the_cluster_page_name_every_config(script, everything):

@@ -12,7 +12,7 @@ from lt_det.evaluation.matching.match import match
 from lt_det.evaluation.metrics.ap_pool import pooled_tables
 from lt_det.evaluation.metrics.average_precision import precision_table
 from lt_det.evaluation.protocols import FIXED, POOL
-from lt_det.evaluation.summarize import summarize_task
+from lt_det.evaluation.task_results import summarize_task
 from lt_det.statistics.buckets import FrequencyBuckets
 from tests.helpers.worlds import as_detections, small_world
 

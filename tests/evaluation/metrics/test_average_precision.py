@@ -15,7 +15,7 @@ from lt_det.evaluation.metrics.average_precision import apply_limits, area_table
 from lt_det.evaluation.metrics.average_precision import precision_table as full_table
 from lt_det.evaluation.metrics.bucket_ap import summarize, summarize_areas
 from lt_det.evaluation.protocols import COCO, PROTOCOLS
-from lt_det.evaluation.summarize import summarize_task
+from lt_det.evaluation.task_results import summarize_task
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
