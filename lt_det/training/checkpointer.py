@@ -14,8 +14,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.compat.torch import is_dead_worker
-from lt_det.errors import LtDetError, reason_of
-from lt_det.io.log_file import DISK_FULL
+from lt_det.errors import DISK_FULL, LtDetError, reason_of
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS, mark_applied

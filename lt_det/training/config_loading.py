@@ -76,7 +76,8 @@ def _allows_unsafe(args: argparse.Namespace) -> bool:
 
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
-    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
+    what, elsewhere = "log.txt and config.yaml", "another OUTPUT_DIR"
+    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), what, elsewhere):
         set_up_log_files(output_dir)
         # It logs the content of the file.
         default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_path(args.config_file)}))

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from lt_det.datasets.download.http_response import RangeError, Response, TemporaryError, UnreachableError, open_at
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
-from lt_det.io.log_file import DISK_FULL
 from lt_det.io.transfer_progress import size_text
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds before the next attempt, as long as nothing is received
@@ -96,10 +95,9 @@ def download(url: str, target: Path, report: Reporter, size: int | None = None, 
             verify(part.file, sha256, report, name=target.name, origin=url)
         part.become(target)
     except OSError as error:
-        full = error.errno in DISK_FULL
         raise LtDetError(
             f"{target.name} cannot be written to {target.parent} ({error.strerror or error}); what was received is "
-            f"kept: {'free space there' if full else 'correct this'}, and run the same command again to continue."
+            f"kept: {writing_advice(error, elsewhere='')}, and run the same command again to continue."
         ) from error
 
 

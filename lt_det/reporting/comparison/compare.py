@@ -123,7 +123,7 @@ def write_comparison(
         console.print(advice, soft_wrap=True, markup=False, highlight=False)
     for pair in (pair for comparison in comparisons for pair in comparison.pairs):
         console.print(pair.headline, soft_wrap=True, markup=False, highlight=False)
-    with writing_to(folder, "The comparison", "choose another --out"):
+    with writing_to(folder, "The comparison", "another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
         write_atomically(folder / "compare.md", _markdown(runs, left_out, comparisons))
