@@ -179,7 +179,7 @@ def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_
         if error.total == start:
             return True
         part.discard()
-        raise TemporaryError("the file on the server has changed") from error
+        raise TemporaryError(str(error)) from error
     with response:
         if response.start not in (0, start) or (response.start and not _continues(response, part)):
             part.discard()
@@ -192,7 +192,8 @@ def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_
             )
         if not response.start:
             part.begin(response)
-        total = response.total or size
+        # The range that was asked for ends where the file does.
+        total = response.total or part.total or size or response.end
         report.start(part.name, total, response.start)
         _append(response, part.file, report)
     return total is None or part.length == total
@@ -213,7 +214,7 @@ def _check_size(url: str, total: int | None, size: int | None) -> None:
 
 
 def _append(response: Response, file: Path, report: Reporter) -> None:
-    left = response.total - response.start if response.total is not None else None
+    left = response.end - response.start if response.end is not None else None
     with file.open("ab", buffering=0) as output:
         while left != 0 and (chunk := response.read(_CHUNK)):
             rest = memoryview(chunk)
