@@ -53,6 +53,30 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}s"
 
 
+def decimals(value: float, digits: int = 1) -> str:
+    """The number with so many decimals; what rounds to 0 has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def signed(value: float | None) -> str:
+    """A difference of AP with its sign and one decimal, or n/a; what rounds to 0 has no sign."""
+    if value is None:
+        return "n/a"
+    text = decimals(value)
+    return f"+{text}" if value > 0 and float(text) else text
+
+
+def span(ends: tuple[float, float]) -> str:
+    """``1.3 to 4.6``."""
+    return f"{decimals(ends[0])} to {decimals(ends[1])}"
+
+
+def signed_interval(ends: tuple[float, float]) -> str:
+    """``[-0.3, +1.2]``."""
+    return f"[{signed(ends[0])}, {signed(ends[1])}]"
+
+
 @functools.cache
 def warn_once(logger: logging.Logger, sentence: str) -> None:
     """Log a warning that holds for the whole process, such as one about the training set, the first time only."""

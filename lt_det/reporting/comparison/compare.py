@@ -27,8 +27,9 @@ from lt_det.reporting.comparison.examples import EvaluatedRun, FoundByOne, found
 from lt_det.reporting.comparison.names import run_names
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
-from lt_det.reporting.tables import TextTable, signed
+from lt_det.reporting.tables import TextTable
 from lt_det.reporting.view_model import ClassTable, bucket_advice, class_table, evaluation_facts
+from lt_det.terminal import signed
 
 
 @dataclass(frozen=True)
