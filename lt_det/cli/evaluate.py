@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(bucket_table(result.evaluation, task).to_rich())
     if args.out:
         result.save(args.out)
-        console.print(f"Report: {write_report(args.out, SafeConsole(quiet=True))}", soft_wrap=True, markup=False)
+        page = write_report(args.out, SafeConsole(quiet=True)).with_suffix(".html")
+        console.print(f"Report: {page}", soft_wrap=True, markup=False)
     return _cross_check(args, annotations, result) if args.cross_check else 0
 
 

@@ -52,6 +52,7 @@ def test_report_of_results(mini, tmp_path, results, capsys):
     out = tmp_path / "out"
     assert evaluate(mini, tmp_path, results, "--out", out, "--train-stats", mini.train_json) == 0
     assert (out / "report" / "report.md").is_file()
+    assert capsys.readouterr().out.endswith(f"\nReport: {out}/report/report.html\n")
     written = json.loads((out / "inference" / "mini_lvis_val" / "evaluation.json").read_text())
     assert written["protocol"] == "lvis"  # the json has its lists
     assert written["classes"][0]["images"] > 0
