@@ -275,7 +275,7 @@ def test_mistakes_with_the_accumulator():
         metric.compute()
     with pytest.raises(LtDetError, match="needs the targets"):
         metric.update([FOUND])
-    with pytest.raises(LtDetError, match="2 dictionaries of preds, but 1 images"):
+    with pytest.raises(LtDetError, match="preds has 2 dictionaries for 1 image;"):
         metric.update([FOUND, FOUND], [BOX])
     with pytest.raises(LtDetError, match="image 9 is not in target"):
         metric.update({9: FOUND}, [BOX])

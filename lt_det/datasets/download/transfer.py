@@ -12,6 +12,7 @@ from lt_det.datasets.download.http_response import RangeError, Response, Tempora
 from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
 from lt_det.io.transfer_progress import size_text
+from lt_det.terminal import count_of
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds before the next attempt, as long as nothing is received
 
@@ -208,8 +209,8 @@ def _continues(response: Response, part: Part) -> bool:
 def _check_size(url: str, total: int | None, size: int | None) -> None:
     if size and total is not None and total != size:
         raise LtDetError(
-            f"{url} has {total} bytes, not {size}: a proxy or a login page may have responded instead of the server; "
-            f"find out with `curl --head {url}`."
+            f"{url} has {count_of(total, 'byte')}, not {size}: a proxy or a login page may have responded instead of "
+            f"the server; find out with `curl --head {url}`."
         )
 
 

@@ -13,6 +13,7 @@ from lt_det.datasets.download.disk_space import check_space
 from lt_det.datasets.download.presence import is_closed_json
 from lt_det.datasets.download.transfer import Reporter, set_aside
 from lt_det.errors import LtDetError, writing_advice
+from lt_det.terminal import count_of
 
 _UNPACKING = ".unpacking"  # the file that is being written; an interruption may leave one, which the next run replaces
 _CHUNK = 2**20  # bytes
@@ -79,7 +80,7 @@ def _members(archive: Archive, content: zipfile.ZipFile) -> dict[str, zipfile.Zi
     if absent := [name for name in archive.files if name not in found]:
         raise zipfile.BadZipFile(f"it has no {absent[0]}")
     if len(found) < archive.images:
-        raise zipfile.BadZipFile(f"it has {len(found)} images, not {archive.images}")
+        raise zipfile.BadZipFile(f"it has {count_of(len(found), 'image')}, not {archive.images}")
     return found
 
 
