@@ -134,8 +134,9 @@ def _of_detector(train: DataSet, detector: Detector, machine: Machine) -> Iterat
         yield "The small detector needs timm: pip install 'lt-det[small]'"
     if detector.num_classes == survey.stats.num_classes:
         yield (
-            f"The weights have a classifier of {count_of(detector.num_classes, 'class')}, as many as your data, so it "
-            "is kept; if these are other classes, see docs/starting_from_a_detector.md."
+            f"The weights have a classifier of {count_of(detector.num_classes, 'class')} and background, as your data "
+            "need it, so it is kept; if these are other classes, or if its last row is not that of background, see "
+            "docs/starting_from_a_detector.md."
         )
     if detector.finetunes and not machine.gpu:
         yield f"Training {detector.name} on a CPU takes days; --small chooses a detector that trains in hours."
