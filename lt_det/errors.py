@@ -14,6 +14,16 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 # Errors that go away when there is space again.
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Errors of a path, and not of the program that looks at it.
+_OF_PATHS = DISK_FULL | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+}
 
 
 class LtDetError(Exception):
@@ -40,6 +50,13 @@ def writing_advice(error: OSError, elsewhere: str = "another folder") -> str:
     """
     advice = [_cure(error), f"choose {elsewhere}" if elsewhere else ""]
     return " or ".join(filter(None, advice)) or "correct this"
+
+
+def path_error(error: BaseException) -> LtDetError | None:
+    """What to report where the operating system refuses a path, wherever that happens; None for other exceptions."""
+    if not (isinstance(error, OSError) and error.errno in _OF_PATHS and error.filename):
+        return None
+    return LtDetError(f"{error.filename} cannot be used ({error.strerror}); {writing_advice(error, 'another path')}.")
 
 
 def _cure(error: OSError) -> str:
@@ -104,6 +121,11 @@ def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
         if traceback:
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if traceback or (refused := path_error(error)) is None:
+            raise
+        print(f"error: {one_line(str(refused))}", file=sys.stderr)
         return 1
     except MemoryError as error:
         if traceback:

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import IO
 
 # What a terminal acts on, or what makes a text look like another one: control characters (escape sequences begin with
@@ -67,12 +68,12 @@ def signed(value: float | None) -> str:
     return f"+{text}" if value > 0 and float(text) else text
 
 
-def span(ends: tuple[float, float]) -> str:
+def span(ends: Sequence[float]) -> str:
     """``1.3 to 4.6``."""
     return f"{decimals(ends[0])} to {decimals(ends[1])}"
 
 
-def signed_interval(ends: tuple[float, float]) -> str:
+def signed_interval(ends: Sequence[float]) -> str:
     """``[-0.3, +1.2]``."""
     return f"[{signed(ends[0])}, {signed(ends[1])}]"
 

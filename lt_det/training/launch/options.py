@@ -35,10 +35,15 @@ def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
     Args:
         program: name in the help; None: that of the script.
     """
-    parser = default_argument_parser(_EXAMPLES)
-    parser.prog = program or parser.prog
+    parser = argparse.ArgumentParser(
+        program,
+        parents=[default_argument_parser()],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        conflict_handler="resolve",  # Detectron2's --config-file becomes another name of --config
+        add_help=False,
+    )
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
-    parser.conflict_handler = "resolve"  # Detectron2's option --config-file becomes another name of this one
     parser.add_argument(
         "--config",
         "--config-file",
@@ -48,7 +53,6 @@ def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="a file, or the name of a shipped config, such as lvis_eql",
     )
-    parser.conflict_handler = "error"
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument(
