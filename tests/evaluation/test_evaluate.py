@@ -58,6 +58,11 @@ def test_report_of_results(mini, tmp_path, results, capsys):
     assert written["classes"][0]["images"] > 0
 
 
+def test_images_have_no_effect_without_a_report(mini, tmp_path, results, caplog):
+    assert evaluate(mini, tmp_path, results, "--train-stats", mini.train_json, "--images", mini.image_root) == 0
+    assert "--images has no effect without --out" in caplog.text
+
+
 def test_nothing_found(mini, tmp_path, capsys, caplog):
     assert evaluate(mini, tmp_path, [], "--train-stats", mini.train_json) == 0
     assert "There are no detections" in caplog.text
