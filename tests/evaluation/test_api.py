@@ -211,7 +211,7 @@ DATA = {
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([BOX, BOX], [FOUND]), {}, "1 dictionaries .* 2 images"),
+        (([BOX, BOX], [FOUND]), {}, "1 dictionary for 2 images"),
         (([BOX], [FOUND | {"scores": [0.9, 0.8]}]), {}, r"image 0: 'scores' .*\(2,\)"),
         (([BOX], [FOUND | {"scores": [float("nan")]}]), {}, "image 0: 'scores' must be finite"),
         (([BOX], [FOUND | {"scores": ["high"]}]), {}, "image 0: 'scores' must be finite"),
