@@ -225,7 +225,7 @@ DATA = {
         (
             ([BOX | {"masks": np.ones((2, 9, 9))}], [FOUND]),
             {"iou": "segm"},
-            r"image 0: 'masks' .*\(2, 9, 9\).* 1 labels",
+            r"image 0: 'masks' .*\(2, 9, 9\).* 1 label;",
         ),
         (
             ([BOX | {"masks": np.ones((1, 9, 9))}], [FOUND | {"masks": np.ones((1, 9, 8))}]),
