@@ -352,7 +352,7 @@ def main(arguments=None):
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--proposals", type=int, default=PROPOSALS, help="per image of the evaluation")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--losses", nargs="+", metavar="LOSS", help="default: all that are registered")
+    parser.add_argument("--losses", nargs="+", action="extend", metavar="LOSS", help="default: all that are registered")
     parser.add_argument(
         "--mini",
         nargs=2,

@@ -32,6 +32,7 @@ from lt_det.evaluation.matching.match import match
 from lt_det.evaluation.metrics.average_precision import apply_limits, precision_table
 from lt_det.evaluation.metrics.bootstrap import bootstrap
 from lt_det.evaluation.protocols import FIXED, LVIS
+from lt_det.io.options import Collected
 from lt_det.statistics.buckets import FrequencyBuckets
 
 NUM_CLASSES = 1203
@@ -220,7 +221,7 @@ def reference(counts, num_images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[500, 2000, 19809])
+    parser.add_argument("--images", type=int, nargs="+", action=Collected, default=[500, 2000, 19809])
     parser.add_argument("--reference-images", type=int, default=500)
     parser.add_argument("--hotcoco-images", type=int, default=2000)
     parser.add_argument("--mask-images", type=int, default=200)

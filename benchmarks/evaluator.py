@@ -19,6 +19,8 @@ from evaluation import class_counts, generate, measured, peak_megabytes
 from rich.console import Console
 from rich.table import Table
 
+from lt_det.io.options import Collected
+
 
 def instances(detections, num_images):
     """What a model returns for each image."""
@@ -69,7 +71,7 @@ def evaluate(name, counts, num_images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[2000])
+    parser.add_argument("--images", type=int, nargs="+", action=Collected, default=[2000])
     args = parser.parse_args()
 
     counts = measured(class_counts)

@@ -20,6 +20,8 @@ from evaluation import class_counts, generate
 from rich.console import Console
 from rich.table import Table
 
+from lt_det.io.options import Collected
+
 # The peak that the kernel reports to a parent starts at the parent's own, so the child reads it.
 PEAK = """
 import atexit
@@ -29,6 +31,7 @@ PROGRAMS = {
     "lt_det": """
 import sys
 sys.argv = ["lt-det", "evaluate", "--gt", sys.argv[1], "--results", sys.argv[2]]
+from lt_det.io.options import Collected
 from lt_det.cli import main
 sys.exit(main())
 """,
@@ -77,8 +80,8 @@ def measure(program, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[500, 2000], help="for all")
-    parser.add_argument("--large", type=int, nargs="*", default=[19809], help="not for lvis")
+    parser.add_argument("--images", type=int, nargs="+", action=Collected, default=[500, 2000], help="for all")
+    parser.add_argument("--large", type=int, nargs="*", action=Collected, default=[19809], help="not for lvis")
     args = parser.parse_args()
     table = Table(title="From files to LVIS bbox metrics, 300 detections an image, CPU seconds on one core")
     for column in ("", "images", "results, MB", "seconds", "peak MB", "seconds / lt_det", "MB / lt_det"):

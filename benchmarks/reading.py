@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from lt_det.io.options import Collected
+
 NAME = "generated_v1_train"
 SAMPLED = 500  # records per process, to time access
 
@@ -102,9 +104,16 @@ def main():
     parser.add_argument("--images", type=int, help="images in the generated file (default: as many as LVIS v1)")
     parser.add_argument("--json", type=Path, help="annotation file in LVIS format, in place of a generated one")
     parser.add_argument(
-        "--detectron2", type=int, nargs="*", default=[1], help="numbers of processes; each needs 8 GB at full size"
+        "--detectron2",
+        type=int,
+        nargs="*",
+        action=Collected,
+        default=[1],
+        help="numbers of processes; each needs 8 GB at full size",
     )
-    parser.add_argument("--lt-det", "--ours", type=int, nargs="*", default=[1, 4], help="numbers of processes")
+    parser.add_argument(
+        "--lt-det", "--ours", type=int, nargs="*", action=Collected, default=[1, 4], help="numbers of processes"
+    )
     parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:

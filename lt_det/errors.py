@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback as tracebacks
 from collections.abc import Callable
@@ -10,6 +11,19 @@ from pathlib import Path
 from lt_det.terminal import one_line, output_failure, prepare_output
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+# Errors that go away when there is space again.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Errors of a path, and not of the program that looks at it.
+_OF_PATHS = DISK_FULL | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+}
 
 
 class LtDetError(Exception):
@@ -25,6 +39,52 @@ def reason_of(error: BaseException) -> str:
     frames = [frame for frame in tracebacks.extract_tb(error.__traceback__) if frame.filename.endswith(".py")]
     place = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def writing_advice(error: OSError, elsewhere: str = "another folder") -> str:
+    """What to do where a file or folder cannot be written, as the end of a sentence.
+
+    Args:
+        error: what the operating system raised.
+        elsewhere: what to choose instead; empty where the user cannot choose.
+    """
+    advice = [_cure(error), f"choose {elsewhere}" if elsewhere else ""]
+    return " or ".join(filter(None, advice)) or "correct this"
+
+
+def path_error(error: BaseException) -> LtDetError | None:
+    """What to report where the operating system refuses a path, wherever that happens; None for other exceptions."""
+    if not (isinstance(error, OSError) and error.errno in _OF_PATHS and error.filename):
+        return None
+    return LtDetError(f"{error.filename} cannot be used ({error.strerror}); {writing_advice(error, 'another path')}.")
+
+
+def _cure(error: OSError) -> str:
+    """Empty where none is known."""
+    if error.errno in DISK_FULL:
+        return "free space there"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "correct the permissions"
+    if error.errno == errno.EROFS:
+        return "mount the disk writable"
+    if error.errno == errno.ENAMETOOLONG:
+        return "shorten the name"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "allow more open files (`ulimit -n`)"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY):
+        return f"move {_obstacle(error)} out of the way"
+    return ""
+
+
+def _obstacle(error: OSError) -> str:
+    """The file that stands where a folder is needed, or the folder that stands where a file is to be written."""
+    name = error.filename2 or error.filename
+    if name is None:
+        return "what is there"
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        return str(name)
+    path = Path(name)
+    return str(next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), path))
 
 
 def import_problem(error: ImportError, package: str, install: str) -> str:
@@ -62,6 +122,11 @@ def exit_code_of(command: Callable[[], int | None], traceback: bool) -> int:
             raise
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if traceback or (refused := path_error(error)) is None:
+            raise
+        print(f"error: {one_line(str(refused))}", file=sys.stderr)
+        return 1
     except MemoryError as error:
         if traceback:
             raise
@@ -89,7 +154,8 @@ def check_output() -> None:
 
 def output_error(error: OSError) -> LtDetError:
     """What to raise where standard output cannot be written."""
-    return LtDetError(f"The output of the command cannot be written ({error.strerror or error}); free space there.")
+    advice = writing_advice(error, "another file")
+    return LtDetError(f"The output of the command cannot be written ({error.strerror or error}); {advice}.")
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:

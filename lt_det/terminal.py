@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import IO
 
 # What a terminal acts on, or what makes a text look like another one: control characters (escape sequences begin with
@@ -51,6 +52,30 @@ def count_of(number: int, noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{number} {noun[:-1]}ies"
     return f"{number} {noun}s"
+
+
+def decimals(value: float, digits: int = 1) -> str:
+    """The number with so many decimals; what rounds to 0 has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def signed(value: float | None) -> str:
+    """A difference of AP with its sign and one decimal, or n/a; what rounds to 0 has no sign."""
+    if value is None:
+        return "n/a"
+    text = decimals(value)
+    return f"+{text}" if value > 0 and float(text) else text
+
+
+def span(ends: Sequence[float]) -> str:
+    """``1.3 to 4.6``."""
+    return f"{decimals(ends[0])} to {decimals(ends[1])}"
+
+
+def signed_interval(ends: Sequence[float]) -> str:
+    """``[-0.3, +1.2]``."""
+    return f"[{signed(ends[0])}, {signed(ends[1])}]"
 
 
 @functools.cache

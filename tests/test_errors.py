@@ -1,5 +1,6 @@
 """The sentences for packages that do not import name what really failed."""
 
+import os
 import sys
 
 import pytest
@@ -49,3 +50,20 @@ def test_too_little_memory_is_one_sentence(capsys, text):
     assert printed.count("\n") == 1
     with pytest.raises(MemoryError):
         exit_code_of(command, traceback=True)
+
+
+def test_a_path_that_the_system_refuses_is_one_sentence(capsys, tmp_path):
+    def command():
+        (tmp_path / ("x" * 300)).is_dir()
+
+    assert exit_code_of(command, traceback=False) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {tmp_path}/xxx")
+    assert printed.endswith("shorten the name or choose another path.\n")
+    with pytest.raises(OSError, match="too long"):
+        exit_code_of(command, traceback=True)
+
+
+def test_a_missing_file_that_no_one_expected_is_a_bug(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        exit_code_of(lambda: os.stat(tmp_path / "missing"), traceback=False)

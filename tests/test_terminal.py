@@ -9,11 +9,34 @@ import sys
 import pytest
 
 from lt_det.errors import LtDetError, exit_code_of
-from lt_det.terminal import count_of, make_logs_printable, one_line, printable
+from lt_det.terminal import count_of, decimals, make_logs_printable, one_line, printable, signed, signed_interval, span
 from tests.helpers import REPOSITORY
 from tests.helpers.evaluations import evaluation, write_run
 
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\r\x08"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "with_sign"),
+    [
+        (0.0, "0.0", "0.0"),
+        (-0.0, "0.0", "0.0"),
+        (-0.04, "0.0", "0.0"),
+        (0.04, "0.0", "0.0"),
+        (-0.051, "-0.1", "-0.1"),
+        (0.051, "0.1", "+0.1"),
+        (-12.34, "-12.3", "-12.3"),
+        (100, "100.0", "+100.0"),
+    ],
+)
+def test_what_rounds_to_zero_has_no_sign(value, plain, with_sign):
+    assert (decimals(value), signed(value)) == (plain, with_sign)
+    assert span((value, 1)) == f"{plain} to 1.0"
+    assert signed_interval((value, 1)) == f"[{with_sign}, +1.0]"
+
+
+def test_decimals_and_a_missing_difference():
+    assert (decimals(-0.004, 2), decimals(-0.04, 2), signed(None)) == ("0.00", "-0.04", "n/a")
 
 
 @pytest.mark.parametrize("text", ["espresso cup", "Grüße, 日本語, 😀, ‘’", "नमस्ते\u200d", "a\u00a0b", "[red]$x$\\"])

@@ -32,6 +32,7 @@ from lt_det.data.registration import evaluation_format
 from lt_det.datasets.splitting import select_part
 from lt_det.errors import LtDetError, exit_code_of
 from lt_det.io.annotations.coco_json import load_original
+from lt_det.terminal import count_of
 from lt_det.training import LongTailTrainer, argument_parser, load_config, run, setup
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.log.hooks import peak_memory
@@ -88,8 +89,8 @@ def train(args: argparse.Namespace) -> None:
         raise LtDetError(f"The resumed training starts at iteration {first} instead of {iterations}.")
     if first + iterations >= trainer.max_iter:
         raise LtDetError(
-            f"SOLVER.MAX_ITER is {trainer.max_iter}, which two parts of {iterations} iterations would reach; set "
-            "ITERATIONS to fewer."
+            f"SOLVER.MAX_ITER is {trainer.max_iter}, which two parts of {count_of(iterations, 'iteration')} would "
+            "reach; set ITERATIONS to fewer."
         )
     measure = StopAndMeasure(iterations)
     trainer.register_hooks([measure])
@@ -118,6 +119,7 @@ def _figures(trainer: LongTailTrainer, measure: StopAndMeasure, iterations: int)
 def _write(name: str, figures: Mapping[str, Any]) -> None:
     if comm.is_main_process():
         (OUT / f"{name}.json").write_text(json.dumps(figures))
+    comm.synchronize()  # the first process to exit ends the others, and an interrupted training exits after this
 
 
 def select() -> None:
@@ -194,16 +196,16 @@ def table(
     saved = max_iter // resumed["checkpoint_period"]
     kept = 1 + min(saved, (resumed["max_to_keep"] or saved) + 1)  # the next is written before the oldest is deleted
     files, all_files = evaluation["bytes"], evaluation["bytes"] * ratio
-    some, all_ = f"{evaluation['images']} images", f"{images} images"
+    some, all_ = count_of(evaluation["images"], "image"), count_of(images, "image")
     total = (training + evaluations * (network + metrics)) / 3600
     memory = f"peak of {_bytes(max(train['memory'], resumed['memory']))} per process"
     rows = [
         ("", "measured", "whole training, extrapolated"),
         ("---", "---", "---"),
-        ("training", f"{seconds:.3g} s per iteration", f"{max_iter} iterations: {training / 3600:.3g} h"),
+        ("training", f"{seconds:.3g} s per iteration", f"{count_of(max_iter, 'iteration')}: {training / 3600:.3g} h"),
         ("evaluation, network", f"{some}: {evaluation['inference']:.3g} s", f"{all_}: {network / 60:.3g} min"),
         ("evaluation, metrics", f"{some}: {evaluation['metrics']:.3g} s", f"{all_}: at most {metrics / 60:.3g} min"),
-        ("training and evaluations", "", f"{evaluations} evaluations: {total:.3g} h"),
+        ("training and evaluations", "", f"{count_of(evaluations, 'evaluation')}: {total:.3g} h"),
         ("memory", memory, "the same, or more for larger images"),
         ("checkpoints", f"{_bytes(checkpoint)} each", f"at most {kept} at a time: {_bytes(kept * checkpoint)}"),
         ("evaluation files", f"{some}: {_bytes(files)}", f"{all_}: at most {_bytes(all_files)}"),
@@ -211,7 +213,9 @@ def table(
     ]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     count = resumed["processes"]
-    title = f"Measured in {iterations} iterations, with {count} process{'es' * (count > 1)} on {resumed['device']}:"
+    title = (
+        f"Measured in {count_of(iterations, 'iteration')}, with {count_of(count, 'process')} on {resumed['device']}:"
+    )
     return "\n".join(["", title, "", *lines, ""])
 
 

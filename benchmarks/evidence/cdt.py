@@ -35,6 +35,7 @@ from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.bakeoff.fitting import FitOptions, fit
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.trials import Trials
+from lt_det.io.options import Collected
 from lt_det.losses.cdt import imbalance
 from lt_det.training import load_config
 
@@ -106,8 +107,10 @@ def table(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", help="OUTPUT_DIR of a softmax detector")
-    parser.add_argument("--gammas", type=float, nargs="+", default=[0.2, 0.1], metavar="GAMMA")
-    parser.add_argument("--longer", type=int, nargs="*", default=[4], metavar="FACTOR", help="trainings of CDT")
+    parser.add_argument("--gammas", type=float, nargs="+", action=Collected, default=[0.2, 0.1], metavar="GAMMA")
+    parser.add_argument(
+        "--longer", type=int, nargs="*", action=Collected, default=[4], metavar="FACTOR", help="trainings of CDT"
+    )
     args = parser.parse_args()
     if args.run:
         cfg = load_config(str(args.run / "config.yaml"), ["MODEL.WEIGHTS", str(args.run / "model_final.pth")])

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.evidence.rank_correlation import spearman
 from benchmarks.evidence.rows import circumstances, metrics_of, read_row, write_row
+from lt_det.terminal import decimals, signed, signed_interval
 
 NAME = "trashcan"
 _BUCKETS = ("AP", "APr", "APc", "APf")
@@ -87,9 +88,9 @@ def candidates() -> str:
     folds = spearman([one["folds"] for one in trained], [one["test"][_MEAN] for one in trained])
     lines.append("")
     lines.append(
-        f"Rank correlation (Spearman) of the mean over the buckets: {spearman(val, test):.2f} between val and test, "
-        f"over all {len(found)} rows; {folds:.2f} between the held-out training images and test, over the "
-        f"{len(trained)} that were trained."
+        f"Rank correlation (Spearman) of the mean over the buckets: {decimals(spearman(val, test), 2)} between val and "
+        f"test, over all {len(found)} rows; {decimals(folds, 2)} between the held-out training images and test, over "
+        f"the {len(trained)} that were trained."
     )
     return "\n".join(lines)
 
@@ -110,8 +111,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _delta(delta: dict[str, Any]) -> str:
-    low, high = delta["interval"]
-    return f"{delta['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{signed(delta['value'])} {signed_interval(delta['interval'])}"
 
 
 def main() -> None:

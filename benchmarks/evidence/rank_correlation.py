@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
+from lt_det.terminal import decimals
 
 DETECTOR = "softmax_3200_seed0"
 _SHOWN = ("AP", "APr", "APc", "APf")
@@ -68,7 +69,7 @@ def table() -> str:
         kept = [sides for loss, sides in pairs.items() if loss not in left_out]
         for name in ("AP", "APr"):
             whole, part = np.array([[side[name] for side in sides] for sides in kept]).T
-            lines.append(f"Spearman correlation of {name}, {text} ({len(kept)}): {spearman(whole, part):.2f}")
+            lines.append(f"Spearman correlation of {name}, {text} ({len(kept)}): {decimals(spearman(whole, part), 2)}")
     return "\n".join(lines)
 
 

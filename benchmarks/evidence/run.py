@@ -37,6 +37,7 @@ from benchmarks.evidence.jobs import (
     start_notes,
 )
 from benchmarks.evidence.plan import Job, Plan, PlanError, read_plan
+from lt_det.terminal import count_of
 
 _REPORT_EVERY = 300  # seconds
 _SECONDS_TO_SAVE = 60
@@ -121,7 +122,7 @@ class Runner:
         if self.stopped.is_set():
             return
         start_notes(job, self.work)
-        _say(f"{job.name} starts: {len(self.pending())} jobs left")
+        _say(f"{job.name} starts: {count_of(len(self.pending()), 'job')} left")
         log = self.work / job.name / "output.txt"
         with log.open("ab") as output:
             before = log.stat().st_size
@@ -136,7 +137,7 @@ class Runner:
             code, seconds = self._wait(process)
         add_seconds(job, self.work, seconds)
         if self.stopped.is_set() and code:
-            _say(f"{job.name} is interrupted after {iterations_done(job, self.work)} iterations")
+            _say(f"{job.name} is interrupted after {count_of(iterations_done(job, self.work), 'iteration')}")
         elif code:
             self._fail(job, f"exit code {code}, see {log}\n{_last_lines(log, before)}")
         elif job.result() is not None:
@@ -232,7 +233,10 @@ def main(words: list[str] | None = None) -> int:
     elif runner.stopped.is_set():
         _say("stopped; the same command goes on")
     elif waiting := [job.name for job in runner.pending()]:
-        _say(f"{len(waiting)} jobs wait for results that --only leaves out: {', '.join(waiting)}")
+        _say(
+            f"{count_of(len(waiting), 'job')} not run, because --only leaves out what comes before: "
+            f"{', '.join(waiting)}"
+        )
     return 1 if runner.failed else 130 if runner.stopped.is_set() else 0
 
 

@@ -22,6 +22,7 @@ from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
 from benchmarks.evidence.rank_correlation import spearman
 from benchmarks.evidence.rows import read_row, read_training_rows
 from benchmarks.evidence.summary import Cell, cell, chosen_value, difference
+from lt_det.terminal import decimals, signed, signed_interval
 
 PAGE = Path("docs/evidence.md")
 PLANS = Path(__file__).parent / "plans"
@@ -126,7 +127,7 @@ def imbalance_order() -> str:
             errors = of_dataset[dataset]
             pairs = [(value, -errors[row]) for row, value in ap.items() if value is not None and row in errors]
             enough = len(pairs) >= _MIN_RANKED
-            texts += [f"{spearman(*np.array(pairs).T):.2f}" if enough else NOT_RUN, str(len(pairs))]
+            texts += [decimals(spearman(*np.array(pairs).T), 2) if enough else NOT_RUN, str(len(pairs))]
         lines.append(_line(dataset.replace("_", " "), texts))
     return "\n".join(lines)
 
@@ -149,7 +150,7 @@ def conditions() -> str:
         minus = difference(one, cell(plan, baseline, length, dataset, 1), "AP") if baseline else None
         texts = [f"{baseline}: {NOT_RUN}" if baseline else "", "", ""]
         if minus is not None:
-            texts = [f"{baseline}: {minus.value:+.1f}", _interval(minus.over_seeds), _interval(minus.over_images)]
+            texts = [f"{baseline}: {signed(minus.value)}", _interval(minus.over_seeds), _interval(minus.over_images)]
         numbers = [_number(one, name) for name in _BUCKETS]
         lines.append(_line(row, [dataset, str(length), *numbers, *texts, str(len(one.metrics))]))
     return "\n".join(lines)
@@ -167,7 +168,7 @@ def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) 
             if value is None:
                 texts += [NOT_RUN, "", ""]
             else:
-                texts += [f"{value.value:+.1f}", _interval(value.over_seeds), _interval(value.over_images)]
+                texts += [signed(value.value), _interval(value.over_seeds), _interval(value.over_images)]
         lines.append(_line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
     missing = f"Not run: {', '.join(row for row in found if row not in run)}."
     if not run:
@@ -209,7 +210,7 @@ def _number(one: Cell, metric: str, count: bool = False) -> str:
 
 
 def _interval(ends: tuple[float, float] | None) -> str:
-    return "none" if ends is None else f"[{ends[0]:+.1f}, {ends[1]:+.1f}]"
+    return "none" if ends is None else signed_interval(ends)
 
 
 TABLES: dict[str, Callable[[], str]] = {

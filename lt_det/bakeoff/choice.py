@@ -22,6 +22,7 @@ from lt_det.evaluation.bakeoff_schema import (
     seen_buckets,
 )
 from lt_det.evaluation.schema import group_metric
+from lt_det.terminal import signed, signed_interval
 
 _CHOOSABLE = ("retrained", "trained", "meta")
 _NAMED = 3  # candidates that are named as ruled out
@@ -361,8 +362,8 @@ def _by_fold(entry: Entry, metric: str) -> list[float]:
 def _in_words(delta: Delta) -> str:
     if delta.value is None:
         return "n/a"
-    words = f"{delta.value:+.1f} points"
-    return words + (f" [{delta.interval[0]:+.1f}, {delta.interval[1]:+.1f}]" if delta.interval else "")
+    words = f"{signed(delta.value)} points"
+    return words + (f" {signed_interval(delta.interval)}" if delta.interval else "")
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:

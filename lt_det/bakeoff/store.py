@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.evaluation.bakeoff_schema import CurvePoint, Metrics, TriedRate
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, TaskEvaluation
@@ -97,8 +97,9 @@ class TrialStore:
             write_atomically(file, msgspec.json.encode(trial))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            advice = writing_advice(error, elsewhere="") if isinstance(error, OSError) else "free space there"
             raise LtDetError(
-                f"{file.parent} cannot be written ({reason}); free space and run the same command again, which keeps "
+                f"{file.parent} cannot be written ({reason}); {advice}, and run the same command again, which keeps "
                 "what is finished."
             ) from error
 

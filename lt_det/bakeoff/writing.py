@@ -11,7 +11,7 @@ from torch import nn
 
 from lt_det.bakeoff.detector import Classifiers, box_predictors, load_detector
 from lt_det.data.class_counts import training_stats_or_none
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.config_loading import load_config
@@ -50,9 +50,8 @@ def write_detector(cfg: Any, candidate_cfg: Any, trained: Classifiers, folder: P
         try:
             (unfinished / "config.yaml").write_text(written.dump())
         except OSError as error:
-            raise LtDetError(
-                f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
-            ) from error
+            reason, advice = error.strerror or error, writing_advice(error)
+            raise LtDetError(f"{folder} cannot be written ({reason}); {advice}.") from error
     # On a machine without the training set, the loss, the buckets and the demo read the counts beside the weights.
     training_stats_or_none(
         written.DATASETS.TRAIN, class_stats=written.MODEL.LONG_TAIL.CLASS_STATS, cache_dir=str(folder)

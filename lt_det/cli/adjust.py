@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
+from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
@@ -13,7 +14,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "adjust", aliases=["calibrate"], help="adjust a trained classifier to the long tail, without training"
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION")
+    parser.add_argument(
+        "--config", action=GivenOnce, required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION"
+    )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)

@@ -8,12 +8,13 @@ from rich.markup import escape
 
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
+from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("doctor", help="check versions, devices, datasets, and a config against its data")
-    parser.add_argument("--config", metavar="FILE", help="yaml config to check for training")
+    parser.add_argument("--config", action=GivenOnce, metavar="FILE", help="yaml config to check for training")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from lt_det.io.console import SafeConsole
 if TYPE_CHECKING:
     from lt_det.evaluation.io.ground_truth_input import Annotations
     from lt_det.evaluation.result import EvaluationResult
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -85,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(bucket_table(result.evaluation, task).to_rich())
     if args.out:
         result.save(args.out)
-        report = write_report(args.out, SafeConsole(quiet=True))
-        console.print(f"Report: {report}\nPage: {report.with_suffix('.html')}", soft_wrap=True, markup=False)
+        page = write_report(args.out, SafeConsole(quiet=True)).with_suffix(".html")
+        console.print(f"Report: {page}", soft_wrap=True, markup=False)
     return _cross_check(args, annotations, result) if args.cross_check else 0
 
 
@@ -104,6 +107,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise LtDetError("--by, --edges and --groups divide the classes by their training counts; add --train-stats.")
     if args.images and not args.images.is_dir():
         raise LtDetError(f"The image folder {args.images} does not exist; correct --images, or leave it out.")
+    if args.images and not args.out:
+        logger.warning("--images has no effect without --out: the examples in the report are made of them.")
     if args.out and args.out.exists() and not args.out.is_dir():
         raise LtDetError(f"--out {args.out} is a file; name a folder.")
     for file in (args.gt, args.results) if args.cross_check else ():

@@ -22,6 +22,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from lt_det.reporting import write_report
 
-    report = write_report(args.output_dir, console, args.outside_images)
-    console.print(f"Report: {report}\nPage: {report.with_suffix('.html')}", soft_wrap=True, markup=False)
+    page = write_report(args.output_dir, console, args.outside_images).with_suffix(".html")
+    console.print(f"Report: {page}", soft_wrap=True, markup=False)
     return 0

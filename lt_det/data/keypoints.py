@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.data.formats import annotations_of
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def prepare_keypoints(cfg: Any) -> None:
         expected = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
         if len(names) != expected:
             raise LtDetError(
-                f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {expected}, but '{name}' has {len(names)} keypoints "
-                f"({', '.join(names)}); set it to {len(names)}."
+                f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {expected}, but '{name}' has "
+                f"{count_of(len(names), 'keypoint')} ({', '.join(names)}); set it to {len(names)}."
             )
         if first is not None and names != first:
             raise LtDetError(

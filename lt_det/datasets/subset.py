@@ -213,8 +213,8 @@ def _checked_largest(possible: int, reason: str, long_tail: LongTail, source: st
     missing = f"There are too few images in {source} for ratio {ratio:g}"
     if largest > possible:
         raise LtDetError(
-            f"{missing} and {largest} images of the largest class: {reason}, which allows {possible}; take at most "
-            f"{possible}."
+            f"{missing} and {count_of(largest, 'image')} of the largest class: {reason}, which allows {possible}; take "
+            f"at most {possible}."
         )
     if largest < ratio:
         raise LtDetError(

@@ -42,13 +42,15 @@ def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     if epochs >= _MANY_EPOCHS and iterations > _FEW:
         usual = max(1, round(_USUAL_EPOCHS * images / batch))
         advice = (
-            f"lower SOLVER.MAX_ITER and SOLVER.STEPS, unless this is intended: {_USUAL_EPOCHS} epochs are {usual} "
-            "iterations"
+            f"lower SOLVER.MAX_ITER and SOLVER.STEPS, unless this is intended: {_USUAL_EPOCHS} epochs are "
+            f"{count_of(usual, 'iteration')}"
         )
         yield Finding("schedule", found, advice)
     elif epochs < 1 and not decoupled:
         one = -(-images // batch)
-        yield Finding("schedule", found, f"raise SOLVER.MAX_ITER and SOLVER.STEPS: one epoch is {one} iterations")
+        yield Finding(
+            "schedule", found, f"raise SOLVER.MAX_ITER and SOLVER.STEPS: one epoch is {count_of(one, 'iteration')}"
+        )
 
 
 def _evaluations(cfg: Any) -> Iterator[Finding]:

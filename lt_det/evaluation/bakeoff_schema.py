@@ -27,6 +27,7 @@ from lt_det.evaluation.schema import (
 )
 from lt_det.io.json.files import reading, write_json
 from lt_det.statistics.buckets import UNSEEN
+from lt_det.terminal import count_of
 
 BAKEOFF_NAME = "bakeoff.json"
 BUCKET_MEAN = "bucket mean"  # the mean of the buckets' AP; the name of a bucket's metric begins with AP
@@ -348,7 +349,7 @@ def _check_candidate(candidate: Entry, buckets: Sequence[str], num_classes: int)
                     raise ValueError(f"{key} has no metric {name}")
     for result in candidate.seeds:
         if len(result.class_ap) != num_classes:
-            raise ValueError(f"seeds.class_ap has {len(result.class_ap)} entries, not {num_classes}")
+            raise ValueError(f"seeds.class_ap has {count_of(len(result.class_ap), 'entry')}, not {num_classes}")
     if candidate.seeds:
         for name in required:
             if name not in candidate.metrics:

@@ -14,6 +14,7 @@ import msgspec
 
 from lt_det.evaluation.schema import Buckets, Count, Fraction, Fractions, Numbers
 from lt_det.io.json.files import reading, write_json
+from lt_det.terminal import count_of
 
 DIAGNOSIS_NAME = "diagnosis.json"
 BETAS = (0.9, 0.99, 0.999, 0.9999)
@@ -287,4 +288,4 @@ def _check_lengths(content: dict[str, Any], num_classes: int, where: str) -> Non
             for index, entry in enumerate(value):
                 _check_lengths(msgspec.structs.asdict(entry), num_classes, f"{path}[{index}].")
         elif isinstance(value, list) and key not in _OTHER_LISTS and len(value) != num_classes:
-            raise ValueError(f"{path} has {len(value)} entries, not {num_classes}")
+            raise ValueError(f"{path} has {count_of(len(value), 'entry')}, not {num_classes}")

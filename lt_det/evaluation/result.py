@@ -15,6 +15,7 @@ from lt_det.errors import LtDetError, import_problem
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import ALL, TASK_NAMES, Evaluation, group_metric, write_evaluation
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.terminal import decimals
 
 if TYPE_CHECKING:
     import pandas
@@ -175,7 +176,7 @@ def summary_table(evaluation: Evaluation, task: Task) -> tuple[str, list[str], l
 
 def percent(value: float | None) -> str:
     """Format a metric with one decimal, or as n/a."""
-    return "n/a" if value is None else f"{value:.1f}"
+    return "n/a" if value is None else decimals(value)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -19,6 +19,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.protocols import PROTOCOLS, AreaFrom, Task
 from lt_det.io.json.files import reading, write_json
 from lt_det.statistics.buckets import metric_name
+from lt_det.terminal import count_of
 
 EVALUATION_NAME = "evaluation.json"
 ALL = "all"  # the group of all classes
@@ -315,4 +316,4 @@ def _require(mapping: dict[str, Any], key: str, name: str) -> None:
 
 def _check_length(values: Sequence[Any] | None, key: str, length: int) -> None:
     if values is not None and len(values) != length:
-        raise ValueError(f"{key} has {len(values)} entries, not {length}")
+        raise ValueError(f"{key} has {count_of(len(values), 'entry')}, not {length}")

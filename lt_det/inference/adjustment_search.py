@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from lt_det.config import bucket_options
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.progress import Track
 from lt_det.io.atomic import atomic_files, check_folder
@@ -204,6 +204,5 @@ def _write(cfg: Any, model: nn.Module, search: AdjustmentSearch) -> None:
             (unfinished / "config.yaml").write_text(written.dump())
             (unfinished / RESULTS_NAME).write_text(json.dumps(results, allow_nan=False, indent=1) + "\n")
         except OSError as error:
-            raise LtDetError(
-                f"{folder} cannot be written ({error.strerror}); choose a folder with free space."
-            ) from error
+            reason, advice = error.strerror or error, writing_advice(error)
+            raise LtDetError(f"{folder} cannot be written ({reason}); {advice}.") from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.inference.detector import TrainedDetector
 from lt_det.inference.media import MediaFile, UnreadableMedia, VideoReader, VideoWriter, read_image, write_image
 from lt_det.io.atomic import write_atomically
@@ -98,6 +98,6 @@ def write_numbers(file: Path, content: dict[str, Any]) -> None:
         write_atomically(file, json.dumps(content))
     except OSError as error:
         raise LtDetError(
-            f"{file} cannot be written ({error.strerror or error}); free space or choose another --output: the "
+            f"{file} cannot be written ({error.strerror or error}); {writing_advice(error, 'another --output')}: the "
             "images drawn so far are there, their numbers are not."
         ) from error

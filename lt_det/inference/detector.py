@@ -27,6 +27,8 @@ from lt_det.training.preflight import check_device
 
 logger = logging.getLogger(__name__)
 
+SCORE_KEY = "MODEL.ROI_HEADS.SCORE_THRESH_TEST"
+
 
 def load_trained_config(
     config_file: str,
@@ -50,9 +52,12 @@ def load_trained_config(
         LtDetError: as `load_config`; also if weights or device do not exist, or the threshold is not in [0, 1).
     """
     opts = opts or []
+    for option, value, key in (("--weights", weights, "MODEL.WEIGHTS"), ("--threshold", threshold, SCORE_KEY)):
+        if value is not None and key in opts[::2]:
+            raise LtDetError(f"{option} {value} and the override {key} say the same thing; give one of them.")
     cfg = load_config(config_file, opts, allow_unsafe)
     check_device(cfg.MODEL.DEVICE)
-    if weights is not None or "MODEL.WEIGHTS" not in opts:
+    if weights is not None or "MODEL.WEIGHTS" not in opts[::2]:
         cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
     if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
         raise LtDetError(

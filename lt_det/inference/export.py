@@ -21,7 +21,7 @@ from detectron2.modeling import GeneralizedRCNN
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.statistics.buckets import FrequencyBuckets
 
 Arrays = tuple[NDArray[Any], ...]
@@ -200,5 +200,5 @@ def _report_full_disk(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise LtDetError(f"{file} cannot be written ({reason}); free space or choose another folder.") from error
+        reason, advice = error.strerror or error, writing_advice(error)
+        raise LtDetError(f"{file} cannot be written ({reason}); {advice}.") from error

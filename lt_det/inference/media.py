@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lt_det.compat.detectron2 import read_16_bit_images
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
 from lt_det.io.regular_files import check_regular
 
@@ -123,9 +123,8 @@ def write_image(file: Path, image: NDArray[np.uint8]) -> None:
     try:
         write_atomically(file, content.getvalue())
     except OSError as error:
-        raise LtDetError(
-            f"{file} cannot be written ({error.strerror or error}); free space or choose another folder."
-        ) from error
+        reason, advice = error.strerror or error, writing_advice(error)
+        raise LtDetError(f"{file} cannot be written ({reason}); {advice}.") from error
 
 
 class VideoReader:

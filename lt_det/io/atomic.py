@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lt_det.errors import LtDetError
-from lt_det.io.log_file import DISK_FULL
+from lt_det.errors import LtDetError, writing_advice
 
 _TRIAL = 2**16  # bytes
 
@@ -53,13 +52,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def writing_to(folder: Path, what: str, advice: str = "choose a folder with free space") -> Iterator[None]:
+def writing_to(folder: Path, what: str, elsewhere: str = "another folder") -> Iterator[None]:
     """Context that creates `folder` for what is written to it, and explains why it cannot be written.
 
     Args:
         folder: created with its parents.
         what: is written, for the message: "The report".
-        advice: what the user can do.
+        elsewhere: what the user can choose instead, see `writing_advice`.
 
     Raises:
         LtDetError: an OSError inside the context.
@@ -68,7 +67,8 @@ def writing_to(folder: Path, what: str, advice: str = "choose a folder with free
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise LtDetError(f"{what} cannot be written to {folder} ({error.strerror or error}); {advice}.") from error
+        reason, advice = error.strerror or error, writing_advice(error, elsewhere)
+        raise LtDetError(f"{what} cannot be written to {folder} ({reason}); {advice}.") from error
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -84,5 +84,5 @@ def check_folder(folder: Path, option: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        advice = "free space there or choose another" if error.errno in DISK_FULL else "choose another"
-        raise LtDetError(f"{option} {folder} cannot be written ({error.strerror}); {advice}.") from error
+        reason, advice = error.strerror or error, writing_advice(error, "another")
+        raise LtDetError(f"{option} {folder} cannot be written ({reason}); {advice}.") from error

@@ -8,9 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-# Errors that go away when there is space again.
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
 
 class LogFile:
     """A text file for appending whole lines, as a stream for logging handlers and writers.

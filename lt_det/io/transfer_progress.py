@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from lt_det.io.console import SafeConsole
-from lt_det.terminal import printable
+from lt_det.terminal import count_of, printable
 
 LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 
@@ -26,7 +26,7 @@ def size_text(number: float) -> str:
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= factor:
             return f"{number / factor:.4g} {unit}"
-    return f"{number:.0f} bytes"
+    return count_of(round(number), "byte")
 
 
 class TransferProgress:

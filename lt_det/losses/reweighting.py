@@ -17,6 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.losses._rows import Reduction, reduced
 from lt_det.losses._wrapper import LossWrapper
 from lt_det.losses.base import ClassificationLoss
+from lt_det.terminal import count_of
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats
@@ -62,7 +63,8 @@ class ClassReweighting(LossWrapper):
         weight = torch.as_tensor(weights, dtype=torch.float64)
         if weight.shape != (loss.num_classes,):
             raise LtDetError(
-                f"REWEIGHTING needs {loss.num_classes} weights, one per class, but got {tuple(weight.shape)}."
+                f"REWEIGHTING needs {count_of(loss.num_classes, 'weight')}, one per class, but got "
+                f"{tuple(weight.shape)}."
             )
         if not (weight.isfinite() & (weight >= 0)).all():
             raise LtDetError("REWEIGHTING needs finite weights of at least 0.")

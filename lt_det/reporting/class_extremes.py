@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ClassEntry, Numbers
-from lt_det.reporting.tables import signed
+from lt_det.terminal import signed
 
 EXTREMES_COLUMNS = ("class", "AP", "difference", "images", "bucket")
 _SHOWN = 8

@@ -44,7 +44,7 @@ def write_report(
     root, console = Path(output_dir), console or SafeConsole()
     evaluations = read_evaluations(root)
     report = root / "report"
-    with writing_to(report, "The report", "free space there"):
+    with writing_to(report, "The report", elsewhere=""):
         return _write(evaluations, root, report, console, outside_images)
 
 

@@ -41,11 +41,6 @@ class TextTable:
         return f"**{in_markdown(self.title)}**\n\n" + "\n".join(lines) + "\n"
 
 
-def signed(value: float | None) -> str:
-    """A difference of AP with its sign and one decimal, or n/a; what rounds to 0 has no sign."""
-    return "n/a" if value is None else "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
-
-
 def class_count_tables(
     stats: ClassStats,
     buckets: FrequencyBuckets,

@@ -16,11 +16,10 @@ from lt_det.reporting.charts import report_charts
 from lt_det.reporting.charts.base import Chart
 from lt_det.reporting.examples import Examples, class_examples
 from lt_det.reporting.summary import class_columns
-from lt_det.reporting.tables import signed
 from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.buckets import UNSEEN, FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
-from lt_det.terminal import count_of
+from lt_det.terminal import count_of, signed, span
 
 _TEXT = ("class", "bucket")
 _COUNTS = ("id", "training images", "objects")
@@ -87,7 +86,7 @@ def evaluation_section(
     intervals, hidden = result.intervals or {}, evaluation.hidden_metrics
     first = ["AP", "AP50", "AP75", *map(group_metric, evaluation.shown_buckets)]
     metrics = {
-        name: Headline(name, percent(value), f"{ends[0]:.1f} to {ends[1]:.1f}" if (ends := intervals.get(name)) else "")
+        name: Headline(name, percent(value), span(ends) if (ends := intervals.get(name)) else "")
         for name, value in result.metrics.items()
         if name not in hidden
     }

@@ -18,6 +18,7 @@ from lt_det.starting_config.machine import Machine
 from lt_det.starting_config.reasons import REASONS
 from lt_det.starting_config.schedule import Schedule, choose_schedule
 from lt_det.starting_config.survey import Survey
+from lt_det.terminal import count_of
 
 _DROPS = (0.7, 0.9)  # of the learning rate, as fractions of the training
 _WARM_UP = 1000  # iterations; Detectron2's default
@@ -123,7 +124,7 @@ def _datasets(train: DataSet, val: DataSet, test: DataSet | None) -> Choices:
     roles = [(train, "training"), (val, "validation")]
     for data, role in roles if test is None else [*roles, (test, "test")]:
         survey, node = data.survey, f"DATASETS.REGISTER.{data.name}"
-        what = f"{len(survey.files)} {role} images, {len(survey.box_sizes)} objects."
+        what = f"{count_of(len(survey.files), f'{role} image')}, {count_of(len(survey.box_sizes), 'object')}."
         if data is test:
             what += f" For the final result; evaluate on them with DATASETS.TEST \"('{test.name}',)\"."
         choices[f"{node}.JSON"] = Choice(str(data.json_file), what)
@@ -270,9 +271,9 @@ def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices
     images = survey.stats.num_images
     halved = "Half as many as from ImageNet weights, because the whole detector is already trained. "
     epochs = (
-        f"{schedule.epochs:.0f} epochs over the {images} images with objects. {halved if detector.finetunes else ''}"
-        "Small datasets need more epochs than large ones (docs/init.md). If you change it, adapt STEPS and "
-        "TEST.EVAL_PERIOD."
+        f"{count_of(round(schedule.epochs), 'epoch')} over the {count_of(images, 'image')} with objects. "
+        f"{halved if detector.finetunes else ''}Small datasets need more epochs than large ones (docs/init.md). If you "
+        "change it, adapt STEPS and TEST.EVAL_PERIOD."
     )
     choices = {"SOLVER.MAX_ITER": Choice(schedule.iterations, epochs)}
     if "MultiStep" in detector.keys.get("SOLVER.LR_SCHEDULER_NAME", "MultiStep"):
@@ -289,7 +290,8 @@ def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices
             schedule.period, "Same as TEST.EVAL_PERIOD, so that each evaluation has a checkpoint."
         ),
         "TEST.EVAL_PERIOD": Choice(
-            schedule.period, f"{schedule.evaluations} evaluations during training, one every {every:.1f} epochs."
+            schedule.period,
+            f"{count_of(schedule.evaluations, 'evaluation')} during training, one every {every:.1f} epochs.",
         ),
     }
 
@@ -299,7 +301,7 @@ def _evaluation(survey: Survey) -> Choices:
     choices = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": Choice(detections.threshold, detections.why),
         "TEST.DETECTIONS_PER_IMAGE": Choice(
-            detections.per_image, f"The training images have up to {detections.most} objects."
+            detections.per_image, f"The training images have up to {count_of(detections.most, 'object')}."
         ),
         "TEST.BUCKETS.BY": Choice(buckets.by, buckets.why),
     }

@@ -41,8 +41,8 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
         f"Detector: {detector.name} for {' and '.join(predicted)}, on {machine.device}.",
         f"Input: shorter edge {size.test} (images: {width:.0f} x {height:.0f} pixels, medians); objects then have a "
         f"median size of {middle:.0f} pixels (nine in ten: {low:.0f} to {high:.0f}).",
-        f"Schedule: {schedule.epochs:.0f} epochs, which are {schedule.iterations} iterations of "
-        f"{count_of(chosen.batch, 'image')}; evaluation every {schedule.period} iterations.",
+        f"Schedule: {count_of(round(schedule.epochs), 'epoch')}, {count_of(schedule.iterations, 'iteration')} of "
+        f"{count_of(chosen.batch, 'image')}; evaluation every {count_of(schedule.period, 'iteration')}.",
         f"{'Long tail' if has_long_tail(stats) else 'No long tail'}: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by "
         f"{of_buckets}, score threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
     ]
@@ -134,8 +134,9 @@ def _of_detector(train: DataSet, detector: Detector, machine: Machine) -> Iterat
         yield "The small detector needs timm: pip install 'lt-det[small]'"
     if detector.num_classes == survey.stats.num_classes:
         yield (
-            f"The weights have a classifier of {detector.num_classes} classes, as many as your data, so it is kept; if "
-            "these are other classes, see docs/starting_from_a_detector.md."
+            f"The weights have a classifier of {count_of(detector.num_classes, 'class')} and background, as your data "
+            "need it, so it is kept; if these are other classes, or if its last row is not that of background, see "
+            "docs/starting_from_a_detector.md."
         )
     if detector.finetunes and not machine.gpu:
         yield f"Training {detector.name} on a CPU takes days; --small chooses a detector that trains in hours."

@@ -10,6 +10,7 @@ from lt_det.data.sampling.repeat_factors import repeat_factors
 from lt_det.starting_config.survey import Survey
 from lt_det.statistics.buckets import LVIS_EDGES, UNSEEN, BucketOptions, FrequencyBuckets, resolve_buckets
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 MANY_CLASSES = 100  # from here on, the scores of a class are low, as in LVIS
 LONG_TAIL = 10.0  # ratio of the most to the fewest training images of a class from which a set has a long tail
@@ -153,7 +154,7 @@ def choose_detections(survey: Survey) -> Detections:
     stats, most = survey.stats, int(survey.objects_per_image().max(initial=0))
     per_image = _COCO_LIMIT if most <= _COCO_LIMIT else -(-most // 100) * 100
     if survey.federated or stats.num_classes >= MANY_CLASSES:
-        kind = "federated annotations" if survey.federated else f"{stats.num_classes} classes"
+        kind = "federated annotations" if survey.federated else count_of(stats.num_classes, "class")
         why = f"LVIS's practice, for {kind}: rare classes get low scores."
         return Detections(0.0001, max(_LVIS_LIMIT, per_image), most, why)
     if has_long_tail(stats):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.errors import LtDetError
+from lt_det.training.checkpointer import BOX_HEAD_KEY
+from lt_det.training.warm_start.origin import recorded_classes
 from lt_det.training.weights.reading import read_weights
 
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the number of blocks in res4
@@ -26,8 +28,8 @@ class ResnetDetector:
         keys: config keys that differ from configs/base/mask_rcnn_r50_fpn.yaml.
         is_c4: whether the detector has no FPN.
         has_masks, has_keypoints: whether it has such a head.
-        num_classes: of its box classifier; 0 if it has none. Where no layer shows it, the classifier is taken to have
-            a background row.
+        num_classes: of its box classifier; 0 if it has none. Where neither a layer, nor the checkpoint, nor the
+            config.yaml beside it says it, the classifier is taken to have a background row.
         has_softmax_rows: whether the classifier has a row for each class and one for the background, and no others.
     """
 
@@ -47,16 +49,18 @@ def read_resnet_detector(file: Path) -> ResnetDetector:
         LtDetError: the file cannot be read, see `read_weights`, or is no detector with a ResNet, see
             `resnet_detector`.
     """
-    shapes = {name: tuple(weight.shape) for name, weight in read_weights(file)["model"].items()}
-    return resnet_detector(shapes, file)
+    checkpoint = read_weights(file)
+    shapes = {name: tuple(weight.shape) for name, weight in checkpoint["model"].items()}
+    return resnet_detector(shapes, file, checkpoint.get(BOX_HEAD_KEY))
 
 
-def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> ResnetDetector:
+def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path, heads: Any = None) -> ResnetDetector:
     """The detector that has weights of these shapes.
 
     Args:
         shapes: by Detectron2's names.
-        file: for messages.
+        file: for messages, and to find the config.yaml beside it.
+        heads: what lt_det's checkpoints record of their heads.
 
     Raises:
         LtDetError: it is no Faster, Mask or Cascade R-CNN with a ResNet or ResNeXt, with FPN or C4.
@@ -95,7 +99,7 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
         keys |= {"MODEL.ROI_HEADS.NAME": "LongTailCascadeROIHeads", "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000}
     has_masks = any(name.startswith("roi_heads.mask_head.") for name in shapes)
     rows = shapes.get(f"roi_heads.box_predictor.{'0.' if is_cascade else ''}cls_score.weight", (0,))[0]
-    num_classes = _classes_of_other_layers(shapes) or max(0, rows - 1)
+    num_classes = _classes_of_other_layers(shapes) or recorded_classes(heads, file, rows) or max(0, rows - 1)
     body_name = f"{'X' if groups > 1 else 'R'}{depth}"
     kind = ("Cascade " if is_cascade else "" if has_masks else "Faster ") + ("Mask R-CNN" if has_masks else "R-CNN")
     return ResnetDetector(
@@ -112,7 +116,7 @@ def resnet_detector(shapes: Mapping[str, tuple[int, ...]], file: Path) -> Resnet
 def _classes_of_other_layers(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Classes with boxes or masks of their own; 0 if all classes share them.
 
-    A classifier does not show them: sigmoid losses may do without a background row, and Seesaw has two further rows.
+    A classifier does not show them, see `recorded_classes`.
     """
     boxes = shapes.get("roi_heads.box_predictor.bbox_pred.weight", (0,))[0] // 4
     masks = shapes.get("roi_heads.mask_head.predictor.weight", (0,))[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 VERSION = 1
 LARGEST_COUNT = 10**12  # sums of any number of classes stay within 64 bits
@@ -61,7 +62,9 @@ def _check(content: dict[str, Any], path: Path) -> None:
         if images[k] > content["num_images"]:
             raise _corrupt(path, f"class '{name}' is in {images[k]} of {content['num_images']} images")
         if instances is not None and (instances[k] < images[k] or (images[k] == 0) != (instances[k] == 0)):
-            raise _corrupt(path, f"class '{name}' has {instances[k]} instances in {images[k]} images")
+            raise _corrupt(
+                path, f"class '{name}' has {count_of(instances[k], 'instance')} in {count_of(images[k], 'image')}"
+            )
 
 
 def _is_count(value: Any) -> bool:

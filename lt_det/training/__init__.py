@@ -9,6 +9,7 @@ from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
 from lt_det.training.launch.launcher import run
 from lt_det.training.launch.options import argument_parser
+from lt_det.training.launch.running_statistics import share_running_statistics
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer, evaluate_lazy
 from lt_det.training.log.hooks import build_log_hooks
@@ -36,6 +37,7 @@ __all__ = [
     "run",
     "setup",
     "setup_lazy",
+    "share_running_statistics",
     "train_classifier_only",
     "watched",
 ]

@@ -23,6 +23,7 @@ from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
 from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
+from lt_det.training.launch.running_statistics import share_running_statistics
 from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
@@ -146,7 +147,7 @@ class Assembly:
 
         Args:
             lr_scheduler: Detectron2's LRScheduler.
-            evaluate: returns the metrics on the main process.
+            evaluate: returns the metrics on the main process; called with the model as the checkpoint holds it.
             build_writers: called in the main process only.
             buckets: frequency buckets of the training classes; needed in the main process only.
             evaluate_at_end: another evaluation, after the last of `evaluate`.
@@ -162,7 +163,7 @@ class Assembly:
         found += before_checkpoint
         if is_main:
             found.append(KeepLatest(self.checkpointer, **options.checkpoints))
-        found.append(EvalUnlessStopped(options.eval_period, evaluate))
+        found.append(EvalUnlessStopped(options.eval_period, lambda: self._evaluate_as_saved(evaluate)))
         if evaluate_at_end is not None:
             found.append(EvalUnlessStopped(0, evaluate_at_end))
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
@@ -174,6 +175,10 @@ class Assembly:
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             found.append(StopOnInterrupt(self.checkpointer))
         return found
+
+    def _evaluate_as_saved(self, evaluate: Callable[[], Any]) -> Any:
+        share_running_statistics(self._model)
+        return evaluate()
 
     def resume_or_load(self, weights: str, resume: bool) -> int:
         """Load `weights`, or with `resume` the last checkpoint if there is one; return the first iteration to train.

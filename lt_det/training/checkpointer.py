@@ -14,10 +14,10 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from lt_det.compat.torch import is_dead_worker
-from lt_det.errors import LtDetError, reason_of
-from lt_det.io.log_file import DISK_FULL
+from lt_det.errors import DISK_FULL, LtDetError, reason_of
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.terminal import count_of
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS, mark_applied
 from lt_det.training.resume.checkpoint_folder import (
     LAST_CHECKPOINT,
@@ -83,9 +83,9 @@ def warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> No
     if done < max_iter:
         return
     logger.warning(
-        f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {done} iterations done of "
-        f"{max_iter}. To train longer, raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to start another training "
-        "from its weights, set MODEL.WEIGHTS (train.init_checkpoint) to them and OUTPUT_DIR to a new folder."
+        f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {count_of(done, 'iteration')} "
+        f"done of {max_iter}. To train longer, raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to start another "
+        "training from its weights, set MODEL.WEIGHTS (train.init_checkpoint) to them and OUTPUT_DIR to a new folder."
     )
     if not checkpointer.get_checkpoint_file().endswith("model_final.pth"):
         checkpointer.save("model_final", iteration=done - 1)
@@ -183,8 +183,8 @@ class LongTailCheckpointer(DetectionCheckpointer):
         bad = [key for key, weight in self.model.state_dict().items() if not weight.isfinite().all()]
         if bad:
             raise LtDetError(
-                f"{len(bad)} weights, the first of them {bad[0]}, have become infinite or NaN, so {name}.pth is not "
-                "saved; lower SOLVER.BASE_LR (LazyConfig: optimizer.lr) or clip gradients (SOLVER.CLIP_GRADIENTS, "
+                f"{count_of(len(bad), 'weight')} became infinite or NaN, the first of them {bad[0]}, so {name}.pth is "
+                "not saved; lower SOLVER.BASE_LR (LazyConfig: optimizer.lr) or clip gradients (SOLVER.CLIP_GRADIENTS, "
                 f"LazyConfig: train.clip_norm); {last_checkpoint(self)}."
             )
 

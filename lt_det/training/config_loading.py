@@ -24,7 +24,7 @@ from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import writing_to
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
-from lt_det.terminal import make_logs_printable
+from lt_det.terminal import count_of, make_logs_printable
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_sections, check_values
@@ -76,7 +76,8 @@ def _allows_unsafe(args: argparse.Namespace) -> bool:
 
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
-    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), "log.txt and config.yaml"):
+    what, elsewhere = "log.txt and config.yaml", "another OUTPUT_DIR"
+    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), what, elsewhere):
         set_up_log_files(output_dir)
         # It logs the content of the file.
         default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_path(args.config_file)}))
@@ -116,7 +117,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         _merge(cfg.merge_from_file, config_file, config_file)
     check_values(cfg, defaults, config_file)
     if len(opts) % 2:
-        raise LtDetError(f"Overrides come as KEY VALUE pairs, but {len(opts)} words are given: {' '.join(opts)}.")
+        raise LtDetError(f"Overrides come as KEY VALUE pairs, not as {count_of(len(opts), 'word')}: {' '.join(opts)}.")
     command_line = "Override on the command line"
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         if isinstance(_value_at(cfg, key), CfgNode):

@@ -21,6 +21,7 @@ from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
 from lt_det.losses import possible_num_logits
 from lt_det.modeling import LongTailPredictor
+from lt_det.terminal import count_of
 from lt_det.trainer_keys import DECOUPLED, mark_applied
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
@@ -167,8 +168,9 @@ class DecoupledCheckpointer(LongTailCheckpointer):
                 )
             if len(classifier) not in possible_num_logits(predictor.num_classes):
                 raise LtDetError(
-                    f"The classifier in {self._path} has {len(classifier)} rows, which do not fit "
-                    f"{predictor.num_classes} classes and background; set NUM_CLASSES to that of the finished training."
+                    f"The classifier in {self._path} has {count_of(len(classifier), 'row')}, not those of "
+                    f"{count_of(predictor.num_classes, 'class')} and background; set NUM_CLASSES to that of the "
+                    "finished training."
                 )
         kept = {key: value for key, value in initial.items() if key.startswith(self._initialized())}
         if self.decoupled == "lws":  # the finished training may be lws itself, and has learned scales then

@@ -15,8 +15,7 @@ from torch import nn
 
 from lt_det.compat.torch import DEAD_WORKER, is_dead_worker
 from lt_det.compat.torch_distributed import is_peer_failure
-from lt_det.errors import LtDetError, reason_of
-from lt_det.io.log_file import DISK_FULL
+from lt_det.errors import DISK_FULL, LtDetError, reason_of
 from lt_det.terminal import count_of
 from lt_det.training.checkpointer import last_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir

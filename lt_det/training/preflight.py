@@ -27,6 +27,7 @@ from lt_det.io.atomic import check_folder
 from lt_det.losses import loss_class
 from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys, warn_of_unused_lazy_keys
@@ -252,8 +253,9 @@ def check_batch(images: int, passes: int) -> None:
     if images % (processes * passes):
         in_passes = f" in {passes} passes each (SOLVER.ACCUMULATE, train.accumulate)" if passes > 1 else ""
         raise LtDetError(
-            f"A batch of {images} images (SOLVER.IMS_PER_BATCH, LazyConfig: dataloader.train.total_batch_size) cannot "
-            f"be split equally among {processes} processes{in_passes}; make it a multiple of {processes * passes}."
+            f"A batch of {count_of(images, 'image')} (SOLVER.IMS_PER_BATCH, LazyConfig: "
+            "dataloader.train.total_batch_size) cannot be split equally among "
+            f"{count_of(processes, 'process')}{in_passes}; make it a multiple of {processes * passes}."
         )
 
 
@@ -266,8 +268,8 @@ def check_scaled_batch(cfg: CfgNode, scaled: CfgNode) -> None:
         return
     raise LtDetError(
         f"SOLVER.IMS_PER_BATCH is {written}, which SOLVER.REFERENCE_WORLD_SIZE {reference} scales to {images} for "
-        f"{processes} processes: that cannot be split equally in {passes} passes each (SOLVER.ACCUMULATE); make "
-        f"IMS_PER_BATCH a multiple of {reference * passes}."
+        f"{count_of(processes, 'process')}: that cannot be split equally in {count_of(passes, 'pass')} each "
+        f"(SOLVER.ACCUMULATE); make IMS_PER_BATCH a multiple of {reference * passes}."
     )
 
 
@@ -292,8 +294,8 @@ def check_device(device: str) -> str:
             )
         if parsed.index is not None and parsed.index >= torch.cuda.device_count():
             raise LtDetError(
-                f"The device is {device}, but torch sees {torch.cuda.device_count()} GPUs, counted from 0; correct "
-                f"{keys}."
+                f"The device is {device}, but torch sees {count_of(torch.cuda.device_count(), 'GPU')}, counted from 0; "
+                f"correct {keys}."
             )
     elif parsed.type != "cpu":
         try:

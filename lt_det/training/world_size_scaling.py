@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.engine import DefaultTrainer
 
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 _SCALED = (
     "SOLVER.IMS_PER_BATCH",
@@ -39,7 +40,7 @@ def scaled_to_processes(cfg: Any, processes: int) -> Any:
         return cfg
     if reference < 0 or cfg.SOLVER.IMS_PER_BATCH % reference:
         raise LtDetError(
-            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, but a batch of {cfg.SOLVER.IMS_PER_BATCH} images "
+            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, but a batch of {count_of(cfg.SOLVER.IMS_PER_BATCH, 'image')} "
             "(SOLVER.IMS_PER_BATCH) cannot be split equally among them; write the number of processes that "
             "the schedule was written for."
         )

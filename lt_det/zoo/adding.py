@@ -10,6 +10,7 @@ import msgspec
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.schema import Evaluation, read_evaluation
+from lt_det.terminal import count_of
 from lt_det.zoo.rows import Metrics, Row, Run, Task, read_row, row_file, write_row
 from lt_det.zoo.run_folder import RunFolder, read_run
 from lt_det.zoo.shipped_config import check_starts, claimed_config, overrides_of
@@ -78,15 +79,15 @@ def _check_finished(run: RunFolder) -> None:
         )
     if run.iterations > planned:
         raise LtDetError(
-            f"{run.folder} has logged {run.iterations} iterations, but its config.yaml has SOLVER.MAX_ITER {planned}; "
-            "train in a folder of its own."
+            f"{run.folder} has logged {count_of(run.iterations, 'iteration')}, but its config.yaml has SOLVER.MAX_ITER "
+            f"{planned}; train in a folder of its own."
         )
 
 
 def _run_of(run: RunFolder, overrides: dict[str, Any], commit: str | None, hardware: str | None) -> Run:
     if len(run.cfg.DATASETS.TEST) != 1:
         raise LtDetError(
-            f"{run.folder} has {len(run.cfg.DATASETS.TEST)} sets in DATASETS.TEST; a row needs exactly one."
+            f"{run.folder} has {count_of(len(run.cfg.DATASETS.TEST), 'set')} in DATASETS.TEST; a row needs exactly one."
         )
     dataset = run.cfg.DATASETS.TEST[0]
     file = run.folder / "inference" / dataset / "evaluation.json"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 
 import numpy as np
@@ -30,6 +31,7 @@ def _in_the_root(monkeypatch):
 def test_the_page_is_made_from_the_results():
     page = tables.PAGE.read_text()
     assert tables.with_tables(page) == page, "run python -m benchmarks.evidence.tables"
+    assert not re.search(r"[-+]0\.0\b", page), "what rounds to 0 has no sign"
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lt_det.cli import main
+from tests.helpers.evaluations import evaluation, write_run
 
 
 def run(capsys, *arguments):
@@ -108,6 +109,12 @@ def test_report_of_nothing(capsys, tmp_path):
     code, _, err = run(capsys, "report", tmp_path)
     assert code == 1
     assert "train there first" in err
+
+
+def test_the_page_of_the_report_is_named(capsys, tmp_path):
+    code, out, err = run(capsys, "report", write_run(tmp_path, evaluation()))
+    assert code == 0, err
+    assert out.endswith(f"\nReport: {tmp_path}/report/report.html\n")
 
 
 def test_doctor(capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -169,7 +170,7 @@ def weights_config(tmp_path, name, weights):
 
 
 def test_weights(capsys, tmp_path, cache, server):
-    server.files["/zoo/a.pkl"] = b"weights" * 1000
+    server.files["/zoo/a.pkl"] = weights = pickle.dumps({"model": {"a": 1.0}, "__author__": "zoo"})
     remote = weights_config(tmp_path, "remote", f"{server.url}/zoo/a.pkl")
     local = weights_config(tmp_path, "local", "output/model_final.pth")
     none = weights_config(tmp_path, "none", "")
@@ -184,7 +185,7 @@ def test_weights(capsys, tmp_path, cache, server):
     assert str(cache) in out
     code, out, err = run(capsys, "weights", *configs)
     assert code == 0, err
-    assert (cache / "zoo/a.pkl").read_bytes() == b"weights" * 1000
+    assert (cache / "zoo/a.pkl").read_bytes() == weights
     code, out, _ = run(capsys, "weights", *configs)
     assert f"already at {cache}/zoo/a.pkl" in out
     assert len(server.requests) == 1

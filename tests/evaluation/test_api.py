@@ -211,7 +211,7 @@ DATA = {
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([BOX, BOX], [FOUND]), {}, "1 dictionaries .* 2 images"),
+        (([BOX, BOX], [FOUND]), {}, "1 dictionary for 2 images"),
         (([BOX], [FOUND | {"scores": [0.9, 0.8]}]), {}, r"image 0: 'scores' .*\(2,\)"),
         (([BOX], [FOUND | {"scores": [float("nan")]}]), {}, "image 0: 'scores' must be finite"),
         (([BOX], [FOUND | {"scores": ["high"]}]), {}, "image 0: 'scores' must be finite"),
@@ -225,7 +225,7 @@ DATA = {
         (
             ([BOX | {"masks": np.ones((2, 9, 9))}], [FOUND]),
             {"iou": "segm"},
-            r"image 0: 'masks' .*\(2, 9, 9\).* 1 labels",
+            r"image 0: 'masks' .*\(2, 9, 9\).* 1 label;",
         ),
         (
             ([BOX | {"masks": np.ones((1, 9, 9))}], [FOUND | {"masks": np.ones((1, 9, 8))}]),
@@ -275,7 +275,7 @@ def test_mistakes_with_the_accumulator():
         metric.compute()
     with pytest.raises(LtDetError, match="needs the targets"):
         metric.update([FOUND])
-    with pytest.raises(LtDetError, match="2 dictionaries of preds, but 1 images"):
+    with pytest.raises(LtDetError, match="preds has 2 dictionaries for 1 image;"):
         metric.update([FOUND, FOUND], [BOX])
     with pytest.raises(LtDetError, match="image 9 is not in target"):
         metric.update({9: FOUND}, [BOX])

@@ -52,9 +52,15 @@ def test_report_of_results(mini, tmp_path, results, capsys):
     out = tmp_path / "out"
     assert evaluate(mini, tmp_path, results, "--out", out, "--train-stats", mini.train_json) == 0
     assert (out / "report" / "report.md").is_file()
+    assert capsys.readouterr().out.endswith(f"\nReport: {out}/report/report.html\n")
     written = json.loads((out / "inference" / "mini_lvis_val" / "evaluation.json").read_text())
     assert written["protocol"] == "lvis"  # the json has its lists
     assert written["classes"][0]["images"] > 0
+
+
+def test_images_have_no_effect_without_a_report(mini, tmp_path, results, caplog):
+    assert evaluate(mini, tmp_path, results, "--train-stats", mini.train_json, "--images", mini.image_root) == 0
+    assert "--images has no effect without --out" in caplog.text
 
 
 def test_nothing_found(mini, tmp_path, capsys, caplog):

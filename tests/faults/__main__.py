@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from lt_det.io.options import Collected
 from tests.faults.faults import FAULTS
 from tests.faults.training import Training, prepare
 
@@ -26,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="FAULT")
+    parser.add_argument("--faults", nargs="+", action=Collected, choices=FAULTS, default=list(FAULTS), metavar="FAULT")
     args = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="lt_det_faults_"))
     config = prepare(work)

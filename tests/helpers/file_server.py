@@ -26,6 +26,7 @@ class FileServer:
         ranges: whether it supports ranges.
         obeys_if_range: whether a range of another file than the client's is refused.
         sends_length: whether it says how long an answer is.
+        content_range: what it says about the position of a range: None for the truth, else a text with {start}, {end}.
         errors: status and headers of the next answers, before files are served again.
         cuts: after so many bytes each of the next answers is cut off.
         resets: whether a cut resets the connection, by which the client loses what it has not read yet; otherwise it
@@ -40,6 +41,7 @@ class FileServer:
     ranges: bool = True
     obeys_if_range: bool = True
     sends_length: bool = True
+    content_range: str | None = None
     errors: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     resets: bool = False
@@ -80,7 +82,8 @@ def file_server() -> Iterator[FileServer]:
             if state.sends_length:
                 headers["Content-Length"] = str(len(content) - start)
             if start:
-                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                said = state.content_range or f"bytes {{start}}-{{end}}/{len(content)}"
+                headers["Content-Range"] = said.format(start=start, end=len(content) - 1)
             self._head(206 if start else 200, headers)
             self._body(content[start:])
 

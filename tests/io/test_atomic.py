@@ -1,5 +1,7 @@
 """Atomic writing of files."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -68,12 +70,46 @@ def test_folders(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with writing_to(tmp_path / "a" / "b", "The report"):
         (tmp_path / "a" / "b" / "page").write_text("text")
-    full = pytest.raises(LtDetError, match=r"^The report cannot be written to .*b \(No space left on device\); choose")
+    full = pytest.raises(
+        LtDetError, match=r"^The report .*b \(No space left on device\); free space.* another folder\.$"
+    )
     with full, writing_to(tmp_path / "a" / "b", "The report"):
         raise OSError(28, "No space left on device")
-    refused = pytest.raises(LtDetError, match=r"page/c \(Not a directory\); free space there\.$")
-    with refused, writing_to(tmp_path / "a" / "b" / "page" / "c", "The report", "free space there"):
+
+
+@pytest.mark.parametrize("folder", ["page", "page/c/d"])
+def test_a_file_in_the_way_is_named(tmp_path, folder):
+    (tmp_path / "page").touch()
+    refused = pytest.raises(LtDetError, match=rf"; move {tmp_path}/page out of the way\.$")
+    with refused, writing_to(tmp_path / folder, "The report", elsewhere=""):
         pytest.fail("the folder does not exist")
+
+
+def test_a_folder_in_the_way_is_named(tmp_path):
+    (tmp_path / "page").mkdir()
+    refused = pytest.raises(LtDetError, match=rf"; move {tmp_path}/page out of the way or choose another --out\.$")
+    with refused, writing_to(tmp_path, "The report", "another --out"):
+        write_atomically(tmp_path / "page", "text")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EDQUOT, "free space there or choose another folder"),
+        (errno.EACCES, "correct the permissions or choose another folder"),
+        (errno.EROFS, "mount .* or choose another folder"),
+        (errno.EMFILE, "allow .*ulimit -n.* or choose another folder"),
+        (errno.EIO, "choose another folder"),
+    ],
+)
+def test_the_advice_fits_the_error(tmp_path, number, advice):
+    with pytest.raises(LtDetError, match=rf"\); {advice}\.$"), writing_to(tmp_path, "The report"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(LtDetError, match="; shorten the name"):
+        check_folder(tmp_path / ("x" * 300), "--out")
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):

@@ -14,6 +14,7 @@ from lt_det.io.transfer_progress import TransferProgress, size_text
     ("number", "text"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1 kB"),
         (384_629, "384.6 kB"),

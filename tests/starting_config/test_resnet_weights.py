@@ -62,6 +62,37 @@ def test_classes_of_a_classifier_with_other_rows(extra_rows, is_softmax):
     assert (found.num_classes, found.has_softmax_rows) == (80, is_softmax)
 
 
+@pytest.fixture(scope="module")
+def agnostic():
+    """Shapes of a detector whose classes share boxes, so that only the rows of the classifier depend on them."""
+    shapes, _ = shapes_of(
+        "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", MODEL__ROI_BOX_HEAD__CLS_AGNOSTIC_BBOX_REG=True
+    )
+    return shapes
+
+
+def read(shapes, rows, file=FILE, heads=None):
+    found = resnet_detector({**shapes, "roi_heads.box_predictor.cls_score.weight": (rows, 1024)}, file, heads)
+    return found.num_classes, found.has_softmax_rows
+
+
+def test_classes_that_share_boxes_are_read_from_the_config_beside_the_weights(agnostic, tmp_path):
+    file = tmp_path / "model_final.pth"
+    (tmp_path / "config.yaml").write_text("MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}\n")
+    assert [read(agnostic, rows, file) for rows in (80, 81, 82)] == [(80, False), (80, True), (80, False)]
+    assert read(agnostic, 21, file) == (20, True)  # that of another detector
+
+
+def test_classes_that_share_boxes_are_read_from_the_loss_in_the_checkpoint(agnostic):
+    assert read(agnostic, 82, heads=["seesaw on Linear"]) == (80, False)
+    assert read(agnostic, 81, heads=["eql on Linear"]) == (80, True)
+    assert read(agnostic, 81, heads=["SeesawLoss on CosineClassifier"]) == (79, False)
+
+
+def test_without_a_record_classes_that_share_boxes_have_a_background(agnostic):
+    assert read(agnostic, 81) == read(agnostic, 81, heads=["unknown on Linear"]) == (80, True)
+
+
 def test_other_sizes_are_read():
     shapes, _ = shapes_of(
         "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml",

@@ -72,6 +72,25 @@ def test_folder_of_images_and_a_video(weights, media, mini, tmp_path, capsys):
     assert len(list(video)) == 10
 
 
+def test_the_threshold_of_an_override_holds(weights, media, tmp_path):
+    """The default of --threshold does not replace it."""
+    file, opts = min(media.glob("*.jpg")), [*OPTS, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.6"]
+    assert run(weights, [file], tmp_path / "out", opts=opts)["threshold"] == 0.6
+    assert run(weights, [file], tmp_path / "out")["threshold"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "option"),
+    [
+        ("MODEL.WEIGHTS", {"weights": "a.pth"}, "--weights a.pth"),
+        ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", {"threshold": 0.1}, "--threshold 0.1"),
+    ],
+)
+def test_an_option_and_an_override_of_the_same_key(key, options, option):
+    with pytest.raises(LtDetError, match=f"{option} and the override {key}"):
+        load_trained_config(SEESAW, opts=[*OPTS, key, "0.5"], **options)
+
+
 @pytest.mark.parametrize("channels", ["BGR", "RGB"])
 def test_detections_are_those_of_detectron2(channels, weights, media):
     cfg = load_trained_config(

@@ -107,7 +107,7 @@ def test_processes_exchange_gradients_once_per_step(sixty_config, one_pass, tmp_
 @pytest.mark.parametrize(
     ("passes", "said"),
     [
-        (4, "A batch of 6 images .* 1 processes in 4 passes each .*; make it a multiple of 4"),
+        (4, "A batch of 6 images .* 1 process in 4 passes each .*; make it a multiple of 4"),
         (0, "SOLVER.ACCUMULATE .* is 0"),
     ],
 )

@@ -266,7 +266,9 @@ def test_what_is_not_finite_is_not_saved(tmp_path, bad):
     checkpointer = LongTailCheckpointer(model, str(tmp_path))
     checkpointer.save("model_0000004", iteration=4)
     model.state_dict()[bad][1] = float("nan")
-    with pytest.raises(LtDetError, match=rf"the first of them {bad}, have become .*model_0000009\.pth is not saved"):
+    with pytest.raises(
+        LtDetError, match=rf"infinite or NaN, the first of them {bad}, so .*model_0000009\.pth is not saved"
+    ):
         checkpointer.save("model_0000009", iteration=9)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]
 

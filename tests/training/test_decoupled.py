@@ -376,7 +376,7 @@ class TestMistakes:
             contents["model"][f"{CLASSIFIER}weight"] = torch.zeros(63, 256)
 
         said = self.loading(config, self.edited(first, tmp_path, widen), tmp_path)
-        assert "edited.pth has 63 rows, which do not fit 12 classes" in said
+        assert "edited.pth has 63 rows, not those of 12 classes" in said
 
     def test_another_network(self, config, first, tmp_path):
         said = self.loading(config, first, tmp_path, "MODEL.ROI_BOX_HEAD.FC_DIM", 64)

@@ -67,7 +67,7 @@ def test_loss_state_reaches_the_log(mini, datasets_root, tmp_path):
 def test_training_ends_with_table_and_report(trained):
     output, stdout = trained
     assert "APr" in stdout
-    report = output / "report" / "report.md"
+    report = output / "report" / "report.html"
     assert stdout.rstrip().endswith(f"Report: {report}")
     assert report.is_file()
 
@@ -105,7 +105,7 @@ def test_lazy_twin_trains(mini, datasets_root, tmp_path):
     arguments = ["--config", config, *small, f"train.output_dir={tmp_path}"]
     result = tool("lazyconfig_train_net.py", *arguments, root=datasets_root)
     assert result.returncode == 0, result.stderr
-    assert f"Report: {tmp_path}/report/report.md" in result.stdout
+    assert f"Report: {tmp_path}/report/report.html" in result.stdout
     again = ["--config", config, "--eval-only", *small, f"train.init_checkpoint={tmp_path}/model_final.pth"]
     result = tool("lazyconfig_train_net.py", *again, f"train.output_dir={tmp_path}/again", root=datasets_root)
     assert result.returncode == 0, result.stderr

@@ -81,6 +81,6 @@ def test_two_processes_train_the_schedule_of_one(sixty_config, tmp_path):
 def test_batch_is_checked_as_it_will_be(sixty_config, tmp_path):
     """A batch of six for three processes is one of two for one, in four passes."""
     overrides = ["OUTPUT_DIR", str(tmp_path), "SOLVER.REFERENCE_WORLD_SIZE", "3", "SOLVER.ACCUMULATE", "4"]
-    said = "IMS_PER_BATCH is 6, .*REFERENCE_WORLD_SIZE 3 .* 2 for 1 processes.*a multiple of 12"
+    said = "IMS_PER_BATCH is 6, .*REFERENCE_WORLD_SIZE 3 .* 2 for 1 process:.*a multiple of 12"
     with pytest.raises(LtDetError, match=said):
         LongTailTrainer(load_config(str(sixty_config), overrides))

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import atomic_file, write_atomically
 
 STATE_NAME = "table.json"
@@ -172,9 +172,10 @@ class writing:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
+            reason, advice = error.strerror or error, writing_advice(error)
             raise LtDetError(
-                f"The feature cache {self.folder} cannot be written ({error.strerror or error}); free space on that "
-                "disk or choose another folder. Start again with the same folder to continue: what is finished is kept."
+                f"The feature cache {self.folder} cannot be written ({reason}); {advice}. Start again with the same "
+                "folder to continue: what is finished is kept."
             ) from error
 
 

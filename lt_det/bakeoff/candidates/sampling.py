@@ -12,6 +12,7 @@ from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.data.sampling.repeat_factors import repeat_factors
 from lt_det.errors import LtDetError
 from lt_det.registry import Registry
+from lt_det.terminal import count_of
 
 Weights = NDArray[np.float64]
 
@@ -69,7 +70,8 @@ def row_weights(
     weights = np.asarray(ROI_SAMPLERS[sampler](rois, weights, cfg, generator), dtype=np.float64)
     if weights.shape != rois.labels.shape or not (np.isfinite(weights) & (weights >= 0)).all():
         raise LtDetError(
-            f"The sampler '{sampler}' must return {len(rois.labels)} weights of at least 0, one per RoI; correct it."
+            f"The sampler '{sampler}' must return {count_of(len(rois.labels), 'weight')} of at least 0, one per RoI; "
+            "correct it."
         )
     if not weights.sum() > 0:
         raise LtDetError(

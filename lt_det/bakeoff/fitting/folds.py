@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ def image_folds(rois: RoiTable, k: int, seed: int) -> list[NDArray[np.int64]]:
     num_images = len(rois.image_ids)
     if not 2 <= k <= num_images:
         raise LtDetError(
-            f"{num_images} training images cannot be split into {k} folds; choose at least 2 folds, and at most one "
-            "per image."
+            f"{count_of(num_images, 'training image')} cannot be split into {count_of(k, 'fold')}; choose at least 2 "
+            "folds, and at most one per image."
         )
     generator = np.random.default_rng(seed)
     pairs = _images_of_classes(rois)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import RoiTable
 from lt_det.bakeoff.fitting.folds import image_folds
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,10 @@ def split_meta_images(
     foreground = part.labels < rois.num_classes
     in_training = np.isin(np.arange(rois.num_classes), part.labels[foreground & ~held])
     in_meta = np.isin(np.arange(rois.num_classes), part.labels[foreground & held])
-    if (in_training != in_meta).any():
+    lacking, alone = int((in_training & ~in_meta).sum()), int((in_meta & ~in_training).sum())
+    if lacking or alone:
         logger.info(
-            f"Meta set of {len(meta)} of {len(images)} images: {(in_training & ~in_meta).sum()} classes are not in it, "
-            f"and {(in_meta & ~in_training).sum()} classes are in it only, and cannot be learned."
+            f"Meta set of {len(meta)} of {len(images)} images: it lacks {count_of(lacking, 'class')}, and has "
+            f"{count_of(alone, 'class')} that the other images lack, so that they cannot learn it."
         )
     return np.delete(images, meta), images[meta]

@@ -19,6 +19,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--config",
         nargs="+",
+        action="extend",
         required=True,
         metavar="FILE",
         help="yaml configs or LazyConfigs: files, or names of shipped ones",

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from lt_det.errors import LtDetError
 from lt_det.inference.demo import Demo, write_numbers
-from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import SCORE_KEY, TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.media import find_files, with_results
 from lt_det.io.atomic import check_folder
+from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 
 RESULTS = "detections.json"
+THRESHOLD = 0.3
 
 
 def run(words: Sequence[str] | None = None, program: str | None = None) -> int:
@@ -24,7 +26,8 @@ def run(words: Sequence[str] | None = None, program: str | None = None) -> int:
 
 def main(args: argparse.Namespace) -> None:
     media = with_results(find_files(args.input), args.output)
-    cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
+    threshold = THRESHOLD if args.threshold is None and SCORE_KEY not in args.opts[::2] else args.threshold
+    cfg = load_trained_config(args.config, args.weights, args.opts, threshold, args.allow_unsafe_config)
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
     demo = Demo(TrainedDetector(cfg), visualizer)
@@ -34,7 +37,11 @@ def main(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted; the results so far are in {args.output}.") from None
     finally:
-        content = {"weights": cfg.MODEL.WEIGHTS, "threshold": args.threshold, "classes": visualizer.names}
+        content = {
+            "weights": cfg.MODEL.WEIGHTS,
+            "threshold": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "classes": visualizer.names,
+        }
         write_numbers(results, {**content, "images": demo.images})
     count = sum(len(image["detections"]) for image in demo.images)
     print(f"Detections: {count}, images and frames: {len(demo.images)}; drawn in {args.output}, numbers in {results}")
@@ -50,11 +57,15 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         program,
         description="Draw the detections of a trained detector on images and videos, with the bucket of each class.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
+    parser.add_argument(
+        "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
+    )
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, videos, or folders of them")
+    parser.add_argument(
+        "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"
+    )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for the results, named like the inputs")
-    parser.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="minimum score (default 0.3)")
+    parser.add_argument("--threshold", type=float, metavar="SCORE", help=f"minimum score (default {THRESHOLD})")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE config overrides, after all options")

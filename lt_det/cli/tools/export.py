@@ -14,6 +14,7 @@ from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
+from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
@@ -76,7 +77,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         description="Write a trained detector as one file that runs without lt_det and Detectron2, and check it "
         "against the model.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
+    parser.add_argument(
+        "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
+    )
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
     parser.add_argument("--format", choices=FORMATS, default="torchscript", help="default: torchscript")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="for the model and its description")
@@ -84,6 +87,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         "--sample-image",
         required=True,
         nargs="+",
+        action="extend",
         metavar="PATH",
         help=f"images or folders of them, to trace and check with (the first {SAMPLES})",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lt_det.cli.zoo import add, check
+from lt_det.io.options import GivenOnce
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,5 +20,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser = action.add_parser(actions)
         parser.add_argument("folder", metavar="RUN", help="OUTPUT_DIR of a training")
         parser.add_argument(
-            "--config", metavar="CONFIG", help="path or name of its shipped config (default: the one in its log.txt)"
+            "--config",
+            action=GivenOnce,
+            metavar="CONFIG",
+            help="path or name of its shipped config (default: the one in its log.txt)",
         )

@@ -17,7 +17,8 @@ from lt_det.errors import LtDetError
 TIMEOUT = 30.0  # seconds without a byte
 
 _TEMPORARY = {408, 429, 500, 502, 503, 504}
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_NUMBER = r"[0-9]{1,18}"
+_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)", re.IGNORECASE)
 _LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 _MOST_PATIENCE = 60.0  # seconds; the longest wait that a server may ask for
 
@@ -40,14 +41,15 @@ class UnreachableError(TemporaryError):
 
 
 class RangeError(Exception):
-    """The server has no such range.
+    """The server has no such range, or does not say which range it sends.
 
     Args:
         total: bytes of the file; None if the server does not say it.
+        reason: the reason, as a part of a sentence.
     """
 
-    def __init__(self, total: int | None) -> None:
-        super().__init__()
+    def __init__(self, total: int | None, reason: str = "the file on the server has changed") -> None:
+        super().__init__(reason)
         self.total = total
 
 
@@ -58,6 +60,7 @@ class Response:
     Attributes:
         raw: the response itself.
         start: position in the file of the first byte of the response.
+        end: position after its last byte; None if the server does not say it.
         total: bytes of the whole file; None if the server does not say it.
         validator: value that changes with the file: a strong ETag, otherwise Last-Modified; empty if the server sends
             neither.
@@ -65,6 +68,7 @@ class Response:
 
     raw: http.client.HTTPResponse
     start: int
+    end: int | None
     total: int | None
     validator: str
 
@@ -97,7 +101,7 @@ def open_at(url: str, start: int, validator: str) -> Response:
 
     Raises:
         TemporaryError: the request may succeed later.
-        RangeError: the file ends before `start`.
+        RangeError: the file ends before `start`, or the response is a part of the file without its position.
         LtDetError: the request will not succeed.
     """
     headers = {"User-Agent": "lt_det"}
@@ -117,11 +121,14 @@ def open_at(url: str, start: int, validator: str) -> Response:
         raise LtDetError(f"{url} is not a valid address ({error}); correct it.") from error
     except (OSError, http.client.HTTPException) as error:
         raise TemporaryError(_reason(error)) from error
-    if raw.status == http.client.PARTIAL_CONTENT and (
-        found := _RANGE.fullmatch(raw.headers.get("Content-Range", "").strip())
-    ):
-        return Response(raw, int(found[1]), _number(found[2]), _validator(raw.headers))
-    return Response(raw, 0, _number(raw.headers.get("Content-Length", "")), _validator(raw.headers))
+    if raw.status == http.client.PARTIAL_CONTENT:
+        given = raw.headers.get("Content-Range", "").strip()
+        if not (found := _RANGE.fullmatch(given)):
+            raw.close()
+            raise RangeError(None, f"the server sent a part of the file, with the Content-Range '{given:.60}'")
+        return Response(raw, int(found[1]), int(found[2]) + 1, _number(found[3]), _validator(raw.headers))
+    length = _number(raw.headers.get("Content-Length", ""))
+    return Response(raw, 0, length, length, _validator(raw.headers))
 
 
 def _refusal(url: str, error: HTTPError) -> Exception:
@@ -170,4 +177,4 @@ def _validator(headers: Message) -> str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdecimal() else None
+    return int(text) if re.fullmatch(_NUMBER, text.strip()) else None

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from lt_det.datasets.download.http_response import RangeError, Response, TemporaryError, UnreachableError, open_at
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
-from lt_det.io.log_file import DISK_FULL
 from lt_det.io.transfer_progress import size_text
+from lt_det.terminal import count_of
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds before the next attempt, as long as nothing is received
 
@@ -96,10 +96,9 @@ def download(url: str, target: Path, report: Reporter, size: int | None = None, 
             verify(part.file, sha256, report, name=target.name, origin=url)
         part.become(target)
     except OSError as error:
-        full = error.errno in DISK_FULL
         raise LtDetError(
             f"{target.name} cannot be written to {target.parent} ({error.strerror or error}); what was received is "
-            f"kept: {'free space there' if full else 'correct this'}, and run the same command again to continue."
+            f"kept: {writing_advice(error, elsewhere='')}, and run the same command again to continue."
         ) from error
 
 
@@ -181,7 +180,7 @@ def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_
         if error.total == start:
             return True
         part.discard()
-        raise TemporaryError("the file on the server has changed") from error
+        raise TemporaryError(str(error)) from error
     with response:
         if response.start not in (0, start) or (response.start and not _continues(response, part)):
             part.discard()
@@ -194,7 +193,8 @@ def _receive_once(url: str, part: Part, report: Reporter, size: int | None, can_
             )
         if not response.start:
             part.begin(response)
-        total = response.total or size
+        # The range that was asked for ends where the file does.
+        total = response.total or part.total or size or response.end
         report.start(part.name, total, response.start)
         _append(response, part.file, report)
     return total is None or part.length == total
@@ -209,13 +209,13 @@ def _continues(response: Response, part: Part) -> bool:
 def _check_size(url: str, total: int | None, size: int | None) -> None:
     if size and total is not None and total != size:
         raise LtDetError(
-            f"{url} has {total} bytes, not {size}: a proxy or a login page may have responded instead of the server; "
-            f"find out with `curl --head {url}`."
+            f"{url} has {count_of(total, 'byte')}, not {size}: a proxy or a login page may have responded instead of "
+            f"the server; find out with `curl --head {url}`."
         )
 
 
 def _append(response: Response, file: Path, report: Reporter) -> None:
-    left = response.total - response.start if response.total is not None else None
+    left = response.end - response.start if response.end is not None else None
     with file.open("ab", buffering=0) as output:
         while left != 0 and (chunk := response.read(_CHUNK)):
             rest = memoryview(chunk)

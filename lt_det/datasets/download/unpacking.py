@@ -12,8 +12,8 @@ from lt_det.datasets.download.catalog import Archive
 from lt_det.datasets.download.disk_space import check_space
 from lt_det.datasets.download.presence import is_closed_json
 from lt_det.datasets.download.transfer import Reporter, set_aside
-from lt_det.errors import LtDetError
-from lt_det.io.log_file import DISK_FULL
+from lt_det.errors import LtDetError, writing_advice
+from lt_det.terminal import count_of
 
 _UNPACKING = ".unpacking"  # the file that is being written; an interruption may leave one, which the next run replaces
 _CHUNK = 2**20  # bytes
@@ -67,10 +67,9 @@ def unpack(archive: Archive, file: Path, root: Path, report: Reporter) -> int:
             "remove it, and run the same command again to download the archive from the beginning."
         ) from error
     except OSError as error:
-        full = error.errno in DISK_FULL
         raise LtDetError(
             f"{archive.name} cannot be unpacked to {folder} ({error.strerror or error}); the archive is kept: "
-            f"{'free space there' if full else 'correct this'}, and run the same command again to continue."
+            f"{writing_advice(error, elsewhere='')}, and run the same command again to continue."
         ) from error
     return len(members)
 
@@ -81,7 +80,7 @@ def _members(archive: Archive, content: zipfile.ZipFile) -> dict[str, zipfile.Zi
     if absent := [name for name in archive.files if name not in found]:
         raise zipfile.BadZipFile(f"it has no {absent[0]}")
     if len(found) < archive.images:
-        raise zipfile.BadZipFile(f"it has {len(found)} images, not {archive.images}")
+        raise zipfile.BadZipFile(f"it has {count_of(len(found), 'image')}, not {archive.images}")
     return found
 
 

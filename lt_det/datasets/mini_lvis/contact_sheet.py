@@ -15,7 +15,7 @@ import numpy as np
 
 from lt_det.datasets.mini_lvis.counts import FREQUENCY_NAMES
 from lt_det.datasets.mini_lvis.scenes import Image, Polygon
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
 
 __all__ = ["BUCKET_COLORS", "write_contact_sheet"]
@@ -77,7 +77,8 @@ def write_contact_sheet(root: Path, out_png: Path) -> None:
         encoded = cv2.imencode(".png", _draw_sheet(tiles, title, labels, bars), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
         write_atomically(Path(out_png), encoded.tobytes())
     except OSError as error:
-        raise LtDetError(f"the contact sheet cannot be written to {out_png}: {error.strerror or error}.") from error
+        reason, advice = error.strerror or error, writing_advice(error)
+        raise LtDetError(f"The contact sheet cannot be written to {out_png} ({reason}); {advice}.") from error
 
 
 # --------------------------------------------------------------------------------------- what is shown

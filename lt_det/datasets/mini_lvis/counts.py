@@ -22,6 +22,7 @@ import numpy as np
 
 from lt_det.datasets.imbalance import IMBALANCE_KINDS, check_kind, check_ratio, relative_counts
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 __all__ = ["FREQUENCY_NAMES", "Imbalance", "check_counts", "describe_counts", "frequency", "train_counts", "val_counts"]
 
@@ -147,7 +148,7 @@ def check_counts(counts: Sequence[int], num_train: int, num_val: int, imbalance:
         LtDetError: a class has no image, an image has no class or too many; without an imbalance, a bucket is empty.
     """
     num_classes = len(counts)
-    sizes = f"{num_train} training images and {num_classes} classes"
+    sizes = f"{count_of(num_train, 'training image')} and {count_of(num_classes, 'class')}"
     missing = [name for letter, name in FREQUENCY_NAMES.items() if letter not in map(frequency, counts)]
     if imbalance is None and missing:
         raise LtDetError(
@@ -165,11 +166,13 @@ def check_counts(counts: Sequence[int], num_train: int, num_val: int, imbalance:
         )
     if sum(counts) < num_train:
         raise LtDetError(
-            f"{num_classes} classes are too few to put an object in each of {num_train} training images:"
+            f"{sizes} do not go together, because some image would have no object:"
             " ask for more classes or a smaller ratio."
         )
     if num_val * _MAX_CLASSES_PER_IMAGE < num_classes:
-        raise LtDetError(f"{num_val} validation images are too few to show each of {num_classes} classes.")
+        raise LtDetError(
+            f"{count_of(num_val, 'validation image')} cannot show each of {num_classes} classes: ask for more."
+        )
 
 
 def describe_counts(train: Sequence[int], val: Sequence[int]) -> str:

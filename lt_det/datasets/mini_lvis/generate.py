@@ -35,7 +35,7 @@ from lt_det.datasets.mini_lvis.glyphs import GlyphClasses, choose_classes
 from lt_det.datasets.mini_lvis.hershey import HERSHEY_GLYPHS
 from lt_det.datasets.mini_lvis.plan import ImagePlan, annotated_positions, plan_images
 from lt_det.datasets.mini_lvis.scenes import draw_scene, polygon_area
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
 from lt_det.io.progress import progress_bar
 
@@ -129,7 +129,8 @@ def write_mini_lvis(
         write_contact_sheet(out, paths.contact_sheet)
         (out / _MARKER).unlink()
     except OSError as error:
-        raise LtDetError(f"mini_lvis cannot be written to {out}: {error.strerror or error}.") from error
+        reason, advice = error.strerror or error, writing_advice(error)
+        raise LtDetError(f"mini_lvis cannot be written to {out} ({reason}); {advice}.") from error
     return paths
 
 

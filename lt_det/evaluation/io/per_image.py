@@ -27,6 +27,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation._arrays import Floats, Ints
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.protocols import Task
+from lt_det.terminal import count_of
 
 _KEYS = {"boxes", "labels", "scores", "masks"}
 
@@ -189,8 +190,8 @@ def with_image_ids(
         ids = list(ordered_ids or ())
         if len(ids) != len(predictions):
             raise LtDetError(
-                f"There are {len(predictions)} dictionaries of {source}, but {len(ids)} images; pass one per image, "
-                "empty where nothing is detected."
+                f"{source} has {count_of(len(predictions), 'dictionary')} for {count_of(len(ids), 'image')}; pass one "
+                "per image, empty where nothing is detected."
             )
     return list(zip(ids, predictions, strict=True))
 
@@ -223,7 +224,7 @@ def _read_image(entry: Mapping[str, Any], tasks: Sequence[Task], where: str) -> 
             stack = stack[:, 0]
         if stack.ndim != 3 or len(stack) != len(labels):
             raise LtDetError(
-                f"{where}: 'masks' have shape {stack.shape}, but there are {len(labels)} labels; pass (N, height, "
+                f"{where}: 'masks' have shape {stack.shape}, for {count_of(len(labels), 'label')}; pass (N, height, "
                 "width), also without objects."
             )
         binary = stack > 0.5 if stack.dtype.kind == "f" else stack.astype(np.bool_)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import atomic_file
 
 
@@ -83,9 +83,8 @@ class ResultFile:
         try:
             yield
         except OSError as error:
-            raise LtDetError(
-                f"The detections cannot be written to {self._file} ({error.strerror}); free some space there."
-            ) from error
+            reason, advice = error.strerror or error, writing_advice(error, elsewhere="")
+            raise LtDetError(f"The detections cannot be written to {self._file} ({reason}); {advice}.") from error
 
     def _name(self, rank: int) -> Path:
         return self._file.with_suffix(f".part{rank}")

@@ -17,9 +17,8 @@ from lt_det.reporting.bakeoff.results import ResultRow, result_columns, result_r
 from lt_det.reporting.charts.base import Chart, chart_style
 from lt_det.reporting.diagnosis.page import DiagnosisSection, diagnosis_sections
 from lt_det.reporting.html import render_page
-from lt_det.reporting.tables import signed
 from lt_det.reporting.view_model import ClassTable, bucket_advice, evaluation_facts
-from lt_det.terminal import count_of
+from lt_det.terminal import count_of, signed
 
 PAGE_NAME = "bakeoff.html"
 

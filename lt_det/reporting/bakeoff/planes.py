@@ -14,6 +14,7 @@ from lt_det.reporting.bakeoff.selection import KIND_NAMES, KIND_STYLES, MAX_SHOW
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import COLUMN, PLAIN, Chart, Panel, new_axes
 from lt_det.reporting.charts.point_labels import label_points
+from lt_det.terminal import decimals
 
 _HEIGHT = 330
 _MIN_REACH = 2.0  # points of AP that an axis reaches beyond the middle at least
@@ -92,7 +93,8 @@ def agreement_plane(bakeoff: Bakeoff) -> Chart | None:
     rank = (
         ""
         if found.rank_correlation is None
-        else f" The rank correlation (Spearman) of the {len(points)} candidates is {found.rank_correlation:.2f}."
+        else f" The rank correlation (Spearman) of the {len(points)} candidates is "
+        f"{decimals(found.rank_correlation, 2)}."
     )
     return Chart("Held-out folds and evaluation set", (panel,), winners + alone + rank)
 

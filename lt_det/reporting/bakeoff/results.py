@@ -8,8 +8,8 @@ from lt_det.evaluation.bakeoff_schema import BUCKET_MEAN, Bakeoff, Delta, Entry
 from lt_det.evaluation.result import percent
 from lt_det.reporting.bakeoff.bars import duration
 from lt_det.reporting.bakeoff.selection import KIND_NAMES, ordered
-from lt_det.reporting.tables import TextTable, signed
-from lt_det.terminal import count_of
+from lt_det.reporting.tables import TextTable
+from lt_det.terminal import count_of, signed, span
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _metric(entry: Entry, metric: str) -> Number:
     if spread is None or spread.mean is None:
         return Number("n/a")
     beside = "" if spread.deviation is None else f"± {spread.deviation:.1f}"
-    return Number(percent(spread.mean), beside, f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "")
+    return Number(percent(spread.mean), beside, span(interval) if interval else "")
 
 
 def _difference(entry: Entry) -> Number:

@@ -8,7 +8,7 @@ from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import ALL, Evaluation, group_metric
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, groups, new_axes, shorten
-from lt_det.terminal import count_of
+from lt_det.terminal import count_of, decimals
 
 _ROW = 46
 
@@ -36,7 +36,7 @@ def bucket_ap(evaluation: Evaluation, task: Task) -> Chart | None:
             axes.annotate("n/a", (0, row), (4, 0), va="center", color=LIGHT["soft"], **beside)
             continue
         axes.barh(row + 0.12, value, 0.42, color=style.color, hatch=style.hatch, edgecolor=LIGHT["paper"], linewidth=0)
-        words = f"{value:.1f}"
+        words = decimals(value)
         highest = max(highest, value)
         if interval:
             low, high = interval
@@ -45,7 +45,7 @@ def bucket_ap(evaluation: Evaluation, task: Task) -> Chart | None:
                     value, row + 0.12, xerr=[[value - low], [high - value]],
                     fmt="none", ecolor=color, elinewidth=width, capsize=4, capthick=width,
                 )  # fmt: skip
-            words += f"  [{low:.1f}, {high:.1f}]"
+            words += f"  [{decimals(low)}, {decimals(high)}]"
             highest = max(highest, high)
         axes.annotate(words, (0, row - 0.12), (3, 1), va="bottom", **beside)
     axes.set_xlim(0, min(100.0, highest * 1.05))

@@ -16,8 +16,7 @@ from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET, Style, bucket_styles
 from lt_det.reporting.charts.base import PLAIN, Chart, Panel, new_axes, shorten
 from lt_det.reporting.charts.class_ticks import MOST_NAMED
 from lt_det.reporting.charts.point_labels import label_points
-from lt_det.reporting.tables import signed
-from lt_det.terminal import count_of
+from lt_det.terminal import count_of, signed
 
 _WIDTH, _HEIGHT = 1000, 380
 _RADIUS = 5  # of a point, in points

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 from lt_det.reporting.bucket_style import LIGHT, NO_BUCKET
 from lt_det.reporting.charts.base import COLUMN, Panel, new_axes, shorten, text_width
 from lt_det.reporting.comparison.differences import Difference
-from lt_det.reporting.tables import signed
+from lt_det.terminal import signed, signed_interval
 
 _ROW = 30
 
@@ -31,7 +31,7 @@ def difference_chart(differences: Sequence[Difference]) -> Panel:
                 xerr=[[found.value - found.interval[0]], [found.interval[1] - found.value]],
                 fmt="none", ecolor=LIGHT["ink"], elinewidth=1.5, capsize=4, capthick=1.5,
             )  # fmt: skip
-            words += f"  [{signed(found.interval[0])}, {signed(found.interval[1])}]"
+            words += f"  {signed_interval(found.interval)}"
         if found.value is not None:
             unsure = found.interval is not None and found.interval[0] <= 0 <= found.interval[1]
             axes.plot(

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.patches import Patch
 
 from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ErrorAnalysis, Evaluation
 from lt_det.reporting.bucket_style import LIGHT
 from lt_det.reporting.charts.base import COLUMN, PLAIN, SMALL_TEXT, Chart, Panel, groups, new_axes, shorten
@@ -32,7 +33,7 @@ def error_types(evaluation: Evaluation, task: Task) -> Chart | None:
             if value is not None:
                 axes.barh(y, value, _BAR - 2, **looks[label])
             axes.annotate(
-                "n/a" if value is None else f"{value:.1f}", (max(0, value or 0), y), (4, 0),
+                percent(value), (max(0, value or 0), y), (4, 0),
                 textcoords="offset points", va="center_baseline", fontsize=SMALL_TEXT, annotation_clip=False,
             )  # fmt: skip
     values = [loss[kind] for loss, *_ in shown for kind in errors.types]

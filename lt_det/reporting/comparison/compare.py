@@ -27,8 +27,9 @@ from lt_det.reporting.comparison.examples import EvaluatedRun, FoundByOne, found
 from lt_det.reporting.comparison.names import run_names
 from lt_det.reporting.escaping import markdown_heading, markdown_paragraph
 from lt_det.reporting.html import render_page
-from lt_det.reporting.tables import TextTable, signed
+from lt_det.reporting.tables import TextTable
 from lt_det.reporting.view_model import ClassTable, bucket_advice, class_table, evaluation_facts
+from lt_det.terminal import signed
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def write_comparison(
         console.print(advice, soft_wrap=True, markup=False, highlight=False)
     for pair in (pair for comparison in comparisons for pair in comparison.pairs):
         console.print(pair.headline, soft_wrap=True, markup=False, highlight=False)
-    with writing_to(folder, "The comparison", "choose another --out"):
+    with writing_to(folder, "The comparison", "another --out"):
         page = folder / "compare.html"
         write_atomically(page, render_page("compare.html", runs=runs, left_out=left_out, comparisons=comparisons))
         write_atomically(folder / "compare.md", _markdown(runs, left_out, comparisons))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import Diagnosis, Stage, write_diagnosis
-from lt_det.io.atomic import write_atomically
+from lt_det.io.atomic import write_atomically, writing_to
 from lt_det.reporting.charts.base import chart_style
 from lt_det.reporting.diagnosis.confusion import confusion
 from lt_det.reporting.diagnosis.deviation import decision_values, deviation_of_features
@@ -81,10 +80,8 @@ def write_diagnosis_page(diagnosis: Diagnosis, folder: Path, console: Console | 
     name = Path(diagnosis.checkpoint).parent.name or diagnosis.checkpoint
     sections = diagnosis_sections(diagnosis)
     content = render_page("diagnosis.html", name=name, sections=sections)
-    try:
+    with writing_to(folder, "The page of the diagnosis"):
         write_atomically(page, content)
-    except OSError as error:
-        raise LtDetError(f"The page cannot be written to {folder} ({error.strerror}); free space there.") from error
     if console is not None:
         for section in sections:
             console.print(section.title, style="bold", markup=False)

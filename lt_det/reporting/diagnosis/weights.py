@@ -19,6 +19,7 @@ from lt_det.reporting.diagnosis.class_axes import (
 )
 from lt_det.reporting.diagnosis.finding import EACH_POINT, UNKNOWN, Finding
 from lt_det.reporting.diagnosis.groups import listed, medians, number
+from lt_det.terminal import decimals
 
 _DASHES = ((0, (1, 1.5)), (0, (3.5, 1.5)), (0, (5, 1.5, 1, 1.5)), "-")  # of the four betas
 _NO_TREND = 0.3  # correlation below which no trend is spoken of
@@ -45,7 +46,7 @@ def _sentence_on_norms(diagnosis: Diagnosis, stage: Stage) -> str:
     tail, of_tail, head, of_head = compared
     sentence = (
         f"The norm is {number(of_tail)} for {tail.name} and {number(of_head)} for {head.name} (medians; correlation "
-        f"with log n {found.correlation:.2f})"
+        f"with log n {decimals(found.correlation, 2)})"
     )
     if not found.has_effect:
         return f"{sentence}, but the cosine classifier normalizes the weights, so it has no effect on the scores."

@@ -15,6 +15,7 @@ from detectron2.data import MetadataCatalog
 
 from lt_det.data.registration import uses_stock_heads
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
 
 logger = logging.getLogger(__name__)
@@ -140,8 +141,9 @@ def _of_proposals(cfg: Any, training: bool) -> Iterator[str]:
         files: Sequence[str] = cfg.DATASETS[f"PROPOSAL_FILES_{split}"]
         if len(names) != len(files):
             yield (
-                f"MODEL.LOAD_PROPOSALS is True, but DATASETS.PROPOSAL_FILES_{split} has {len(files)} files for the "
-                f"{len(names)} datasets of DATASETS.{split}; give one file per dataset, in the same order."
+                f"MODEL.LOAD_PROPOSALS is True, but DATASETS.PROPOSAL_FILES_{split} has {count_of(len(files), 'file')} "
+                f"for {count_of(len(names), 'dataset')} of DATASETS.{split}; give one file per dataset, in the "
+                "same order."
             )
         for file in files:
             if "://" not in file and not Path(file).is_file():

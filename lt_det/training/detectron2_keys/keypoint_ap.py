@@ -13,6 +13,7 @@ from lt_det.data.formats import reads_coco_json
 from lt_det.data.keypoints import keypoint_names
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def with_keypoints(evaluator: LongTailEvaluator, cfg: Any, dataset_name: str) ->
     number, sigmas = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, list(cfg.TEST.KEYPOINT_OKS_SIGMAS)
     if sigmas and (len(sigmas) != number or not all(isinstance(s, int | float) and s > 0 for s in sigmas)):
         raise LtDetError(
-            f"TEST.KEYPOINT_OKS_SIGMAS is {sigmas}; write a positive number for each of the {number} keypoints "
+            f"TEST.KEYPOINT_OKS_SIGMAS is {sigmas}; write a positive number for each keypoint: {number} "
             "(MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS)."
         )
     names = keypoint_names(dataset_name)
@@ -47,8 +48,9 @@ def with_keypoints(evaluator: LongTailEvaluator, cfg: Any, dataset_name: str) ->
         reason = "no category of the annotation file names keypoints (categories[].keypoints)"
     elif len(names) != number:
         raise LtDetError(
-            f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {number}, but '{dataset_name}' has {len(names)} keypoints "
-            f"({', '.join(names)}); evaluate on a set with the keypoints of the training."
+            f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {number}, but '{dataset_name}' has "
+            f"{count_of(len(names), 'keypoint')} ({', '.join(names)}); evaluate on a set with the keypoints of the "
+            "training."
         )
     elif not sigmas and number != _COCO_KEYPOINTS:
         reason = "object keypoint similarity needs a sigma for each: set TEST.KEYPOINT_OKS_SIGMAS"

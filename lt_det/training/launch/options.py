@@ -10,7 +10,9 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from lt_det.errors import LtDetError
+from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
+from lt_det.terminal import count_of
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.worker import uses_cpu
 
@@ -33,14 +35,23 @@ def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
     Args:
         program: name in the help; None: that of the script.
     """
-    parser = default_argument_parser(_EXAMPLES)
-    parser.prog = program or parser.prog
+    parser = argparse.ArgumentParser(
+        program,
+        parents=[default_argument_parser()],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        conflict_handler="resolve",  # Detectron2's --config-file becomes another name of --config
+        add_help=False,
+    )
     parser.set_defaults(num_gpus=None)  # so that an explicit number can be checked under torchrun
     parser.add_argument(
         "--config",
+        "--config-file",
         dest="config_file",
+        action=GivenOnce,
+        default="",
         metavar="FILE",
-        help="a file, or the name of a shipped config, such as lvis_eql; the same as --config-file",
+        help="a file, or the name of a shipped config, such as lvis_eql",
     )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
@@ -85,12 +96,15 @@ def processes_per_machine(args: argparse.Namespace, process: ProcessInfo | None)
         machines = process.world_size // per_machine
         if count != per_machine or args.num_machines not in (1, machines):
             raise LtDetError(
-                f"torchrun or srun has started {per_machine} processes on each of {machines} machines, but {option} is "
-                f"{count} and --num-machines {args.num_machines}; omit both options."
+                f"torchrun or srun has started {count_of(per_machine, 'process')} on each of "
+                f"{count_of(machines, 'machine')}, but {option} is {count} and --num-machines {args.num_machines}; "
+                "omit both options."
             )
         _check_rendezvous_options(args, process)
     elif count > 1 and not uses_cpu(args) and count > torch.cuda.device_count():
-        raise LtDetError(f"--num-gpus is {count}, but this machine has {torch.cuda.device_count()} GPUs; give fewer.")
+        raise LtDetError(
+            f"--num-gpus is {count}, but this machine has {count_of(torch.cuda.device_count(), 'GPU')}; give fewer."
+        )
     elif count > 1 and option == "--num-gpus" and uses_cpu(args):
         raise LtDetError(
             f"--num-gpus is {count}, but torch sees no GPU; train on the CPU with --num-processes {count} and the "

@@ -42,8 +42,8 @@ def train_yaml(args: argparse.Namespace) -> None:
         trainer.train()
     if comm.is_main_process() and cfg.DATASETS.TEST:
         if cfg.TEST.AUG.ENABLED:
-            print(f"Report with test-time augmentation: {write_report(Path(cfg.OUTPUT_DIR) / FOLDER)}")
-        print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+            print(f"Report with test-time augmentation: {_page(Path(cfg.OUTPUT_DIR) / FOLDER)}")
+        print(f"Report: {_page(cfg.OUTPUT_DIR)}")
 
 
 def train_lazy(args: argparse.Namespace) -> None:
@@ -56,4 +56,9 @@ def train_lazy(args: argparse.Namespace) -> None:
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
     if comm.is_main_process():
-        print(f"Report: {write_report(cfg.train.output_dir)}")
+        print(f"Report: {_page(cfg.train.output_dir)}")
+
+
+def _page(output_dir: str | Path) -> Path:
+    """Write the report, and return the page of it, which is what one opens."""
+    return write_report(output_dir).with_suffix(".html")

@@ -12,6 +12,7 @@ from torch import distributed
 
 from lt_det.compat.torch_distributed import CAN_CHANGE_TIMEOUT
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.timeouts import Timeouts, evaluation_timeout, use_timeouts
 
@@ -94,8 +95,8 @@ def join_group(process: ProcessInfo, store: distributed.Store, timeouts: Timeout
     if not on_cpu and process.local_rank >= torch.cuda.device_count():
         raise LtDetError(
             f"Process {process.rank} has local rank {process.local_rank} (LOCAL_RANK), but sees "
-            f"{torch.cuda.device_count()} GPUs, and each process needs its own; start fewer, or let each see all GPUs "
-            "of its machine (SLURM: --gpus-per-node, not --gpus-per-task)."
+            f"{count_of(torch.cuda.device_count(), 'GPU')}, and each process needs its own; start fewer, or let each "
+            "see all GPUs of its machine (SLURM: --gpus-per-node, not --gpus-per-task)."
         )
     wait_for_all(process, store, timeouts.start)
     if not on_cpu:
@@ -153,4 +154,5 @@ def leave_group() -> None:
 
 
 def _minutes(timeout: timedelta) -> str:
-    return f"{timeout / timedelta(minutes=1):g} minutes"
+    minutes = timeout / timedelta(minutes=1)
+    return f"{minutes:g} minute{'s' * (minutes != 1)}"

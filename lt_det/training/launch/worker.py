@@ -18,7 +18,7 @@ from torch import distributed
 
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.compat.torch_distributed import is_peer_failure, short_reason
-from lt_det.errors import LtDetError, check_output, interrupt_code
+from lt_det.errors import LtDetError, check_output, interrupt_code, path_error
 from lt_det.terminal import one_line, prepare_output
 from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
@@ -83,6 +83,7 @@ def run_worker(
 def _report(error: Exception, rank: int, store: distributed.Store | None, always_trace: bool, launcher: str) -> None:
     """Print the error, unless another process has reported a failure or does so within the next seconds."""
     prefix, is_bug, patience = f"error in process {rank}", False, 0
+    error = path_error(error) or error
     if isinstance(error, LtDetError):
         # An error of all processes is reported by rank 0; one of this process alone (a folder that its machine lacks),
         # by this process.

@@ -17,6 +17,7 @@ from lt_det.errors import LtDetError
 from lt_det.layers import ScaledLinear
 from lt_det.losses import registered_name
 from lt_det.modeling import LongTailPredictor
+from lt_det.terminal import count_of
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS
 from lt_det.training.warm_start.origin import (
     FAMILIES_KEY,
@@ -216,6 +217,7 @@ def _classifier_and_loss(predictor: LongTailPredictor, copied: bool = True) -> d
 
 
 def _of_shape(predictor: LongTailPredictor, rows: tuple[int, int], boxes_too: bool) -> str:
-    name = f"{registered_name(predictor.loss)} with {predictor.num_classes} classes"
+    name = f"{registered_name(predictor.loss)} with {count_of(predictor.num_classes, 'class')}"
     fresh = "the classifier and the box regression start" if boxes_too else "the classifier starts"
-    return f"the box classifier has {rows[0]} rows and {name} needs {rows[1]}, so {fresh} fresh; all else is loaded"
+    found = count_of(rows[0], "row")
+    return f"the box classifier has {found} and {name} needs {rows[1]}, so {fresh} fresh; all else is loaded"

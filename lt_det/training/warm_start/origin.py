@@ -23,6 +23,8 @@ FAMILIES_KEY = "long_tail_families"  # in lt_det's checkpoints
 # classifier has the small probability of each class in them (Detectron2's, too, which also starts at 0).
 _BIAS_OF_SIGMOIDS = -1.0
 
+_MOST_FURTHER_ROWS = 2  # of a classifier, beside those of the classes: Seesaw's
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -112,6 +114,27 @@ def written_in_config(path: str, output_dir: str) -> Origin | None:
     if kind not in ("linear", "cosine", "scaled"):
         kind = LOSSES[loss].default_classifier
     return Origin(loss, family, "cosine" if kind == "cosine" else "linear", where)
+
+
+def recorded_classes(heads: Any, path: str | os.PathLike[str], rows: int) -> int | None:
+    """How many classes a box classifier in a file of weights has; None if nothing says it.
+
+    Its rows alone do not: a softmax has one for background, Seesaw two more than classes, and losses of other projects
+    may have none.
+
+    Args:
+        heads: what lt_det's checkpoints record of their heads; None in other files.
+        path: of the file, beside which may be the config.yaml of its training.
+        rows: of the classifier.
+    """
+    if isinstance(heads, list) and heads:
+        loss = name_in_checkpoint(str(heads[0]).partition(" on ")[0])
+        if loss in LOSSES:
+            return rows - (LOSSES[loss](2).num_logits - 2)
+    config = _read(Path(path).parent / "config.yaml")
+    found = _at(config, "MODEL.ROI_HEADS.NUM_CLASSES") or _at(config, "model.roi_heads.num_classes")
+    fits = isinstance(found, int) and 0 <= rows - found <= _MOST_FURTHER_ROWS
+    return found if fits else None
 
 
 def assumed(predictor: LongTailPredictor, has_bias: bool) -> Origin:

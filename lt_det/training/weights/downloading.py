@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
 
-from lt_det.datasets.download.transfer import Reporter, download
+from lt_det.datasets.download.transfer import Reporter, download, set_aside
 from lt_det.errors import LtDetError
 from lt_det.io.lock import file_lock
 from lt_det.modeling.backbones import timm_weights
 from lt_det.training.config_files.shipped import config_path
 from lt_det.training.config_loading import load_config, load_lazy_config
 from lt_det.training.weights.address import RemoteWeights, remote_weights
+from lt_det.training.weights.reading import UnusableFileError, open_checkpoint
 
 
 class WeightsOfConfig(NamedTuple):
@@ -63,7 +64,7 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
         report: shows progress.
 
     Raises:
-        LtDetError: they cannot be downloaded.
+        LtDetError: they cannot be downloaded, or what was received is no checkpoint; it is set aside.
     """
     if remote.file.is_file():
         return False
@@ -71,6 +72,7 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
     if weights.startswith(timm_weights.PREFIX) or remote.url.startswith("ftp:"):
         try:
             PathManager.get_local_path(weights.partition("?")[0])
+            _check(remote)
         except OSError as error:
             raise LtDetError(
                 f"{remote.url} cannot be downloaded to {remote.file} ({error}); check the address and the network."
@@ -80,7 +82,21 @@ def download_weights(weights: str, remote: RemoteWeights, report: Reporter) -> b
         if remote.file.is_file():  # another process has downloaded it
             return False
         download(remote.url, remote.file, report)
+        _check(remote)
     return True
+
+
+def _check(remote: RemoteWeights) -> None:
+    """Look into the file, because nobody publishes checksums of weights, and a server need not say their size."""
+    try:
+        open_checkpoint(remote.file)
+    except UnusableFileError as error:
+        aside = set_aside(remote.file, remote.file.name)
+        raise LtDetError(
+            f"The weights from {remote.url} cannot be loaded: {error.why}; what was received is set aside as {aside}."
+        ) from error
+    except LtDetError:  # it holds more than weights, which is not for a download to refuse
+        pass
 
 
 @contextmanager

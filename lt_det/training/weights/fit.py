@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
+from lt_det.terminal import count_of
 
 
 def check_numbers(weights: Mapping[str, Any], model: nn.Module, path: str) -> None:
@@ -63,8 +64,9 @@ def check_fit(incompatible: Any, model: nn.Module, path: str) -> None:
     missing = [name for name in incompatible.missing_keys if name in learned]
     if missing:
         raise LtDetError(
-            f"The checkpoint {path} lacks {len(missing)} weights of this model (the first is {missing[0]}), which "
-            "would stay random; use the config that it was trained with, or a complete checkpoint."
+            f"The checkpoint {path} lacks {count_of(len(missing), 'weight')} of this model (the first is "
+            f"{missing[0]}), which would stay random; use the config that it was trained with, or a complete "
+            "checkpoint."
         )
 
 

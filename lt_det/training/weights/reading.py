@@ -35,6 +35,18 @@ _OTHER_FILES = {
 _IN_REASON = re.compile(r"GLOBAL (\S+)|it holds (.+?)(?:\n|$)")  # messages of torch and of `ForbiddenNameError`
 
 
+class UnusableFileError(LtDetError):
+    """A file is no checkpoint, or damaged.
+
+    Attributes:
+        why: why, and what to do, as a part of a sentence.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        super().__init__(f"The weights {path} cannot be loaded: {why}.")
+        self.why = why
+
+
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The checkpoint in a file.
 
@@ -87,31 +99,27 @@ def open_checkpoint(path: str | os.PathLike[str], mmap: bool = False) -> dict[st
 def check_file(path: str | os.PathLike[str]) -> None:
     """
     Raises:
-        LtDetError: there is no file, it cannot be read, or its beginning is not that of a checkpoint.
+        UnusableFileError: there is no file, it cannot be read, or its beginning is not that of a checkpoint.
     """
     if Path(path).is_dir():
-        raise _not_loaded(path, "it is a folder; give the checkpoint in it, such as model_final.pth")
+        raise UnusableFileError(path, "it is a folder; give the checkpoint in it, such as model_final.pth")
     if not Path(path).is_file():
-        raise _not_loaded(path, "there is no such file; correct MODEL.WEIGHTS or the path")
+        raise UnusableFileError(path, "there is no such file; correct MODEL.WEIGHTS or the path")
     try:
         with open(path, "rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise _not_loaded(path, f"{error.strerror}; correct its permissions") from error
+        raise UnusableFileError(path, f"{error.strerror}; correct its permissions") from error
     if not start:
-        raise _not_loaded(path, "the file is empty; use another checkpoint, or download it again")
+        raise UnusableFileError(path, "the file is empty; use another checkpoint, or download it again")
     for beginning, what in _OTHER_FILES.items():
         if start.lstrip().lower().startswith(beginning):
-            raise _not_loaded(path, f"the file {what}")
+            raise UnusableFileError(path, f"the file {what}")
     if start.startswith(b"PK") and not _is_archive(path):
-        raise _not_loaded(path, "the file is truncated; use another checkpoint, or download it again")
+        raise UnusableFileError(path, "the file is truncated; use another checkpoint, or download it again")
     if _is_archive(path) and _is_torchscript(path):
         what = "a program of TorchScript, such as lt-det export writes"
-        raise _not_loaded(path, f"the file is {what}; give the checkpoint that it was made of")
-
-
-def _not_loaded(path: str | os.PathLike[str], why: str) -> LtDetError:
-    return LtDetError(f"The weights {path} cannot be loaded: {why}.")
+        raise UnusableFileError(path, f"the file is {what}; give the checkpoint that it was made of")
 
 
 def _is_archive(path: str | os.PathLike[str]) -> bool:
@@ -179,9 +187,9 @@ def _holds_more(path: str | os.PathLike[str], name: str) -> LtDetError:
     )
 
 
-def _corrupt(path: str | os.PathLike[str], reason: str) -> LtDetError:
+def _corrupt(path: str | os.PathLike[str], reason: str) -> UnusableFileError:
     why = f"the file is corrupt, or no checkpoint ({reason})"
-    return _not_loaded(path, f"{why}; use another checkpoint, or download it again")
+    return UnusableFileError(path, f"{why}; use another checkpoint, or download it again")
 
 
 def as_checkpoint(content: Any, path: Path) -> dict[str, Any]:

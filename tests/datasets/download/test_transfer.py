@@ -163,6 +163,31 @@ def test_server_that_does_not_say_the_length(url, file, report, server):
     assert server.starts() == [0, 1_000_000]
 
 
+@pytest.mark.parametrize(
+    "said", ["bytes */*", "bytes", "items 0-1/2", "bytes {start}-{end}", "bytes 1-2/" + "9" * 5000]
+)
+def test_part_without_its_position_is_not_taken_for_the_file(url, file, report, server, said):
+    server.cuts, server.content_range = [1_000_000], said
+    download(url, file, report)
+    assert file.read_bytes() == CONTENT
+    assert server.starts() == [0, 1_000_000, 0]
+
+
+def test_part_without_its_position_that_was_not_asked_for(url, file, report, server):
+    server.errors = [(206, {}) for _ in range(len(DELAYS) + 1)]
+    with pytest.raises(LtDetError, match=r"Content-Range"):
+        download(url, file, report)
+    assert not file.exists()
+
+
+def test_server_that_does_not_say_the_length_of_the_file_with_a_part(url, file, report, server):
+    """The first answer did; a range that is cut off is continued, too."""
+    server.cuts, server.content_range = [1_000_000, 1_000_000], "BYTES {start}-{end}/*"
+    download(url, file, report)
+    assert file.read_bytes() == CONTENT
+    assert server.starts() == [0, 1_000_000, 2_000_000]
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_server(url, file, report, server, waits, status):
     server.errors = [(status, {"Retry-After": "7"}), (status, {"Retry-After": "9999"}), (status, {})]

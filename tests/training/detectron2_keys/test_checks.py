@@ -33,7 +33,7 @@ FILES = ["MODEL.LOAD_PROPOSALS", "True", "MODEL.PROPOSAL_GENERATOR.NAME", "Preco
         (["MODEL.META_ARCHITECTURE", "ProposalNetwork"], "ProposalNetwork .*DATASETS.TEST"),
         (["MODEL.META_ARCHITECTURE", "SemanticSegmentor"], "SemanticSegmentor .*DATASETS.TEST"),
         (["MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"], "LOAD_PROPOSALS is False"),
-        (FILES, "PROPOSAL_FILES_TRAIN has 0 files for the 1 datasets"),
+        (FILES, "PROPOSAL_FILES_TRAIN has 0 files for 1 dataset of"),
         ([*FILES, "DATASETS.PROPOSAL_FILES_TRAIN", "('gone.pkl',)"], "gone.pkl .*PROPOSAL_FILES_TRAIN"),
         (["DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler"], "DATALOADER.RANDOM_SUBSET_RATIO"),
         (["DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler"], "DATASETS.TRAIN_REPEAT_FACTOR"),

@@ -1,13 +1,21 @@
-"""Weights that several processes download at the same time."""
+"""Weights that several processes download at the same time, and servers that send something else."""
 
+import io
+import pickle
 import threading
 
+import numpy as np
 import pytest
+import torch
 
+from lt_det.errors import LtDetError
 from lt_det.io.lock import file_lock
 from lt_det.training.weights.address import remote_weights
 from lt_det.training.weights.downloading import download_weights
 from tests.helpers.file_server import file_server
+
+WEIGHTS = {"a.weight": np.arange(1000, dtype=np.float32)}
+ZOO = pickle.dumps({"model": WEIGHTS, "__author__": "Detectron2 Model Zoo"})
 
 
 class Report:
@@ -30,7 +38,7 @@ class Report:
 @pytest.fixture
 def server():
     with file_server() as running:
-        running.files["/zoo/a.pkl"] = b"weights" * 1000
+        running.files["/zoo/a.pkl"] = ZOO
         yield running
 
 
@@ -54,4 +62,42 @@ def test_weights_are_downloaded_once(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     address = f"{server.url}/zoo/a.pkl"
     assert [download_weights(address, remote_weights(address), Report()) for _ in range(2)] == [True, False]
-    assert (tmp_path / "zoo/a.pkl").read_bytes() == b"weights" * 1000
+    assert (tmp_path / "zoo/a.pkl").read_bytes() == ZOO
+
+
+def saved(new_format):
+    content = io.BytesIO()
+    weights = {name: torch.from_numpy(weight) for name, weight in WEIGHTS.items()}
+    torch.save({"model": weights}, content, _use_new_zipfile_serialization=new_format)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("a.pkl", ZOO[:-100]),
+        ("zip.pth", saved(True)[:-100]),
+        ("old.pth", saved(False)[:-100]),
+        ("page.pth", b"<!DOCTYPE html><title>Log in</title>"),
+        ("empty.pth", b""),
+    ],
+)
+def test_what_is_no_checkpoint_is_set_aside(server, tmp_path, monkeypatch, name, sent):
+    """The server does not say the length, so that a truncated answer looks complete."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    address = f"{server.url}/zoo/{name}"
+    server.sends_length, server.files[f"/zoo/{name}"] = False, sent
+    with pytest.raises(LtDetError, match=rf"{address} .*set aside as .*{name}\.wrong"):
+        download_weights(address, remote_weights(address), Report())
+    server.files[f"/zoo/{name}"] = ZOO if name.endswith("pkl") else saved(True)
+    assert download_weights(address, remote_weights(address), Report())
+
+
+def test_weights_beside_other_values_are_kept(server, tmp_path, monkeypatch):
+    """`lt-det strip-weights` extracts them."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    address = f"{server.url}/zoo/a.pkl"
+    server.files["/zoo/a.pkl"] = pickle.dumps({"model": WEIGHTS, "path": tmp_path})
+    remote = remote_weights(address)
+    assert download_weights(address, remote, Report())
+    assert remote.file.read_bytes() == server.files["/zoo/a.pkl"]

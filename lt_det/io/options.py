@@ -1,0 +1,37 @@
+"""Options that a command line has several times: refused, or collected; argparse would drop all but the last."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+
+class GivenOnce(argparse.Action):
+    """The action of an option with one value."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, self.default)
+        if before != self.default:
+            raise argparse.ArgumentError(self, f"given twice, as {before} and as {values}; give one of them")
+        setattr(namespace, self.dest, values)
+
+
+class Collected(argparse.Action):
+    """The action of an option with a list of values and a default, which the first of several lists replaces."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, self.default)
+        setattr(namespace, self.dest, [*(() if before is self.default else before), *(values or ())])

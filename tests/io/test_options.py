@@ -1,0 +1,61 @@
+"""Options that a command line has several times: no value is dropped without a word."""
+
+import argparse
+
+import pytest
+
+from lt_det.cli import main
+from lt_det.cli.options.buckets import add_bucket_options, bucket_options
+from lt_det.cli.tools import demo, export
+from lt_det.errors import LtDetError
+from lt_det.io.options import Collected
+from lt_det.training import argument_parser
+
+PARSE = {
+    "train": lambda words: argument_parser().parse_args(words),
+    "demo": lambda words: demo.parser().parse_args(words),
+    "export": lambda words: export.parser().parse_args(words),
+    **{name: lambda words, name=name: main([name, *words]) for name in ("adjust", "bakeoff", "diagnose", "doctor")},
+    "zoo": lambda words: main(["zoo", "check", *words]),
+}
+
+
+@pytest.mark.parametrize("command", PARSE)
+def test_a_second_config_is_refused(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        PARSE[command](["--config", "a.yaml", "--config", "b.yaml"])
+    assert stopped.value.code == 2
+    assert "--config" in (last := capsys.readouterr().err.splitlines()[-1])
+    assert "a.yaml and as b.yaml" in last
+
+
+@pytest.mark.parametrize("second", ["--config", "--config-file", "--config=b.yaml"])
+def test_both_names_of_the_config_are_one_option(second, capsys):
+    words = ["--config-file", "a.yaml", *([second] if "=" in second else [second, "b.yaml"])]
+    with pytest.raises(SystemExit):
+        argument_parser().parse_args(words)
+    assert "a.yaml and as b.yaml" in capsys.readouterr().err
+    assert argument_parser().parse_args(words[:2]).config_file == "a.yaml"
+    assert argument_parser().parse_args([]).config_file == ""
+
+
+def test_lists_are_collected():
+    words = ["--config", "a", "--output", "o", "--input", "x", "y", "--input", "z"]
+    assert demo.parser().parse_args(words).input == ["x", "y", "z"]
+    words = ["--config", "a", "--output", "o", "--sample-image", "x", "--sample-image", "y", "z"]
+    assert export.parser().parse_args(words).sample_image == ["x", "y", "z"]
+
+
+def test_lists_replace_a_default():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, nargs="*", action=Collected, default=[1, 2])
+    for words, expected in ((["--images", "3", "--images", "4", "5"], [3, 4, 5]), (["--images"], []), ([], [1, 2])):
+        assert parser.parse_args(words).images == expected
+
+
+def test_buckets_of_several_options():
+    parser = argparse.ArgumentParser()
+    add_bucket_options(parser)
+    assert bucket_options(parser.parse_args(["--edges", "3", "--edges", "30"])).edges == [3, 30]
+    with pytest.raises(LtDetError, match="--by instances has no effect with --bucket-map"):
+        bucket_options(parser.parse_args(["--by", "instances", "--bucket-map", "map.json"]))
