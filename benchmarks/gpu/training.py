@@ -18,6 +18,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils.env import seed_all_rng
 
 from benchmarks.gpu import measure
+from benchmarks.gpu.host_synchronizations import HostSynchronizations
 from benchmarks.gpu.machine import device
 from lt_det.training import LongTailTrainer, load_config
 
@@ -34,6 +35,7 @@ class Iteration:
         seconds: since the end of the iteration before, with data loading and hooks. Of the first one also the start.
         data_seconds: of these, waiting for the images.
         loss_scale: of float16 training; 1 in other precisions.
+        host_synchronizations: how often the host waited for the device; counted in the last iteration only, else None.
     """
 
     number: int
@@ -41,16 +43,24 @@ class Iteration:
     seconds: float
     data_seconds: float
     loss_scale: float
+    host_synchronizations: int | None
 
 
 class _Log(HookBase):
     def __init__(self) -> None:
         self.iterations: list[Iteration] = []
+        self._counter: HostSynchronizations | None = None
 
     def before_train(self) -> None:
         self._last = time.perf_counter()
 
+    def before_step(self) -> None:
+        if self.trainer.iter == self.trainer.max_iter - 1:
+            self._counter = HostSynchronizations(device()).__enter__()
+
     def after_step(self) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
         measure.synchronize(device())
         now = time.perf_counter()
         latest = {name: value for name, (value, _) in self.trainer.storage.latest().items()}
@@ -62,6 +72,7 @@ class _Log(HookBase):
                 seconds=now - self._last,
                 data_seconds=latest.get("data_time", 0.0),
                 loss_scale=scaler.get_scale() if scaler is not None else 1.0,
+                host_synchronizations=None if self._counter is None else self._counter.count,
             )
         )
         self._last = now

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -40,20 +39,17 @@ def main() -> None:
     )
     parser.add_argument("--classes", nargs="+", type=int, default=list(DATASETS.values()), help="numbers of classes")
     parser.add_argument("--output", type=Path, default=RESULTS, help="json file; rows of other parts are kept")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # this process measures
     args = parser.parse_args()
-    if args.one:
-        torch.set_num_threads(1)
-        for row in PARTS[args.parts[0]](args.classes[0]):
-            print(json.dumps(row), flush=True)
-        return
-    for part in args.parts:
-        for num_classes in args.classes:
-            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.scale", "--one"]
-            command += ["--parts", part, "--classes", str(num_classes)]
-            answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            found = [json.loads(line) for line in answer.splitlines() if line.startswith("{")]
-            keep(args.output, part, num_classes, found)
+    torch.set_num_threads(1)
+    # A process for each measurement, whose peak memory is its own.
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        for part in args.parts:
+            for num_classes in args.classes:
+                keep(args.output, part, num_classes, pool.apply(measure, (part, num_classes)))
+
+
+def measure(part: str, num_classes: int) -> list[dict[str, Any]]:
+    return list(PARTS[part](num_classes))
 
 
 def keep(file: Path, part: str, num_classes: int, found: list[dict[str, Any]]) -> None:

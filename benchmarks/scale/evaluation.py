@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from lt_det.evaluation import evaluate
 
 IMAGES, OBJECTS, DETECTIONS = 100, 10, 300
 
@@ -35,15 +39,11 @@ def generate(num_classes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def measure(num_classes: int, case: str) -> Iterator[dict[str, Any]]:
-    """Args:
-    num_classes: K.
-    case: "lt_det" or "pycocotools"; each in a process of its own, whose peak memory is measured.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    from lt_det.evaluation import evaluate
-
+    Args:
+        num_classes: K.
+        case: "lt_det" or "pycocotools"; each in a process of its own, whose peak memory is measured.
+    """
     truth, found = generate(num_classes)
     before, start = peak_memory(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):

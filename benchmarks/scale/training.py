@@ -19,7 +19,7 @@ from benchmarks.scale.sizes import FEATURES, FOREGROUND, ROIS, Step, long_tail, 
 from lt_det.losses import LOSSES, build_loss
 from lt_det.modeling import LongTailPredictor
 
-ROUNDS = 5
+ROUNDS = 2
 TRANSFORM = Box2BoxTransform((10, 10, 5, 5))
 
 
@@ -46,7 +46,7 @@ def checkpoint_bytes(predictor: nn.Module) -> int:
     weights = predictor.state_dict()
     momentum = {name: torch.zeros_like(weight) for name, weight in predictor.named_parameters()}
     torch.save({"model": weights, "momentum": momentum}, file)
-    return file.tell()
+    return len(file.getvalue())
 
 
 def measure(num_classes: int) -> Iterator[dict[str, Any]]:

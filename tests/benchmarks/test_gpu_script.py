@@ -11,7 +11,7 @@ from tests.helpers import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["losses", "step", "amp", "nccl", "resume", "evaluator", "train"]
+STAGES = ["losses", "step", "classes", "amp", "bakeoff", "nccl", "resume", "evaluator", "train", "compile"]
 
 # Packages that neither the measurement nor the parts of lt_det that it uses may need.
 WITHOUT = ("cv2", "matplotlib", "onnx", "onnxruntime", "tensorboard", "pandas", "scipy", "pytest")
@@ -73,6 +73,13 @@ def test_every_stage_writes_its_figures(run_script, mini, tmp_path):
     assert [row["images"] for row in figures["step"].values()] == [1, 1, 1, 1]
     first, *_, again = figures["step"].values()
     assert first["first_loss_cls"] == again["first_loss_cls"]  # the same seed
+    assert figures["step"]["lt_det, EQL"]["host_synchronizations"] <= first["host_synchronizations"]
+    stock = figures["classes"]["Detectron2, softmax, 60 classes"]["host_synchronizations"]
+    assert figures["classes"]["seesaw, 60 classes"]["host_synchronizations"] <= stock
+    assert figures["classes"]["scores of both, 60 classes"]["largest_difference"] == 0
+    assert figures["bakeoff"]["as it is"]["bbox_ap"] == figures["bakeoff"]["as it is"]["detector_ap"]
+    assert figures["compile"]["eql"]["graphs"] == 1
+    assert figures["compile"]["seesaw"]["graphs"] > 1
     assert list(figures["amp"]) == ["float32", "float16", "bfloat16"]
     assert figures["amp"]["float16"]["loss_scale"] > 1
     assert figures["nccl"]["collectives"]["backend"] == "gloo"

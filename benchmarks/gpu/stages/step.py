@@ -50,6 +50,7 @@ def main() -> None:
                 waiting_for_data=sum(i.data_seconds for i in measured) / sum(i.seconds for i in measured),
                 peak_megabytes=None if peak is None else peak / 1e6,
                 memory_ratio=ratio(peak, reference[1]),
+                host_synchronizations=iterations[-1].host_synchronizations,
                 first_loss_cls=iterations[0].losses["loss_cls"],
             )
             require(
