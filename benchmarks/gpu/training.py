@@ -35,7 +35,7 @@ class Iteration:
         seconds: since the end of the iteration before, with data loading and hooks. Of the first one also the start.
         data_seconds: of these, waiting for the images.
         loss_scale: of float16 training; 1 in other precisions.
-        host_synchronizations: how often the host waited for the device; counted in the last iteration only, else None.
+        host_synchronizations: how often the host waited for the device, if it was counted, see `train`.
     """
 
     number: int
@@ -47,15 +47,17 @@ class Iteration:
 
 
 class _Log(HookBase):
-    def __init__(self) -> None:
+    def __init__(self, counted: int | None) -> None:
         self.iterations: list[Iteration] = []
+        self._counted = counted
         self._counter: HostSynchronizations | None = None
 
     def before_train(self) -> None:
         self._last = time.perf_counter()
 
     def before_step(self) -> None:
-        if self.trainer.iter == self.trainer.max_iter - 1:
+        self._counter = None
+        if self.trainer.iter == self._counted:
             self._counter = HostSynchronizations(device()).__enter__()
 
     def after_step(self) -> None:
@@ -99,17 +101,21 @@ def build(trainer_class: type[DefaultTrainer], cfg: Any) -> DefaultTrainer:
     return trainer_class(cfg)
 
 
-def train(trainer: DefaultTrainer, resume: bool = False, save: bool = True) -> list[Iteration]:
+def train(
+    trainer: DefaultTrainer, resume: bool = False, save: bool = True, counted: int | None = None
+) -> list[Iteration]:
     """Train to the end and return the iterations.
 
     Args:
         trainer: from `build`.
         resume: from the last checkpoint in OUTPUT_DIR.
         save: write checkpoints, the last one at the end.
+        counted: the iteration whose host synchronizations are counted, which takes time; None: of none. Not the last
+            one, in which hooks write the log.
     """
     if not save:
         trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, PeriodicCheckpointer)]
-    log = _Log()
+    log = _Log(counted)
     trainer.register_hooks([log])
     trainer.resume_or_load(resume=resume)
     trainer.train()

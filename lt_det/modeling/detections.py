@@ -17,12 +17,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from detectron2.layers import batched_nms
+from detectron2.layers import batched_nms, nms
 from detectron2.modeling.roi_heads import cascade_rcnn
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torchvision.ops import nms
 
 # Up to so many boxes torchvision (0.15 to 0.29) shifts those of each class and suppresses all together.
 _MAX_SHIFTED = 1000
