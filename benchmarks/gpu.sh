@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure and check lt_det on a GPU, in five minutes. Without a GPU every stage runs in small; see docs/gpu.md.
+# Measure and check lt_det on a GPU, in 500 seconds. Without a GPU every stage runs in small; see docs/gpu.md.
 #
 #   benchmarks/gpu.sh                 all stages
 #   benchmarks/gpu.sh losses step     these stages, in this order

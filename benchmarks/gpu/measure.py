@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 
 import torch
+
+from benchmarks.gpu.host_synchronizations import HostSynchronizations
 
 Step = Callable[[], object]
 
@@ -37,19 +38,11 @@ def peak_bytes(step: Step, device: str) -> int | None:
     return torch.cuda.max_memory_allocated() - before
 
 
-def host_synchronizations(step: Step, device: str) -> int | None:
-    """How often the step makes the host wait for the device; None on the CPU. Run the step once before."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
+def host_synchronizations(step: Step, device: str) -> int:
+    """How often the step makes the host wait for the device, see `HostSynchronizations`. Run the step once before."""
+    with HostSynchronizations(device) as found:
+        step()
+    return found.count
 
 
 def ratio(value: float | None, reference: float | None) -> float | None:

@@ -18,6 +18,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils.env import seed_all_rng
 
 from benchmarks.gpu import measure
+from benchmarks.gpu.host_synchronizations import HostSynchronizations
 from benchmarks.gpu.machine import device
 from lt_det.training import LongTailTrainer, load_config
 
@@ -34,6 +35,7 @@ class Iteration:
         seconds: since the end of the iteration before, with data loading and hooks. Of the first one also the start.
         data_seconds: of these, waiting for the images.
         loss_scale: of float16 training; 1 in other precisions.
+        host_synchronizations: how often the host waited for the device, if it was counted, see `train`.
     """
 
     number: int
@@ -41,16 +43,26 @@ class Iteration:
     seconds: float
     data_seconds: float
     loss_scale: float
+    host_synchronizations: int | None
 
 
 class _Log(HookBase):
-    def __init__(self) -> None:
+    def __init__(self, counted: int | None) -> None:
         self.iterations: list[Iteration] = []
+        self._counted = counted
+        self._counter: HostSynchronizations | None = None
 
     def before_train(self) -> None:
         self._last = time.perf_counter()
 
+    def before_step(self) -> None:
+        self._counter = None
+        if self.trainer.iter == self._counted:
+            self._counter = HostSynchronizations(device()).__enter__()
+
     def after_step(self) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
         measure.synchronize(device())
         now = time.perf_counter()
         latest = {name: value for name, (value, _) in self.trainer.storage.latest().items()}
@@ -62,6 +74,7 @@ class _Log(HookBase):
                 seconds=now - self._last,
                 data_seconds=latest.get("data_time", 0.0),
                 loss_scale=scaler.get_scale() if scaler is not None else 1.0,
+                host_synchronizations=None if self._counter is None else self._counter.count,
             )
         )
         self._last = now
@@ -88,17 +101,21 @@ def build(trainer_class: type[DefaultTrainer], cfg: Any) -> DefaultTrainer:
     return trainer_class(cfg)
 
 
-def train(trainer: DefaultTrainer, resume: bool = False, save: bool = True) -> list[Iteration]:
+def train(
+    trainer: DefaultTrainer, resume: bool = False, save: bool = True, counted: int | None = None
+) -> list[Iteration]:
     """Train to the end and return the iterations.
 
     Args:
         trainer: from `build`.
         resume: from the last checkpoint in OUTPUT_DIR.
         save: write checkpoints, the last one at the end.
+        counted: the iteration whose host synchronizations are counted, which takes time; None: of none. Not the last
+            one, in which hooks write the log.
     """
     if not save:
         trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, PeriodicCheckpointer)]
-    log = _Log()
+    log = _Log(counted)
     trainer.register_hooks([log])
     trainer.resume_or_load(resume=resume)
     trainer.train()

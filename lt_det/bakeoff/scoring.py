@@ -12,7 +12,6 @@ from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.tables import ProposalTable
-from lt_det.bakeoff.detections import select_detections
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates, box_predictors, load_detector, with_classifiers
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator, boxes_as_arrays
@@ -20,6 +19,7 @@ from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.modeling import LongTailPredictor
+from lt_det.modeling.detections import select_detections
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 
@@ -158,10 +158,10 @@ def detect(predictors: Sequence[LongTailPredictor], table: ProposalTable, image:
         proposals = [Instances((height, width), proposal_boxes=Boxes(torch.tensor(boxes[rows], device=device)))]
         scores.append(predictor.predict_probs(predictions, proposals)[0])
     last = predictors[-1]
-    instances = select_detections(
-        last.predict_boxes(predictions, proposals)[0],
-        sum(scores[1:], scores[0]) * (1.0 / len(scores)),
-        (height, width),
+    (instances,), _ = select_detections(
+        last.predict_boxes(predictions, proposals),
+        [sum(scores[1:], scores[0]) * (1.0 / len(scores))],
+        [(height, width)],
         last.test_score_thresh,
         last.test_nms_thresh,
         last.test_topk_per_image,

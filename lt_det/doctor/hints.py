@@ -18,6 +18,8 @@ _LONG = 2000  # iterations, after which a first evaluation comes late
 _EVALUATIONS = 10  # in a training
 _HIGH_THRESHOLD, _LOW_THRESHOLD = 0.05, 0.0001  # Detectron2's default; that of LVIS configs, with some margin
 _LVIS_DETECTIONS = 300  # per image, of the lvis protocol
+_MANY_CLASSES = 2000  # more than LVIS, whose published detectors have boxes and masks for each class
+_BYTES = 4  # of a float32
 
 
 def hints(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
@@ -29,6 +31,7 @@ def hints(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     yield from _epochs(cfg, stats)
     yield from _evaluations(cfg)
     yield from _detections(cfg, stats)
+    yield from _class_specific_outputs(cfg)
 
 
 def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
@@ -78,6 +81,30 @@ def _detections(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
         advice.append(f"set TEST.DETECTIONS_PER_IMAGE to {_LVIS_DETECTIONS}, as many as the lvis protocol counts")
     if found:
         yield Finding("detections", ", ".join(found), "; ".join(advice))
+
+
+def _class_specific_outputs(cfg: Any) -> Iterator[Finding]:
+    """Boxes and masks that are predicted for each of thousands of classes; docs/scale.md has measurements."""
+    num_classes, rois = cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE
+    if num_classes < _MANY_CLASSES:
+        return
+    found, advice = [], []
+    if not cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG:
+        found.append("CLS_AGNOSTIC_BBOX_REG False")
+        boxes = rois * 4 * num_classes * _BYTES
+        advice.append(f"set MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG to True: boxes for each class take {_size(boxes)}")
+    if cfg.MODEL.MASK_ON and not cfg.MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK:
+        found.append("CLS_AGNOSTIC_MASK False")
+        foreground = int(rois * cfg.MODEL.ROI_HEADS.POSITIVE_FRACTION)
+        masks = foreground * num_classes * (2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION) ** 2 * _BYTES
+        advice.append(f"set MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK to True: masks for each class take {_size(masks)}")
+    if found:
+        rest = "per training image, and their gradient as much; classes with few objects cannot learn their own"
+        yield Finding("box head", ", ".join(found), f"{' and '.join(advice)} {rest}")
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _is_federated(name: str) -> bool:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.losses._rows import is_compiling
 
 # Devices on which a benchmark has shown that the fast path is faster.
 _DEVICES = {"cpu"}
@@ -37,6 +38,8 @@ def plain_formulas() -> Iterator[None]:
 
 def is_faster(logits: Tensor) -> bool:
     """Whether `fused_rows` should replace the formula for these logits."""
+    if is_compiling():  # which fuses the formula itself
+        return False
     wants_gradient = logits.requires_grad and torch.is_grad_enabled()
     return _enabled and wants_gradient and logits.device.type in _DEVICES
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -17,13 +18,21 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
+# torch before 2.3 does not say it, and compiles each loss in parts.
+is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", lambda: False)
+
+
+def can_be_read(targets: Tensor) -> bool:
+    """Whether checks may look at the values: on a GPU they wait for it, and in `torch.compile` they split the graph."""
+    return targets.device.type == "cpu" and not is_compiling()
+
+
 def checked(logits: Tensor, targets: Tensor) -> Tensor:
     """Check logits and targets, and return the logits in float32 or float64.
 
     Args:
         logits: (N, C).
-        targets: (N,) int64, at least 0. Negative targets are detected on the CPU only: on a GPU the check would have to
-            wait for the device.
+        targets: (N,) int64, at least 0. Negative targets are detected on the CPU only, and not in `torch.compile`.
 
     Raises:
         LtDetError: the shapes are different, or the targets are not int64 or are negative.
@@ -38,7 +47,7 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
             f"A loss needs class indices of type torch.int64 as targets, but got {targets.dtype}; one-hot and soft "
             "targets are not supported."
         )
-    if targets.device.type == "cpu" and len(targets) and (lowest := int(targets.min())) < 0:
+    if can_be_read(targets) and len(targets) and (lowest := int(targets.min())) < 0:
         raise LtDetError(
             f"A loss needs class indices of at least 0 as targets, but got {lowest}; no index is ignored, so leave out "
             "the rows without a class."

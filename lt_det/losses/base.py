@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
 from lt_det.losses._remarks import equal_counts
-from lt_det.losses._rows import Reduction, checked, reduced
+from lt_det.losses._rows import Reduction, can_be_read, checked, reduced
 from lt_det.losses.class_weights import Counts, checked_counts, with_background
 from lt_det.terminal import count_of
 
@@ -189,7 +189,8 @@ class ClassificationLoss(nn.Module):
 
         Raises:
             LtDetError: the loss was built without its class counts, the number of columns is wrong, the targets are not
-                (N,) int64, or, detected on the CPU only, a target is not a class.
+                (N,) int64, or a target is not a class; the last is detected on the CPU only, and not in
+                `torch.compile`.
         """
         self.require_statistics()
         if logits.shape[1] != self.num_logits:
@@ -200,7 +201,7 @@ class ClassificationLoss(nn.Module):
             )
         logits = checked(logits, gt_classes)
         last = self.num_classes if self.background else self.num_classes - 1
-        if gt_classes.device.type == "cpu" and len(gt_classes) and (highest := int(gt_classes.max())) > last:
+        if can_be_read(gt_classes) and len(gt_classes) and (highest := int(gt_classes.max())) > last:
             without = "" if self.background else " and without background"
             raise LtDetError(
                 f"{type(self).__name__} with {count_of(self.num_classes, 'class')}{without} needs targets from 0 to "

@@ -148,6 +148,7 @@ class IBLoss(SoftmaxFamily):
         self.register_buffer("class_weight", self.per_column(weight, 1.0), persistent=False)
         # Running means over all processes in phase 1: CE, and lambda CE / (influence + epsilon).
         self.register_buffer("phase1_means", torch.zeros(2))
+        self._is_measured = False
 
     @property
     def scale(self) -> Tensor | float:
@@ -161,7 +162,9 @@ class IBLoss(SoftmaxFamily):
         if features is None:
             raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
         if self.has_reached(self.start):
-            if self.alpha is None and not self.phase1_means.any():
+            if self.alpha is None and not self._is_measured:
+                self._is_measured = bool(self.phase1_means.any())  # once: it waits for the GPU
+            if self.alpha is None and not self._is_measured:
                 raise LtDetError(
                     "IB's phase 2 begins without a phase 1 in which IB.ALPHA was measured; set IB.ALPHA, or resume "
                     "from a checkpoint of phase 1 with --resume."
@@ -192,6 +195,7 @@ class IBLoss(SoftmaxFamily):
         count = rows.new_tensor(float(len(rows)))
         # Also if this process has no rows, because the other processes wait for it.
         sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
-        if sums[2] > 0:
-            momentum = _MOMENTUM if self.phase1_means.any() else 0.0
-            self.phase1_means.mul_(momentum).add_(sums[:2] / sums[2], alpha=1 - momentum)
+        means = sums[:2] / sums[2]
+        running = (self.phase1_means * _MOMENTUM).add_(means, alpha=1 - _MOMENTUM)
+        updated = torch.where(self.phase1_means.any(), running, means)
+        self.phase1_means.copy_(torch.where(sums[2] > 0, updated, self.phase1_means))

@@ -115,7 +115,9 @@ class SeesawLoss(ClassificationLoss):
         foreground = (gt_classes < self.num_classes).nonzero().squeeze(1)
         labels = gt_classes[foreground]
         if self.training:
-            self.seen += sum_over_processes(torch.bincount(labels, minlength=self.num_classes))
+            # Unlike bincount, index_add does not wait for the GPU.
+            batch = torch.zeros_like(self.seen).index_add_(0, labels, torch.ones_like(labels))
+            self.seen += sum_over_processes(batch)
         classes = logits[foreground][:, : self.num_classes]
         rows = seesaw_loss(classes, labels, self.seen, p=self.p, q=self.q, epsilon=self.epsilon, reduction="none")
         if not self.background:

@@ -19,6 +19,7 @@ from lt_det.errors import LtDetError
 from lt_det.layers import CosineClassifier, build_classifier
 from lt_det.layers.build import checked_kind, set_initial_bias
 from lt_det.losses import LOSSES, ClassificationLoss, ClassReweighting, registered_name
+from lt_det.modeling.detections import select_detections
 from lt_det.modeling.loss_builder import loss_of_config
 from lt_det.modeling.training_accuracy import TrainingAccuracy
 from lt_det.terminal import count_of
@@ -40,7 +41,7 @@ def refuse_stock_loss(key: str) -> NoReturn:
 class LongTailPredictor(FastRCNNOutputLayers):
     """`FastRCNNOutputLayers` with a `ClassificationLoss` for training and scores.
 
-    Box regression, thresholds and non-maximum suppression stay Detectron2's.
+    Box regression, thresholds and the detections that non-maximum suppression keeps stay Detectron2's.
 
     Attributes:
         training_loss: replaces `loss` in training, and is called with (N, C) logits, (N,) targets and (N, D) features;
@@ -176,6 +177,17 @@ class LongTailPredictor(FastRCNNOutputLayers):
                 "per class, so the first losses will be many times those of a fresh start; load MODEL.WEIGHTS with "
                 "lt_det.training.LongTailCheckpointer, which lets it start fresh, or train with lt_det.training.equip."
             )
+
+    def inference(self, predictions: Predictions, proposals: list[Instances]) -> tuple[list[Instances], list[Tensor]]:
+        """The stock method's detections and their rows, see `select_detections`."""
+        return select_detections(
+            self.predict_boxes(predictions, proposals),
+            self.predict_probs(predictions, proposals),
+            [p.image_size for p in proposals],
+            self.test_score_thresh,
+            self.test_nms_thresh,
+            self.test_topk_per_image,
+        )
 
     def predict_boxes(self, predictions: Predictions, proposals: list[Instances]) -> tuple[Tensor, ...]:
         return super().predict_boxes(predictions[:2], proposals)

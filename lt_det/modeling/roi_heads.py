@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
+from lt_det.modeling.detections import selecting_in_cascades
 from lt_det.modeling.predictor import LongTailPredictor
 
 
@@ -35,6 +36,10 @@ class LongTailCascadeROIHeads(CascadeROIHeads):
             for stock, head in zip(ret["box_predictors"], ret["box_heads"], strict=True)
         ]
         return ret
+
+    def _forward_box(self, *args: Any) -> Any:
+        with selecting_in_cascades():
+            return super()._forward_box(*args)
 
 
 @ROI_HEADS_REGISTRY.register()

@@ -11,7 +11,7 @@ from tests.helpers import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["losses", "step", "amp", "nccl", "resume", "evaluator", "train"]
+STAGES = ["losses", "step", "classes", "amp", "nccl", "resume", "evaluator", "train"]
 
 # Packages that neither the measurement nor the parts of lt_det that it uses may need.
 WITHOUT = ("cv2", "matplotlib", "onnx", "onnxruntime", "tensorboard", "pandas", "scipy", "pytest")
@@ -58,7 +58,7 @@ def run_script(datasets_root, tmp_path):
 
 
 def test_every_stage_writes_its_figures(run_script, mini, tmp_path):
-    process, figures, log = run_script()
+    process, figures, log = run_script(*STAGES)
     assert process.returncode == 0, log
     assert set(figures) == {"machine", "stages", *STAGES}
     assert {name: row["outcome"] for name, row in figures["stages"].items()} == dict.fromkeys(STAGES, "passed")
@@ -73,6 +73,10 @@ def test_every_stage_writes_its_figures(run_script, mini, tmp_path):
     assert [row["images"] for row in figures["step"].values()] == [1, 1, 1, 1]
     first, *_, again = figures["step"].values()
     assert first["first_loss_cls"] == again["first_loss_cls"]  # the same seed
+    assert figures["step"]["lt_det, EQL"]["host_synchronizations"] <= first["host_synchronizations"]
+    stock = figures["classes"]["Detectron2, softmax, 60 classes"]["host_synchronizations"]
+    assert figures["classes"]["seesaw, 60 classes"]["host_synchronizations"] <= stock
+    assert figures["classes"]["scores of both, 60 classes"]["largest_difference"] == 0
     assert list(figures["amp"]) == ["float32", "float16", "bfloat16"]
     assert figures["amp"]["float16"]["loss_scale"] > 1
     assert figures["nccl"]["collectives"]["backend"] == "gloo"
@@ -89,6 +93,22 @@ def test_every_stage_writes_its_figures(run_script, mini, tmp_path):
     summary = (tmp_path / "out" / "summary.md").read_text()
     assert all(f"## {stage}" in summary for stage in ("machine", "stages", *STAGES))
     assert summary in process.stdout
+
+
+@pytest.mark.long
+def test_bakeoff_and_compilation(run_script, mini):
+    process, figures, log = run_script("bakeoff", "compile")
+    assert process.returncode == 0, log
+    assert figures["bakeoff"]["as it is"]["bbox_ap"] == figures["bakeoff"]["as it is"]["detector_ap"]
+    assert figures["bakeoff"]["retrained"]["seconds"] > 0
+    assert figures["compile"]["eql"]["graphs"] == 1
+    assert figures["compile"]["seesaw"]["graphs"] > 1
+
+
+def test_all_stages_are_known():
+    command = ["bash", str(REPOSITORY / "benchmarks" / "gpu.sh"), "--list"]
+    answer = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True)
+    assert {line.split()[0] for line in answer.stdout.splitlines()} == {*STAGES, "bakeoff", "compile"}
 
 
 def test_a_stage_that_fails_does_not_stop_the_others(run_script, tmp_path):

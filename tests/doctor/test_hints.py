@@ -113,3 +113,30 @@ def test_unfit_pixel_statistics():
 def test_a_file_named_after_a_model_of_timm_without_such_weights():
     pytest.importorskip("timm")
     assert pixel_statistics_of("output/resnet50.my_run.pth") is None
+
+
+MANY = ("MODEL.ROI_HEADS.NUM_CLASSES", 13_204)
+BOXES, MASKS = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK"
+
+
+@pytest.mark.parametrize(
+    ("opts", "keys"),
+    [
+        ((), {BOXES: "108 MB", MASKS: "5.3 GB"}),
+        ((BOXES, True), {MASKS: "5.3 GB"}),
+        (("MODEL.MASK_ON", False), {BOXES: "108 MB"}),
+        ((MASKS, True, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 128), {BOXES: "27 MB"}),
+    ],
+)
+def test_boxes_and_masks_for_each_of_many_classes(opts, keys):
+    found, advice = hinted(config(*GOOD, *MANY, *opts), stats())["box head"]
+    assert {key for key in (BOXES, MASKS) if key in advice} == set(keys)
+    assert {key for key in (BOXES, MASKS) if key.rsplit(".")[-1] in found} == set(keys)
+    assert all(f"{key} to True" in advice and size in advice for key, size in keys.items())
+
+
+@pytest.mark.parametrize(
+    "opts", [(*MANY, BOXES, True, MASKS, True), (*MANY, BOXES, True, "MODEL.MASK_ON", False), (MANY[0], 1203)]
+)
+def test_nothing_to_say_of_class_agnostic_heads_or_lvis(opts):
+    assert "box head" not in hinted(config(*GOOD, *opts), stats())

@@ -27,6 +27,7 @@ CASES = {
 
 def main() -> None:
     warm_up, steps = (0, 1) if is_small() else (5, 15)
+    counted = warm_up + steps  # one more, and the last one, in which hooks write the log
     reference = None
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary, "data")
@@ -35,12 +36,12 @@ def main() -> None:
             if device() == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            cfg = lvis_config(data, Path(temporary, "out"), name, warm_up + steps, *overrides)
-            iterations = train(build(trainer_class, cfg), save=False)
-            seconds = median_seconds(iterations, warm_up)
+            cfg = lvis_config(data, Path(temporary, "out"), name, counted + 2, *overrides)
+            iterations = train(build(trainer_class, cfg), save=False, counted=counted)
+            seconds = median_seconds(iterations[:counted], warm_up)
             peak = torch.cuda.max_memory_allocated() if device() == "cuda" else None
             reference = reference or (seconds, peak)
-            measured = iterations[warm_up:]
+            measured = iterations[warm_up:counted]
             write_figures(
                 "step",
                 case,
@@ -50,6 +51,7 @@ def main() -> None:
                 waiting_for_data=sum(i.data_seconds for i in measured) / sum(i.seconds for i in measured),
                 peak_megabytes=None if peak is None else peak / 1e6,
                 memory_ratio=ratio(peak, reference[1]),
+                host_synchronizations=iterations[counted].host_synchronizations,
                 first_loss_cls=iterations[0].losses["loss_cls"],
             )
             require(
