@@ -35,6 +35,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, check_expected_results, prepare_device
 from lt_det.training.trial import quiet
@@ -160,6 +161,7 @@ def _schedule(cfg: Any) -> str:
 
 def _keys(cfg: Any) -> str:
     check_detectron2_keys(cfg, training=True)
+    HookOptions.from_config(cfg)
     return ""
 
 

@@ -7,6 +7,10 @@ from lt_det.training.checkpointer import LongTailCheckpointer
 from lt_det.training.config_loading import get_config, load_config, load_lazy_config, setup, setup_lazy
 from lt_det.training.decoupled import build_checkpointer, train_classifier_only
 from lt_det.training.diagnostics import watched
+from lt_det.training.hooks.best_checkpoint import BestCheckpoint
+from lt_det.training.hooks.early_stopping import EarlyStopping, ends_early
+from lt_det.training.hooks.ema import EMAHook
+from lt_det.training.hooks.metric import Metric
 from lt_det.training.launch.launcher import run
 from lt_det.training.launch.options import argument_parser
 from lt_det.training.launch.timeouts import evaluation_timeout
@@ -17,15 +21,20 @@ from lt_det.training.meta import MetaLearning
 from lt_det.training.trainer import LongTailTrainer, equip
 
 __all__ = [
+    "BestCheckpoint",
     "ConsoleWriter",
+    "EMAHook",
+    "EarlyStopping",
     "LazyTrainer",
     "LongTailCheckpointer",
     "LongTailTrainer",
     "MetaLearning",
+    "Metric",
     "NameUnreadable",
     "argument_parser",
     "build_checkpointer",
     "build_log_hooks",
+    "ends_early",
     "equip",
     "evaluate_lazy",
     "evaluation_timeout",

@@ -22,6 +22,10 @@ from lt_det.trainer_keys import MAX_TO_KEEP, WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
+from lt_det.training.hooks.best_checkpoint import BestCheckpoint
+from lt_det.training.hooks.early_stopping import EarlyStopping
+from lt_det.training.hooks.ema import EMAHook
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.meta import MetaLearning
@@ -55,6 +59,7 @@ class TrainingOptions:
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
         checkpoints: arguments of `KeepLatest`: ``period``, ``max_to_keep``.
+        hooks: best checkpoint, early stopping, moving average and validation loss.
     """
 
     output_dir: str
@@ -70,6 +75,7 @@ class TrainingOptions:
     eval_period: int = 0
     log_period: int = 20
     checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"period": 5000})
+    hooks: HookOptions = field(default_factory=HookOptions)
 
 
 class Assembly:
@@ -140,6 +146,7 @@ class Assembly:
         build_writers: Callable[[], list[EventWriter]],
         buckets: FrequencyBuckets | None,
         evaluate_at_end: Callable[[], Any] | None = None,
+        validation_loss: Callable[[], Any] | None = None,
         before_checkpoint: Sequence[HookBase] = (),
     ) -> list[HookBase]:
         """All hooks, in their order: those that change the model come before the checkpoint, the writers after all.
@@ -150,6 +157,8 @@ class Assembly:
             build_writers: called in the main process only.
             buckets: frequency buckets of the training classes; needed in the main process only.
             evaluate_at_end: another evaluation, after the last of `evaluate`.
+            validation_loss: returns the losses on the test set, on the main process; called where the options ask
+                for it.
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
@@ -158,13 +167,21 @@ class Assembly:
         found: list[HookBase] = [SeedPasses(self._model, options.seed)]
         if self._meta is not None:
             found.append(self._meta)
+        average = _as_it_stands
+        if options.hooks.ema_decay is not None:
+            ema = EMAHook(self._model, options.hooks.ema_decay)
+            found.append(ema)
+            average = ema.evaluating
         found += [hooks.IterationTimer(), lr_scheduler]
         found += before_checkpoint
         if is_main:
             found.append(KeepLatest(self.checkpointer, **options.checkpoints))
-        found.append(EvalUnlessStopped(options.eval_period, evaluate))
+        found.append(EvalUnlessStopped(options.eval_period, average(evaluate)))
         if evaluate_at_end is not None:
-            found.append(EvalUnlessStopped(0, evaluate_at_end))
+            found.append(EvalUnlessStopped(0, average(evaluate_at_end)))
+        if options.hooks.val_loss and validation_loss is not None:
+            found.append(EvalUnlessStopped(options.eval_period, average(validation_loss)))
+        found += self._choosing_hooks()
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
@@ -173,6 +190,17 @@ class Assembly:
                 mark_applied(part, WANDB)  # the main process writes
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers nowhere else
             found.append(StopOnInterrupt(self.checkpointer))
+        return found
+
+    def _choosing_hooks(self) -> list[HookBase]:
+        """Those that compare evaluations, in every process."""
+        options, period = self.options.hooks, self.options.eval_period
+        if options.metric is None:
+            return []
+        found: list[HookBase] = [BestCheckpoint(period, self.checkpointer, options.metric)]
+        if options.patience:
+            early = EarlyStopping(period, self.checkpointer, options.metric, options.patience, options.min_delta)
+            found.append(early)
         return found
 
     def resume_or_load(self, weights: str, resume: bool) -> int:
@@ -202,3 +230,7 @@ class Assembly:
         if start and comm.is_main_process():
             rewind_metrics(options.output_dir, start)
         return start
+
+
+def _as_it_stands(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    return evaluate

@@ -28,6 +28,8 @@ from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.hooks.early_stopping import ends_early
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
@@ -80,6 +82,7 @@ class LazyTrainer:
             eval_period=train.eval_period,
             log_period=train.log_period,
             checkpoints=train.checkpointer,
+            hooks=HookOptions.from_lazy(train),
         )
         optimizer = _optimizer(cfg, self.model)
         cfg.dataloader.train.total_batch_size = images_per_step // passes
@@ -103,7 +106,8 @@ class LazyTrainer:
             try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
             if meta_loader is not None:
                 try_training_records(self.model, meta_loader, meta_names(cfg), "meta set")
-            try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
+            name, metric = cfg.dataloader.test.dataset.names, options.hooks.metric
+            try_evaluation(self.model, instantiate(cfg.dataloader.test), name, evaluator, metric=metric)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""
@@ -114,7 +118,7 @@ class LazyTrainer:
         self._start = self._assembly.resume_or_load(self._cfg.train.init_checkpoint, resume)
 
     def train(self) -> None:
-        with watched(self.trainer, self.checkpointer):
+        with watched(self.trainer, self.checkpointer), ends_early():
             self.trainer.train(self._start, self._cfg.train.max_iter)
 
     def _build_writers(self) -> list[EventWriter]:

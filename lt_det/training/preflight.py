@@ -31,6 +31,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys, warn_of_unused_lazy_keys
 from lt_det.training.diagnostics import explained
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
@@ -60,6 +61,7 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         scaled = scaled_to_processes(cfg, comm.get_world_size())
         check_scaled_batch(cfg, scaled)
         check_training_keys(scaled)
+        HookOptions.from_config(scaled)
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
     check_detectron2_keys(cfg, training=training)
@@ -86,6 +88,7 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     if training:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         check_max_to_keep(cfg.train.checkpointer.get("max_to_keep"), "train.checkpointer.max_to_keep")
+        HookOptions.from_lazy(cfg.train)
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
     _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)

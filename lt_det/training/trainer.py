@@ -13,7 +13,7 @@ import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, hooks
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, verify_results
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -41,6 +41,8 @@ from lt_det.training.detectron2_keys.checks import check_keys_of_heads
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.hooks.early_stopping import ends_early
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
@@ -92,7 +94,10 @@ class LongTailTrainer(DefaultTrainer):
                 try_training_records(self.model, self._assembly.meta_loader, meta_sets, "meta set")
             for name, evaluator in evaluators.items():
                 loader = type(self).build_test_loader(cfg, name)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
+                metric = self._assembly.options.hooks.metric
+                if len(evaluators) > 1 and metric is not None and not metric.name.startswith(f"{name}/"):
+                    metric = None
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -194,7 +199,12 @@ class LongTailTrainer(DefaultTrainer):
 
     def train(self) -> Any:
         with watched(self, self.checkpointer):
-            return super().train()
+            with ends_early():
+                return super().train()
+            if not (self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process()):  # as at the end of super().train()
+                return None
+            verify_results(self.cfg, self._last_eval_results)
+            return self._last_eval_results
 
     @classmethod
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
@@ -325,6 +335,7 @@ def _options(cfg: Any) -> TrainingOptions:
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD, "max_to_keep": cfg.SOLVER.MAX_TO_KEEP},
+        hooks=HookOptions.from_config(cfg),
     )
 
 

@@ -22,6 +22,7 @@ from lt_det.data.image_errors import NameUnreadable, largest_readable
 from lt_det.data.record_kinds import kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
 from lt_det.training.box_evaluator import box_evaluator
+from lt_det.training.hooks.metric import Metric
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),
@@ -68,7 +69,12 @@ def try_training_records(
 
 
 def try_evaluation(
-    model: nn.Module, loader: Any, name: str, evaluator: Any = None, expected: Sequence[Any] = ()
+    model: nn.Module,
+    loader: Any,
+    name: str,
+    evaluator: Any = None,
+    expected: Sequence[Any] = (),
+    metric: Metric | None = None,
 ) -> list[Mapped]:
     """Map one record of each kind as the evaluation will, predict on the smallest, and evaluate that.
 
@@ -78,9 +84,10 @@ def try_evaluation(
         name: of the test set.
         evaluator: of the test set; only its `LongTailEvaluator` is tried.
         expected: TEST.EXPECTED_RESULTS, if this is the only test set.
+        metric: SOLVER.BEST_CHECKPOINT.METRIC, if it is of this test set.
 
     Raises:
-        LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS names no metric.
+        LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS or METRIC names no metric.
     """
     mapped = _map_records(loader, [name], "test set")
     if not mapped:
@@ -114,6 +121,10 @@ def try_evaluation(
                 f"TEST.EXPECTED_RESULTS names {task} {metric}, which the evaluation of '{name}' does not compute; "
                 f"write one of {there}."
             )
+    if metric is not None and metrics is not None:
+        prefix = f"{name}/" if metric.name.startswith(f"{name}/") else ""
+        found = {f"{prefix}{task}/{key}": value for task, values in metrics.items() for key, value in values.items()}
+        metric.check_first(found, complete=boxes is evaluator)
     return mapped
 
 
