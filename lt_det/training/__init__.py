@@ -11,6 +11,7 @@ from lt_det.training.hooks.best_checkpoint import BestCheckpoint
 from lt_det.training.hooks.early_stopping import EarlyStopping, ends_early
 from lt_det.training.hooks.ema import EMAHook
 from lt_det.training.hooks.metric import Metric
+from lt_det.training.hooks.validation_loss import ValidationLoss, build_validation_loader, validation_loss
 from lt_det.training.launch.launcher import run
 from lt_det.training.launch.options import argument_parser
 from lt_det.training.launch.timeouts import evaluation_timeout
@@ -31,9 +32,11 @@ __all__ = [
     "MetaLearning",
     "Metric",
     "NameUnreadable",
+    "ValidationLoss",
     "argument_parser",
     "build_checkpointer",
     "build_log_hooks",
+    "build_validation_loader",
     "ends_early",
     "equip",
     "evaluate_lazy",
@@ -46,5 +49,6 @@ __all__ = [
     "setup",
     "setup_lazy",
     "train_classifier_only",
+    "validation_loss",
     "watched",
 ]

@@ -26,6 +26,7 @@ from lt_det.training.hooks.best_checkpoint import BestCheckpoint
 from lt_det.training.hooks.early_stopping import EarlyStopping
 from lt_det.training.hooks.ema import EMAHook
 from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import ValidationLoss
 from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.log.hooks import build_log_hooks
 from lt_det.training.meta import MetaLearning
@@ -180,7 +181,7 @@ class Assembly:
         if evaluate_at_end is not None:
             found.append(EvalUnlessStopped(0, average(evaluate_at_end)))
         if options.hooks.val_loss and validation_loss is not None:
-            found.append(EvalUnlessStopped(options.eval_period, average(validation_loss)))
+            found.append(ValidationLoss(options.eval_period, average(validation_loss)))
         found += self._choosing_hooks()
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:

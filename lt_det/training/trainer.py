@@ -43,6 +43,7 @@ from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augme
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.hooks.early_stopping import ends_early
 from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import build_validation_loader, validation_loss
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
@@ -98,6 +99,9 @@ class LongTailTrainer(DefaultTrainer):
                 if len(evaluators) > 1 and metric is not None and not metric.name.startswith(f"{name}/"):
                     metric = None
                 try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric)
+                if cfg.TEST.VAL_LOSS:
+                    loader = type(self).build_validation_loader(cfg, name)
+                    try_training_records(self.model, loader, [name], "test set (TEST.VAL_LOSS)")
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -135,6 +139,11 @@ class LongTailTrainer(DefaultTrainer):
         return loader
 
     @classmethod
+    def build_validation_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        """The loader of TEST.VAL_LOSS; override it if your training has a mapper of its own."""
+        return build_validation_loader(cfg, dataset_name)
+
+    @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
         return with_keypoints(LongTailEvaluator.from_config(cfg, dataset_name, output_folder), cfg, dataset_name)
 
@@ -154,6 +163,7 @@ class LongTailTrainer(DefaultTrainer):
             lr_scheduler=hooks.LRScheduler(),
             evaluate=self._evaluate,
             evaluate_at_end=self._evaluate_augmented if self._augments() else None,
+            validation_loss=self._validation_loss,
             build_writers=self.build_writers,
             buckets=buckets_of_config(self.cfg, training_stats_of(self.cfg)),
             before_checkpoint=self._precise_bn(),
@@ -162,6 +172,14 @@ class LongTailTrainer(DefaultTrainer):
     def _evaluate(self) -> Any:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+    def _validation_loss(self) -> dict[str, Any]:
+        """By name; for several test sets by their names, then by name, as the metrics."""
+        cfg, found = self.cfg, {}
+        with evaluation_timeout():
+            for name in cfg.DATASETS.TEST:
+                found[name] = validation_loss(self.model, self.build_validation_loader(cfg, name))
+        return next(iter(found.values())) if len(found) == 1 else found
 
     def _augments(self) -> bool:
         """Whether to evaluate with TEST.AUG. In Detectron2, a script calls `test_with_TTA`, which its trainer has."""

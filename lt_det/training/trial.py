@@ -111,14 +111,14 @@ def try_evaluation(
             f"The test set '{name}': the evaluation of the image {record.get('file_name')} fails ({reason_of(error)}); "
             "correct the TEST, INPUT and MODEL keys that say how to evaluate."
         ) from error
-    for task, metric, *_ in expected if metrics is not None else ():
+    for task, wanted, *_ in expected if metrics is not None else ():
         known = (metrics or {}).get(task.removesuffix("_TTA"))  # the augmented evaluation computes the same
         if known is None and boxes is not evaluator:  # another evaluator's
             continue
-        if known is None or metric not in known:
+        if known is None or wanted not in known:
             there = ", ".join(key for key in known if "-" not in key) if known else ", ".join(metrics or ())
             raise LtDetError(
-                f"TEST.EXPECTED_RESULTS names {task} {metric}, which the evaluation of '{name}' does not compute; "
+                f"TEST.EXPECTED_RESULTS names {task} {wanted}, which the evaluation of '{name}' does not compute; "
                 f"write one of {there}."
             )
     if metric is not None and metrics is not None:
