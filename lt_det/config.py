@@ -42,6 +42,9 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.TIMM.NAME = ""  # such as tf_efficientnet_lite0
     cfg.MODEL.TIMM.NORM = "FrozenBN"  # its batch normalization: FrozenBN, BN or SyncBN
 
+    # Compile the backbone with torch.compile in training; the first iterations then take minutes.
+    cfg.MODEL.COMPILE = False
+
     cfg.MODEL.LONG_TAIL = node()
     # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"

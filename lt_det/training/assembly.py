@@ -16,9 +16,11 @@ from detectron2.engine import HookBase, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from lt_det.modeling.compilation import compile_backbone
 from lt_det.statistics.buckets import FrequencyBuckets
-from lt_det.trainer_keys import MAX_TO_KEEP, WANDB, mark_applied
+from lt_det.trainer_keys import COMPILE, MAX_TO_KEEP, WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
@@ -60,6 +62,7 @@ class TrainingOptions:
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
         checkpoints: arguments of `KeepLatest`: ``period``, ``max_to_keep``.
+        compile: whether to compile the backbone.
         hooks: best checkpoint, early stopping, moving average and validation loss.
     """
 
@@ -76,6 +79,7 @@ class TrainingOptions:
     eval_period: int = 0
     log_period: int = 20
     checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"period": 5000})
+    compile: bool = False
     hooks: HookOptions = field(default_factory=HookOptions)
 
 
@@ -108,9 +112,13 @@ class Assembly:
             meta_loader: batches of the meta set, where decoupled training needs them.
 
         Raises:
-            LtDetError: the processes have different training data.
+            LtDetError: the processes have different training data, or torch cannot compile here.
         """
         self.options = options
+        if options.compile:
+            compile_backbone(model.module if isinstance(model, DistributedDataParallel) else model)
+        for part in (model, data_loader):
+            mark_applied(part, COMPILE)
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
         self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
         self.meta_loader = meta_loader

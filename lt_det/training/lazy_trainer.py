@@ -36,7 +36,7 @@ from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import meta_names, names_of
-from lt_det.training.trial import try_evaluation, try_training_records
+from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -83,6 +83,7 @@ class LazyTrainer:
             eval_period=train.eval_period,
             log_period=train.log_period,
             checkpoints=train.checkpointer,
+            compile=train.get("compile", False),
             hooks=HookOptions.from_lazy(train),
         )
         optimizer = _optimizer(cfg, self.model)
@@ -112,7 +113,7 @@ class LazyTrainer:
             try_evaluation(self.model, instantiate(cfg.dataloader.test), name, evaluator, metric=metric)
             if options.hooks.val_loss:
                 loader = instantiate(cfg.dataloader.validation)
-                try_training_records(self.model, loader, [name], "test set (train.val_loss)")
+                try_training_records(self.model, loader, [name], VALIDATION_SET)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""

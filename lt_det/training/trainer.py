@@ -50,7 +50,7 @@ from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
-from lt_det.training.trial import try_evaluation, try_training_records
+from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 
 logger = logging.getLogger(__name__)
@@ -95,13 +95,11 @@ class LongTailTrainer(DefaultTrainer):
                 try_training_records(self.model, self._assembly.meta_loader, meta_sets, "meta set")
             for name, evaluator in evaluators.items():
                 loader = type(self).build_test_loader(cfg, name)
-                metric = self._assembly.options.hooks.metric
-                if len(evaluators) > 1 and metric is not None and not metric.name.startswith(f"{name}/"):
-                    metric = None
+                metric = self._assembly.options.hooks.metric_of(name, cfg.DATASETS.TEST)
                 try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric)
                 if cfg.TEST.VAL_LOSS:
                     loader = type(self).build_validation_loader(cfg, name)
-                    try_training_records(self.model, loader, [name], "test set (TEST.VAL_LOSS)")
+                    try_training_records(self.model, loader, [name], VALIDATION_SET)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -353,6 +351,7 @@ def _options(cfg: Any) -> TrainingOptions:
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD, "max_to_keep": cfg.SOLVER.MAX_TO_KEEP},
+        compile=cfg.MODEL.COMPILE,
         hooks=HookOptions.from_config(cfg),
     )
 

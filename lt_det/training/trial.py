@@ -30,6 +30,9 @@ _LEARNED = (  # the heads' attribute, what the mapper must make, the config key,
 )
 
 
+VALIDATION_SET = "test set (TEST.VAL_LOSS, LazyConfig: train.val_loss)"
+
+
 class Mapped(NamedTuple):
     """A record of a dataset and what the mapper made of it."""
 
@@ -48,7 +51,7 @@ def try_training_records(
         model: the network to train.
         loader: its training loader.
         names: the training sets, for messages.
-        part: what they are, for messages: "training set" or "meta set".
+        part: what they are, for messages: "training set", "meta set" or `VALIDATION_SET`.
 
     Raises:
         LtDetError: the mapper fails on a record, or gives the model no masks or keypoints to learn.

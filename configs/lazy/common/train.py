@@ -15,6 +15,7 @@ train = dict(
     early_stopping=dict(patience=0, min_delta=0.0),  # in evaluations without a better value of that metric; 0: off
     ema=dict(enabled=False, decay=0.9998),  # exponential moving average of the weights
     val_loss=False,  # also compute the training losses on the test set, at each evaluation
+    compile=False,  # compile the backbone with torch.compile
     eval_period=30000,
     log_period=20,
     wandb_project="",  # also log to this Weights & Biases project; empty: off

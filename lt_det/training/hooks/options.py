@@ -21,7 +21,7 @@ class HookOptions:
         metric: of the best checkpoint and of early stopping; None: neither.
         patience: evaluations before the training ends early; 0: it does not.
         min_delta: see `EarlyStopping`.
-        ema_decay: of the moving average of the weights; None: there is none.
+        ema_decay: of the moving average of the weights; None: it is off.
         val_loss: whether to compute the validation loss.
     """
 
@@ -76,6 +76,12 @@ class HookOptions:
         )
         options._check(train["eval_period"])
         return options
+
+    def metric_of(self, name: str, test_sets: Sequence[str]) -> Metric | None:
+        """The metric, if it is of the evaluation of the test set `name`, one of `test_sets`; else None."""
+        if self.metric is None or len(test_sets) == 1:
+            return self.metric
+        return self.metric if self.metric.name.startswith(_prefixes([name])) else None
 
     @classmethod
     def _of(
