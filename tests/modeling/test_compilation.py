@@ -1,4 +1,4 @@
-"""MODEL.COMPILE: the backbone is compiled, its numbers and the names of its weights stay, and a compiler must be there."""
+"""MODEL.COMPILE: the backbone is compiled, numbers and names of weights stay, and a compiler must be there."""
 
 import os
 import sys
