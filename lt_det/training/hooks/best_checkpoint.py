@@ -13,7 +13,7 @@ from fvcore.common.checkpoint import Checkpointer
 
 from lt_det.errors import LtDetError
 from lt_det.trainer_keys import BEST_CHECKPOINT
-from lt_det.training.hooks.metric import Metric, is_evaluated, mark_hook
+from lt_det.training.hooks.metric import Metric, at_last_step, is_evaluated, mark_hook
 from lt_det.training.weights.reading import open_checkpoint
 
 RECORD_KEY = "best"  # in the checkpoint: metric, value and iteration
@@ -63,11 +63,8 @@ class BestCheckpoint(HookBase):
     def after_train(self) -> None:
         if not comm.is_main_process() or self.trainer.iter < self.trainer.max_iter:  # failed or stopped
             return
-        self.trainer.iter -= 1  # of the last step; checkpoints hold it, and a resumed training would skip one
-        try:
+        with at_last_step(self.trainer):
             self._save_if_best(self.trainer.iter)
-        finally:
-            self.trainer.iter += 1
         if self._best:
             logger.info("The best checkpoint is %s.pth: %s", self._name, self._describe(self._best))
 

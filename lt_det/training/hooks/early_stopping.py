@@ -17,7 +17,7 @@ from fvcore.common.checkpoint import Checkpointer
 from lt_det.errors import LtDetError
 from lt_det.terminal import count_of
 from lt_det.trainer_keys import EARLY_STOPPING
-from lt_det.training.hooks.metric import Metric, is_evaluated, mark_hook
+from lt_det.training.hooks.metric import Metric, at_last_step, is_evaluated, mark_hook
 
 logger = logging.getLogger(__name__)
 
@@ -90,15 +90,21 @@ class EarlyStopping(HookBase):
         self._values = comm.all_gather(self._values)[0]
 
     def before_step(self) -> None:
-        if self._waited() >= self._patience:
-            if self.trainer.iter == self.trainer.start_iter:
-                logger.warning(
-                    f"Nothing is trained: the training in {self._checkpointer.save_dir} ended early, after iteration "
-                    f"{self.trainer.iter - 1}. To train longer, raise SOLVER.EARLY_STOPPING.PATIENCE (LazyConfig: "
-                    "train.early_stopping.patience), or set it to 0."
-                )
-            self.trainer.max_iter = self.trainer.iter
-            raise _TrainingEnded
+        if self._waited() < self._patience:
+            return
+        resumed_at_end = self.trainer.iter == self.trainer.start_iter
+        if resumed_at_end:
+            logger.warning(
+                f"Nothing is trained: the training in {self._checkpointer.save_dir} ended early, after iteration "
+                f"{self.trainer.iter - 1}. To train longer, raise SOLVER.EARLY_STOPPING.PATIENCE (LazyConfig: "
+                "train.early_stopping.patience), or set it to 0."
+            )
+        saved = resumed_at_end and self._checkpointer.get_checkpoint_file().endswith("model_final.pth")
+        if comm.is_main_process() and not saved:
+            with at_last_step(self.trainer):
+                self._checkpointer.save("model_final", iteration=self.trainer.iter)
+        self.trainer.max_iter = self.trainer.iter
+        raise _TrainingEnded
 
     def after_step(self) -> None:
         if not is_evaluated(self.trainer, self._period):
@@ -115,7 +121,7 @@ class EarlyStopping(HookBase):
             self._end()
 
     def _end(self) -> None:
-        """The loop ends before the next step, when all hooks have done what they do after the last iteration."""
+        """Make this the last iteration for all hooks. The loop ends before the next one."""
         iteration = self.trainer.iter
         self.trainer.max_iter = iteration + 1
         best = self._best_iteration()
@@ -124,8 +130,6 @@ class EarlyStopping(HookBase):
             f"{best} ({self._values[best]:.5g}), and did not improve by more than {self._min_delta:g} in "
             f"{count_of(self._patience, 'evaluation')} since (SOLVER.EARLY_STOPPING.PATIENCE)."
         )
-        if comm.is_main_process():
-            self._checkpointer.save("model_final", iteration=iteration)
 
     def _best_iteration(self) -> int:
         best = min(self._values)

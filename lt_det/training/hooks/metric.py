@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,16 @@ def is_evaluated(trainer: Any, period: int) -> bool:
     """Whether Detectron2's EvalHook has evaluated after the step that has just ended."""
     done = trainer.iter + 1
     return period > 0 and done % period == 0 and done != trainer.max_iter
+
+
+@contextlib.contextmanager
+def at_last_step(trainer: Any) -> Iterator[None]:
+    """Within, a trainer whose iterations have ended is at the last of them, which a checkpoint has to say."""
+    trainer.iter -= 1
+    try:
+        yield
+    finally:
+        trainer.iter += 1
 
 
 def mark_hook(trainer: Any, key: str) -> None:

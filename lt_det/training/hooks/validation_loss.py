@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from lt_det.training.hooks.metric import mark_hook
 from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
 from lt_det.training.resume.seeding import seed_generators
 from lt_det.training.trial import random_numbers_kept
+
+logger = logging.getLogger(__name__)
 
 
 class ValidationLoss(EvalUnlessStopped):
@@ -123,7 +126,9 @@ class _Mean(DatasetEvaluator):
         images = [losses for part in gathered for losses in part]
         names = list(dict.fromkeys(name for losses in images for name in losses))
         means = {f"val_{name}": _mean([losses.get(name, 0.0) for losses in images]) for name in names}
-        return {"val_total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
+        means = {"val_total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
+        logger.info("Loss on the test set: %s", "  ".join(f"{name}: {value:.4g}" for name, value in means.items()))
+        return means
 
 
 def _mean(values: list[float]) -> float:

@@ -97,7 +97,8 @@ class ConsoleWriter(CommonMetricPrinter):
 
 
 def _is_loss(name: str) -> bool:
-    return "[metric]" in name or ("loss" in name and "loss_state/" not in name and "val_" not in name)
+    of_validation = name.rpartition("/")[2].startswith("val_")  # in the log of the evaluation
+    return "[metric]" in name or ("loss" in name and "loss_state/" not in name and not of_validation)
 
 
 def _by_class(values: Mapping[str, float]) -> list[str]:

@@ -88,7 +88,7 @@ def test_a_corrupt_file_is_replaced(config, scripted, tmp_path, caplog):
     assert "model_best.pth" in caplog.text
 
 
-def test_by_default_there_is_none(config, scripted, tmp_path):
+def test_by_default_it_is_not_saved(config, scripted, tmp_path):
     scripted(config(), 1.0, 2.0, 3.0)
     assert "model_best.pth" not in names(tmp_path)
 

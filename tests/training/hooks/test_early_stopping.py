@@ -10,6 +10,7 @@ from detectron2.utils import comm
 
 from lt_det.errors import LtDetError
 from lt_det.training import EarlyStopping, LongTailTrainer, ends_early, equip, load_config
+from tests.helpers import assert_same
 from tests.helpers.configs import RANDOM_TRAINING
 from tests.helpers.gloo import in_processes
 from tests.helpers.lazy_hooks import lazy_config
@@ -63,6 +64,18 @@ def test_nan_does_not_count(config, scripted, tmp_path, caplog):
 def test_a_training_that_improves_is_not_ended(config, scripted):
     trainer = scripted(config(*EARLY, "SOLVER.MAX_ITER", 6), 1.0, 2.0, 3.0)
     assert trainer.iter == 6
+
+
+def test_resumed_where_it_was_killed_before_the_end(config, scripted, tmp_path):
+    """The last value is in the log only, and says that the training has ended."""
+    often = (*EARLY, "SOLVER.CHECKPOINT_PERIOD", 2)
+    scripted(config(*often), 3.0, 2.0, 1.0, 0.0)
+    (tmp_path / "model_final.pth").unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000005.pth")
+    assert scripted(config(*often), 0.0, resume=True).iter == 6
+    final, last = load(tmp_path / "model_final.pth"), load(tmp_path / "model_0000005.pth")
+    assert final["iteration"] == final["trainer"]["iteration"] == 5
+    assert_same(final["model"], last["model"])
 
 
 @pytest.mark.parametrize("killed_after_evaluation", [False, True])
