@@ -17,6 +17,7 @@ from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
+from lt_det.trainer_keys import BEST_CHECKPOINT, EARLY_STOPPING, VAL_LOSS, mark_applied
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.hooks.options import HookOptions
@@ -131,6 +132,8 @@ class TrainingTrial:
         cfg.SOLVER.BEST_CHECKPOINT.METRIC, cfg.SOLVER.BEST_CHECKPOINT.MODE = "", "auto"
         cfg.SOLVER.EARLY_STOPPING.PATIENCE, cfg.SOLVER.EARLY_STOPPING.MIN_DELTA = 0, 0.0
         cfg.TEST.VAL_LOSS = cfg.MODEL.COMPILE = False  # compiling would take longer than all else
+        assert model is not None
+        mark_applied(model, BEST_CHECKPOINT, EARLY_STOPPING, VAL_LOSS)  # by the training
         with without_logger_setup():
             trainer = _trial_trainer(model)(cfg)
         trainer.checkpointer.save_to_disk = False
