@@ -147,7 +147,7 @@ def train(config, output, *overrides, resume=False):
     return trainer
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_resumed_is_undisturbed(hooks_config, tmp_path, processes):
     """To the last bit, the average and the weights."""
 

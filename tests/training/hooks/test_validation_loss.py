@@ -170,6 +170,7 @@ def compute_in_a_process(file, output):
         (Path(output) / "found.json").write_text(json.dumps(found))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes(hooks_config, config, tmp_path, processes):
     """The same to the last bit, with losses that exchange their state in training; three have two images each."""
