@@ -42,6 +42,9 @@ def add_keys(cfg: Any) -> None:
     cfg.MODEL.TIMM.NAME = ""  # such as tf_efficientnet_lite0
     cfg.MODEL.TIMM.NORM = "FrozenBN"  # its batch normalization: FrozenBN, BN or SyncBN
 
+    # Compile the backbone with torch.compile in training; the first iterations then take minutes.
+    cfg.MODEL.COMPILE = False
+
     cfg.MODEL.LONG_TAIL = node()
     # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
@@ -91,6 +94,23 @@ def add_keys(cfg: Any) -> None:
     # How many checkpoints to keep, beside model_final.pth: the latest; those before are deleted. None: all.
     cfg.SOLVER.MAX_TO_KEEP = None
 
+    # Keep the checkpoint with the best value of a metric as model_best.pth: bbox/AP, bbox/APr, bbox/bucket_mean (the
+    # mean of the buckets' AP), val_total_loss (with TEST.VAL_LOSS), ...; empty: do not.
+    cfg.SOLVER.BEST_CHECKPOINT = node()
+    cfg.SOLVER.BEST_CHECKPOINT.METRIC = ""
+    cfg.SOLVER.BEST_CHECKPOINT.MODE = "auto"  # max, min, or auto: min for losses
+
+    # Stop after so many evaluations in a row that do not improve the same metric by more than MIN_DELTA; 0: never.
+    cfg.SOLVER.EARLY_STOPPING = node()
+    cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
+    cfg.SOLVER.EARLY_STOPPING.MIN_DELTA = 0.0
+
+    # Exponential moving average of the weights, which is what is evaluated: average = DECAY * average +
+    # (1 - DECAY) * weights, after each optimizer step.
+    cfg.SOLVER.EMA = node()
+    cfg.SOLVER.EMA.ENABLED = False
+    cfg.SOLVER.EMA.DECAY = 0.9998
+
     # Precision where SOLVER.AMP.ENABLED is True: float16, or bfloat16 (GPUs from Ampere on).
     cfg.SOLVER.AMP.PRECISION = "float16"
 
@@ -113,6 +133,9 @@ def add_keys(cfg: Any) -> None:
     # image, coco: 100 per image and class). Such numbers cannot be compared with published ones, nor with any others
     # under another limit. None: the protocol's limit.
     cfg.TEST.MAX_DETS = None
+
+    # Also compute the training losses on DATASETS.TEST at each evaluation: val_total_loss, val_loss_cls, ...
+    cfg.TEST.VAL_LOSS = False
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS
     # json names them, or by the counts of the training set.

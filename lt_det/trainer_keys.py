@@ -21,6 +21,11 @@ LOSS_OF_WEIGHTS = "MODEL.LONG_TAIL.LOSS_OF_WEIGHTS"
 SAMPLER_START = "DATALOADER.SAMPLER_START"
 ACCUMULATE = "SOLVER.ACCUMULATE"
 MAX_TO_KEEP = "SOLVER.MAX_TO_KEEP"
+BEST_CHECKPOINT = "SOLVER.BEST_CHECKPOINT.METRIC"
+EARLY_STOPPING = "SOLVER.EARLY_STOPPING.PATIENCE"
+EMA = "SOLVER.EMA.ENABLED"
+VAL_LOSS = "TEST.VAL_LOSS"
+COMPILE = "MODEL.COMPILE"
 PRECISION = "SOLVER.AMP.PRECISION"
 WANDB = "WANDB_PROJECT"
 
@@ -50,6 +55,11 @@ class TrainerKeys:
             SAMPLER_START: cfg.DATALOADER.SAMPLER_START,
             ACCUMULATE: cfg.SOLVER.ACCUMULATE,
             MAX_TO_KEEP: cfg.SOLVER.MAX_TO_KEEP,
+            BEST_CHECKPOINT: cfg.SOLVER.BEST_CHECKPOINT.METRIC,
+            EARLY_STOPPING: cfg.SOLVER.EARLY_STOPPING.PATIENCE,
+            EMA: cfg.SOLVER.EMA.ENABLED,
+            VAL_LOSS: cfg.TEST.VAL_LOSS,
+            COMPILE: cfg.MODEL.COMPILE,
             WANDB: cfg.WANDB_PROJECT,
             PRECISION: cfg.SOLVER.AMP.PRECISION if cfg.SOLVER.AMP.ENABLED else "",
         }
@@ -62,6 +72,11 @@ class TrainerKeys:
         pending = {
             DECOUPLED: train.get("second_stage", ""),
             ACCUMULATE: train.get("accumulate", 1),
+            BEST_CHECKPOINT: train.get("best_checkpoint", {}).get("metric", ""),
+            EARLY_STOPPING: train.get("early_stopping", {}).get("patience", 0),
+            EMA: train.get("ema", {}).get("enabled", False),
+            VAL_LOSS: train.get("val_loss", False),
+            COMPILE: train.get("compile", False),
             WANDB: train.get("wandb_project", ""),
             PRECISION: amp.get("precision", "") if amp.get("enabled") else "",
         }
@@ -70,7 +85,12 @@ class TrainerKeys:
     @classmethod
     def _of_values(cls, values: Mapping[str, Any]) -> TrainerKeys:
         """Without those that ask for nothing. Detectron2's own trainers compute in float16."""
-        neutral = {ACCUMULATE: 1, PRECISION: "float16"}
+        neutral = {
+            ACCUMULATE: 1,
+            PRECISION: "float16",
+            EARLY_STOPPING: 0,
+            **dict.fromkeys((EMA, VAL_LOSS, COMPILE), False),
+        }
         return cls({key: value for key, value in values.items() if value not in ("", None, neutral.get(key))})
 
     def require(self, key: str, value: Any) -> None:

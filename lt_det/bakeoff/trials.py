@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 # Keys of SOLVER that a training end to end reads, and a training of the classifier on cached features does not.
 _OF_TRAINING_ONLY = {"MAX_ITER", "STEPS", "BASE_LR", "IMS_PER_BATCH", "CHECKPOINT_PERIOD", "MAX_TO_KEEP"}
-_OF_TRAINING_ONLY |= {"ACCUMULATE", "AMP"}
+_OF_TRAINING_ONLY |= {"ACCUMULATE", "AMP", "BEST_CHECKPOINT", "EARLY_STOPPING", "EMA"}
 
 
 # Bootstrap draws on a fold, at most. Most of the time of its evaluation goes into them, and only the choice uses them.

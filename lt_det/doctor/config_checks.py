@@ -28,6 +28,7 @@ from lt_det.doctor.training_trial import TrainingTrial
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.annotations.checks import find_problems
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
+from lt_det.modeling.compilation import check_compiler
 from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
@@ -35,6 +36,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, check_expected_results, prepare_device
 from lt_det.training.trial import quiet
@@ -160,6 +162,9 @@ def _schedule(cfg: Any) -> str:
 
 def _keys(cfg: Any) -> str:
     check_detectron2_keys(cfg, training=True)
+    HookOptions.from_config(cfg)
+    if cfg.MODEL.COMPILE:
+        check_compiler(cfg.MODEL.DEVICE.partition(":")[0])
     return ""
 
 

@@ -17,10 +17,12 @@ from lt_det.losses import ClassificationLoss, ClassReweighting
 from lt_det.losses.registry import require_statistics
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
+from lt_det.trainer_keys import BEST_CHECKPOINT, EARLY_STOPPING, VAL_LOSS, mark_applied
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.trainer import LongTailTrainer
-from lt_det.training.trial import Mapped, try_evaluation, try_training_records
+from lt_det.training.trial import VALIDATION_SET, Mapped, try_evaluation, try_training_records
 from lt_det.training.weights.address import remote_weights
 
 _ITERATIONS = 2  # the second has a loss from the weights that the first has changed
@@ -110,7 +112,11 @@ class TrainingTrial:
         tried = ""
         if self.model is not None:
             loader = LongTailTrainer.build_test_loader(_small(cfg), name)
-            tried = _mapped(try_evaluation(self.model, loader, name, both, cfg.TEST.EXPECTED_RESULTS))
+            metric = HookOptions.from_config(cfg).metric_of(name, cfg.DATASETS.TEST)
+            tried = _mapped(try_evaluation(self.model, loader, name, both, cfg.TEST.EXPECTED_RESULTS, metric))
+            if cfg.TEST.VAL_LOSS:
+                loader = LongTailTrainer.build_validation_loader(_small(cfg), name)
+                try_training_records(self.model, loader, [name], VALIDATION_SET)
         if stats is None:
             return f"{tried}{name}; the classes of training are not known"
         return f"{tried}{name} has the classes of training"
@@ -123,6 +129,11 @@ class TrainingTrial:
         cfg.DATALOADER.NUM_WORKERS = 0
         cfg.DATASETS.TEST, cfg.TEST.AUG.ENABLED = (), False  # see `evaluation`
         cfg.WANDB_PROJECT = ""
+        cfg.SOLVER.BEST_CHECKPOINT.METRIC, cfg.SOLVER.BEST_CHECKPOINT.MODE = "", "auto"
+        cfg.SOLVER.EARLY_STOPPING.PATIENCE, cfg.SOLVER.EARLY_STOPPING.MIN_DELTA = 0, 0.0
+        cfg.TEST.VAL_LOSS = cfg.MODEL.COMPILE = False  # compiling would take longer than all else
+        assert model is not None
+        mark_applied(model, BEST_CHECKPOINT, EARLY_STOPPING, VAL_LOSS)  # by the training
         with without_logger_setup():
             trainer = _trial_trainer(model)(cfg)
         trainer.checkpointer.save_to_disk = False

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,19 @@ from detectron2.engine import HookBase, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from lt_det.modeling.compilation import compile_backbone
 from lt_det.statistics.buckets import FrequencyBuckets
-from lt_det.trainer_keys import MAX_TO_KEEP, WANDB, mark_applied
+from lt_det.trainer_keys import COMPILE, MAX_TO_KEEP, WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
 from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
+from lt_det.training.hooks.best_checkpoint import BestCheckpoint
+from lt_det.training.hooks.early_stopping import EarlyStopping
+from lt_det.training.hooks.ema import EMAHook
+from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import ValidationLoss
 from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.launch.running_statistics import share_running_statistics
 from lt_det.training.log.hooks import build_log_hooks
@@ -56,6 +64,8 @@ class TrainingOptions:
         eval_period: iterations between evaluations; 0: only at the end.
         log_period: iterations between log entries.
         checkpoints: arguments of `KeepLatest`: ``period``, ``max_to_keep``.
+        compile: whether to compile the backbone.
+        hooks: best checkpoint, early stopping, moving average and validation loss.
     """
 
     output_dir: str
@@ -71,6 +81,8 @@ class TrainingOptions:
     eval_period: int = 0
     log_period: int = 20
     checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"period": 5000})
+    compile: bool = False
+    hooks: HookOptions = field(default_factory=HookOptions)
 
 
 class Assembly:
@@ -102,9 +114,13 @@ class Assembly:
             meta_loader: batches of the meta set, where decoupled training needs them.
 
         Raises:
-            LtDetError: the processes have different training data.
+            LtDetError: the processes have different training data, or torch cannot compile here.
         """
         self.options = options
+        if options.compile:
+            compile_backbone(model.module if isinstance(model, DistributedDataParallel) else model)
+        for part in (model, data_loader):
+            mark_applied(part, COMPILE)
         self.step_trainer = build_step_trainer(model, data_loader, optimizer, options.precision, options.passes)
         self._trainer = hooks_run_in if hooks_run_in is not None else self.step_trainer
         self.meta_loader = meta_loader
@@ -141,6 +157,7 @@ class Assembly:
         build_writers: Callable[[], list[EventWriter]],
         buckets: FrequencyBuckets | None,
         evaluate_at_end: Callable[[], Any] | None = None,
+        validation_loss: Callable[[], Any] | None = None,
         before_checkpoint: Sequence[HookBase] = (),
     ) -> list[HookBase]:
         """All hooks, in their order: those that change the model come before the checkpoint, the writers after all.
@@ -151,6 +168,8 @@ class Assembly:
             build_writers: called in the main process only.
             buckets: frequency buckets of the training classes; needed in the main process only.
             evaluate_at_end: another evaluation, after the last of `evaluate`.
+            validation_loss: returns the losses on the test set, on the main process; called where the options ask
+                for it.
             before_checkpoint: hooks that change the model, such as Detectron2's PreciseBN.
         """
         options, is_main = self.options, comm.is_main_process()
@@ -159,13 +178,26 @@ class Assembly:
         found: list[HookBase] = [SeedPasses(self._model, options.seed)]
         if self._meta is not None:
             found.append(self._meta)
+        average = _as_it_stands
+        if options.hooks.ema_decay is not None:
+            ema = EMAHook(self._model, options.hooks.ema_decay)
+            found.append(ema)
+            average = ema.evaluating
+
+        def as_saved(evaluate: Callable[[], Any]) -> Callable[[], Any]:
+            """`evaluate`, with the weights and running statistics of the checkpoint in every process."""
+            return average(functools.partial(_with_shared_statistics, self._model, evaluate))
+
         found += [hooks.IterationTimer(), lr_scheduler]
         found += before_checkpoint
         if is_main:
             found.append(KeepLatest(self.checkpointer, **options.checkpoints))
-        found.append(EvalUnlessStopped(options.eval_period, lambda: self._evaluate_as_saved(evaluate)))
+        found.append(EvalUnlessStopped(options.eval_period, as_saved(evaluate)))
         if evaluate_at_end is not None:
-            found.append(EvalUnlessStopped(0, evaluate_at_end))
+            found.append(EvalUnlessStopped(0, as_saved(evaluate_at_end)))
+        if options.hooks.val_loss and validation_loss is not None:
+            found.append(ValidationLoss(options.eval_period, as_saved(validation_loss)))
+        found += self._choosing_hooks()
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:
             found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
@@ -176,9 +208,16 @@ class Assembly:
             found.append(StopOnInterrupt(self.checkpointer))
         return found
 
-    def _evaluate_as_saved(self, evaluate: Callable[[], Any]) -> Any:
-        share_running_statistics(self._model)
-        return evaluate()
+    def _choosing_hooks(self) -> list[HookBase]:
+        """Those that compare evaluations, in every process."""
+        options, period = self.options.hooks, self.options.eval_period
+        if options.metric is None:
+            return []
+        found: list[HookBase] = [BestCheckpoint(period, self.checkpointer, options.metric)]
+        if options.patience:
+            early = EarlyStopping(period, self.checkpointer, options.metric, options.patience, options.min_delta)
+            found.append(early)
+        return found
 
     def resume_or_load(self, weights: str, resume: bool) -> int:
         """Load `weights`, or with `resume` the last checkpoint if there is one; return the first iteration to train.
@@ -207,3 +246,12 @@ class Assembly:
         if start and comm.is_main_process():
             rewind_metrics(options.output_dir, start)
         return start
+
+
+def _as_it_stands(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    return evaluate
+
+
+def _with_shared_statistics(model: nn.Module, evaluate: Callable[[], Any]) -> Any:
+    share_running_statistics(model)
+    return evaluate()

@@ -27,9 +27,10 @@ from lt_det.training.resume.checkpoint_folder import (
     named_checkpoint,
 )
 from lt_det.training.warm_start import WarmStart, unusual_families
+from lt_det.training.weights.averaged import use_averages
 from lt_det.training.weights.fit import check_fit, check_numbers
 from lt_det.training.weights.initialization import backbone_problem
-from lt_det.training.weights.reading import check_file, check_sums, open_checkpoint, read_weights
+from lt_det.training.weights.reading import check_file, check_sums, finite_weights, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ class LongTailCheckpointer(DetectionCheckpointer):
     problem_at_start = ""
     _resumed_from = ""  # until the next checkpoint is saved, if it is not the one that last_checkpoint names
     _resumes = False
+    _tags = True
 
     def save(self, name: str, **extra: Any) -> None:
         """Also saves which loss, classifier and decoupled training the weights belong to.
@@ -157,13 +159,24 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"{last_checkpoint(self)}."
             ) from error
 
+    def save_beside(self, name: str, **extra: Any) -> None:
+        """As `save`, but ``last_checkpoint`` goes on to name another checkpoint."""
+        self._tags = False
+        try:
+            self.save(name, **extra)
+        finally:
+            self._tags = True
+
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Called by `save` after the file is written."""
         if not last_filename_basename.startswith(_UNFINISHED):
-            super().tag_last_checkpoint(last_filename_basename)
+            if self._tags:
+                super().tag_last_checkpoint(last_filename_basename)
             return
         name = last_filename_basename.removeprefix(_UNFINISHED)
         self._finish(name)
+        if not self._tags:
+            return
         (Path(self.save_dir) / f"{_UNFINISHED}{LAST_CHECKPOINT}").write_text(name)
         self._finish(LAST_CHECKPOINT)
         self._resumed_from = ""
@@ -299,13 +312,18 @@ class LongTailCheckpointer(DetectionCheckpointer):
         """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
         checkpoint = read_weights(filename)
         options = parse_qs(self._path.partition("?")[2])
+        wants_average = options.pop("ema", ["True"]) == ["True"]
         if options.pop("matching_heuristics", None) == ["True"]:
             checkpoint["matching_heuristics"] = True
         if options:
             raise LtDetError(
                 f"The weights {self._path} have the option {next(iter(options))}, which is unknown; write "
-                "FILE?matching_heuristics=True, or the file alone."
+                "FILE?matching_heuristics=True, FILE?ema=False, or the file alone."
             )
+        resumes = self._resumes and not self.for_evaluation
+        if wants_average and not resumes and use_averages(checkpoint):
+            finite_weights(checkpoint, filename)
+            logger.info(f"Using the moving average (SOLVER.EMA) of the weights in {filename}.")
         return checkpoint
 
     def _load_model(self, checkpoint: Any) -> Any:

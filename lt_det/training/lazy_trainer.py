@@ -28,12 +28,15 @@ from lt_det.training.assembly import Assembly, TrainingOptions
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.hooks.early_stopping import ends_early
+from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import validation_loss
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import meta_names, names_of
-from lt_det.training.trial import try_evaluation, try_training_records
+from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -80,6 +83,8 @@ class LazyTrainer:
             eval_period=train.eval_period,
             log_period=train.log_period,
             checkpoints=train.checkpointer,
+            compile=train.get("compile", False),
+            hooks=HookOptions.from_lazy(train),
         )
         optimizer = _optimizer(cfg, self.model)
         cfg.dataloader.train.total_batch_size = images_per_step // passes
@@ -94,6 +99,7 @@ class LazyTrainer:
             self._assembly.build_hooks(
                 lr_scheduler=hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
                 evaluate=lambda: _evaluate(cfg, self.model),
+                validation_loss=lambda: _validation_loss(cfg, self.model),
                 build_writers=self._build_writers,
                 buckets=evaluator.buckets if evaluator else None,
             )
@@ -103,7 +109,11 @@ class LazyTrainer:
             try_training_records(self.model, self.trainer.data_loader, names_of(cfg.dataloader.train.dataset))
             if meta_loader is not None:
                 try_training_records(self.model, meta_loader, meta_names(cfg), "meta set")
-            try_evaluation(self.model, instantiate(cfg.dataloader.test), cfg.dataloader.test.dataset.names, evaluator)
+            name, metric = cfg.dataloader.test.dataset.names, options.hooks.metric
+            try_evaluation(self.model, instantiate(cfg.dataloader.test), name, evaluator, metric=metric)
+            if options.hooks.val_loss:
+                loader = instantiate(cfg.dataloader.validation)
+                try_training_records(self.model, loader, [name], VALIDATION_SET)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""
@@ -114,7 +124,7 @@ class LazyTrainer:
         self._start = self._assembly.resume_or_load(self._cfg.train.init_checkpoint, resume)
 
     def train(self) -> None:
-        with watched(self.trainer, self.checkpointer):
+        with watched(self.trainer, self.checkpointer), ends_early():
             self.trainer.train(self._start, self._cfg.train.max_iter)
 
     def _build_writers(self) -> list[EventWriter]:
@@ -149,12 +159,34 @@ def _prepared(cfg: Any) -> Any:
     evaluator = cfg.dataloader.evaluator
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     remember_counts(names_of(cfg.dataloader.train.dataset), cfg.train.output_dir)
+    if cfg.train.get("val_loss", False):
+        cfg.dataloader.validation = _validation_loader(cfg.dataloader)
     loaders = [cfg.dataloader.test, cfg.dataloader.train]
     if _learns_weights(cfg):
         loaders.insert(0, cfg.dataloader.meta)
     for loader in loaders:  # in Detectron2's configs test refers to train's mapper
         loader.mapper = NameUnreadable(instantiate(loader.mapper))
     return cfg
+
+
+def _validation_loader(dataloader: Any) -> Any:
+    """The test loader with the training's mapper and the augmentations of the evaluation: the resize.
+
+    Raises:
+        LtDetError: the mappers are not Detectron2's, so that the augmentations cannot be exchanged.
+    """
+    mapper, plain = copy.deepcopy(dataloader.train.mapper), dataloader.test.mapper.get("augmentations")
+    if "augmentations" not in mapper or plain is None:
+        raise LtDetError(
+            "train.val_loss needs dataloader.train.mapper and dataloader.test.mapper with their augmentations as an "
+            "argument, as Detectron2's DatasetMapper has it; leave val_loss out, or use such mappers."
+        )
+    mapper.augmentations = copy.deepcopy(plain)
+    loader = copy.deepcopy(dataloader.test)
+    loader.mapper = NameUnreadable(instantiate(mapper))
+    if "filter_empty" in loader.dataset:
+        loader.dataset.filter_empty = dataloader.train.dataset.get("filter_empty", True)
+    return loader
 
 
 def _learns_weights(cfg: Any) -> bool:
@@ -194,3 +226,10 @@ def _evaluate(cfg: Any, model: nn.Module) -> Any:
     if comm.is_main_process():
         print_csv_format(results)
     return results
+
+
+def _validation_loss(cfg: Any, model: nn.Module) -> dict[str, float]:
+    loader = instantiate(cfg.dataloader.validation)
+    end_only_with_parent(loader)
+    with evaluation_timeout():
+        return validation_loss(model, loader)

@@ -105,6 +105,11 @@ class StopOnInterrupt(HookBase):
             os.write(2, b"\nStopping after this iteration and saving" + again + b".\n")  # print is unsafe in a handler
 
 
+def evaluation_was_interrupted(trainer: Any) -> bool:
+    """Whether a signal has ended an evaluation in this training, so that there are no metrics of it."""
+    return any(isinstance(hook, StopOnInterrupt) and hook._interrupted_by for hook in trainer._hooks)
+
+
 class StoppableEvaluator(DatasetEvaluator):
     """Wraps an evaluator so that `StopOnInterrupt` can end its evaluation within `EvalUnlessStopped`.
 

@@ -25,6 +25,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.atomic import check_folder
 from lt_det.losses import loss_class
+from lt_det.modeling.compilation import check_compiler
 from lt_det.modeling.predictor import refuse_stock_loss
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
@@ -32,6 +33,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys, warn_of_unused_lazy_keys
 from lt_det.training.diagnostics import explained
+from lt_det.training.hooks.options import HookOptions
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
@@ -61,6 +63,9 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
         scaled = scaled_to_processes(cfg, comm.get_world_size())
         check_scaled_batch(cfg, scaled)
         check_training_keys(scaled)
+        HookOptions.from_config(scaled)
+        if cfg.MODEL.COMPILE:
+            check_compiler(torch.device(cfg.MODEL.DEVICE).type)
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
     check_detectron2_keys(cfg, training=training)
@@ -87,6 +92,9 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
     if training:
         check_batch(loader.train.total_batch_size, cfg.train.get("accumulate", 1))
         check_max_to_keep(cfg.train.checkpointer.get("max_to_keep"), "train.checkpointer.max_to_keep")
+        HookOptions.from_lazy(cfg.train)
+        if cfg.train.get("compile", False):
+            check_compiler(torch.device(cfg.train.device).type)
         method = cfg.train.get("second_stage", "")
         check_decoupled_training(method, cfg.train.init_checkpoint, cfg.train.output_dir, resume=resume)
     _check_address(cfg.train.init_checkpoint, cfg.train.output_dir, resume)

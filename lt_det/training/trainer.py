@@ -13,7 +13,7 @@ import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, hooks
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, verify_results
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -41,13 +41,16 @@ from lt_det.training.detectron2_keys.checks import check_keys_of_heads
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
+from lt_det.training.hooks.early_stopping import ends_early
+from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import build_validation_loader, validation_loss
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
-from lt_det.training.trial import try_evaluation, try_training_records
+from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 
 logger = logging.getLogger(__name__)
@@ -92,7 +95,11 @@ class LongTailTrainer(DefaultTrainer):
                 try_training_records(self.model, self._assembly.meta_loader, meta_sets, "meta set")
             for name, evaluator in evaluators.items():
                 loader = type(self).build_test_loader(cfg, name)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS)
+                metric = self._assembly.options.hooks.metric_of(name, cfg.DATASETS.TEST)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric)
+                if cfg.TEST.VAL_LOSS:
+                    loader = type(self).build_validation_loader(cfg, name)
+                    try_training_records(self.model, loader, [name], VALIDATION_SET)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -130,6 +137,11 @@ class LongTailTrainer(DefaultTrainer):
         return loader
 
     @classmethod
+    def build_validation_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        """The loader of TEST.VAL_LOSS; override it if your training has a mapper of its own."""
+        return build_validation_loader(cfg, dataset_name)
+
+    @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
         return with_keypoints(LongTailEvaluator.from_config(cfg, dataset_name, output_folder), cfg, dataset_name)
 
@@ -149,6 +161,7 @@ class LongTailTrainer(DefaultTrainer):
             lr_scheduler=hooks.LRScheduler(),
             evaluate=self._evaluate,
             evaluate_at_end=self._evaluate_augmented if self._augments() else None,
+            validation_loss=self._validation_loss,
             build_writers=self.build_writers,
             buckets=buckets_of_config(self.cfg, training_stats_of(self.cfg)),
             before_checkpoint=self._precise_bn(),
@@ -157,6 +170,14 @@ class LongTailTrainer(DefaultTrainer):
     def _evaluate(self) -> Any:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+    def _validation_loss(self) -> dict[str, Any]:
+        """By name; for several test sets by their names, then by name, as the metrics."""
+        cfg, found = self.cfg, {}
+        with evaluation_timeout():
+            for name in cfg.DATASETS.TEST:
+                found[name] = validation_loss(self.model, self.build_validation_loader(cfg, name))
+        return next(iter(found.values())) if len(found) == 1 else found
 
     def _augments(self) -> bool:
         """Whether to evaluate with TEST.AUG. In Detectron2, a script calls `test_with_TTA`, which its trainer has."""
@@ -194,7 +215,12 @@ class LongTailTrainer(DefaultTrainer):
 
     def train(self) -> Any:
         with watched(self, self.checkpointer):
-            return super().train()
+            with ends_early():
+                return super().train()
+            if not (self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process()):  # as at the end of super().train()
+                return None
+            verify_results(self.cfg, self._last_eval_results)
+            return self._last_eval_results
 
     @classmethod
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
@@ -325,6 +351,8 @@ def _options(cfg: Any) -> TrainingOptions:
         seed=cfg.SEED,
         eval_period=cfg.TEST.EVAL_PERIOD,
         checkpoints={"period": cfg.SOLVER.CHECKPOINT_PERIOD, "max_to_keep": cfg.SOLVER.MAX_TO_KEEP},
+        compile=cfg.MODEL.COMPILE,
+        hooks=HookOptions.from_config(cfg),
     )
 
 

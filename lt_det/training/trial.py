@@ -22,11 +22,15 @@ from lt_det.data.image_errors import NameUnreadable, largest_readable
 from lt_det.data.record_kinds import kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
 from lt_det.training.box_evaluator import box_evaluator
+from lt_det.training.hooks.metric import Metric
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),
     ("keypoint_on", "gt_keypoints", "MODEL.KEYPOINT_ON", "keypoints"),
 )
+
+
+VALIDATION_SET = "test set (TEST.VAL_LOSS, LazyConfig: train.val_loss)"
 
 
 class Mapped(NamedTuple):
@@ -47,7 +51,7 @@ def try_training_records(
         model: the network to train.
         loader: its training loader.
         names: the training sets, for messages.
-        part: what they are, for messages: "training set" or "meta set".
+        part: what they are, for messages: "training set", "meta set" or `VALIDATION_SET`.
 
     Raises:
         LtDetError: the mapper fails on a record, or gives the model no masks or keypoints to learn.
@@ -68,7 +72,12 @@ def try_training_records(
 
 
 def try_evaluation(
-    model: nn.Module, loader: Any, name: str, evaluator: Any = None, expected: Sequence[Any] = ()
+    model: nn.Module,
+    loader: Any,
+    name: str,
+    evaluator: Any = None,
+    expected: Sequence[Any] = (),
+    metric: Metric | None = None,
 ) -> list[Mapped]:
     """Map one record of each kind as the evaluation will, predict on the smallest, and evaluate that.
 
@@ -78,9 +87,10 @@ def try_evaluation(
         name: of the test set.
         evaluator: of the test set; only its `LongTailEvaluator` is tried.
         expected: TEST.EXPECTED_RESULTS, if this is the only test set.
+        metric: SOLVER.BEST_CHECKPOINT.METRIC, if it is of this test set.
 
     Raises:
-        LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS names no metric.
+        LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS or METRIC names no metric.
     """
     mapped = _map_records(loader, [name], "test set")
     if not mapped:
@@ -104,16 +114,20 @@ def try_evaluation(
             f"The test set '{name}': the evaluation of the image {record.get('file_name')} fails ({reason_of(error)}); "
             "correct the TEST, INPUT and MODEL keys that say how to evaluate."
         ) from error
-    for task, metric, *_ in expected if metrics is not None else ():
+    for task, wanted, *_ in expected if metrics is not None else ():
         known = (metrics or {}).get(task.removesuffix("_TTA"))  # the augmented evaluation computes the same
         if known is None and boxes is not evaluator:  # another evaluator's
             continue
-        if known is None or metric not in known:
+        if known is None or wanted not in known:
             there = ", ".join(key for key in known if "-" not in key) if known else ", ".join(metrics or ())
             raise LtDetError(
-                f"TEST.EXPECTED_RESULTS names {task} {metric}, which the evaluation of '{name}' does not compute; "
+                f"TEST.EXPECTED_RESULTS names {task} {wanted}, which the evaluation of '{name}' does not compute; "
                 f"write one of {there}."
             )
+    if metric is not None and metrics is not None:
+        prefix = f"{name}/" if metric.name.startswith(f"{name}/") else ""
+        found = {f"{prefix}{task}/{key}": value for task, values in metrics.items() for key, value in values.items()}
+        metric.check_first(found, complete=boxes is evaluator)
     return mapped
 
 

@@ -30,6 +30,7 @@ SLOW = (
     "tools/test_demo.py",
     "tools/test_export.py",
     "tools/test_launch_scripts.py",
+    "training/hooks",
     "training/launch",
     "training/log/test_writers.py",
     "training/resume",

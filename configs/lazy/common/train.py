@@ -11,6 +11,11 @@ train = dict(
     amp=dict(enabled=False, precision="float16"),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     checkpointer=dict(period=5000, max_to_keep=100),
+    best_checkpoint=dict(metric="", mode="auto"),  # kept as model_best.pth, such as "bbox/APr"; empty: off
+    early_stopping=dict(patience=0, min_delta=0.0),  # in evaluations without a better value of that metric; 0: off
+    ema=dict(enabled=False, decay=0.9998),  # exponential moving average of the weights
+    val_loss=False,  # also compute the training losses on the test set, at each evaluation
+    compile=False,  # compile the backbone with torch.compile
     eval_period=30000,
     log_period=20,
     wandb_project="",  # also log to this Weights & Biases project; empty: off

@@ -17,6 +17,7 @@ from lt_det.errors import LtDetError
 
 # Parts of the config that change no feature: losses, thresholds of detections, and where things are.
 _WITHOUT_EFFECT = (
+    "MODEL.COMPILE",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.LONG_TAIL",

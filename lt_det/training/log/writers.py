@@ -77,7 +77,9 @@ class ConsoleWriter(CommonMetricPrinter):
 
     def write(self) -> None:
         storage = get_event_storage()
-        if storage.iter == self._max_iter:  # after the training, for the other writers
+        of_a_step = [storage.latest()[name][1] for name in ("lr", "total_loss") if name in storage.latest()]
+        ended_early = bool(of_a_step) and max(of_a_step) < storage.iter
+        if storage.iter == self._max_iter or ended_early:  # after the training, for the other writers
             return
         if self._last_write and self._last_write[0] == storage.iter:
             # A training that is stopped writes a second time. Detectron2 would then divide by zero iterations, and
@@ -95,7 +97,8 @@ class ConsoleWriter(CommonMetricPrinter):
 
 
 def _is_loss(name: str) -> bool:
-    return "[metric]" in name or ("loss" in name and "loss_state/" not in name)
+    of_validation = name.rpartition("/")[2].startswith("val_")  # in the log of the evaluation
+    return "[metric]" in name or ("loss" in name and "loss_state/" not in name and not of_validation)
 
 
 def _by_class(values: Mapping[str, float]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import atomic_file
+from lt_det.training.weights.averaged import use_averages
 from lt_det.training.weights.reading import as_checkpoint, check_file, check_sums, finite_weights, load_plain
 
 _WEIGHTS = ("model", "state_dict", "model_state", "model_state_dict", "blobs")  # where checkpoints keep them
@@ -24,6 +25,8 @@ _WHAT_THE_WEIGHTS_ARE = (
 
 def strip_weights(source: str | Path, target: str | Path, allow_unsafe: bool = False) -> int:
     """Write the weights of a checkpoint as ``{"model": {name: tensor}}``, which every command reads.
+
+    Where the checkpoint holds their moving average (SOLVER.EMA), that is written.
 
     Args:
         source: a checkpoint; of lt_det, Detectron2, or a project that keeps its weights under "state_dict".
@@ -45,6 +48,8 @@ def strip_weights(source: str | Path, target: str | Path, allow_unsafe: bool = F
     check_file(source)
     check_sums(source)
     content = _load_and_run(source) if allow_unsafe else load_plain(source)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        use_averages(content)
     weights = finite_weights(_found_weights(content, source), source)
     kept = {"model": {name: weight.detach().clone() for name, weight in weights["model"].items()}}
     kept |= {key: weights[key] for key in _WHAT_THE_WEIGHTS_ARE if key in weights}

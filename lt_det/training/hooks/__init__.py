@@ -1,0 +1,1 @@
+"""Hooks for the choice of weights: best checkpoint, early stopping, moving average, validation loss."""

@@ -1,0 +1,172 @@
+"""The training losses on the evaluation set (TEST.VAL_LOSS)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, get_event_storage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lt_det.data.cache.records import load_records
+from lt_det.data.image_errors import NameUnreadable
+from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.losses import ClassificationLoss
+from lt_det.modeling import LongTailPredictor
+from lt_det.trainer_keys import VAL_LOSS
+from lt_det.training.hooks.metric import mark_hook
+from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
+from lt_det.training.resume.seeding import seed_generators
+from lt_det.training.trial import random_numbers_kept
+
+logger = logging.getLogger(__name__)
+
+
+class ValidationLoss(EvalUnlessStopped):
+    """Logs ``val_total_loss``, ``val_loss_cls`` and so on at each evaluation, in every process::
+
+    loader = build_validation_loader(cfg, "my_val")
+    hook = ValidationLoss(cfg.TEST.EVAL_PERIOD, lambda: validation_loss(trainer.model, loader))
+    """
+
+    def __init__(self, period: int, compute: Callable[[], Any]) -> None:
+        """
+        Args:
+            period: TEST.EVAL_PERIOD, iterations between evaluations.
+            compute: calls `validation_loss`; for the moving average of the weights within `EMAHook.evaluating`.
+        """
+        super().__init__(period, compute)
+
+    def before_train(self) -> None:
+        mark_hook(self.trainer, VAL_LOSS)
+
+
+def validation_loss(model: nn.Module, loader: Any) -> dict[str, float]:
+    """The mean of each training loss over the images of a loader, as in the training at this iteration.
+
+    The losses are those of one image at a time, so that the mean depends neither on batches nor on the number of
+    processes. Sampling of anchors and RoIs depends on the id of the image only. Batch normalization and dropout work as
+    in the evaluation. The model, the state of the losses and all random numbers are left as they were. In decoupled
+    training only the classification losses count, as there.
+
+    Args:
+        model: the network, or DistributedDataParallel around it.
+        loader: see `build_validation_loader`.
+
+    Returns:
+        ``val_total_loss``, and each loss by name, in the main process; nothing in the others.
+    """
+    network: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    decoupled = bool(getattr(network, "decoupled_method", ""))
+
+    def losses(inputs: list[dict[str, Any]]) -> list[dict[str, float]]:
+        found = []
+        for image in inputs:
+            seed_generators(zlib.crc32(str(image.get("image_id")).encode()))
+            computed = network.forward([image])  # not by a call: hooks count, seed and check the passes of the training
+            kept = {name: loss for name, loss in computed.items() if not decoupled or name.startswith("loss_cls")}
+            found.append({name: float(loss) for name, loss in kept.items()})
+        return found
+
+    with _computing_losses(network), _random_numbers_kept(network), EventStorage(get_event_storage().iter):
+        return dict(inference_on_dataset(losses, loader, StoppableEvaluator(_Mean())))
+
+
+def build_validation_loader(cfg: Any, dataset_name: str) -> Any:
+    """The images of a test set with their annotations as the training has them, but in the size of the evaluation.
+
+    No image is flipped, cropped or otherwise augmented. Images without annotations are left out where the training
+    leaves them out (DATALOADER.FILTER_EMPTY_ANNOTATIONS).
+
+    Args:
+        cfg: the config of the training.
+        dataset_name: a registered test set.
+    """
+    plain = cfg.clone()
+    plain.defrost()
+    plain.INPUT.MIN_SIZE_TRAIN, plain.INPUT.MIN_SIZE_TRAIN_SAMPLING = (cfg.INPUT.MIN_SIZE_TEST,), "choice"
+    plain.INPUT.MAX_SIZE_TRAIN, plain.INPUT.RANDOM_FLIP = cfg.INPUT.MAX_SIZE_TEST, "none"
+    plain.INPUT.CROP.ENABLED = False
+    mapper = NameUnreadable(DatasetMapper(plain, True))
+    if cfg.MODEL.LOAD_PROPOSALS:
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    else:
+        records = load_records(dataset_name, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+        loader = build_detection_test_loader(dataset=records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    end_only_with_parent(loader)
+    return loader
+
+
+class _Mean(DatasetEvaluator):
+    """Means over the images of all processes; exact sums, so that they are the same for any number of processes."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._losses: list[dict[str, float]] = []
+
+    def process(self, inputs: Any, outputs: list[dict[str, float]]) -> None:
+        self._losses += outputs
+
+    def evaluate(self) -> dict[str, float] | None:
+        gathered = comm.gather(self._losses)
+        if not comm.is_main_process():
+            return None
+        images = [losses for part in gathered for losses in part]
+        names = list(dict.fromkeys(name for losses in images for name in losses))
+        means = {f"val_{name}": _mean([losses.get(name, 0.0) for losses in images]) for name in names}
+        means = {"val_total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
+        logger.info("Loss on the test set: %s", "  ".join(f"{name}: {value:.4g}" for name, value in means.items()))
+        return means
+
+
+def _mean(values: list[float]) -> float:
+    try:
+        return math.fsum(values) / max(len(values), 1)
+    except (OverflowError, ValueError):  # of infinite values
+        return math.nan
+
+
+@contextlib.contextmanager
+def _computing_losses(network: nn.Module) -> Iterator[None]:
+    """Within, the network computes its losses, but nothing in it learns from a pass.
+
+    The backbone, normalization, dropout and the classification losses are in evaluation mode; the state of the latter
+    is put back, too, because a loss of a user may update it in any mode.
+    """
+    modes = {module: module.training for module in network.modules()}
+    heads = [module for module in modes if isinstance(module, LongTailPredictor)]
+    states = [(head, copy.deepcopy(head.loss.state_dict()), head.accuracy.counts.clone()) for head in heads]
+    still: list[Any] = [module for module in modes if isinstance(module, ClassificationLoss)]
+    still += [backbone] if isinstance(backbone := getattr(network, "backbone", None), nn.Module) else []
+    inside = {module for part in still for module in part.modules()}
+    for module in modes:
+        changes = hasattr(module, "running_mean") or "Drop" in type(module).__name__
+        module.training = not changes and module not in inside
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for head, state, counts in states:
+            head.loss.load_state_dict(state)
+            head.accuracy.counts = counts
+
+
+@contextlib.contextmanager
+def _random_numbers_kept(network: nn.Module) -> Iterator[None]:
+    """As `random_numbers_kept`, also on the network's GPU."""
+    device = next(network.parameters()).device
+    with random_numbers_kept(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
