@@ -19,6 +19,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
     ],
     "LVIS": [
         "docs/lvis",
+        ("What a training costs", "docs/costs"),
         "zoo/lvis_v1",
     ],
     "An existing project": [
@@ -45,6 +46,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("Diagnosis", "docs/diagnosis"),
         ("API", "docs/site/api/index"),
         ("GPU benchmarks", "docs/gpu"),
+        ("Thousands of classes", "docs/scale"),
         ("What files can do", "docs/security"),
     ],
     "Project": [

@@ -1,14 +1,13 @@
 """benchmarks/scale in small, and docs/scale.md, which is made from its results."""
 
 import json
-import runpy
 
 import pytest
 
+from benchmarks.scale import page
 from benchmarks.scale.__main__ import PARTS, keep
 from benchmarks.scale.sizes import DATASETS
 from lt_det.losses import LOSSES
-from tests.helpers import REPOSITORY
 
 CASES = {
     "training": {"stock", "stock, a box for each class", *LOSSES},
@@ -20,22 +19,17 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def script():
-    return runpy.run_path(str(REPOSITORY / "docs" / "scale.py"))
-
-
-def test_the_results_have_every_part_at_every_number_of_classes(script):
-    rows = json.loads(script["RESULTS"].read_text())["rows"]
+def test_the_results_have_every_part_at_every_number_of_classes():
+    rows = json.loads(page.RESULTS.read_text())["rows"]
     for part in PARTS:
         for number in DATASETS.values():
             found = [row["case"] for row in rows if (row["part"], row["classes"]) == (part, number)]
             assert sorted(found) == sorted(CASES[part]), (part, number)
 
 
-def test_the_page_is_that_of_the_results(script):
-    text = script["page"](json.loads(script["RESULTS"].read_text()))
-    assert script["PAGE"].read_text() == text, "run python docs/scale.py"
+def test_the_page_is_that_of_the_results():
+    text = page.page(json.loads(page.RESULTS.read_text()))
+    assert page.PAGE.read_text() == text, "run python -m benchmarks.scale.page"
 
 
 @pytest.mark.parametrize("part", ["masks", "detections", "rounding", "evaluation", "evaluation, stock"])

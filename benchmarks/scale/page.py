@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Write docs/scale.md from benchmarks/results/scale.json, which `python -m benchmarks.scale` measures.
 
-python docs/scale.py
+python -m benchmarks.scale.page
 """
 
 import json
@@ -10,7 +9,7 @@ from pathlib import Path
 from benchmarks.scale.sizes import DATASETS, FEATURES, FOREGROUND, ROIS
 from lt_det.bakeoff.features.size import CacheSize
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "scale.json", ROOT / "docs" / "scale.md"
 STOCK, SPECIFIC = "stock", "stock, a box for each class"
 CACHED_ROIS, V3DET_VALIDATION = 5_000_000, 29_821  # the default limit of a bake-off; images of the validation set
@@ -18,7 +17,7 @@ CACHED_ROIS, V3DET_VALIDATION = 5_000_000, 29_821  # the default limit of a bake
 INTRODUCTION = """# Thousands of classes
 
 What Objects365 (365 classes), Open Images (500 in its challenge; all 601 lie in between), LVIS v1 (1203) and V3Det
-(13,204) cost, part by part, and what lt_det does about it. `python docs/scale.py` makes this page from
+(13,204) cost, part by part, and what lt_det does about it. `python -m benchmarks.scale.page` makes this page from
 `benchmarks/results/scale.json`, which `python -m benchmarks.scale` measures at the true numbers of classes, on
 random inputs, on one CPU core ({cpu}, torch {torch}, {date}, commit {commit}). Ratios are to Detectron2's own part,
 measured in the same process in turns; times are CPU times. Nothing here comes from a GPU.
