@@ -180,16 +180,17 @@ def machines() -> str:
     """Where the results come from."""
     found: dict[tuple[str, ...], list[str]] = {}
     commits: dict[tuple[str, ...], set[str]] = {}
-    seconds = 0.0
+    seconds: list[float] = []
     for name, row in read_training_rows().items():
         key = tuple(str(row[part]) for part in ("processor", "threads", "torch", "detectron2", "python"))
         found.setdefault(key, []).append(name)
         commits.setdefault(key, set()).add(row["commit"])
-        seconds += row.get("seconds", 0)
+        seconds += [row["seconds"]] if "seconds" in row else []
     lines = _header("processor", ["threads", "torch", "Detectron2", "Python", "commits", "results"])
     for key, names in sorted(found.items()):
         lines.append(_line(key[0], [*key[1:], ", ".join(sorted(commits[key])), str(len(names))]))
-    return "\n".join([*lines, "", f"Core-hours of the results that have them noted: {seconds / 3600:.1f}."])
+    known = f"{len(seconds)} of these results have their CPU time noted: {sum(seconds) / 3600:.1f} core-hours."
+    return "\n".join([*lines, "", known])
 
 
 def _header(first: str, titles: Sequence[str]) -> list[str]:
