@@ -146,6 +146,21 @@ def test_in_a_training(config, tmp_path):
     assert value == best["best"]["value"]
 
 
+def test_a_finished_training_that_is_resumed(config, tmp_path):
+    """The loss is computed before any step, and so before anything shows that the passes are accumulated."""
+    for resume in (False, True):
+        trainer = LongTailTrainer(config(*VAL, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 2))
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+    assert trainer.start_iter == trainer.max_iter == 2
+    first, again = [
+        line["val_total_loss"]
+        for line in map(json.loads, (tmp_path / "metrics.json").read_text().splitlines())
+        if "val_total_loss" in line
+    ][-2:]
+    assert first == again
+
+
 def test_several_test_sets_and_the_average(config, tmp_path):
     """By the name of the set; with SOLVER.EMA it is the loss of the average."""
     sets = ("DATASETS.TEST", ("hooks_val", "hooks_train"), "SOLVER.MAX_ITER", 2, "SOLVER.EMA.ENABLED", True)
