@@ -91,9 +91,8 @@ def warn_of_unused_lazy_keys(train: Mapping[str, Any]) -> None:
     unused = sorted(f"train.{key}" for key in train if key not in known)
     for node, keys in _LAZY_NODES.items():
         found = train.get(node)
-        unused += (
-            sorted(f"train.{node}.{key}" for key in found if key not in keys) if isinstance(found, Mapping) else []
-        )
+        if isinstance(found, Mapping):
+            unused += sorted(f"train.{node}.{key}" for key in found if key not in keys)
     if unused:
         logger.warning("Nothing reads %s of this LazyConfig; check the spelling, or leave it out.", ", ".join(unused))
 

@@ -130,11 +130,12 @@ def is_evaluated(trainer: Any, period: int) -> bool:
 @contextlib.contextmanager
 def at_last_step(trainer: Any) -> Iterator[None]:
     """Within, a trainer whose iterations have ended is at the last of them, which a checkpoint has to say."""
-    trainer.iter -= 1
+    after = trainer.iter  # of a finished training that is resumed, Detectron2 counts one iteration more
+    trainer.iter = min(after, max(trainer.start_iter, trainer.max_iter)) - 1
     try:
         yield
     finally:
-        trainer.iter += 1
+        trainer.iter = after
 
 
 def mark_hook(trainer: Any, key: str) -> None:

@@ -68,6 +68,17 @@ def test_resumed(config, scripted, tmp_path):
     assert best_in(tmp_path) == {"metric": "bbox/AP", "value": 6.0, "iteration": 7}
 
 
+def test_resumed_where_it_was_killed_in_the_final_evaluation(config, scripted, tmp_path):
+    """Which is repeated, and is that of the last iteration."""
+    words = (*BEST, "SOLVER.MAX_ITER", 4)
+    scripted(config(*words), 1.0, 2.0)
+    (tmp_path / "model_best.pth").unlink()
+    scripted(config(*words), 2.0, resume=True)
+    best, final = load(tmp_path / "model_best.pth"), load(tmp_path / "model_final.pth")
+    assert best["best"] == {"metric": "bbox/AP", "value": 2.0, "iteration": 3}
+    assert best["iteration"] == best["trainer"]["iteration"] == final["trainer"]["iteration"] == 3
+
+
 def test_another_training_in_the_folder(config, scripted, tmp_path):
     """A training that starts from scratch does not compare with it."""
     scripted(config(*BEST), 7.0, 8.0, 9.0)
