@@ -33,10 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class ValidationLoss(EvalUnlessStopped):
-    """Logs ``val_total_loss``, ``val_loss_cls`` and so on at each evaluation, in every process::
+    """Logs ``val_total_loss``, ``val_loss_cls`` and so on at each evaluation.
 
-    loader = build_validation_loader(cfg, "my_val")
-    hook = ValidationLoss(cfg.TEST.EVAL_PERIOD, lambda: validation_loss(trainer.model, loader))
+    Register it in every process, before the writers::
+
+        loader = build_validation_loader(cfg, "my_val")
+        hook = ValidationLoss(cfg.TEST.EVAL_PERIOD, lambda: validation_loss(trainer.model, loader))
     """
 
     def __init__(self, period: int, compute: Callable[[], Any]) -> None:
