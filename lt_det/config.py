@@ -134,7 +134,7 @@ def add_keys(cfg: Any) -> None:
     # under another limit. None: the protocol's limit.
     cfg.TEST.MAX_DETS = None
 
-    # Also compute the training losses on DATASETS.TEST at each evaluation: val_total_loss, val_loss_cls, ...
+    # Also compute the training losses on DATASETS.TEST at each evaluation in training: val_total_loss, ...
     cfg.TEST.VAL_LOSS = False
 
     # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS

@@ -110,6 +110,7 @@ def _figures(trainer: LongTailTrainer, measure: StopAndMeasure, iterations: int)
         "max_iter": cfg.SOLVER.MAX_ITER,
         "checkpoint_period": cfg.SOLVER.CHECKPOINT_PERIOD,
         "max_to_keep": cfg.SOLVER.MAX_TO_KEEP,
+        "keeps_best": bool(cfg.SOLVER.BEST_CHECKPOINT.METRIC),
         "eval_period": cfg.TEST.EVAL_PERIOD,
         "processes": comm.get_world_size(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU",
@@ -195,6 +196,7 @@ def table(
     evaluations = math.ceil(max_iter / (resumed["eval_period"] or max_iter)) if images else 0
     saved = max_iter // resumed["checkpoint_period"]
     kept = 1 + min(saved, (resumed["max_to_keep"] or saved) + 1)  # the next is written before the oldest is deleted
+    kept += 2 * resumed["keeps_best"]  # model_best, of which the next is written before the last is replaced
     files, all_files = evaluation["bytes"], evaluation["bytes"] * ratio
     some, all_ = count_of(evaluation["images"], "image"), count_of(images, "image")
     total = (training + evaluations * (network + metrics)) / 3600

@@ -20,6 +20,7 @@ from lt_det.terminal import count_of
 from lt_det.trainer_keys import BEST_CHECKPOINT, EARLY_STOPPING, VAL_LOSS, mark_applied
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
+from lt_det.training.hooks.metric import metric_prefix
 from lt_det.training.hooks.options import HookOptions
 from lt_det.training.trainer import LongTailTrainer
 from lt_det.training.trial import VALIDATION_SET, Mapped, try_evaluation, try_training_records
@@ -113,7 +114,8 @@ class TrainingTrial:
         if self.model is not None:
             loader = LongTailTrainer.build_test_loader(_small(cfg), name)
             metric = HookOptions.from_config(cfg).metric_of(name, cfg.DATASETS.TEST)
-            tried = _mapped(try_evaluation(self.model, loader, name, both, cfg.TEST.EXPECTED_RESULTS, metric))
+            expected, prefix = cfg.TEST.EXPECTED_RESULTS, metric_prefix(name, cfg.DATASETS.TEST)
+            tried = _mapped(try_evaluation(self.model, loader, name, both, expected, metric, prefix))
             if cfg.TEST.VAL_LOSS:
                 loader = LongTailTrainer.build_validation_loader(_small(cfg), name)
                 try_training_records(self.model, loader, [name], VALIDATION_SET)

@@ -22,7 +22,7 @@ def compile_backbone(model: nn.Module) -> None:
     objects that hold them.
 
     Args:
-        model: a detector of Detectron2, before DistributedDataParallel wraps it.
+        model: a detector of Detectron2, not the DistributedDataParallel around it.
 
     Raises:
         LtDetError: there is no backbone, torch is too old, or it finds no compiler.

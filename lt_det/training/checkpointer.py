@@ -312,7 +312,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
         """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
         checkpoint = read_weights(filename)
         options = parse_qs(self._path.partition("?")[2])
-        wants_average = options.pop("ema", ["True"]) == ["True"]
+        wants_average = (ema := options.pop("ema", ["True"])) == ["True"]
+        if ema not in (["True"], ["False"]):
+            raise LtDetError(f"The weights {self._path} have the option ema={','.join(ema)}; write ?ema=False or none.")
         if options.pop("matching_heuristics", None) == ["True"]:
             checkpoint["matching_heuristics"] = True
         if options:

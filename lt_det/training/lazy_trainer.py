@@ -159,9 +159,11 @@ def _prepared(cfg: Any) -> Any:
     evaluator = cfg.dataloader.evaluator
     evaluator.output_dir = str(Path(cfg.train.output_dir) / "inference" / cfg.dataloader.test.dataset.names)
     remember_counts(names_of(cfg.dataloader.train.dataset), cfg.train.output_dir)
-    if cfg.train.get("val_loss", False):
-        cfg.dataloader.validation = _validation_loader(cfg.dataloader)
     loaders = [cfg.dataloader.test, cfg.dataloader.train]
+    if cfg.train.get("val_loss", False):
+        if "validation" not in cfg.dataloader:
+            cfg.dataloader.validation = _validation_loader(cfg.dataloader)
+        loaders.insert(0, cfg.dataloader.validation)
     if _learns_weights(cfg):
         loaders.insert(0, cfg.dataloader.meta)
     for loader in loaders:  # in Detectron2's configs test refers to train's mapper
@@ -179,11 +181,11 @@ def _validation_loader(dataloader: Any) -> Any:
     if "augmentations" not in mapper or plain is None:
         raise LtDetError(
             "train.val_loss needs dataloader.train.mapper and dataloader.test.mapper with their augmentations as an "
-            "argument, as Detectron2's DatasetMapper has it; leave val_loss out, or use such mappers."
+            "argument, as Detectron2's DatasetMapper has it; use such mappers, or write dataloader.validation."
         )
     mapper.augmentations = copy.deepcopy(plain)
     loader = copy.deepcopy(dataloader.test)
-    loader.mapper = NameUnreadable(instantiate(mapper))
+    loader.mapper = mapper
     if "filter_empty" in loader.dataset:
         loader.dataset.filter_empty = dataloader.train.dataset.get("filter_empty", True)
     return loader

@@ -42,6 +42,7 @@ from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.hooks.early_stopping import ends_early
+from lt_det.training.hooks.metric import metric_prefix
 from lt_det.training.hooks.options import HookOptions
 from lt_det.training.hooks.validation_loss import build_validation_loader, validation_loss
 from lt_det.training.launch.agreement import check_same_config
@@ -96,7 +97,8 @@ class LongTailTrainer(DefaultTrainer):
             for name, evaluator in evaluators.items():
                 loader = type(self).build_test_loader(cfg, name)
                 metric = self._assembly.options.hooks.metric_of(name, cfg.DATASETS.TEST)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric)
+                prefix = metric_prefix(name, cfg.DATASETS.TEST)
+                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric, prefix)
                 if cfg.TEST.VAL_LOSS:
                     loader = type(self).build_validation_loader(cfg, name)
                     try_training_records(self.model, loader, [name], VALIDATION_SET)

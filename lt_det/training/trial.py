@@ -78,6 +78,7 @@ def try_evaluation(
     evaluator: Any = None,
     expected: Sequence[Any] = (),
     metric: Metric | None = None,
+    prefix: str = "",
 ) -> list[Mapped]:
     """Map one record of each kind as the evaluation will, predict on the smallest, and evaluate that.
 
@@ -88,6 +89,7 @@ def try_evaluation(
         evaluator: of the test set; only its `LongTailEvaluator` is tried.
         expected: TEST.EXPECTED_RESULTS, if this is the only test set.
         metric: SOLVER.BEST_CHECKPOINT.METRIC, if it is of this test set.
+        prefix: what the names of its metrics begin with, see `metric_prefix`.
 
     Raises:
         LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS or METRIC names no metric.
@@ -125,9 +127,8 @@ def try_evaluation(
                 f"write one of {there}."
             )
     if metric is not None and metrics is not None:
-        prefix = f"{name}/" if metric.name.startswith(f"{name}/") else ""
         found = {f"{prefix}{task}/{key}": value for task, values in metrics.items() for key, value in values.items()}
-        metric.check_first(found, complete=boxes is evaluator)
+        metric.check_first(found, complete=boxes is evaluator, prefix=prefix)
     return mapped
 
 

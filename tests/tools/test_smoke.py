@@ -104,7 +104,7 @@ def smoke():
 
 def test_the_whole_training_is_extrapolated(smoke):
     part = {"iterations": 20, "memory": 9e9, "processes": 8, "device": "a GPU", "max_iter": 180_000}
-    part |= {"checkpoint_period": 5000, "eval_period": 60_000, "max_to_keep": None}
+    part |= {"checkpoint_period": 5000, "eval_period": 60_000, "max_to_keep": None, "keeps_best": False}
     train, resumed = part | {"seconds_per_iteration": 0.3}, part | {"seconds_per_iteration": 0.4, "memory": 8e9}
     evaluation = {"images": 100, "inference": 6.0, "metrics": 3.0, "bytes": 4_000_000}
     text = smoke.table(train, resumed, evaluation, 20_000, 300_000_000)
@@ -122,6 +122,8 @@ def test_the_whole_training_is_extrapolated(smoke):
         assert figure in text
     kept = smoke.table(train, resumed | {"max_to_keep": 3}, evaluation, 20_000, 300_000_000)
     assert "5 at a time: 1.5 GB" in kept  # 3, the next one, and model_final.pth
+    best = smoke.table(train, resumed | {"keeps_best": True}, evaluation, 20_000, 300_000_000)
+    assert "39 at a time: 11.7 GB" in best  # model_best.pth and the next one, too
 
 
 @pytest.mark.long

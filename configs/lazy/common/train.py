@@ -14,7 +14,7 @@ train = dict(
     best_checkpoint=dict(metric="", mode="auto"),  # kept as model_best.pth, such as "bbox/APr"; empty: off
     early_stopping=dict(patience=0, min_delta=0.0),  # in evaluations without a better value of that metric; 0: off
     ema=dict(enabled=False, decay=0.9998),  # exponential moving average of the weights
-    val_loss=False,  # also compute the training losses on the test set, at each evaluation
+    val_loss=False,  # also compute the training losses on the test set, at each evaluation in training
     compile=False,  # compile the backbone with torch.compile
     eval_period=30000,
     log_period=20,

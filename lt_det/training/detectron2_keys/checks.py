@@ -35,6 +35,13 @@ _LAZY_KEYS = {
     *("output_dir", "init_checkpoint", "max_iter", "amp", "ddp", "checkpointer", "eval_period", "log_period", "device"),
     *("seed", "cudnn_benchmark"),
     *("accumulate", "second_stage", "meta_method", "wandb_project", "clip_norm"),
+    *("best_checkpoint", "early_stopping", "ema", "val_loss", "compile"),
+}
+_LAZY_NODES = {
+    "amp": ("enabled", "precision"),
+    "best_checkpoint": ("metric", "mode"),
+    "early_stopping": ("patience", "min_delta"),
+    "ema": ("enabled", "decay"),
 }
 
 
@@ -82,8 +89,10 @@ def warn_of_unused_lazy_keys(train: Mapping[str, Any]) -> None:
     """Log the keys of a LazyConfig's ``train`` node that nothing reads."""
     known = _LAZY_KEYS | ({"float32_precision"} if _sets_float32_precision() else set())
     unused = sorted(f"train.{key}" for key in train if key not in known)
-    amp = train.get("amp", {})
-    unused += sorted(f"train.amp.{key}" for key in amp if key not in ("enabled", "precision"))
+    for node, keys in _LAZY_NODES.items():
+        found = train.get(node)
+        if isinstance(found, Mapping):
+            unused += sorted(f"train.{node}.{key}" for key in found if key not in keys)
     if unused:
         logger.warning("Nothing reads %s of this LazyConfig; check the spelling, or leave it out.", ", ".join(unused))
 

@@ -104,7 +104,7 @@ class EarlyStopping(HookBase):
             with at_last_step(self.trainer):
                 self._checkpointer.save("model_final", iteration=self.trainer.iter)
         self.trainer.max_iter = self.trainer.iter
-        raise _TrainingEnded
+        raise _TrainingEnded("The training has ended early; call trainer.train() within lt_det.training.ends_early().")
 
     def after_step(self) -> None:
         if not is_evaluated(self.trainer, self._period):

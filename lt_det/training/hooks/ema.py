@@ -145,7 +145,7 @@ def _averaged_tensors(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {
         name: parameter for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad
     }
-    for prefix, module in model.named_modules():
+    for prefix, module in model.named_modules(remove_duplicate=False):
         if getattr(module, "num_batches_tracked", None) is None:  # frozen normalization has no such buffer
             continue
         for name in ("running_mean", "running_var"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,19 +79,24 @@ class Metric:
             raise self.unknown({name: found[name] for name in found if not smoothed[name] and name not in _NO_METRICS})
         return value
 
-    def check_first(self, metrics: Mapping[str, float], complete: bool) -> None:
+    def check_first(self, metrics: Mapping[str, float], complete: bool, prefix: str = "") -> None:
         """Compare the name with those of a first evaluation, before the training.
 
         Args:
             metrics: without the validation loss.
             complete: whether there is no other evaluator than the one that they come from.
+            prefix: what their names begin with, see `metric_prefix`.
 
         Raises:
             LtDetError: no evaluation will compute it.
         """
         tasks = {name.rpartition("/")[0] for name in metrics}
         task, _, last = self.name.rpartition("/")
-        if last.startswith("val_") or (task not in tasks and not complete):
+        if last.startswith("val_"):
+            if self.name != prefix + last:
+                raise self.unknown({f"{prefix}{last}": 0.0})
+            return
+        if task not in tasks and not complete:
             return
         if self.value_in(metrics) is None:
             raise self.unknown(metrics)
@@ -111,6 +116,11 @@ def _is_of_bucket(name: str) -> bool:
     return bool(task) and _OF_BUCKET.fullmatch(last) is not None and last != f"AP-{UNSEEN}"
 
 
+def metric_prefix(test_set: str, test_sets: Sequence[str]) -> str:
+    """What Detectron2 puts before the metrics of one of `test_sets`: its name, where there are several."""
+    return f"{test_set}/" if len(test_sets) > 1 else ""
+
+
 def is_evaluated(trainer: Any, period: int) -> bool:
     """Whether Detectron2's EvalHook has evaluated after the step that has just ended."""
     done = trainer.iter + 1
@@ -120,11 +130,12 @@ def is_evaluated(trainer: Any, period: int) -> bool:
 @contextlib.contextmanager
 def at_last_step(trainer: Any) -> Iterator[None]:
     """Within, a trainer whose iterations have ended is at the last of them, which a checkpoint has to say."""
-    trainer.iter -= 1
+    after = trainer.iter  # of a finished training that is resumed, Detectron2 counts one iteration more
+    trainer.iter = min(after, max(trainer.start_iter, trainer.max_iter)) - 1
     try:
         yield
     finally:
-        trainer.iter += 1
+        trainer.iter = after
 
 
 def mark_hook(trainer: Any, key: str) -> None:

@@ -48,6 +48,8 @@ class HookOptions:
                 f"{_key('BEST_CHECKPOINT.METRIC')} is {options.metric.name}, but DATASETS.TEST is empty, so that "
                 "nothing is evaluated; name a test set."
             )
+        if options.val_loss and not sets:
+            raise LtDetError("TEST.VAL_LOSS is True, but DATASETS.TEST is empty; name a test set.")
         if options.metric is not None and len(sets) > 1 and not options.metric.name.startswith(_prefixes(sets)):
             raise LtDetError(
                 f"{_key('BEST_CHECKPOINT.METRIC')} is {options.metric.name}, but DATASETS.TEST has {len(sets)} sets; "
@@ -67,13 +69,19 @@ class HookOptions:
         Raises:
             LtDetError: see there.
         """
-        best, early, ema = (train.get(key, {}) for key in ("best_checkpoint", "early_stopping", "ema"))
+        nodes = {key: train.get(key, {}) for key in ("best_checkpoint", "early_stopping", "ema")}
+        for key, node in nodes.items():
+            if not isinstance(node, Mapping):
+                raise LtDetError(f"train.{key} is {node!r}; write its keys, as in configs/lazy/common/train.py.")
+        best, early, ema = nodes.values()
         options = cls._of(
             *(best.get("metric", ""), best.get("mode", "auto")),
             *(early.get("patience", 0), early.get("min_delta", 0.0)),
             *(ema.get("enabled", False), ema.get("decay", 0.9998)),
             train.get("val_loss", False),
         )
+        if not isinstance(compiles := train.get("compile", False), bool):
+            raise LtDetError(f"train.compile is {compiles!r}; write True or False.")
         options._check(train["eval_period"])
         return options
 

@@ -23,7 +23,7 @@ from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.losses import ClassificationLoss
 from lt_det.modeling import LongTailPredictor
-from lt_det.trainer_keys import VAL_LOSS
+from lt_det.trainer_keys import VAL_LOSS, TrainerKeys
 from lt_det.training.hooks.metric import mark_hook
 from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
 from lt_det.training.resume.seeding import seed_generators
@@ -33,10 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class ValidationLoss(EvalUnlessStopped):
-    """Logs ``val_total_loss``, ``val_loss_cls`` and so on at each evaluation, in every process::
+    """Logs ``val_total_loss``, ``val_loss_cls`` and so on at each evaluation.
 
-    loader = build_validation_loader(cfg, "my_val")
-    hook = ValidationLoss(cfg.TEST.EVAL_PERIOD, lambda: validation_loss(trainer.model, loader))
+    Register it in every process, before the writers::
+
+        loader = build_validation_loader(cfg, "my_val")
+        hook = ValidationLoss(cfg.TEST.EVAL_PERIOD, lambda: validation_loss(trainer.model, loader))
     """
 
     def __init__(self, period: int, compute: Callable[[], Any]) -> None:
@@ -148,12 +150,15 @@ def _computing_losses(network: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
     heads = [module for module in modes if isinstance(module, LongTailPredictor)]
     states = [(head, copy.deepcopy(head.loss.state_dict()), head.accuracy.counts.clone()) for head in heads]
+    keys = [head.trainer_keys for head in heads]
     still: list[Any] = [module for module in modes if isinstance(module, ClassificationLoss)]
     still += [backbone] if isinstance(backbone := getattr(network, "backbone", None), nn.Module) else []
     inside = {module for part in still for module in part.modules()}
     for module in modes:
         changes = hasattr(module, "running_mean") or "Drop" in type(module).__name__
         module.training = not changes and module not in inside
+    for head in heads:
+        head.trainer_keys = TrainerKeys({})  # a resumed training that is finished has made no step that applies them
     try:
         yield
     finally:
@@ -162,6 +167,8 @@ def _computing_losses(network: nn.Module) -> Iterator[None]:
         for head, state, counts in states:
             head.loss.load_state_dict(state)
             head.accuracy.counts = counts
+        for head, of_head in zip(heads, keys, strict=True):
+            head.trainer_keys = of_head
 
 
 @contextlib.contextmanager

@@ -27,7 +27,9 @@ def named_checkpoint(folder: Path) -> Path | None:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoints by the names that a training gives them; the latest iteration first, before it ``model_final.pth``.
+    """Checkpoints by the names that a training gives them: ``model_final.pth``, then from the latest iteration on.
+
+    ``model_best.pth`` comes last; it may be the only one, where evaluations are more frequent than checkpoints.
 
     Files that cannot be followed (a link to itself) are among them, because a training must not replace them silently.
     """
@@ -37,7 +39,9 @@ def checkpoints_in(folder: Path) -> list[Path]:
         return []
     iterations = {match[0]: int(match[1]) for match in map(_ITERATION.fullmatch, names) if match}
     final = ["model_final.pth"] if "model_final.pth" in names else []
-    return [folder / name for name in [*final, *sorted(iterations, key=lambda name: iterations[name], reverse=True)]]
+    best = ["model_best.pth"] if "model_best.pth" in names else []
+    descending = sorted(iterations, key=lambda name: iterations[name], reverse=True)
+    return [folder / name for name in [*final, *descending, *best]]
 
 
 def holds_checkpoint(folder: Path) -> bool:

@@ -141,8 +141,9 @@ def test_unused_keys_of_a_lazy_config_are_listed(caplog):
     warn_of_unused_lazy_keys(cfg.train)
     assert caplog.text == ""
     cfg.train.log_perod, cfg.train.amp.dtype = 5, "bfloat16"
+    cfg.train.ema.rate, cfg.train.early_stopping = 0.9, None
     warn_of_unused_lazy_keys(cfg.train)
-    assert "train.log_perod, train.amp.dtype" in caplog.text
+    assert "train.log_perod, train.amp.dtype, train.ema.rate of" in caplog.text
 
 
 def test_detectron2s_trainer_fails_on_what_is_refused(small_config):

@@ -2,10 +2,12 @@
 
 import math
 
+import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultTrainer
 
+from lt_det.errors import LtDetError
 from lt_det.training import BestCheckpoint, LongTailTrainer, equip
 from tests.helpers import assert_same
 from tests.helpers.lazy_hooks import lazy_config
@@ -64,6 +66,17 @@ def test_resumed(config, scripted, tmp_path):
     assert best_in(tmp_path) == {"metric": "bbox/AP", "value": 5.0, "iteration": 3}
     scripted(config(*BEST, "SOLVER.MAX_ITER", 8), 6.0, resume=True)
     assert best_in(tmp_path) == {"metric": "bbox/AP", "value": 6.0, "iteration": 7}
+
+
+def test_resumed_where_it_was_killed_in_the_final_evaluation(config, scripted, tmp_path):
+    """Which is repeated, and is that of the last iteration."""
+    words = (*BEST, "SOLVER.MAX_ITER", 4)
+    scripted(config(*words), 1.0, 2.0)
+    (tmp_path / "model_best.pth").unlink()
+    scripted(config(*words), 2.0, resume=True)
+    best, final = load(tmp_path / "model_best.pth"), load(tmp_path / "model_final.pth")
+    assert best["best"] == {"metric": "bbox/AP", "value": 2.0, "iteration": 3}
+    assert best["iteration"] == best["trainer"]["iteration"] == final["trainer"]["iteration"] == 3
 
 
 def test_another_training_in_the_folder(config, scripted, tmp_path):
@@ -133,3 +146,24 @@ def test_evaluating_it_gives_its_value(config, tmp_path):
     trainer.train()
     weights = str(tmp_path / "model_best.pth")
     assert LongTailTrainer.evaluate(config("MODEL.WEIGHTS", weights))["bbox"]["AP"] == best_in(tmp_path)["value"]
+
+
+def test_it_is_a_checkpoint_where_it_is_the_only_one(config, scripted, tmp_path, caplog):
+    """As when the training was killed before the first period of checkpoints: it is resumed, not replaced silently."""
+    words = (*BEST, "SOLVER.CHECKPOINT_PERIOD", 100)
+    scripted(config(*words, "SOLVER.MAX_ITER", 4), 9.0, 1.0)
+    for name in ("model_final.pth", "last_checkpoint"):
+        (tmp_path / name).unlink()
+    resumed = LongTailTrainer(config(*words))
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 2
+    caplog.clear()
+    LongTailTrainer(config(*words)).resume_or_load(resume=False)
+    assert "model_best.pth" in caplog.text
+
+
+@pytest.mark.parametrize("metric", ["hooks_val/bbox/AP", "hooks_val/val_total_loss", "segm/AP"])
+def test_a_metric_of_another_name_is_refused_before_the_training(config, metric):
+    """A single test set has no prefix."""
+    with pytest.raises(LtDetError, match=f"is {metric}.*write one of (bbox/AP|val_total_loss)"):
+        LongTailTrainer(config(BEST[0], metric, "TEST.VAL_LOSS", True))

@@ -169,6 +169,15 @@ def test_a_users_own_trainer(config, tmp_path):
     assert load(tmp_path / "model_final.pth")["iteration"] == 5
 
 
+def test_without_the_context(config):
+    """The error says what is missing."""
+    Plain.values = iter([2.0, 1.0, 1.0, 0.0])
+    trainer = Plain(config("SOLVER.MAX_ITER", 40))
+    trainer.register_hooks([EarlyStopping(2, trainer.checkpointer, "bbox/AP", patience=2)])
+    with pytest.raises(BaseException, match="ends_early"):
+        trainer.train()
+
+
 def test_no_patience():
     with pytest.raises(LtDetError, match="patience 0"):
         EarlyStopping(2, None, "bbox/AP", patience=0)

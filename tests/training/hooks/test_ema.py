@@ -38,7 +38,7 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.norm, self.last = nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)
-        self.same = self.last
+        self.same, self.same_norm = self.last, self.norm
         self.first.bias.requires_grad_(False)
         self.register_buffer("seen", torch.zeros(1))
 
@@ -96,6 +96,7 @@ def test_what_is_averaged():
     model, hook, _ = trained(SimpleTrainer, 3, 0.9)
     names = {"first.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"}
     names |= {"last.weight", "last.bias", "same.weight", "same.bias"}
+    names |= {f"same_{name}" for name in names if name.startswith("norm.")}
     assert set(hook.state_dict()["weights"]) == names
     weights = snapshot(model)
     with hook.averaged():
@@ -201,6 +202,8 @@ def test_the_average_is_evaluated_and_used(config, tmp_path):
 
     assert_same(loaded(str(file)), averaged)
     assert_same(loaded(f"{file}?ema=False"), weights)
+    with pytest.raises(LtDetError, match="ema=no"):
+        loaded(f"{file}?ema=no")
     Trainer.evaluate(config("MODEL.WEIGHTS", str(file)))
     assert_same(Trainer.evaluated, averaged)
     fine_tuned = Trainer(config("MODEL.WEIGHTS", str(file), "OUTPUT_DIR", tmp_path / "next"))

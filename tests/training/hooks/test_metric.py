@@ -67,6 +67,7 @@ def test_the_mean_of_the_buckets():
         ([METRIC, "bbox/AP", "SOLVER.EARLY_STOPPING.MIN_DELTA", -0.5], "MIN_DELTA.* is -0.5"),
         ([METRIC, "val_total_loss"], "val_total_loss.*TEST.VAL_LOSS"),
         ([METRIC, "bbox/AP", "DATASETS.TEST", ()], "DATASETS.TEST is empty"),
+        (["TEST.VAL_LOSS", True, "DATASETS.TEST", ()], "VAL_LOSS is True.*DATASETS.TEST is empty"),
         ([METRIC, "bbox/AP", "DATASETS.TEST", ("hooks_val", "hooks_train")], "hooks_val/bbox/AP"),
         (["SOLVER.EMA.DECAY", 1.0], "EMA.DECAY.* is 1.0"),
         (["SOLVER.EMA.ENABLED", True, "TEST.PRECISE_BN.ENABLED", True], "PRECISE_BN.*SOLVER.EMA"),
@@ -86,6 +87,9 @@ def test_keys_that_make_no_sense(config, overrides, words):
         ({"ema": {"enabled": 1}}, "EMA.ENABLED.* is 1"),
         ({"ema": {"enabled": True, "decay": "0.9"}}, "train.ema.decay"),
         ({"val_loss": "yes"}, "VAL_LOSS.* is 'yes'"),
+        ({"ema": True}, "train.ema is True"),
+        ({"early_stopping": None}, "train.early_stopping is None"),
+        ({"compile": "yes"}, "train.compile is 'yes'"),
     ],
 )
 def test_keys_of_a_lazy_config(train, words):

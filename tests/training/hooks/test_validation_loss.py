@@ -1,5 +1,6 @@
 """The validation loss: its value, that it changes nothing, and that it is the same in any number of processes."""
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyCall
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.utils.env import seed_all_rng
@@ -144,6 +146,21 @@ def test_in_a_training(config, tmp_path):
     assert value == best["best"]["value"]
 
 
+def test_a_finished_training_that_is_resumed(config, tmp_path):
+    """The loss is computed before any step, and so before anything shows that the passes are accumulated."""
+    for resume in (False, True):
+        trainer = LongTailTrainer(config(*VAL, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 2))
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+    assert trainer.start_iter == trainer.max_iter == 2
+    first, again = [
+        line["val_total_loss"]
+        for line in map(json.loads, (tmp_path / "metrics.json").read_text().splitlines())
+        if "val_total_loss" in line
+    ][-2:]
+    assert first == again
+
+
 def test_several_test_sets_and_the_average(config, tmp_path):
     """By the name of the set; with SOLVER.EMA it is the loss of the average."""
     sets = ("DATASETS.TEST", ("hooks_val", "hooks_train"), "SOLVER.MAX_ITER", 2, "SOLVER.EMA.ENABLED", True)
@@ -191,6 +208,21 @@ def test_a_lazy_config(config, tmp_path):
     cfg = lazy_config(tmp_path, "train.val_loss=True")
     del cfg.dataloader.train.mapper.augmentations
     with pytest.raises(LtDetError, match=r"train\.val_loss needs dataloader\.train\.mapper"):
+        equip(cfg)
+
+
+class OwnMapper:
+    def __call__(self, record):
+        raise ValueError("this is a mapper of my own")
+
+
+def test_a_loader_of_a_lazy_config(config, tmp_path):
+    """dataloader.validation is used where there is one."""
+    config()
+    cfg = lazy_config(tmp_path, "train.val_loss=True")
+    cfg.dataloader.validation = copy.deepcopy(cfg.dataloader.test)
+    cfg.dataloader.validation.mapper = LazyCall(OwnMapper)()
+    with pytest.raises(LtDetError, match=r"val_loss.*mapper of my own"):
         equip(cfg)
 
 
