@@ -55,9 +55,9 @@ about 30 %, as softmax shows, which computes what Detectron2 computes.
 
 LOSSES_REMARK = """
 The memory of every loss is proportional to the number of classes, as that of the logits is ({logits} per image at
-13,204 classes). Seesaw's mitigation factor and EQL's weights are computed for the classes of the RoIs, not for all pairs of
-classes. `lt-det diagnose` counts confusions by the pairs that occur. ldam and seesaw use the cosine classifier by
-default, which normalizes a copy of its weights ({weights} at 13,204 classes); that accounts for their memory.
+13,204 classes). Seesaw's mitigation factor and EQL's weights are computed for the classes of the RoIs, not for all
+pairs of classes. `lt-det diagnose` counts confusions by the pairs that occur. ldam and seesaw use the cosine classifier
+by default, which normalizes a copy of its weights ({weights} at 13,204 classes); that accounts for their memory.
 """
 
 MASKS = """
