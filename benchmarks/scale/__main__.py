@@ -2,7 +2,7 @@
 
 python -m benchmarks.scale                        # all parts; writes benchmarks/results/scale.json
 python -m benchmarks.scale --parts detections --classes 1203 --output /tmp/scale.json
-python docs/scale.py                              # makes docs/scale.md from the file
+python -m benchmarks.scale.page                   # makes docs/scale.md from the file
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ CACHED_ROIS, V3DET_VALIDATION = 5_000_000, 29_821  # the default limit of a bake
 
 INTRODUCTION = """# Thousands of classes
 
-What Objects365 (365 classes), Open Images (500 in its challenge; all 601 lie in between), LVIS v1 (1203) and V3Det
-(13,204) cost, part by part, and what lt_det does about it. `python -m benchmarks.scale.page` makes this page from
+What Objects365 (365 classes), Open Images (the 500 of its challenge), LVIS v1 (1203) and V3Det (13,204) cost, part by
+part, and what lt_det does about it. `python -m benchmarks.scale.page` makes this page from
 `benchmarks/results/scale.json`, which `python -m benchmarks.scale` measures at the true numbers of classes, on
-random inputs, on one CPU core ({cpu}, torch {torch}, {date}, commit {commit}). Ratios are to Detectron2's own part,
-measured in the same process in turns; times are CPU times. Nothing here comes from a GPU.
+random inputs, on one CPU core ({cpu}, torch {torch}, {date}, commit {commit}).
+Ratios are to Detectron2's own part,
+measured in the same process (evaluation: to pycocotools, each in its own); times are CPU times. Nothing here comes from
+a GPU.
 
 ## In short
 
@@ -30,10 +32,10 @@ measured in the same process in turns; times are CPU times. Nothing here comes f
   `MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK True`; `lt-det init` does.
 - **Losses: any of them.** No loss keeps a table of all pairs of classes, which would take {table}; the largest state is
   {state}.
-- **Detections: the low score threshold of the LVIS configs is safe.** lt_det's heads look at the best candidates first,
-  and stop when the wanted detections are found.
-- **Evaluation: time and memory grow with the classes that have objects.** The boxes of {images} images take {few} at
-  365 classes and {many} at 13,204, where pycocotools takes {official}.
+- **Detections: the low score threshold of the LVIS configs costs little.** lt_det's heads look at the best candidates
+  first, and stop when the wanted detections are found.
+- **Evaluation: time and memory grow more slowly than the number of classes.** The boxes of {images} images take
+  {few} at 365 classes and {many} at 13,204, where pycocotools takes {official}.
 """
 
 TRAINING = """
@@ -52,10 +54,10 @@ about 30 %, as softmax shows, which computes what Detectron2 computes.
 """
 
 LOSSES_REMARK = """
-The memory of a loss is a multiple of the logits ({logits} per image at 13,204 classes), whatever the number of
-classes. Seesaw's mitigation factor and EQL's weights are computed for the classes of the RoIs, not for all pairs of
-classes. `lt-det diagnose` counts confusions by the pairs that occur. ldam and seesaw use the cosine classifier by
-default, which normalizes a copy of its weights ({weights} at 13,204 classes); that accounts for their memory.
+The memory of every loss is proportional to the number of classes, as that of the logits is ({logits} per image at
+13,204 classes). Seesaw's mitigation factor and EQL's weights are computed for the classes of the RoIs, not for all
+pairs of classes. `lt-det diagnose` counts confusions by the pairs that occur. ldam and seesaw use the cosine classifier
+by default, which normalizes a copy of its weights ({weights} at 13,204 classes); that accounts for their memory.
 """
 
 MASKS = """
@@ -69,23 +71,23 @@ DETECTIONS = """
 ## Detections
 
 Threshold, IoU and 300 detections of the LVIS configs; scores as those of a sigmoid loss at its start, so that each
-class of each proposal is a candidate. The detections are the same. Detectron2 suppresses class by class, among all
+class of each proposal is a candidate. Both give the same detections. Detectron2 suppresses class by class, among all
 candidates; lt_det looks at the best 1200 first. A detector has 1000 proposals; with so many, only lt_det was measured.
 """
 
 ROUNDING = """
 Up to 1000 candidates (on a GPU 25,000), torchvision suppresses all classes at once and shifts the boxes of each class
 to a place of their own, in float32. With thousands of classes the shifted boxes are rounded, to steps of 2 pixels for
-the last classes of V3Det. From 3,000 classes (at 1333 pixels) on, lt_det shifts in float64; with fewer, it computes
-what Detectron2 computes. In how many of {images} images with {proposals} small, overlapping boxes of the last ten
-classes the detections differ from those of each class alone:
+the last classes of V3Det. From about 3,100 classes on (at 1333 pixels), lt_det computes the detections of each class
+alone; with fewer, it computes what Detectron2 computes. The table counts in how many of {images} images with
+{proposals} small, overlapping boxes of the last ten classes the detections differ from those of each class alone.
 """
 
 EVALUATION = """
 ## Evaluation
 
-Boxes of {images} images with 300 detections each, COCO protocol; each in a process of its own. See also [memory with
-all classes](evaluation.md#speed).
+Boxes of {images} images with 300 detections each, COCO protocol; each in a process of its own. See also
+[the memory of an evaluation](evaluation.md#speed).
 """
 
 CACHE = """

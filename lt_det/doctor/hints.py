@@ -92,15 +92,18 @@ def _class_specific_outputs(cfg: Any) -> Iterator[Finding]:
     if not cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG:
         found.append("CLS_AGNOSTIC_BBOX_REG False")
         boxes = rois * 4 * num_classes * _BYTES
-        advice.append(f"set MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG to True: boxes for each class take {_size(boxes)}")
+        advice.append(f"set MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG to True (boxes for each class: {_size(boxes)})")
     if cfg.MODEL.MASK_ON and not cfg.MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK:
         found.append("CLS_AGNOSTIC_MASK False")
         foreground = int(rois * cfg.MODEL.ROI_HEADS.POSITIVE_FRACTION)
         masks = foreground * num_classes * (2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION) ** 2 * _BYTES
-        advice.append(f"set MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK to True: masks for each class take {_size(masks)}")
+        advice.append(f"set MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK to True (masks for each class: {_size(masks)})")
     if found:
-        rest = "per training image, and their gradient as much; classes with few objects cannot learn their own"
-        yield Finding("box head", ", ".join(found), f"{' and '.join(advice)} {rest}")
+        rest = (
+            "these sizes are per training image, and the gradient takes as much again; classes with few objects cannot "
+            "learn boxes or masks of their own"
+        )
+        yield Finding("box head", ", ".join(found), f"{' and '.join(advice)}; {rest}")
 
 
 def _size(num_bytes: float) -> str:

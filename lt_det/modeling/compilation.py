@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from typing import Any
 
 import torch
@@ -50,8 +51,8 @@ def check_compiler(device: str) -> None:
             "MODEL.COMPILE (LazyConfig: train.compile) is True, but the package triton, with which torch.compile makes "
             "code for the GPU, is not installed; pip install triton, or set it to False."
         )
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None and shutil.which("clang++") is None:
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # torch looks for no other one
+    if shutil.which(compiler.partition(" ")[0]) is None:
         raise LtDetError(
             f"MODEL.COMPILE (LazyConfig: train.compile) is True, but torch.compile finds no C++ compiler ({compiler}); "
             "install g++, set CXX to another one, or set the key to False."

@@ -5,12 +5,13 @@ best few hundred. Whether a box is kept depends on higher-scored boxes alone, so
 thousand, and at more only if these do not give enough detections. With many classes and a low threshold that saves most
 of the time and memory of the box head at test time, see docs/scale.md.
 
-On the CPU the arithmetic is torchvision's, so that the detections are the same to the last bit; but for thousands of
+On the CPU the arithmetic is torchvision's, so that the detections are the same to the last bit, except for thousands of
 classes, where torchvision rounds boxes to whole pixels.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -23,11 +24,11 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-# Up to so many boxes torchvision (0.15 to 0.29) shifts those of each class and suppresses all together.
-_MAX_SHIFTED = 1000
-_MAX_SHIFTED_ON_GPU = 25_000
+# Up to so many boxes torchvision (0.15 to 0.29) shifts those of each class in float32 and suppresses all together; with
+# more, it suppresses class by class. On a GPU older versions shift up to 5,000.
+_MAX_SHIFTED = {"cpu": 1000, "cuda": 25_000}
 
-# Coordinates from which float32 rounds to half a pixel and more. Shifted boxes get there with 3,000 classes.
+# Coordinates from which float32 rounds to half a pixel and more. Shifted boxes get there with about 3,100 classes.
 _COARSE = 2.0**22
 
 # Boxes that are compared in pairs. Class by class, more of them take less time.
@@ -58,7 +59,8 @@ def select_detections(
     Returns:
         the detections of each image, and for each of them its row among the image's R finite boxes.
     """
-    if torch.jit.is_tracing() or any(tensor.dtype != torch.float32 for tensor in (*boxes, *scores)):
+    is_known = all(one.dtype == torch.float32 and one.device.type in _MAX_SHIFTED for one in (*boxes, *scores))
+    if torch.jit.is_tracing() or not is_known:
         return fast_rcnn_inference(boxes, scores, image_sizes, min_score, nms_iou, max_detections)
     selected = [
         _select(*one, min_score, nms_iou, max_detections) for one in zip(boxes, scores, image_sizes, strict=True)
@@ -85,8 +87,11 @@ def _select(
     above = scores > min_score
     values = scores[above]
     looked_at = len(values)
-    if max_detections >= 0 and looked_at > _max_shifted(boxes):
+    is_shifted = looked_at <= _MAX_SHIFTED[boxes.device.type]
+    if max_detections >= 0 and not is_shifted:
         looked_at = min(looked_at, _FIRST_LOOK * max(max_detections, 1))
+    # Also where it suppresses class by class, the best candidates alone would be few enough for torchvision to shift.
+    exactly = not is_shifted or scores.shape[1] * max(image_size) > _COARSE
     while True:
         candidates = above
         if looked_at < len(values):  # these, and all with the score of the lowest of them
@@ -95,7 +100,7 @@ def _select(
         found = scores[candidates]
         # With a box for each class, each candidate has a box of its own.
         indices = rows * boxes_per_row + classes if boxes_per_row > 1 else rows
-        kept = _non_maximum_suppression(boxes, indices, classes, found, scores.shape[1], image_size, nms_iou)
+        kept = _non_maximum_suppression(boxes, indices, classes, found, image_size, nms_iou, exactly)
         if looked_at >= len(values):
             break
         best = found[kept[: max_detections + 1]]
@@ -124,34 +129,29 @@ def _non_maximum_suppression(
     indices: Tensor,
     classes: Tensor,
     scores: Tensor,
-    num_classes: int,
     image_size: tuple[int, int],
     nms_iou: float,
+    exactly: bool,
 ) -> Tensor:
     """The candidates that no higher-scored one of their class suppresses, by descending score.
 
     Args:
         boxes: (B, 4), not clipped yet.
         indices, classes, scores: (N,) index of the box, class and score of each candidate.
-        num_classes: K.
         image_size, nms_iou: see `select_detections`.
+        exactly: as class by class, without rounding; otherwise as torchvision does it for N boxes.
 
     Returns:
         indices of the kept ones of the N candidates.
     """
-    on_cpu = boxes.device.type == "cpu"
-    if len(scores) > _max_shifted(boxes) and on_cpu:
+    if exactly and boxes.device.type == "cpu":
         used, position = indices.unique(return_inverse=True)
         if len(used) <= _MAX_PAIRWISE:
             return _pairwise_nms(_clipped(boxes[used], image_size), position, classes, scores, nms_iou)
     boxes = _clipped(boxes[indices], image_size)
-    if len(scores) <= _max_shifted(boxes) and num_classes * max(image_size) > _COARSE:
+    if exactly and boxes.device.type == "cuda" and len(boxes) <= _MAX_SHIFTED["cuda"]:
         return _shifted_nms(boxes, classes, scores, nms_iou)
     return batched_nms(boxes, scores, classes, nms_iou)
-
-
-def _max_shifted(boxes: Tensor) -> int:
-    return _MAX_SHIFTED if boxes.device.type == "cpu" else _MAX_SHIFTED_ON_GPU
 
 
 def _shifted_nms(boxes: Tensor, classes: Tensor, scores: Tensor, nms_iou: float) -> Tensor:
@@ -176,13 +176,13 @@ def _pairwise_nms(boxes: Tensor, position: Tensor, classes: Tensor, scores: Tens
     order = scores.sort(stable=True, descending=True)[1]
     bits = [1 << n for n in range(len(boxes))]
     overlapping = _overlapping(boxes, nms_iou)  # row r: bit s is set if the boxes r and s overlap too much
-    suppressed = [0] * (int(classes.max()) + 1)  # for each class, the bits of its boxes that may not be kept
+    suppressed: defaultdict[int, int] = defaultdict(int)  # for each class, the bits of its boxes that may not be kept
     kept = []
     for candidate, n, k in zip(order.tolist(), position[order].tolist(), classes[order].tolist(), strict=True):
         if not suppressed[k] & bits[n]:
             kept.append(candidate)
             suppressed[k] |= overlapping[n]
-    ascending = torch.tensor(sorted(kept))
+    ascending = torch.tensor(sorted(kept), dtype=torch.int64)
     return ascending[scores[ascending].sort(descending=True)[1]]  # ties in the order of torchvision's sort
 
 

@@ -71,6 +71,21 @@ def test_no_compiler(monkeypatch, tmp_path):
     assert os.environ["CXX"] == "my-compiler"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="where torch looks for g++")
+def test_a_compiler_that_torch_does_not_look_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    (tmp_path / "clang++").symlink_to(sys.executable)
+    with pytest.raises(LtDetError, match=r"MODEL\.COMPILE.*g\+\+"):
+        check_compiler("cpu")
+    for compiler in ("clang++", "clang++ -O1"):
+        monkeypatch.setenv("CXX", compiler)
+        check_compiler("cpu")
+    monkeypatch.setenv("CXX", "")
+    with pytest.raises(LtDetError, match=r"MODEL\.COMPILE"):
+        check_compiler("cpu")
+
+
 def test_no_triton(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LtDetError, match="triton"):

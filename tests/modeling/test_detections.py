@@ -94,6 +94,20 @@ def test_many_classes_do_not_round_the_boxes():
     assert set(zip(stock_rows.tolist(), stock.pred_classes.tolist(), strict=True)) != expected
 
 
+@pytest.mark.parametrize("wanted", [20, 100, 250, 300])
+def test_a_first_look_at_few_candidates_does_not_round_the_boxes(wanted):
+    """Detectron2 suppresses more than 1000 candidates class by class; fewer would be shifted, here to steps of 0.25."""
+    boxes, few = proposals(torch.Generator().manual_seed(0), 120, 11, coarse=False)
+    boxes, scores = boxes / 8, torch.zeros(120, 3001)
+    boxes[0] = torch.tensor([1300.0, 770.0, 1332.0, 799.0])
+    scores[:, 2988:3000] = few
+    assert (scores > 0.01).sum() > 1000
+    (found,), (rows,) = select_detections([boxes], [scores], [(800, 1333)], 0.01, 0.5, wanted)
+    (expected,), (expected_rows,) = fast_rcnn_inference([boxes], [scores], [(800, 1333)], 0.01, 0.5, wanted)
+    assert torch.equal(rows, expected_rows)
+    assert torch.equal(found.pred_classes, expected.pred_classes)
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_suppression_on_a_gpu_is_that_of_each_class(coarse):
     generator = torch.Generator().manual_seed(1)

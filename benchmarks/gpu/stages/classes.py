@@ -65,6 +65,7 @@ def detections(num_classes: int, num_proposals: int) -> None:
         def step(select: object = select, name: str = name) -> None:
             (kept[name],), _ = select([found], [scores], [SIZE], *OPTIONS)  # type: ignore[operator]
 
+        select([found[:2]], [scores[:2]], [SIZE], *OPTIONS)  # warm up; all of it would take Detectron2 too long
         seconds = measure.seconds(step, device())
         peak = measure.peak_bytes(step, device()) if name == "lt_det" else None
         write_figures(
