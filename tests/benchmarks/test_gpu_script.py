@@ -57,6 +57,7 @@ def run_script(datasets_root, tmp_path):
     return run_script
 
 
+@pytest.mark.long
 def test_every_stage_writes_its_figures(run_script, mini, tmp_path):
     process, figures, log = run_script(*STAGES)
     assert process.returncode == 0, log

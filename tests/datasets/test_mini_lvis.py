@@ -456,10 +456,10 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     [
         ({"num_train": 100}, "no frequent class"),
         ({"num_train": 0}, "no common and no frequent class"),
-        ({"num_train": 400, "num_classes": 3}, "too few to put an object"),
+        ({"num_train": 400, "num_classes": 3}, "400 training images and 3 classes"),
         ({"num_classes": 1204}, "3 to 1203 classes"),
         ({"num_classes": 1}, "3 to 1203 classes"),
-        ({"num_val": 1}, "too few to show each of 12 classes"),
+        ({"num_val": 1}, "1 validation image cannot show each of 12 classes"),
         ({"image_size": 63}, "at least 64 pixels"),
         ({"seed": -1}, "seed"),
     ],

@@ -262,7 +262,7 @@ def lazy_tool(config, first, tmp_path, monkeypatch):
     load_config(str(config))  # registers the data
     monkeypatch.setattr(config_loading, "_set_up_logs", lambda *args: None)  # later tests would log there, too
     monkeypatch.setattr(lazy_trainer, "_evaluate", lambda cfg, model: {})
-    monkeypatch.setattr(programs, "write_report", lambda folder: "none")
+    monkeypatch.setattr(programs, "write_report", lambda folder: Path(folder) / "report.md")
 
     def run(*overrides, flags=()):
         words = [f"train.output_dir={tmp_path}", f"train.init_checkpoint={first}", "model.roi_heads.num_classes=12"]

@@ -109,7 +109,12 @@ def test_two_processes_evaluate_as_one(small_config, tmp_path):
 
 def test_eval_only_verifies_and_reports_both(small_config, tmp_path, monkeypatch):
     reported = []
-    monkeypatch.setattr(programs, "write_report", lambda folder: reported.append(str(folder)))
+
+    def record(folder):
+        reported.append(str(folder))
+        return Path(folder) / "report.md"
+
+    monkeypatch.setattr(programs, "write_report", record)
     config = str(small_config())
     cfg = load_config(config)
     words = ["--config", config, "--eval-only", "MODEL.WEIGHTS", write_weights(cfg, tmp_path), *AUGMENTED]
