@@ -27,6 +27,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("Losses in any PyTorch model", "docs/losses_alone"),
     ],
     "Choose a loss": [
+        "docs/choosing",
         "docs/bakeoff",
         "docs/losses",
         ("Decoupled training", "docs/recipes"),
