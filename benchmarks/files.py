@@ -31,7 +31,6 @@ PROGRAMS = {
     "lt_det": """
 import sys
 sys.argv = ["lt-det", "evaluate", "--gt", sys.argv[1], "--results", sys.argv[2]]
-from lt_det.io.options import Collected
 from lt_det.cli import main
 sys.exit(main())
 """,

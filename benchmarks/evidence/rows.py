@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.gpu.machine import commit
 from lt_det.io.atomic import write_atomically
+from lt_det.training.log.environment import processor
 
 RESULTS = Path(__file__).parent / "results"
 DRAWN = ("AP", "APr", "APc", "APf")  # the metrics whose bootstrap draws are kept
@@ -27,7 +28,7 @@ def circumstances() -> dict[str, Any]:
         "torch": torch.__version__,
         "detectron2": detectron2.__version__,
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor(),
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
     }
 
@@ -65,9 +66,3 @@ def read_training_rows() -> dict[str, dict[str, Any]]:
 
 def metrics_of(values: dict[str, float | None]) -> dict[str, float | None]:
     return {name: values[name] for name in METRICS if name in values}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import torch
 from benchmarks.gpu.machine import commit
 from benchmarks.scale import detections, evaluation, training
 from benchmarks.scale.sizes import DATASETS
+from lt_det.io.options import Collected
+from lt_det.training.log.environment import processor
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "scale.json"
 PARTS = {
@@ -35,9 +36,17 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--parts", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}"
+        "--parts",
+        nargs="+",
+        action=Collected,
+        default=list(PARTS),
+        choices=list(PARTS),
+        metavar="PART",
+        help=f"of {', '.join(PARTS)}",
     )
-    parser.add_argument("--classes", nargs="+", type=int, default=list(DATASETS.values()), help="numbers of classes")
+    parser.add_argument(
+        "--classes", nargs="+", type=int, action=Collected, default=list(DATASETS.values()), help="numbers of classes"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="json file; rows of other parts are kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -71,16 +80,6 @@ def machine() -> dict[str, str]:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "commit": commit(),
     }
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(": ")[1] for line in info.read_text().splitlines() if "model name" in line]
-        if info.is_file()
-        else []
-    )
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from torch import Tensor
 from torchvision.ops import nms
 
-from benchmarks.scale.sizes import peak_bytes
+from benchmarks.losses import peak_bytes
 from lt_det.modeling.detections import select_detections
 
 SIZE = (800, 1333)
@@ -43,7 +43,7 @@ def measure(num_classes: int) -> Iterator[dict[str, Any]]:
             "candidates": number * num_classes,
             "seconds": seconds,
             # Detectron2 takes ten thousand small steps, whose profile takes too long.
-            "peak_bytes": peak_bytes(call) if select is select_detections else None,
+            "peak_bytes": peak_bytes(call, "cpu") if select is select_detections else None,
             "detections": len(detections),
         }
 

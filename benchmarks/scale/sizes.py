@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from lt_det.statistics.class_stats import ClassStats
 
@@ -34,15 +33,3 @@ def seconds_in_turns(steps: dict[str, Step], rounds: int) -> dict[str, float]:
             if number:
                 times[name].append(time.process_time() - start)
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def peak_bytes(step: Step) -> int:
-    """Most memory that tensors hold at once during a step, beyond what was there before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak

@@ -15,7 +15,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from benchmarks.scale.sizes import FEATURES, FOREGROUND, ROIS, Step, long_tail, peak_bytes, seconds_in_turns
+from benchmarks.losses import peak_bytes
+from benchmarks.scale.sizes import FEATURES, FOREGROUND, ROIS, Step, long_tail, seconds_in_turns
 from lt_det.losses import LOSSES, build_loss
 from lt_det.modeling import LongTailPredictor
 
@@ -72,7 +73,7 @@ def measure(num_classes: int) -> Iterator[dict[str, Any]]:
         yield {
             "case": name,
             "seconds": times[name],
-            "peak_bytes": peak_bytes(steps[name]),
+            "peak_bytes": peak_bytes(steps[name], "cpu"),
             "checkpoint_bytes": checkpoint_bytes(predictor),
             "state_bytes": 0 if loss is None else sum(value.nbytes for value in loss.state_dict().values()),
         }
@@ -94,6 +95,6 @@ def measure_masks(num_classes: int) -> Iterator[dict[str, Any]]:
         yield {
             "case": case,
             "logits_bytes": logits,
-            "peak_bytes": peak_bytes(step) * FOREGROUND // rois,
+            "peak_bytes": peak_bytes(step, "cpu") * FOREGROUND // rois,
             "measured_rois": rois,
         }

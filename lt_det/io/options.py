@@ -7,31 +7,32 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class GivenOnce(argparse.Action):
+class _Repeatable(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, self.combined(getattr(namespace, self.dest, self.default), values))
+
+    def combined(self, before: Any, values: Any) -> Any:
+        """The value of the option, from the one so far, which is the default at first, and what is given now."""
+        raise NotImplementedError
+
+
+class GivenOnce(_Repeatable):
     """The action of an option with one value."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        before = getattr(namespace, self.dest, self.default)
+    def combined(self, before: Any, values: Any) -> Any:
         if before != self.default:
             raise argparse.ArgumentError(self, f"given twice, as {before} and as {values}; give one of them")
-        setattr(namespace, self.dest, values)
+        return values
 
 
-class Collected(argparse.Action):
+class Collected(_Repeatable):
     """The action of an option with a list of values and a default, which the first of several lists replaces."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        before = getattr(namespace, self.dest, self.default)
-        setattr(namespace, self.dest, [*(() if before is self.default else before), *(values or ())])
+    def combined(self, before: Any, values: Any) -> Any:
+        return [*(() if before is self.default else before), *values]
