@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data.common import MapDataset, ToIterableDataset
 from detectron2.engine import SimpleTrainer, defaults
+from detectron2.modeling.roi_heads import cascade_rcnn
 from detectron2.utils.events import JSONWriter
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
@@ -66,6 +67,20 @@ def without_logger_setup() -> Iterator[None]:
         yield
     finally:
         defaults.setup_logger = original
+
+
+@contextlib.contextmanager
+def detections_of_cascades_by(select: Callable[..., Any]) -> Iterator[None]:
+    """Within, CascadeROIHeads selects its detections by `select`, which has the arguments of `fast_rcnn_inference`.
+
+    Patched, because it calls a global function of its module, and not the method of its box predictor.
+    """
+    original = cascade_rcnn.fast_rcnn_inference
+    cascade_rcnn.fast_rcnn_inference = select
+    try:
+        yield
+    finally:
+        cascade_rcnn.fast_rcnn_inference = original
 
 
 @contextlib.contextmanager

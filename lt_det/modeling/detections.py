@@ -12,14 +12,11 @@ classes, where torchvision rounds boxes to whole pixels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from detectron2.layers import batched_nms, nms
-from detectron2.modeling.roi_heads import cascade_rcnn
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
@@ -66,13 +63,6 @@ def select_detections(
         _select(*one, min_score, nms_iou, max_detections) for one in zip(boxes, scores, image_sizes, strict=True)
     ]
     return [instances for instances, _ in selected], [rows for _, rows in selected]
-
-
-@contextmanager
-def selecting_in_cascades() -> Iterator[None]:
-    """Within, Detectron2's `CascadeROIHeads`, which calls its own function, calls `select_detections` instead."""
-    with patch.object(cascade_rcnn, "fast_rcnn_inference", select_detections):
-        yield
 
 
 def _select(

@@ -9,7 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
-from lt_det.modeling.detections import selecting_in_cascades
+from lt_det.compat.detectron2 import detections_of_cascades_by
+from lt_det.modeling.detections import select_detections
 from lt_det.modeling.predictor import LongTailPredictor
 
 
@@ -38,7 +39,7 @@ class LongTailCascadeROIHeads(CascadeROIHeads):
         return ret
 
     def _forward_box(self, *args: Any) -> Any:
-        with selecting_in_cascades():
+        with detections_of_cascades_by(select_detections):
             return super()._forward_box(*args)
 
 
