@@ -18,6 +18,7 @@ from lt_det.errors import LtDetError
 from lt_det.trainer_keys import EMA
 from lt_det.training.hooks.metric import mark_hook
 from lt_det.training.hooks.options import check_decay
+from lt_det.training.launch.running_statistics import running_statistics
 
 _Result = TypeVar("_Result")
 
@@ -142,12 +143,6 @@ class EMAHook(HookBase):
 
 def _averaged_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Trained parameters and running statistics by name; a tensor with two names occurs twice."""
-    found: dict[str, Tensor] = {
-        name: parameter for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad
-    }
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        if getattr(module, "num_batches_tracked", None) is None:  # frozen normalization has no such buffer
-            continue
-        for name in ("running_mean", "running_var"):
-            found[f"{prefix}.{name}" if prefix else name] = getattr(module, name)
-    return found
+    parameters = model.named_parameters(remove_duplicate=False)
+    trained: dict[str, Tensor] = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+    return trained | running_statistics(model)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 from detectron2.utils import comm
-from torch import nn
-
-_BUFFERS = ("running_mean", "running_var")
+from torch import Tensor, nn
 
 
 def share_running_statistics(model: nn.Module) -> None:
@@ -18,6 +16,19 @@ def share_running_statistics(model: nn.Module) -> None:
     """
     if comm.get_world_size() == 1:
         return
-    for name, buffer in model.named_buffers():
-        if name.rpartition(".")[2] in _BUFFERS:
-            torch.distributed.broadcast(buffer, src=0)
+    for buffer in running_statistics(model).values():
+        torch.distributed.broadcast(buffer, src=0)
+
+
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The running means and variances of batch normalization that is not frozen, by name.
+
+    Those of a module with two names are there under both.
+    """
+    found: dict[str, Tensor] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        if getattr(module, "num_batches_tracked", None) is None:  # frozen normalization has no such buffer
+            continue
+        for name in ("running_mean", "running_var"):
+            found[f"{prefix}.{name}" if prefix else name] = getattr(module, name)
+    return found
