@@ -18,6 +18,7 @@ from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import warn_once
 
 META_DEFAULT = "balms"
+EMA_DECAY = 0.9998
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def add_keys(cfg: Any) -> None:
     # (1 - DECAY) * weights, after each optimizer step.
     cfg.SOLVER.EMA = node()
     cfg.SOLVER.EMA.ENABLED = False
-    cfg.SOLVER.EMA.DECAY = 0.9998
+    cfg.SOLVER.EMA.DECAY = EMA_DECAY
 
     # Precision where SOLVER.AMP.ENABLED is True: float16, or bfloat16 (GPUs from Ampere on).
     cfg.SOLVER.AMP.PRECISION = "float16"

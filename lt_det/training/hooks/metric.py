@@ -14,6 +14,7 @@ from lt_det.statistics.buckets import UNSEEN
 from lt_det.trainer_keys import mark_applied
 from lt_det.training.preemption import evaluation_was_interrupted
 
+VALIDATION = "val_"  # what the names of the metrics of TEST.VAL_LOSS begin with, behind that of the test set
 BUCKET_MEAN = "bucket_mean"  # bbox/bucket_mean: the mean of bbox/APr, bbox/APc and bbox/APf, or of the buckets' own
 
 _OF_BUCKET = re.compile(r"AP([rcf]|-.+)")
@@ -92,7 +93,7 @@ class Metric:
         """
         tasks = {name.rpartition("/")[0] for name in metrics}
         task, _, last = self.name.rpartition("/")
-        if last.startswith("val_"):
+        if is_of_validation(self.name):
             if self.name != prefix + last:
                 raise self.unknown({f"{prefix}{last}": 0.0})
             return
@@ -109,6 +110,11 @@ class Metric:
             f"SOLVER.BEST_CHECKPOINT.METRIC (LazyConfig: train.best_checkpoint.metric) is {self.name}, which the "
             f"evaluation does not compute; write one of {', '.join(sorted(names)) or 'the metrics in metrics.json'}."
         )
+
+
+def is_of_validation(name: str) -> bool:
+    """Whether TEST.VAL_LOSS computes a metric."""
+    return name.rpartition("/")[2].startswith(VALIDATION)
 
 
 def _is_of_bucket(name: str) -> bool:

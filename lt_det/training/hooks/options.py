@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lt_det.config import EMA_DECAY
 from lt_det.errors import LtDetError
-from lt_det.training.hooks.metric import Metric
-
-_VAL = "val_"  # prefix of the metrics of TEST.VAL_LOSS
+from lt_det.training.hooks.metric import Metric, is_of_validation
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class HookOptions:
         options = cls._of(
             *(best.get("metric", ""), best.get("mode", "auto")),
             *(early.get("patience", 0), early.get("min_delta", 0.0)),
-            *(ema.get("enabled", False), ema.get("decay", 0.9998)),
+            *(ema.get("enabled", False), ema.get("decay", EMA_DECAY)),
             train.get("val_loss", False),
         )
         if not isinstance(compiles := train.get("compile", False), bool):
@@ -126,7 +125,7 @@ class HookOptions:
                 f"{_key('EARLY_STOPPING.PATIENCE')} is {self.patience}, but TEST.EVAL_PERIOD (LazyConfig: "
                 f"train.eval_period) is {eval_period}: nothing is evaluated before the end; set it, too."
             )
-        if self.metric is not None and not self.val_loss and self.metric.name.rpartition("/")[2].startswith(_VAL):
+        if self.metric is not None and not self.val_loss and is_of_validation(self.metric.name):
             raise LtDetError(
                 f"{_key('BEST_CHECKPOINT.METRIC')} is {self.metric.name}, which only TEST.VAL_LOSS (LazyConfig: "
                 "train.val_loss) computes; set it to True."
@@ -148,7 +147,7 @@ def check_decay(value: Any) -> None:
         LtDetError: a value that is not a number between 0 and 1.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise LtDetError(f"{_key('EMA.DECAY')} is {value!r}; write a number below 1, such as 0.9998.")
+        raise LtDetError(f"{_key('EMA.DECAY')} is {value!r}; write a number below 1, such as {EMA_DECAY}.")
 
 
 def _prefixes(sets: Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.losses import ClassificationLoss
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import VAL_LOSS, TrainerKeys
-from lt_det.training.hooks.metric import mark_hook
+from lt_det.training.hooks.metric import VALIDATION, mark_hook
 from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
 from lt_det.training.resume.seeding import seed_generators
 from lt_det.training.trial import random_numbers_kept
@@ -127,8 +127,8 @@ class _Mean(DatasetEvaluator):
             return None
         images = [losses for part in gathered for losses in part]
         names = list(dict.fromkeys(name for losses in images for name in losses))
-        means = {f"val_{name}": _mean([losses.get(name, 0.0) for losses in images]) for name in names}
-        means = {"val_total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
+        means = {f"{VALIDATION}{name}": _mean([losses.get(name, 0.0) for losses in images]) for name in names}
+        means = {f"{VALIDATION}total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
         logger.info("Loss on the test set: %s", "  ".join(f"{name}: {value:.4g}" for name, value in means.items()))
         return means
 

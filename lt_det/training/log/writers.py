@@ -14,6 +14,7 @@ from fvcore.common.checkpoint import Checkpointer
 
 from lt_det.compat.detectron2 import write_json_lines_to
 from lt_det.io.log_file import LogFile
+from lt_det.training.hooks.metric import is_of_validation
 from lt_det.training.log.event_file import EventFileWriter
 from lt_det.training.log.wandb_writer import WandbWriter
 
@@ -97,8 +98,7 @@ class ConsoleWriter(CommonMetricPrinter):
 
 
 def _is_loss(name: str) -> bool:
-    of_validation = name.rpartition("/")[2].startswith("val_")  # in the log of the evaluation
-    return "[metric]" in name or ("loss" in name and "loss_state/" not in name and not of_validation)
+    return "[metric]" in name or ("loss" in name and "loss_state/" not in name and not is_of_validation(name))
 
 
 def _by_class(values: Mapping[str, float]) -> list[str]:
