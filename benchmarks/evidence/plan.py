@@ -10,15 +10,15 @@ A plan is a yaml file with these keys::
       ldam_drw: {config: configs/mini_lvis_ldam.yaml, set: {MODEL.LONG_TAIL.REWEIGHTING.BETA: 0.9999}}
       crt: {detector: softmax, fraction: 0.5}   # starts from the softmax detector, and trains half of its iterations
       tau_norm: {adjusts: softmax}              # post-hoc adjustment of the softmax detector, by `lt-det adjust`
-    search: {dataset: held_out, iterations: 800, factors: [0.5, 1, 2]}
+    search: {dataset: held_out, iterations: 800}
     blocks:                     # run in this order; within one, the first seed of all rows comes first
       - {rows: [seesaw, ldam_drw], learning_rates: search}
       - {rows: [seesaw, ldam_drw], iterations: [3200], seeds: [0, 1, 2], learning_rates: chosen}
 
-`learning_rates` of a block: ``search`` trains with each factor of the config's rate on the search's dataset; ``chosen``
-uses the factor with the best AP there; without the key, the config's rate is used. Other keys of a row: `iterations` of
-its own for the search; `baseline`, the row that table 4 compares it with; ``variant: True`` for a loss of
-`benchmarks.evidence.variants`.
+`learning_rates` of a block: ``search`` trains on the search's dataset with the config's rate and with twice it, and
+goes on to double or halve the rate as long as AP rises; ``chosen`` uses the rate with the best AP there; without the
+key, the config's rate is used. Other keys of a row: `iterations` of its own for the search; `baseline`, the row that
+table 4 compares it with; ``variant: True`` for a loss of `benchmarks.evidence.variants`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ from benchmarks.evidence.rows import read_row
 DEFAULT_DATASET = "mini_lvis"
 DEFAULT_FOLDER = "trainings"  # of the results on the default dataset
 _LEARNING_RATE_STEPS = (0.7, 0.9)  # of the training, as in configs/base/mini_lvis.yaml
+_FIRST_FACTORS = (1.0, 2.0)  # of the config's learning rate
 _PLAN_KEYS = {"datasets", "rows", "search", "blocks"}
 _ROW_KEYS = {"config", "set", "detector", "fraction", "adjusts", "iterations", "baseline", "variant"}
+_SEARCH_KEYS = {"dataset", "iterations"}
 _BLOCK_KEYS = {"rows", "dataset", "iterations", "seeds", "learning_rates"}
 
 
@@ -56,6 +58,7 @@ class Job:
         config: path of its config, from the root of the repository.
         overrides: keys and values, without OUTPUT_DIR and MODEL.WEIGHTS.
         iterations: that it trains; 0 for a post-hoc adjustment.
+        factor: of the config's learning rate.
         detector: the job whose detector it starts from.
         variant: whether its loss is one of `benchmarks.evidence.variants`.
         waits_for: names of the results without which its learning rate is not known; with any, it cannot run yet.
@@ -68,6 +71,7 @@ class Job:
     config: str
     overrides: tuple[str, ...]
     iterations: int
+    factor: float = 1
     detector: Job | None = None
     variant: bool = False
     waits_for: tuple[str, ...] = ()
@@ -116,10 +120,22 @@ class Plan:
                 yield self.job(row, dataset, iterations, seed, "chosen" if rates else 1)
 
     def search_jobs(self, row: str, seed: int = 0) -> list[Job]:
-        """The trainings between which the learning rate of a row is chosen, or the search of an adjustment's value."""
+        """The trainings between which the learning rate of a row is chosen, or the search of an adjustment's value.
+
+        The results so far say which learning rates are next: past the end where AP is best.
+        """
+        factors = (1.0,) if "adjusts" in self.rows[row] else _FIRST_FACTORS
+        found = {factor: self._search_job(row, factor, seed) for factor in factors}
+        while len(factors) > 1 and all(job.result() for job in found.values()):
+            factor = _next_factor({factor: _ap(job) for factor, job in found.items()})
+            if factor is None:
+                break
+            found[factor] = self._search_job(row, factor, seed)
+        return [found[factor] for factor in sorted(found)]
+
+    def _search_job(self, row: str, factor: float, seed: int) -> Job:
         iterations = self.rows[row].get("iterations", self.search["iterations"])
-        factors = [1] if "adjusts" in self.rows[row] else self.search["factors"]
-        return [self.job(row, self.search["dataset"], iterations, seed, factor) for factor in factors]
+        return self.job(row, self.search["dataset"], iterations, seed, factor)
 
     def chosen_factor(self, row: str) -> tuple[float, tuple[str, ...]]:
         """The factor of the config's learning rate with the best AP in the search, and the results that are missing.
@@ -127,15 +143,8 @@ class Plan:
         While any is missing the factor is 1.
         """
         jobs = self.search_jobs(row)
-        results = {job.name: job.result() for job in jobs}
-        missing = tuple(name for name, result in results.items() if result is None)
-        if missing:
-            return 1, missing
-        factors = self.search["factors"]
-        ap = {
-            factor: result["metrics"]["AP"] for factor, result in zip(factors, results.values(), strict=True) if result
-        }
-        return max(ap, key=lambda factor: (ap[factor], -abs(factor - 1))), ()
+        missing = tuple(job.name for job in jobs if job.result() is None)
+        return (1, missing) if missing else (_best({job.factor: _ap(job) for job in jobs}), ())
 
     def job(self, row: str, dataset: str, iterations: int, seed: int, factor: float | Literal["chosen"]) -> Job:
         """A job of a row.
@@ -176,10 +185,30 @@ class Plan:
             config=config,
             overrides=tuple(str(word) for pair in keys.items() for word in pair),
             iterations=own,
+            factor=rate,
             detector=detector,
             variant=spec.get("variant", False),
             waits_for=tuple(dict.fromkeys([*missing, *(detector.waits_for if detector else ())])),
         )
+
+
+def _ap(job: Job) -> float:
+    """Of a job with a result."""
+    ap: float = (job.result() or {})["metrics"]["AP"]
+    return ap
+
+
+def _best(ap: Mapping[float, float]) -> float:
+    """The factor with the best AP; of equal ones the nearest to 1."""
+    return max(ap, key=lambda factor: (ap[factor], -abs(factor - 1)))
+
+
+def _next_factor(ap: Mapping[float, float]) -> float | None:
+    """The factor to try next, from AP by factor; None when the best one has a worse one on each side."""
+    best = _best(ap)
+    if best == max(ap):
+        return 2 * best
+    return best / 2 if best == min(ap) else None
 
 
 def _schedule(iterations: int, seed: int) -> dict[str, Any]:
@@ -201,6 +230,7 @@ def read_plan(file: Path) -> Plan:
     """
     content = yaml.safe_load(file.read_text())
     _check_keys(str(file), content, _PLAN_KEYS)
+    _check_keys(f"{file}: search", content.get("search") or {}, _SEARCH_KEYS)
     rows = {name: spec or {} for name, spec in content["rows"].items()}
     for name, spec in rows.items():
         _check_keys(f"{file}: row {name}", spec, _ROW_KEYS)

@@ -13,7 +13,7 @@ PLAN = """
 datasets:
   held_out: {split_of: mini_lvis}
   small: {num_classes: 12}
-search: {dataset: held_out, iterations: 80, factors: [0.5, 1, 2]}
+search: {dataset: held_out, iterations: 80}
 rows:
   softmax:
   ldam: {set: {MODEL.LONG_TAIL.LOSS.LDAM.HINGE: True}}
@@ -51,10 +51,9 @@ def pairs(job):
 
 def test_the_learning_rate_with_the_best_ap_on_held_out_images_is_used(plan, results):
     waiting = by_name(plan)["trainings/ldam_320_seed0"]
-    searched = [f"held_out/ldam{factor}_80_seed0" for factor in ("_x0.5", "", "_x2")]
-    assert list(waiting.waits_for) == searched
-    for name, ap in zip(searched, (30.0, 20.0, 29.0), strict=True):
-        results(name, ap)
+    assert waiting.waits_for == ("held_out/ldam_80_seed0", "held_out/ldam_x2_80_seed0")
+    for factor, ap in {"_x0.25": 28.0, "_x0.5": 30.0, "": 29.0, "_x2": 20.0}.items():
+        results(f"held_out/ldam{factor}_80_seed0", ap)
     jobs = by_name(plan)
     assert "trainings/ldam_320_seed0" not in jobs
     chosen = jobs["trainings/ldam_x0.5_320_seed1"]
@@ -70,6 +69,26 @@ def test_the_learning_rate_with_the_best_ap_on_held_out_images_is_used(plan, res
     }
 
 
+@pytest.mark.parametrize(
+    ("ap", "following"),
+    [
+        ({1: 20, 2: 30}, 4),
+        ({1: 20, 2: 30, 4: 31}, 8),
+        ({1: 20, 2: 30, 4: 29}, None),
+        ({1: 30, 2: 20}, 0.5),
+        ({0.5: 30, 1: 30, 2: 20}, None),
+        ({0.5: 31, 1: 30, 2: 20}, 0.25),
+    ],
+)
+def test_the_search_goes_on_past_the_best_learning_rate(plan, results, ap, following):
+    for factor, value in ap.items():
+        results(f"held_out/ldam{'' if factor == 1 else f'_x{factor}'}_80_seed0", float(value))
+    tried = {job.factor for job in plan.search_jobs("ldam")}
+    assert tried == {*ap, following} - {None}
+    missing = plan.chosen_factor("ldam")[1]
+    assert missing == (() if following is None else (f"held_out/ldam_x{following}_80_seed0",))
+
+
 def test_of_equal_ones_the_shipped_learning_rate_is_chosen(plan, results):
     for factor in ("_x0.5", "", "_x2"):
         results(f"held_out/ldam{factor}_80_seed0", 30.0)
@@ -77,7 +96,7 @@ def test_of_equal_ones_the_shipped_learning_rate_is_chosen(plan, results):
 
 
 def test_decoupled_training_and_adjustments_start_from_their_detector(plan, results):
-    for factor, ap in {"_x0.5": 1.0, "": 2.0, "_x2": 3.0}.items():
+    for factor, ap in {"": 2.0, "_x2": 3.0, "_x4": 1.0}.items():
         results(f"held_out/softmax{factor}_80_seed0", ap)
     jobs = plan.jobs()
     names = [job.name for job in jobs]
@@ -106,6 +125,7 @@ def test_the_first_seed_of_all_rows_comes_first_and_other_classes_are_set(plan, 
         ("dataset: small", "dataset: large", "large"),
         ("learning_rates: chosen", "learning_rates: best", "learning_rates"),
         ("search: {", "searches: {", "searches"),
+        ("iterations: 80}", "iterations: 80, factors: [1, 2]}", "search has the unknown keys .*factors"),
     ],
 )
 def test_a_plan_with_a_mistake_is_refused(tmp_path, old, new, named):

@@ -17,7 +17,7 @@ from tests.helpers import REPOSITORY
 
 PLAN = """
 datasets: {held_out: {split_of: mini_lvis}}
-search: {dataset: held_out, iterations: 80, factors: [1]}
+search: {dataset: held_out, iterations: 80}
 rows: {softmax: , seesaw: , tau_norm: {adjusts: softmax}}
 blocks: [{rows: [softmax, seesaw], iterations: [80]}]
 """
