@@ -35,34 +35,39 @@ from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.bakeoff.fitting import FitOptions, fit
 from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.trials import Trials
+from lt_det.evaluation.schema import TaskEvaluation
 from lt_det.io.options import Collected
 from lt_det.losses.cdt import imbalance
+from lt_det.reporting.comparison.differences import metric_differences
+from lt_det.terminal import signed, signed_interval
 from lt_det.training import load_config
 
 _NAME = "MODEL.LONG_TAIL.LOSS.NAME"
 _GAMMA = "MODEL.LONG_TAIL.LOSS.CDT.GAMMA"
 _STEPS = 3000  # the bake-off's budget
 _RATE = 0.2
+_BASELINE = "softmax"
 _SHOWN = ("AP", "APr", "APc", "APf")
+_COMPARED = ("AP", "APr")
 
 
 def variants(
     trials: Trials, gammas: tuple[float, ...], longer: tuple[int, ...]
-) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+) -> Iterator[tuple[str, Callable[[], TaskEvaluation]]]:
     """The name of each variant, and what trains and evaluates it."""
     softmax = Candidate("softmax", {_NAME: "softmax"})
     trained = functools.cache(lambda: _fitted(trials, softmax, _STEPS))
     counts = torch.as_tensor(trials.stats.training_counts("instances"), dtype=torch.float64)
 
-    def multiplied(gamma: float, from_background: bool) -> dict[str, Any]:
+    def multiplied(gamma: float, from_background: bool) -> TaskEvaluation:
         temperature = torch.cat([imbalance(counts) ** gamma, torch.ones(1)]).float()
         return _evaluated(trials, softmax, _multiplied(trained(), temperature, from_background))
 
-    def trained_with_cdt(gamma: float, steps: int) -> dict[str, Any]:
+    def trained_with_cdt(gamma: float, steps: int) -> TaskEvaluation:
         cdt = Candidate("cdt", {_NAME: "cdt", _GAMMA: gamma})
         return _evaluated(trials, cdt, _fitted(trials, cdt, steps))
 
-    yield "softmax", lambda: _evaluated(trials, softmax, trained())
+    yield _BASELINE, lambda: _evaluated(trials, softmax, trained())
     for gamma in gammas:
         for rows, from_background in (("rows", False), ("rows minus that of background,", True)):
             yield f"softmax, {rows} times temperature, gamma {gamma}", partial(multiplied, gamma, from_background)
@@ -75,9 +80,9 @@ def _fitted(trials: Trials, candidate: Candidate, steps: int) -> Classifiers:
     return fit(trials.cfg, candidate, tables, None, FitOptions(seed=0, steps=steps), learning_rate=_RATE)
 
 
-def _evaluated(trials: Trials, candidate: Candidate, classifiers: Classifiers) -> dict[str, Any]:
+def _evaluated(trials: Trials, candidate: Candidate, classifiers: Classifiers) -> TaskEvaluation:
     result = trials.scorer.evaluate(candidate.config(trials.cfg), classifiers)
-    return metrics_of(result.evaluation.tasks["bbox"].metrics)
+    return result.evaluation.tasks["bbox"]
 
 
 def _multiplied(trained: Classifiers, temperature: torch.Tensor, from_background: bool) -> ClassifierStates:
@@ -96,11 +101,23 @@ def _multiplied(trained: Classifiers, temperature: torch.Tensor, from_background
     return ClassifierStates(states, [dict(state) for state in trained.losses])
 
 
+def _kept(result: TaskEvaluation, baseline: TaskEvaluation) -> dict[str, Any]:
+    """Metrics, and their differences from the baseline with both ends of the paired 95 % interval."""
+    differences = {one.metric: one for one in metric_differences(baseline, result) if one.metric in _SHOWN}
+    minus = {name: [one.value, *(one.interval or ())] for name, one in differences.items()}
+    return {**metrics_of(result.metrics), f"minus {_BASELINE}": minus}
+
+
 def table(name: str) -> str:
     """Markdown."""
-    lines = ["| classifier on the same features | AP | APr | APc | APf |", "|---|---:|---:|---:|---:|"]
-    for variant, metrics in read_rows("cdt")[name]["variants"].items():
-        lines.append(f"| {variant} | " + " | ".join(f"{metrics[metric]:.1f}" for metric in _SHOWN) + " |")
+    titles = [*_SHOWN, *(f"{metric} minus {_BASELINE}" for metric in _COMPARED)]
+    lines = [f"| classifier on the same features | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    for variant, row in read_rows("cdt")[name]["variants"].items():
+        cells = [f"{row[metric]:.1f}" for metric in _SHOWN]
+        for metric in _COMPARED:
+            value, *ends = row[f"minus {_BASELINE}"][metric]
+            cells.append("" if variant == _BASELINE else f"{signed(value)} {signed_interval(ends)}")
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -119,9 +136,11 @@ def main() -> None:
             compute_features(cfg, features)
             trials = Trials(cfg, BakeoffOptions(seeds=1), features, Path(folder))
             found = read_rows("cdt").get(args.run.name, {}).get("variants", {})  # which are not run again
-            for name, run in variants(trials, tuple(args.gammas), tuple(args.longer)):
+            wanted = dict(variants(trials, tuple(args.gammas), tuple(args.longer)))
+            baseline = functools.cache(wanted[_BASELINE])
+            for name, run in wanted.items():
                 if name not in found:
-                    found[name] = run()
+                    found[name] = _kept(run(), baseline())
                     row = {**circumstances(), "steps": _STEPS, "learning_rate": _RATE, "variants": found}
                     write_row("cdt", args.run.name, row)
                 print(name, {metric: round(found[name][metric], 1) for metric in _SHOWN}, flush=True)
