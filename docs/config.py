@@ -140,6 +140,7 @@ None is `null` in yaml, and `None` on the command line. An unknown key, or a val
 `train.ema.decay`: [configs/lazy/common/train.py](../configs/lazy/common/train.py) lists them with their defaults. The
 others are arguments in lower case, [of the loss and the box predictor](losses.md#in-a-lazyconfig), of
 `dataloader.evaluator` ([`draws` and `max_dets`](training.md)), and of [the sampler](training.md#samplers).
+`DATASETS.REGISTER` and `MODEL.LONG_TAIL.CALIBRATION` are for yaml configs only.
 
 [Detectron2's keys](#detectron2s-keys) are at the end, as far as lt_det's parts need or extend them.
 """
