@@ -25,6 +25,7 @@ from lt_det.losses import LOSSES
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "config.md"
 LOSS, REWEIGHTING = "MODEL.LONG_TAIL.LOSS", "MODEL.LONG_TAIL.REWEIGHTING"
+HYPERPARAMETERS = "Hyper-parameters of the losses"
 
 # By section: keys and nodes, and the page that explains them. A key is where its longest node is.
 SECTIONS = {
@@ -35,7 +36,7 @@ SECTIONS = {
         "MODEL.LONG_TAIL.CLASS_STATS": "data.md#class-counts",
         "MODEL.LONG_TAIL.LOSS_OF_WEIGHTS": "starting_from_a_detector.md#how-lt_det-knows-the-loss-of-your-weights",
     },
-    "Hyper-parameters of the losses": {f"{LOSS}.{name.upper()}": f"losses/{name}.md" for name in sorted(LOSSES)},
+    HYPERPARAMETERS: {f"{LOSS}.{name.upper()}": f"losses/{name}.md" for name in sorted(LOSSES)},
     "Re-weighting by class": {
         f"{REWEIGHTING}.START": "losses.md#re-weighting-by-class",
         REWEIGHTING: "losses.md#re-weighting-by-class",
@@ -91,7 +92,8 @@ DETECTRON2_KEYS = {
     ),
     "DATASETS.TRAIN": (
         "data.md#class-counts",
-        "lt_det counts its classes, for the losses and the buckets.",
+        "lt_det counts the classes of these sets, for the losses and the buckets, unless "
+        "`MODEL.LONG_TAIL.CLASS_STATS` names a file with the counts.",
     ),
     "DATASETS.TEST": (
         "training.md#best-checkpoint-and-early-stopping",
@@ -145,7 +147,13 @@ others are arguments in lower case, [of the loss and the box predictor](losses.m
 [Detectron2's keys](#detectron2s-keys) are at the end, as far as lt_det's parts need or extend them.
 """
 
-LOSSES_TEXT = "The losses are {losses}, and [those that you register](losses.md#a-custom-loss)."
+_PAGES = ", ".join(f"[{name}](losses/{name}.md)" for name in sorted(LOSSES))
+
+# What the code does not say about the keys of a section.
+TEXTS = {
+    "Loss of the box classifier": f"The losses are {_PAGES}, and [those that you register](losses.md#a-custom-loss).",
+    HYPERPARAMETERS: f"All of these keys are below `{LOSS}`: `LDAM.SCALE` is `{LOSS}.LDAM.SCALE`.",
+}
 
 DETECTRON2_TEXT = """## Detectron2's keys
 
@@ -229,11 +237,9 @@ def _resolved(argument, owner):
     reference = re.match(r"see `(\w+)`\.", text)
     if not reference:
         return text
-    module = sys.modules[owner.__module__]
-    return (
-        _resolved(argument, getattr(module, reference[1], None) or getattr(lt_det.losses, reference[1]))
-        + text[reference.end() :]
-    )
+    module, name = sys.modules[owner.__module__], reference[1]
+    described = _resolved(argument, getattr(module, name, None) or getattr(lt_det.losses, name))
+    return described + text[reference.end() :]
 
 
 def _arguments(owner):
@@ -263,7 +269,7 @@ def _is_below(key, node):
 
 def shown(value):
     """A default as a user would write it."""
-    return f"`{value}`" if value != "" else '`""`'
+    return '`""`' if value == "" else "`{}`" if value == {} else f"`{value}`"
 
 
 def row(*cells):
@@ -271,16 +277,19 @@ def row(*cells):
 
 
 def section(title, keys, sentences):
-    """A heading, what the comment of the section's node says, and a table of its keys."""
+    """A heading, what is said about the section and its nodes, and a table of its keys."""
     links = SECTIONS[title]
-    ordered = sorted(keys, key=lambda key: list(links).index(place_of(key)[1]))  # then as in add_keys
-    lines = [f"\n## {title}\n"]
-    lines += [f"{sentences[node]}\n" for node in links if node not in keys and sentences.get(node)]
-    if f"{LOSS}.NAME" in keys:
-        pages = ", ".join(f"[{name}](losses/{name}.md)" for name in sorted(LOSSES))
-        lines += [LOSSES_TEXT.format(losses=pages) + "\n"]
-    lines += ["| key | default | meaning |", "|---|---|---|"]
-    lines += [row(f"[`{key}`]({links[place_of(key)[1]]})", shown(keys[key]), sentences[key]) for key in ordered]
+    texts = [TEXTS.get(title), *(sentences.get(node) for node in links if node not in keys)]
+    lines = [
+        f"\n## {title}\n",
+        *(f"{text}\n" for text in texts if text),
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    for key in sorted(keys, key=lambda key: list(links).index(place_of(key)[1])):  # then as in add_keys
+        # With their full names, hyper-parameters would leave no width for the sentences.
+        name = key.removeprefix(f"{LOSS}.") if title == HYPERPARAMETERS else key
+        lines.append(row(f"[`{name}`]({links[place_of(key)[1]]})", shown(keys[key]), sentences[key]))
     return lines
 
 

@@ -119,7 +119,7 @@ def add_keys(cfg: Any) -> None:
     # True: keep an exponential moving average of the weights, and evaluate it instead of the weights.
     cfg.SOLVER.EMA.ENABLED = False
     # Weight of the previous average, at least 0 and below 1: after each optimizer step,
-    # `average = DECAY * average + (1 - DECAY) * weights`. It is lower at the beginning.
+    # `average = DECAY * average + (1 - DECAY) * weights`. The first steps use a smaller decay.
     cfg.SOLVER.EMA.DECAY = EMA_DECAY
 
     # Precision with `SOLVER.AMP.ENABLED True`: `float16`, or `bfloat16` (on GPUs from Ampere on).
@@ -147,16 +147,16 @@ def add_keys(cfg: Any) -> None:
     # True: at each evaluation in training, also compute the training losses on `DATASETS.TEST`: `val_total_loss`, ...
     cfg.TEST.VAL_LOSS = False
 
-    # By default, an LVIS json names the bucket of each class, or LVIS's edges divide the counts of the training set.
+    # By default, the `frequency` fields of an LVIS json define the buckets; without them, the edges below do.
     cfg.TEST.BUCKETS = node()
     cfg.TEST.BUCKETS.BY = "images"  # What is counted: training `images` with the class, or `instances` of it.
     # Inclusive upper edges of all buckets but the last. Unseen classes are a bucket of their own.
     cfg.TEST.BUCKETS.EDGES = list(LVIS_EDGES)
     # Names of the buckets, one more than edges. Empty: rare, common and frequent for two edges, otherwise the ranges.
     cfg.TEST.BUCKETS.NAMES = []
-    # Above 0: so many buckets with the same number of classes each, instead of edges.
+    # Above 0: so many groups with the same number of classes each, instead of edges.
     cfg.TEST.BUCKETS.EQUAL_GROUPS = 0
-    # Path of a json file, `{class name: bucket name}`, instead of edges. Empty: none.
+    # Path of a json file, `{class name: bucket name}`, instead of edges and groups. Empty: none.
     cfg.TEST.BUCKETS.MAP = ""
 
 
