@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Keys of MODEL.LONG_TAIL.REWEIGHTING that choose the weights.
 REWEIGHTING_DEFAULTS: dict[str, Any] = {
-    # `effective_number` (with `BETA`), `inverse_frequency` (with `POWER`), `sqrt` (`inverse_frequency` with the power
-    # 0.5), or the path of a json file: `{class name: weight}`, or a list in the order of the classes.
+    # Weights of the classes: `effective_number` (with `BETA`), `inverse_frequency` (with `POWER`), `sqrt` (a `POWER` of
+    # 0.5), or the path of a json file with `{class name: weight}` or a list in the order of the classes.
     "WEIGHTS": "effective_number",
     "BETA": 0.9999,  # β of `effective_number`, at least 0 and below 1; the larger, the more rare classes weigh.
     "POWER": 1.0,  # Exponent of `inverse_frequency`, 0 to 1.
@@ -65,8 +65,8 @@ def add_keys(cfg: Any) -> None:
 
     # Train only the classifier, on the network of the finished training that `MODEL.WEIGHTS` names.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
-    # `crt` (classifier re-training), `lws` (learnable weight scaling) or `meta` (classifier re-training with
-    # meta-learned weights). Empty: train the whole detector.
+    # How to train the classifier: `crt` (classifier re-training), `lws` (learnable weight scaling) or `meta` (classifier
+    # re-training with meta-learned weights). Empty: train the whole detector.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.META = node()
     # What `meta` learns: `balms`, `meta_weight_net`, `l2rw`, `learned_tau` or `learned_margin`.
@@ -91,7 +91,7 @@ def add_keys(cfg: Any) -> None:
 
     # `lt-det adjust` adjusts a trained classifier without training.
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
-    cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # `tau_norm`, `norcal` or `logit_adjustment`.
+    cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # The adjustment: `tau_norm`, `norcal` or `logit_adjustment`.
     cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # Values of τ or γ to try; 0 is always tried.
     # Registered dataset on which the value is chosen. Empty: the first of `DATASETS.TEST`.
     cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""
@@ -99,7 +99,7 @@ def add_keys(cfg: Any) -> None:
     # Gradient accumulation: forward and backward passes per optimizer step, 1 or more.
     cfg.SOLVER.ACCUMULATE = 1
 
-    # Keep only so many of the latest checkpoints, beside `model_final.pth`. None: keep all.
+    # How many of the latest checkpoints to keep beside `model_final.pth`, 1 or more. None: all.
     cfg.SOLVER.MAX_TO_KEEP = None
 
     cfg.SOLVER.BEST_CHECKPOINT = node()
