@@ -65,8 +65,8 @@ def add_keys(cfg: Any) -> None:
 
     # Train only the classifier, on the network of the finished training that `MODEL.WEIGHTS` names.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
-    # How to train the classifier: `crt` (classifier re-training), `lws` (learnable weight scaling) or `meta` (classifier
-    # re-training with meta-learned weights). Empty: train the whole detector.
+    # How to train the classifier: `crt` (classifier re-training), `lws` (learnable weight scaling) or `meta`
+    # (classifier re-training with meta-learned weights). Empty: train the whole detector.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.META = node()
     # What `meta` learns: `balms`, `meta_weight_net`, `l2rw`, `learned_tau` or `learned_margin`.
