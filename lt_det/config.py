@@ -24,128 +24,140 @@ logger = logging.getLogger(__name__)
 
 # Keys of MODEL.LONG_TAIL.REWEIGHTING that choose the weights.
 REWEIGHTING_DEFAULTS: dict[str, Any] = {
-    # "effective_number" (with BETA), "inverse_frequency" (to the POWER), "sqrt" (a power of 0.5), or a json file:
-    # {class name: weight}, or a list in the order of the classes.
+    # Weights of the classes: `effective_number` (with `BETA`), `inverse_frequency` (with `POWER`), `sqrt` (a `POWER` of
+    # 0.5), or the path of a json file with `{class name: weight}` or a list in the order of the classes.
     "WEIGHTS": "effective_number",
-    "BETA": 0.9999,
-    "POWER": 1.0,
-    "MEAN_OVER": "classes",  # or "instances"
+    "BETA": 0.9999,  # β of `effective_number`, at least 0 and below 1; the larger, the more rare classes weigh.
+    "POWER": 1.0,  # Exponent of `inverse_frequency`, 0 to 1.
+    # The weights have mean 1 over the `classes`, or over the training `instances`.
+    "MEAN_OVER": "classes",
 }
 
 
 def add_keys(cfg: Any) -> None:
-    """Add lt_det's keys to a Detectron2 config. Call it between `get_cfg()` and `merge_from_file`."""
+    """Add lt_det's keys to a Detectron2 config. Call it between `get_cfg()` and `merge_from_file`.
+
+    The comment above a key, or behind it, describes the key to users: docs/config.py writes docs/config.md from it.
+    """
     node = type(cfg) if isinstance(cfg, CfgNode) else CfgNode  # Detectron2's own subclass, wherever it lives
 
-    # MODEL.BACKBONE.NAME build_timm_fpn_backbone: a feature extractor of timm under an FPN (MODEL.FPN). Its weights
-    # come from MODEL.WEIGHTS: a file that lt-det imagenet-weights wrote, or timm://NAME.
     cfg.MODEL.TIMM = node()
-    cfg.MODEL.TIMM.NAME = ""  # such as tf_efficientnet_lite0
-    cfg.MODEL.TIMM.NORM = "FrozenBN"  # its batch normalization: FrozenBN, BN or SyncBN
+    # With `MODEL.BACKBONE.NAME build_timm_fpn_backbone`: name of the timm model under the FPN, such as
+    # `tf_efficientnet_lite0`. Its weights come from `MODEL.WEIGHTS`.
+    cfg.MODEL.TIMM.NAME = ""
+    cfg.MODEL.TIMM.NORM = "FrozenBN"  # Its batch normalization: `FrozenBN`, `BN` or `SyncBN`.
 
-    # Compile the backbone with torch.compile in training; the first iterations then take minutes.
+    # True: compile the backbone with `torch.compile` in training; the first iterations then take minutes.
     cfg.MODEL.COMPILE = False
 
     cfg.MODEL.LONG_TAIL = node()
-    # "linear", "cosine", "scaled" (linear, with a scale per class), or "auto": the layer the loss was published with.
+    # Last layer of the box classifier: `linear`, `cosine`, `scaled` (linear, with a scale per class), or `auto` for the
+    # layer that the loss was published with.
     cfg.MODEL.LONG_TAIL.CLASSIFIER = "auto"
-    # Scale s of the cosine classifier; None: 20, or 1 for a loss that scales the cosines itself (LDAM.SCALE).
+    # Scale of the cosine classifier, above 0. None: 20, or 1 for a loss that scales the cosines itself (`LDAM.SCALE`).
     cfg.MODEL.LONG_TAIL.COSINE_SCALE = None
-    # The registered loss that the classifier in MODEL.WEIGHTS was trained with, where neither the checkpoint nor a
-    # config.yaml beside it says it; empty: softmax, unless its biases are those of sigmoids.
+    # Name of the loss that trained the classifier in `MODEL.WEIGHTS`, if neither the checkpoint nor a `config.yaml`
+    # beside it says so. Empty: lt_det looks at the biases of the classifier.
     cfg.MODEL.LONG_TAIL.LOSS_OF_WEIGHTS = ""
-    # Counts of the training classes: a COCO- or LVIS-format json, or a file written by ClassStats.save.
-    # Empty: DATASETS.TRAIN is counted (and kept in OUTPUT_DIR/class_stats.json).
+    # File with the counts of the training classes: an annotation json, or the `class_stats.json` of another training.
+    # Empty: lt_det counts `DATASETS.TRAIN`, and keeps the counts in `OUTPUT_DIR/class_stats.json`.
     cfg.MODEL.LONG_TAIL.CLASS_STATS = ""
 
-    # Decoupled training: train the classifier alone, on the network of a finished training that MODEL.WEIGHTS names, by
-    # "crt" (classifier re-training), "lws" (learnable weight scaling) or "meta" (classifier re-training with
-    # meta-learned weights). Empty: train everything.
+    # Train only the classifier, on the network of the finished training that `MODEL.WEIGHTS` names.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE = node()
+    # How to train the classifier: `crt` (classifier re-training), `lws` (learnable weight scaling) or `meta`
+    # (classifier re-training with meta-learned weights). Empty: train the whole detector.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD = ""
-    # What "meta" learns: balms, meta_weight_net, l2rw, learned_tau or learned_margin.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.META = node()
+    # What `meta` learns: `balms`, `meta_weight_net`, `l2rw`, `learned_tau` or `learned_margin`.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.METHOD = META_DEFAULT
-    # Registered datasets whose images "meta" learns from, drawn class by class; empty: those of DATASETS.TRAIN.
+    # Registered datasets that `meta` learns from, with the same classes. Empty: those of `DATASETS.TRAIN`.
     cfg.MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS = ()
 
-    # Re-weighting of the RoIs by class, with any loss.
+    # Multiply the loss of each RoI by a weight of its class, with any loss.
     cfg.MODEL.LONG_TAIL.REWEIGHTING = node(dict(REWEIGHTING_DEFAULTS))
-    # "first_lr_step", a fraction of the training (below 1), or an iteration; 0: from the beginning; None: never.
+    # When re-weighting begins: `first_lr_step` (the first step of the learning rate), a fraction of the training below
+    # 1, or an iteration. 0: from the beginning. None: never.
     cfg.MODEL.LONG_TAIL.REWEIGHTING.START = None
 
-    # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
     cfg.MODEL.LONG_TAIL.LOSS = node()
-    cfg.MODEL.LONG_TAIL.LOSS.NAME = "softmax"
+    cfg.MODEL.LONG_TAIL.LOSS.NAME = "softmax"  # Name of the box classifier's loss.
+    # One node per loss, from the loss's own constructor: MODEL.LONG_TAIL.LOSS.EQL.FREQUENCY_THRESHOLD and so on.
     for name, loss in LOSSES.items():
         defaults = {key.upper(): value for key, value in loss.hyperparameters().items()}
         cfg.MODEL.LONG_TAIL.LOSS[name.upper()] = node(defaults)
 
     cfg.register_deprecated_key("MODEL.LONG_TAIL.LOSS.LOGIT_ADJUSTMENT.POST_HOC")  # in configs that trainings wrote
 
-    # `lt-det adjust`: post-hoc adjustment of a trained classifier.
+    # `lt-det adjust` adjusts a trained classifier without training.
     cfg.MODEL.LONG_TAIL.CALIBRATION = node()
-    cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # tau_norm, norcal or logit_adjustment
-    cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # tau or gamma; 0 is always tried, too
-    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""  # dataset to choose the value on; empty: the first of DATASETS.TEST
+    cfg.MODEL.LONG_TAIL.CALIBRATION.METHOD = ""  # The adjustment: `tau_norm`, `norcal` or `logit_adjustment`.
+    cfg.MODEL.LONG_TAIL.CALIBRATION.VALUES = [0.2, 0.4, 0.6, 0.8, 1.0]  # Values of τ or γ to try; 0 is always tried.
+    # Registered dataset on which the value is chosen. Empty: the first of `DATASETS.TEST`.
+    cfg.MODEL.LONG_TAIL.CALIBRATION.DATA = ""
 
-    # Forward and backward passes per optimizer step; IMS_PER_BATCH is the number of images of all of them.
+    # Gradient accumulation: forward and backward passes per optimizer step, 1 or more.
     cfg.SOLVER.ACCUMULATE = 1
 
-    # How many checkpoints to keep, beside model_final.pth: the latest; those before are deleted. None: all.
+    # How many of the latest checkpoints to keep beside `model_final.pth`, 1 or more. None: all.
     cfg.SOLVER.MAX_TO_KEEP = None
 
-    # Keep the checkpoint with the best value of a metric as model_best.pth: bbox/AP, bbox/APr, bbox/bucket_mean (the
-    # mean of the buckets' AP), val_total_loss (with TEST.VAL_LOSS), ...; empty: do not.
     cfg.SOLVER.BEST_CHECKPOINT = node()
+    # Metric whose best checkpoint is kept as `model_best.pth`: `bbox/AP`, `segm/APr`, `bbox/bucket_mean` (the mean of
+    # the buckets' AP), `val_total_loss` (with `TEST.VAL_LOSS`), or any other in `metrics.json`. Empty: keep none.
     cfg.SOLVER.BEST_CHECKPOINT.METRIC = ""
-    cfg.SOLVER.BEST_CHECKPOINT.MODE = "auto"  # max, min, or auto: min for losses
+    # Which value of the metric is best: `max`, `min`, or `auto`: `min` for losses, otherwise `max`.
+    cfg.SOLVER.BEST_CHECKPOINT.MODE = "auto"
 
-    # Stop after so many evaluations in a row that do not improve the same metric by more than MIN_DELTA; 0: never.
     cfg.SOLVER.EARLY_STOPPING = node()
+    # Stop after so many evaluations in a row without a better value of `SOLVER.BEST_CHECKPOINT.METRIC`. 0: never.
     cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
+    # A value counts as better only if it is better by more than this, at least 0.
     cfg.SOLVER.EARLY_STOPPING.MIN_DELTA = 0.0
 
-    # Exponential moving average of the weights, which is what is evaluated: average = DECAY * average +
-    # (1 - DECAY) * weights, after each optimizer step.
     cfg.SOLVER.EMA = node()
+    # True: keep an exponential moving average of the weights, and evaluate it instead of the weights.
     cfg.SOLVER.EMA.ENABLED = False
+    # Weight of the previous average, at least 0 and below 1: after each optimizer step,
+    # `average = DECAY * average + (1 - DECAY) * weights`. The first steps use a smaller decay.
     cfg.SOLVER.EMA.DECAY = EMA_DECAY
 
-    # Precision where SOLVER.AMP.ENABLED is True: float16, or bfloat16 (GPUs from Ampere on).
+    # Precision with `SOLVER.AMP.ENABLED True`: `float16`, or `bfloat16` (on GPUs from Ampere on).
     cfg.SOLVER.AMP.PRECISION = "float16"
 
-    # Deferred re-sampling: when SAMPLER_TRAIN takes over from the plain TrainingSampler. "first_lr_step", a fraction of
-    # the training (below 1), or an iteration; None: it is used from the beginning.
+    # When `DATALOADER.SAMPLER_TRAIN` takes over from the plain `TrainingSampler`: `first_lr_step` (the first step of
+    # the learning rate), a fraction of the training below 1, or an iteration. None: from the beginning.
     cfg.DATALOADER.SAMPLER_START = None
 
-    # Datasets to register, under any name: REGISTER: {my_train: {JSON: path, IMAGES: folder}}. Optional keys of an
-    # entry: FORMAT (how to evaluate: lvis or coco), ANNOTATION_FORMAT (how to read JSON, see register_format),
-    # KEYPOINT_FLIP_MAP (pairs of keypoint names that a mirrored image swaps).
+    # Datasets to register, under any name: `my_train: {JSON: path, IMAGES: folder}`. Optional keys of an entry:
+    # `FORMAT` (how to evaluate: `lvis` or `coco`), `ANNOTATION_FORMAT` (how to read `JSON`), and `KEYPOINT_FLIP_MAP`
+    # (pairs of keypoint names that a mirrored image swaps).
     cfg.DATASETS.REGISTER = node(new_allowed=True)
 
-    # Weights & Biases project that the log also goes to (pip install 'lt-det[wandb]'); empty: none.
+    # Weights & Biases project to which the logged values are also sent (`pip install 'lt-det[wandb]'`). Empty: none.
     cfg.WANDB_PROJECT = ""
 
-    # Bootstrap draws of the images, for the report's 95 % intervals; 0: no intervals.
+    # Bootstrap draws over the images for the report's 95 % intervals, 100 to 100 000. 0: no intervals.
     cfg.TEST.RESAMPLES = 1000
 
-    # How many detections count in the evaluation, for dense scenes, instead of the protocol's limit (lvis: 300 per
-    # image, coco: 100 per image and class). Such numbers cannot be compared with published ones, nor with any others
-    # under another limit. None: the protocol's limit.
+    # How many detections count in the evaluation of dense scenes. None: the protocol's limit (`lvis`: 300 per image;
+    # `coco`: 100 per image and class). Numbers under different limits cannot be compared.
     cfg.TEST.MAX_DETS = None
 
-    # Also compute the training losses on DATASETS.TEST at each evaluation in training: val_total_loss, ...
+    # True: at each evaluation in training, also compute the training losses on `DATASETS.TEST`: `val_total_loss`, ...
     cfg.TEST.VAL_LOSS = False
 
-    # Buckets of the report. Default: LVIS's rare (1-10 training images), common (11-100), frequent (>100), as an LVIS
-    # json names them, or by the counts of the training set.
+    # By default, the `frequency` fields of an LVIS json define the buckets; without them, the edges below do.
     cfg.TEST.BUCKETS = node()
-    cfg.TEST.BUCKETS.BY = "images"  # or "instances"
-    cfg.TEST.BUCKETS.EDGES = list(LVIS_EDGES)  # inclusive upper edges; unseen classes are a bucket of their own
-    cfg.TEST.BUCKETS.NAMES = []  # empty: rare, common, frequent for two edges, else the ranges
-    cfg.TEST.BUCKETS.EQUAL_GROUPS = 0  # above 0: that many groups of equally many classes, instead of edges
-    cfg.TEST.BUCKETS.MAP = ""  # json {class name: bucket name}, instead of edges
+    cfg.TEST.BUCKETS.BY = "images"  # What is counted: training `images` with the class, or `instances` of it.
+    # Inclusive upper edges of all buckets but the last. Unseen classes are a bucket of their own.
+    cfg.TEST.BUCKETS.EDGES = list(LVIS_EDGES)
+    # Names of the buckets, one more than edges. Empty: rare, common and frequent for two edges, otherwise the ranges.
+    cfg.TEST.BUCKETS.NAMES = []
+    # Above 0: so many groups with the same number of classes each, instead of edges.
+    cfg.TEST.BUCKETS.EQUAL_GROUPS = 0
+    # Path of a json file, `{class name: bucket name}`, instead of edges and groups. Empty: none.
+    cfg.TEST.BUCKETS.MAP = ""
 
 
 def chosen_classifier(cfg: Any) -> str:

@@ -41,6 +41,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         "docs/inference",
     ],
     "Reference": [
+        "docs/config",
         "docs/evaluation",
         ("Reports", "docs/reports"),
         ("Error analysis", "docs/errors"),

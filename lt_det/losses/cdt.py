@@ -51,9 +51,9 @@ class CDTLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        gamma: exponent; 0 is softmax cross-entropy. With counts from 1 to 2000, temperatures reach 4.6 at 0.2 and 2.1
-            at 0.1.
-        test_temperature: True divides the logits at test time, too; the paper does not.
+        gamma: exponent of the temperatures, at least 0; 0 is softmax cross-entropy. With counts from 1 to 2000,
+            temperatures reach 4.6 at 0.2 and 2.1 at 0.1.
+        test_temperature: True divides the logits by the temperatures at test time, too; the paper does not.
 
     Raises:
         LtDetError: gamma is below 0, or the counts are invalid.

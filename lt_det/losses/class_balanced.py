@@ -70,14 +70,15 @@ class ClassBalancedLoss(ClassificationLoss):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        base: "softmax", "sigmoid" or "focal" (without alpha).
-        beta: in [0, 1); 0 gives all classes the same weight.
+        base: the loss that is weighted: "softmax", "sigmoid" or "focal" (without alpha).
+        beta: at least 0 and below 1; 0 gives all classes the same weight, and towards 1 the weight approaches 1/n.
         mean_over: the weights have mean 1 over the "classes", as published, or over the training "instances". A
             detector needs "instances": with "classes" the average foreground RoI may have a tenth of the weight of a
             background RoI, and the detector predicts background for everything.
-        gamma: focusing exponent of "focal".
-        divide_by_weights: for "softmax", True divides by the sum of the weights of the rows, as PyTorch ports of this
-            loss do. The result can differ by orders of magnitude in batches with few rows of tail classes.
+        gamma: focusing exponent of "focal", at least 0.
+        divide_by_weights: for "softmax", True divides by the sum of the weights of the rows instead of their number, as
+            PyTorch ports of this loss do. The result can differ by orders of magnitude in batches with few rows of tail
+            classes.
 
     Raises:
         LtDetError: base or mean_over is unknown, beta or gamma is out of range, or the counts are invalid.

@@ -108,10 +108,11 @@ class EQLLoss(SigmoidFamily):
         num_classes, background: see `ClassificationLoss`.
         image_counts: K training images per class; None for a model that only predicts.
         num_images: number of training images with at least one annotation.
-        frequency_threshold: lambda; a class is tail if its frequency is strictly below. None for `TAIL_IMAGES` /
-            num_images: every class that is not frequent is tail.
-        exempt_background: see `eql_loss`; False is the paper's ablation.
-        prior_prob: initial probability of every class.
+        frequency_threshold: lambda, 0 to 1; a class is tail if it is in less than this fraction of the annotated
+            images. None: a class is tail if it is in at most 100 of the images.
+        exempt_background: True: background rows suppress tail classes. False: nothing does, which is the paper's
+            ablation.
+        prior_prob: initial probability of every class, between 0 and 1.
 
     Raises:
         LtDetError: there are not K counts, lambda is outside [0, 1], or prior_prob is outside (0, 1).

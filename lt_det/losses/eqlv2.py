@@ -26,9 +26,10 @@ def eqlv2_weights(gradient_ratio: Tensor, gamma: float, mu: float, alpha: float)
 
     Args:
         gradient_ratio: (K,) g, positive divided by negative gradient of each class (eq. 6 to 9).
-        gamma: steepness of f.
-        mu: ratio at which f is one half.
-        alpha: largest extra weight of positives.
+        gamma: steepness of f, the sigmoid that turns the ratio g of positive to negative gradient into a weight; at
+            least 0.
+        mu: ratio g at which f is one half.
+        alpha: largest extra weight of positives, at least 0.
 
     Returns:
         (K,) q and (K,) r.
@@ -74,7 +75,7 @@ class EQLv2Loss(SigmoidFamily):
     Args:
         num_classes, background: see `ClassificationLoss`; without background there is no background column.
         gamma, mu, alpha: see `eqlv2_weights`.
-        prior_prob: initial probability of every column, including background.
+        prior_prob: initial probability of every column, including background; between 0 and 1.
 
     Raises:
         LtDetError: gamma or alpha is below 0, or prior_prob is outside (0, 1).

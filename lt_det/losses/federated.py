@@ -84,10 +84,10 @@ class FederatedLoss(SigmoidFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         image_counts: K training images per class; None for a model that only predicts.
-        num_sampled: number of classes in S.
-        frequency_power: classes are sampled with probability proportional to image_counts to this power; a class
-            without images is never sampled.
-        prior_prob: initial probability of every class.
+        num_sampled: number of classes in S, the sample of each batch; at least 1.
+        frequency_power: a class is sampled with probability proportional to its image count to this power, at least 0;
+            a class without images is never sampled.
+        prior_prob: initial probability of every class, between 0 and 1.
 
     Raises:
         LtDetError: num_sampled is below 1, frequency_power is below 0, or prior_prob or the counts are invalid.

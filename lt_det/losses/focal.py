@@ -73,9 +73,9 @@ class FocalLoss(SigmoidFamily):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        alpha: weight of positive terms, see `focal_loss`; None for no weights.
-        gamma: focusing exponent; 0 is sigmoid cross-entropy.
-        prior_prob: initial probability of every class.
+        alpha: weight of positive terms, 0 to 1; negative terms have the weight 1 - alpha. None for no weights.
+        gamma: focusing exponent, at least 0; 0 is sigmoid cross-entropy.
+        prior_prob: initial probability of every class, between 0 and 1.
         divide_by: the mean divides by the number of "foreground" rows, as in the paper, or by the number N of all
             "rois", like Detectron2's box losses.
 

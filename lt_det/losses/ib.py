@@ -61,11 +61,11 @@ def ib_loss(
         features: (N, D) h, the input of the last layer.
         class_weight: (C,) lambda, proportional to 1/n; 1 for background.
         alpha: scale of the loss; 1000 in the authors' code.
-        epsilon: keeps the factor finite.
-        focal_gamma: a number replaces c = lambda CE by (1 - e^-c)^focal_gamma c, the authors' focal variant; None for
-            the plain form.
-        detach_factor: True treats the factor as a constant: no gradient flows through it.
-        detach_features: True lets no gradient flow through h in the factor.
+        epsilon: keeps the factor 1 / (influence + epsilon) finite; above 0.
+        focal_gamma: a number of at least 0 replaces c = lambda CE by (1 - e^-c)^focal_gamma c, the authors' focal
+            variant; None for the plain form.
+        detach_factor: True treats the factor 1 / (influence + epsilon) as a constant: no gradient flows through it.
+        detach_features: True lets no gradient flow through the features h in the factor.
         reduction: "none", "sum" or "mean".
 
     Returns:
@@ -96,14 +96,14 @@ class IBLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        start: fraction of the training after which phase 2 begins; 0.5 for the authors' 100 of 200 epochs.
-        alpha: scale of the loss in phase 2. None or "auto" measures it in phase 1, so that the value of the loss does
-            not change when phase 2 begins: the running mean of CE divided by the running mean of
+        start: fraction of the training after which phase 2 begins, 0 to 1; 0.5 for the authors' 100 of 200 epochs.
+        alpha: scale of the loss in phase 2, above 0. None or "auto" measures it in phase 1, so that the value of the
+            loss does not change when phase 2 begins: the running mean of CE divided by the running mean of
             lambda CE / (influence + epsilon). The authors' 1000 suits their features, not those of a detector.
         epsilon, focal_gamma, detach_factor: see `ib_loss`.
-        mean_over: lambda has mean 1 over the "classes", as in the authors' code, or over the training "instances"; see
-            `ClassBalancedLoss`.
-        detach_features: see `ib_loss`; box regression uses the same features.
+        mean_over: the class weights lambda have mean 1 over the "classes", as in the authors' code, or over the
+            training "instances", which a detector needs.
+        detach_features: see `ib_loss`. Box regression uses the same features.
 
     Raises:
         LtDetError: start is outside [0, 1], mean_over is unknown, alpha or epsilon is not above 0, focal_gamma is below

@@ -61,9 +61,10 @@ class LabelSmoothingLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; needed only for the prior "frequency".
-        smoothing: epsilon.
-        prior: u. "uniform"; "frequency", proportional to the training instances of the foreground classes, and
-            1 / (K+1) for background; or one probability per column, background last.
+        smoothing: epsilon, the fraction of the target that the prior gets; at least 0 and below 1.
+        prior: the distribution u: "uniform"; "frequency", proportional to the training instances of the foreground
+            classes, and 1 / (K+1) for background; or one probability per column, background last, which a yaml config
+            names as a json file.
         smooth_background: False gives background rows hard targets. With True and a uniform prior, the target of every
             background row gives each foreground class epsilon / (K+1). This is a lower bound that the scores approach;
             for small K it is above the score threshold of the LVIS configs.

@@ -79,9 +79,9 @@ class LDAMLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        max_margin: margin of the rarest class; use 0.3 for more than a thousand classes.
-        scale: s.
-        hinge: True for the hinge form, see `ldam_loss`.
+        max_margin: margin of the rarest class, at least 0; use 0.3 for more than a thousand classes.
+        scale: the factor s of the logits, in training and at test time; above 0.
+        hinge: True for the paper's hinge form instead of its softmax form.
         uniform_margin: True gives every foreground class the margin `max_margin`, a baseline of the paper.
 
     Raises:

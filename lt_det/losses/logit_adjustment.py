@@ -56,7 +56,7 @@ class LogitAdjustmentLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         instance_counts: K training instances per class; None for a model that only predicts.
-        tau: strength; 0 is softmax cross-entropy, 1 balanced softmax.
+        tau: factor of the log prior, at least 0; 0 is softmax cross-entropy, 1 balanced softmax.
 
     Raises:
         LtDetError: tau is below 0, or the counts are invalid.

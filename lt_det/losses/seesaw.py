@@ -73,8 +73,11 @@ class SeesawLoss(ClassificationLoss):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        p, q: exponents of M and C; with both 0 the class loss is softmax cross-entropy.
-        epsilon: lower bound of sigma_i.
+        p: exponent of the mitigation M, at least 0: the larger, the less negative gradient for classes that have
+            occurred less often than the target. 0: off.
+        q: exponent of the compensation C, at least 0: the larger, the more negative gradient for classes that score
+            higher than the target. 0: off.
+        epsilon: lower bound of sigma_i, the score of the target in C; above 0.
 
     Raises:
         LtDetError: p or q is below 0, or epsilon is not above 0.

@@ -76,8 +76,9 @@ class SoftmaxEQLLoss(SoftmaxFamily):
     Args:
         num_classes, background: see `ClassificationLoss`.
         image_counts, num_images, frequency_threshold: see `EQLLoss`.
-        gamma: probability that a row of another class ignores a tail class; 0 is softmax cross-entropy.
-        exempt_background: False sets E(r) to 1 for every row, as in the paper's form for classification.
+        gamma: probability, 0 to 1, that a row of another class ignores a tail class; 0 is softmax cross-entropy.
+        exempt_background: True: background rows never ignore a tail class. False: they do so like any other row, as in
+            the paper's form for classification (E(r) is 1).
 
     Raises:
         LtDetError: gamma is outside [0, 1], there are not K counts, or lambda is outside [0, 1].

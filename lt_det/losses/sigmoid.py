@@ -45,7 +45,7 @@ class SigmoidFamily(ClassificationLoss):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        prior_prob: initial probability of every class.
+        prior_prob: initial probability of every class, between 0 and 1.
 
     Raises:
         LtDetError: prior_prob is outside (0, 1).
@@ -87,7 +87,7 @@ class SigmoidCrossEntropyLoss(SigmoidFamily):
 
     Args:
         num_classes, background: see `ClassificationLoss`.
-        prior_prob: initial probability of every class.
+        prior_prob: initial probability of every class, between 0 and 1.
 
     Raises:
         LtDetError: prior_prob is outside (0, 1).
