@@ -41,8 +41,8 @@ METHODS = {"crt": "cRT", "lws": "LWS", "meta": "meta-learned weights", "tau_norm
 
 INTRODUCTION = """# Zoo
 
-The AP that each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for each
-config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
+The AP that each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for
+each config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
 
 - "ours": the mean over the seeds, with the standard deviation if there are at least two; the hardware; and the commit
   of the training (of numbers that are kept only as means: the commit that added them). AP is in percent.
@@ -55,7 +55,7 @@ config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evid
 
 LVIS_INTRODUCTION = """# LVIS v1 on a cluster
 
-This page has the exact command for every LVIS v1 config on 8 GPUs, the [gates](#gates) that a run must pass (values that
+This page has the exact command for every LVIS v1 config on 8 GPUs, the [gates](#gates) that a run must pass (they
 show early whether it goes wrong), and how to add a run to [the zoo](../docs/zoo.md). `python docs/zoo.py` makes this
 page. **We have not run any schedule of this page yet.**
 

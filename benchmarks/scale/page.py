@@ -17,10 +17,11 @@ CACHED_ROIS, V3DET_VALIDATION = 5_000_000, 29_821  # the default limit of a bake
 INTRODUCTION = """# Thousands of classes
 
 Time and memory with as many classes as Objects365 (365), Open Images (the 500 of its challenge), LVIS v1 (1203) and
-V3Det (13,204), and what lt_det does about them. `python -m benchmarks.scale` measures each part on random inputs, on one
-CPU core ({cpu}, torch {torch}, {date}, commit {commit}), and
-`python -m benchmarks.scale.page` makes this page from `benchmarks/results/scale.json`. Ratios are to the same part of Detectron2, measured in the same process (evaluation: to
-pycocotools, each in its own process). Times are CPU times. Nothing here has been measured on a GPU.
+V3Det (13,204), and what lt_det does about them. `python -m benchmarks.scale` measures each part on random inputs, on
+one CPU core ({cpu}, torch {torch}, {date}, commit {commit}), and
+`python -m benchmarks.scale.page` makes this page from `benchmarks/results/scale.json`. Ratios are to the same part of
+Detectron2, measured in the same process (evaluation: to pycocotools, each in its own process). Times are CPU times.
+Nothing here has been measured on a GPU.
 
 ## In short
 
@@ -39,8 +40,8 @@ pycocotools, each in its own process). Times are CPU times. Nothing here has bee
 TRAINING = """
 ## The box predictor in training
 
-Forward, losses and backward for one image with {rois} RoIs of {features} features. The reference is Detectron2's softmax
-with class-agnostic boxes. A checkpoint holds weights and momentum.
+Forward, losses and backward for one image with {rois} RoIs of {features} features. The reference is Detectron2's
+softmax with class-agnostic boxes. A checkpoint holds weights and momentum.
 """
 
 LOSSES = """
@@ -61,8 +62,8 @@ by default, which normalizes a copy of its weights ({weights} at 13,204 classes)
 MASKS = """
 ## Masks
 
-The last layers of the mask head on the {foreground} foreground RoIs of an image, forward and backward. The memory with a
-mask for each class is extrapolated from {measured} RoIs.
+The last layers of the mask head on the {foreground} foreground RoIs of an image, forward and backward. The memory with
+a mask for each class is extrapolated from {measured} RoIs.
 """
 
 DETECTIONS = """
@@ -75,18 +76,18 @@ only lt_det was measured.
 """
 
 ROUNDING = """
-For up to 1000 candidates (on a GPU 25,000), torchvision suppresses all classes at once: it adds an offset for each class
-to the boxes, in float32. With thousands of classes the offsets are large, and round the boxes, to steps of 2 pixels for
-the last classes of V3Det. From about 3,100 classes on (at 1333 pixels), lt_det therefore suppresses each class
-separately; with fewer, it does what Detectron2 does. The table counts the images, of {images} with {proposals} small,
-overlapping boxes of the last ten classes, whose detections differ from those of separate classes.
+For up to 1000 candidates (on a GPU 25,000), torchvision suppresses all classes at once: it adds an offset for each
+class to the boxes, in float32. With thousands of classes the offsets are large, and the boxes are rounded, to steps of
+2 pixels for the last classes of V3Det. From about 3,100 classes on (at 1333 pixels), lt_det therefore suppresses each
+class separately; with fewer, it does what Detectron2 does. The table counts the images, of {images} with {proposals}
+small, overlapping boxes of the last ten classes, whose detections differ from those of separate classes.
 """
 
 EVALUATION = """
 ## Evaluation
 
-Boxes of {images} images with 300 detections each, COCO protocol; each package in its own process. [Evaluation](evaluation.md#speed)
-has more on its memory.
+Boxes of {images} images with 300 detections each, COCO protocol; each package in its own process.
+[Evaluation](evaluation.md#speed) has more on memory.
 """
 
 CACHE = """
