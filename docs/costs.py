@@ -23,12 +23,13 @@ DATASETS = ("lvis", "coco")  # the training sets of the shipped configs that are
 
 INTRODUCTION = """# What a training costs
 
-Hours, GPU memory, minutes per evaluation and disk space of each config for LVIS and COCO, before you start one. Made by
-`python docs/costs.py` from `zoo/costs.json` and the configs.
+Hours, GPU memory, minutes per evaluation and disk space of each config for LVIS and COCO. `python docs/costs.py` makes
+this page from `zoo/costs.json` and the configs.
 
 **≈ marks an estimate.** None of these schedules has been run. The estimates are for one node with {gpus} V100 GPUs and
 {images} images per iteration, from the seconds and gigabytes of [Detectron2's model zoo]({link})
-(see [the last table](#basis)). A current GPU is faster; `bash tools/smoke.sh` extrapolates from 20 iterations on yours.
+(see [the last table](#basis)). A current GPU is faster: [`tools/smoke.sh`](training.md#before-a-long-training)
+extrapolates from 20 iterations on yours.
 Numbers without a mark are exact: those of the config, and sizes computed from the tensors of the config's network.
 """
 
@@ -36,15 +37,15 @@ NOTES = """
 - Hours are iterations times seconds per iteration, without evaluations. lt_det's losses are assumed to cost nothing: in
   [a whole training step on the CPU](losses.md#speed-and-memory) the choice of the loss made no visible difference.
 - GPU memory is per GPU, for 2 images.
-- An evaluation is the time of the network on {gpus} GPUs. The metrics come on top:
-  {metrics}; masks take longer, which is not
-  measured at this size.
-- "evaluations" counts `TEST.EVAL_PERIOD` and the end.
+- Minutes per evaluation are those of the network on {gpus} GPUs, without the metrics, which take
+  {metrics} and longer for masks (not
+  measured at this size).
+- "evaluations" are those every `TEST.EVAL_PERIOD` iterations, and the one at the end.
 - A checkpoint holds weights and momentum. Detectron2 keeps all of them, one every `SOLVER.CHECKPOINT_PERIOD`
   iterations; with `SOLVER.MAX_TO_KEEP 1`, lt_det keeps the last one and `model_final.pth`.
-- "at most": decoupled training (cRT, LWS) computes no gradient but that of the classifier.
+- "at most": decoupled training (cRT, LWS) computes only the gradient of the classifier.
 - "no training": the config adjusts the classifier of a finished `lvis_softmax` detector, and writes its weights.
-- The data of LVIS need [21 GB, and 40 GB during the download](lvis.md#download-the-data), in addition.
+- LVIS itself needs another [21 GB, and 40 GB during the download](lvis.md#download-the-data).
 """
 METRICS = "27 s for the boxes of 19,809 images ([measured on one CPU core](evaluation.md#speed))"
 

@@ -41,23 +41,23 @@ METHODS = {"crt": "cRT", "lws": "LWS", "meta": "meta-learned weights", "tau_norm
 
 INTRODUCTION = """# Zoo
 
-This page says what AP each shipped config reaches, and who measured it. `python docs/zoo.py` makes it from one file for
+The AP that each shipped config reaches, and who measured it. `python docs/zoo.py` makes this page from one file for
 each config (`zoo/rows/`) and the raw results of our long trainings (`benchmarks/evidence/results/`).
 
 - "ours": the mean over the seeds, with the standard deviation if there are at least two; the hardware; and the commit
-  that trained or, where only means are kept, the commit that added the numbers. AP is in percent.
+  of the training (of numbers that are kept only as means: the commit that added them). AP is in percent.
 - "theirs": published by others; the link leads to the number. Protocol "same": dataset, detector, sampler and schedule
   are those of the config. "Shorter": fewer epochs, otherwise the same. "Other": read the difference before comparing.
-- The task is "box" or "mask". On LVIS, most papers report mask AP; do not compare one with the other.
+- The task is "box" or "mask". On LVIS, most papers report mask AP; do not compare it with box AP.
 - "not run": we know of no training of this config with lt_det. [Train it](../zoo/lvis_v1.md), and add it with one
   command.
 """
 
 LVIS_INTRODUCTION = """# LVIS v1 on a cluster
 
-This page has the exact command for every LVIS v1 config on 8 GPUs, the [gates](#gates) that show early whether a run
-goes wrong, and how to add a run to [the zoo](../docs/zoo.md). `python docs/zoo.py` makes this page. **We have not run
-any schedule of this page yet.**
+This page has the exact command for every LVIS v1 config on 8 GPUs, the [gates](#gates) that a run must pass (they
+show early whether it goes wrong), and how to add a run to [the zoo](../docs/zoo.md). `python docs/zoo.py` makes this
+page. **We have not run any schedule of this page yet.**
 
 [Download the data](../docs/lvis.md#download-the-data), then check everything: `lt-det doctor --config
 configs/lvis_eql.yaml`, and the [smoke test](../docs/training.md#before-a-long-training).
@@ -66,11 +66,11 @@ configs/lvis_eql.yaml`, and the [smoke test](../docs/training.md#before-a-long-t
 
 These commands train on one node with 8 GPUs under SLURM; a job that reaches its time limit is requeued and resumes.
 (For several nodes, torchrun and submitit, see [training](../docs/training.md#one-gpu-one-node-several-nodes).) Without
-SLURM, write `python tools/train_net.py --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
+SLURM, write `lt-det train --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
 
-The evaluation after every tenth of the schedule provides the AP for the gate at 10 %, and does not change the training.
-Repeat each command with `SEED 1` and `SEED 2` and another `OUTPUT_DIR`: the EQL authors warn of "large variance across
-different runs".
+The evaluation after every tenth of the schedule is for the gate at 10 %, and does not change the training. Repeat each
+command with `SEED 1` and `SEED 2` and another `OUTPUT_DIR`: the EQL authors warn of "large variance across different
+runs".
 """
 
 CHECKING = """
@@ -89,8 +89,8 @@ results; `--allow-overrides` records such keys instead. It reads commit and hard
 GATES = """
 ## Gates
 
-Each gate looks at one line of `metrics.json`: the first one, or the first at or after 1 %, 10 % or 100 % of the
-schedule that has its metric.
+Each gate checks a metric in one line of `metrics.json`: the first line, or the first one from 1 %, 10 % or 100 % of the
+schedule on that has the metric.
 
 | at | gate | source |
 |---|---|---|
@@ -105,15 +105,15 @@ schedule that has its metric.
 | 100 % | AP is at most 1 point below one that is published for a shorter schedule | published; 1 point: heuristic |
 | 100 % | mask APr of softmax and sigmoid without re-sampling is at most 5 | heuristic |
 
-We know of no source that states losses or AP at 1 % and 10 %, so no gate there is published. If a run differs from its
-config, `zoo check` leaves out the gates of AP at 100 %.
+We know of no published losses or AP at 1 % and 10 %. If a run differs from its config, `zoo check` leaves out the gates
+of AP at 100 %.
 
-To find `loss_cls` before the first step, lt_det runs the predictor and loss of each config on small random features:
-three batches with 1/64 of foreground RoIs, and three with 1/4 (at first, proposals find little; the sampler takes at
-most 1/4). There are three, because EQLv2 and Seesaw weight the second batch by the first. Softmax starts at ln 1204 =
-7.09; a sigmoid whose bias lacks its prior would start at 1203 ln 2 = 834. The table uses the image counts of
-Detectron2's metadata as class counts; `zoo check` uses those that the run has saved. As a check: a training of
-mini_lvis with a learning rate near 0 started at 4.145, where 4.138 to 4.144 is computed.
+`loss_cls` before the first step is computed: lt_det runs the predictor and loss of each config on small random
+features, on three batches with 1/64 of foreground RoIs (early proposals find few objects) and three with 1/4 (the most
+that the sampler takes). Three, because EQLv2 and Seesaw weight a batch by those before it. Softmax starts at ln 1204 =
+7.09; a sigmoid loss without its prior would start at 1203 ln 2 = 834. The class counts are the image counts of
+Detectron2's metadata here, and those that the run has saved in `zoo check`. A mini_lvis training with a learning rate
+near 0 started at 4.145; the computed range is 4.138 to 4.144.
 """
 
 

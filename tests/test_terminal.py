@@ -200,6 +200,7 @@ def in_shell(script, argument, env=None, **options):
         (3, "box", "3 boxes"),
         (2, "entry", "2 entries"),
         (2, "key", "2 keys"),
+        (2, "epoch", "2 epochs"),
     ],
 )
 def test_counts_with_their_noun(number, noun, words):

@@ -16,24 +16,23 @@ CACHED_ROIS, V3DET_VALIDATION = 5_000_000, 29_821  # the default limit of a bake
 
 INTRODUCTION = """# Thousands of classes
 
-What Objects365 (365 classes), Open Images (the 500 of its challenge), LVIS v1 (1203) and V3Det (13,204) cost, part by
-part, and what lt_det does about it. `python -m benchmarks.scale.page` makes this page from
-`benchmarks/results/scale.json`, which `python -m benchmarks.scale` measures at the true numbers of classes, on
-random inputs, on one CPU core ({cpu}, torch {torch}, {date}, commit {commit}).
-Ratios are to Detectron2's own part,
-measured in the same process (evaluation: to pycocotools, each in its own); times are CPU times. Nothing here comes from
-a GPU.
+Time and memory with as many classes as Objects365 (365), Open Images (the 500 of its challenge), LVIS v1 (1203) and
+V3Det (13,204), and what lt_det does about them. `python -m benchmarks.scale` measures each part on random inputs, on
+one CPU core ({cpu}, torch {torch}, {date}, commit {commit}), and
+`python -m benchmarks.scale.page` makes this page from `benchmarks/results/scale.json`. Ratios are to the same part of
+Detectron2, measured in the same process (evaluation: to pycocotools, each in its own process). Times are CPU times.
+Nothing here has been measured on a GPU.
 
 ## In short
 
 - **Boxes and masks: class-agnostic.** With a box for each of 13,204 classes, the box predictor takes {specific_memory}
-  times the memory of training and {specific_checkpoint} times the disk space; masks for each class take {masks} per
-  image. `lt-det doctor` names both from 2000 classes on. Set `MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True` and
+  times the memory in training and {specific_checkpoint} times the disk space; masks for each class take {masks} per
+  image. `lt-det doctor` warns of both from 2000 classes on. Set `MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True` and
   `MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK True`; `lt-det init` does.
 - **Losses: any of them.** No loss keeps a table of all pairs of classes, which would take {table}; the largest state is
   {state}.
 - **Detections: the low score threshold of the LVIS configs costs little.** lt_det's heads look at the best candidates
-  first, and stop when the wanted detections are found.
+  first, and stop when they have enough detections.
 - **Evaluation: time and memory grow more slowly than the number of classes.** The boxes of {images} images take
   {few} at 365 classes and {many} at 13,204, where pycocotools takes {official}.
 """
@@ -41,16 +40,16 @@ a GPU.
 TRAINING = """
 ## The box predictor in training
 
-One image of {rois} RoIs of {features} features: forward, losses, backward, with Detectron2's softmax and
-class-agnostic boxes as the reference. A checkpoint holds weights and momentum.
+Forward, losses and backward for one image with {rois} RoIs of {features} features. The reference is Detectron2's
+softmax with class-agnostic boxes. A checkpoint holds weights and momentum.
 """
 
 LOSSES = """
 ## The losses
 
-Peak memory of the same step with lt_det's head, class-agnostic, relative to Detectron2's; behind the slash its time.
-"State" is what the loss adds to a checkpoint at 13,204 classes. The machine had other work to do: times are exact to
-about 30 %, as softmax shows, which computes what Detectron2 computes.
+Peak memory / time of the same step with lt_det's class-agnostic head, relative to Detectron2's. "State" is what the
+loss adds to a checkpoint at 13,204 classes. The machine was busy: times are accurate to about 30 %, as softmax shows,
+which computes what Detectron2 computes.
 """
 
 LOSSES_REMARK = """
@@ -63,39 +62,40 @@ by default, which normalizes a copy of its weights ({weights} at 13,204 classes)
 MASKS = """
 ## Masks
 
-The last layers of the mask head on the {foreground} foreground RoIs of an image, forward and backward. A mask for
-each class was measured on {measured} RoIs and multiplied.
+The last layers of the mask head on the {foreground} foreground RoIs of an image, forward and backward. The memory with
+a mask for each class is extrapolated from {measured} RoIs.
 """
 
 DETECTIONS = """
 ## Detections
 
-Threshold, IoU and 300 detections of the LVIS configs; scores as those of a sigmoid loss at its start, so that each
-class of each proposal is a candidate. Both give the same detections. Detectron2 suppresses class by class, among all
-candidates; lt_det looks at the best 1200 first. A detector has 1000 proposals; with so many, only lt_det was measured.
+Score threshold, IoU threshold and 300 detections as in the LVIS configs; scores as at the start of a training with a
+sigmoid loss, so that each class of each proposal is a candidate. Both give the same detections. Detectron2 suppresses
+class by class among all candidates; lt_det looks at the best 1200 first. With the 1000 proposals of a real detector,
+only lt_det was measured.
 """
 
 ROUNDING = """
-Up to 1000 candidates (on a GPU 25,000), torchvision suppresses all classes at once and shifts the boxes of each class
-to a place of their own, in float32. With thousands of classes the shifted boxes are rounded, to steps of 2 pixels for
-the last classes of V3Det. From about 3,100 classes on (at 1333 pixels), lt_det computes the detections of each class
-alone; with fewer, it computes what Detectron2 computes. The table counts in how many of {images} images with
-{proposals} small, overlapping boxes of the last ten classes the detections differ from those of each class alone.
+For up to 1000 candidates (on a GPU 25,000), torchvision suppresses all classes at once: it adds an offset for each
+class to the boxes, in float32. With thousands of classes the offsets are large, and the boxes are rounded, to steps of
+2 pixels for the last classes of V3Det. From about 3,100 classes on (at 1333 pixels), lt_det therefore suppresses each
+class separately; with fewer, it does what Detectron2 does. The table counts the images, of {images} with {proposals}
+small, overlapping boxes of the last ten classes, whose detections differ from those of separate classes.
 """
 
 EVALUATION = """
 ## Evaluation
 
-Boxes of {images} images with 300 detections each, COCO protocol; each in a process of its own. See also
-[the memory of an evaluation](evaluation.md#speed).
+Boxes of {images} images with 300 detections each, COCO protocol; each package in its own process.
+[Evaluation](evaluation.md#speed) has more on memory.
 """
 
 CACHE = """
 ## The feature cache of a bake-off
 
-Its size does not depend on the number of classes: a row holds features, a label and a box. At most {rois:,} RoIs and
-the proposals of V3Det's validation set ({images:,} images of 1000) are {size} (computed). Training on it costs what
-the table of losses says.
+Its size does not depend on the number of classes: a row holds features, a label and a box. {rois:,} RoIs (the default
+limit) and the proposals of V3Det's validation set ({images:,} images with 1000 each) take {size} (computed). A training
+step on it costs what [the losses](#the-losses) cost.
 """
 
 

@@ -31,22 +31,28 @@ from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
 
 _format_warning = warnings.formatwarning
+# In the order of the help, which is that of the work; a name is a command of `lt_det.cli.tools`.
 _COMMANDS = (
-    init,
-    doctor,
-    download,
     stats,
     split,
+    init,
+    doctor,
+    "train",
+    report,
+    bakeoff,
+    compare,
+    "demo",
+    "export",
+    evaluate,
+    diagnose,
+    adjust,
+    download,
     subset,
     mini_lvis,
-    report,
-    compare,
-    evaluate,
-    adjust,
-    bakeoff,
-    diagnose,
-    zoo,
+    "imagenet-weights",
     strip_weights,
+    zoo,
+    "install-detectron2",
 )
 
 
@@ -76,12 +82,17 @@ def _warning_text(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lt-det", description="Long-tailed object detection for Detectron2.")
+    parser = argparse.ArgumentParser(
+        prog="lt-det",
+        description="Long-tailed object detection for Detectron2.",
+        epilog="lt-det COMMAND --help shows the options of a command.",
+    )
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=ShowVersions, help="show the versions of lt_det and of what it runs on")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
-        command.add_parser(commands)
-    for name, text in HELP.items():
-        commands.add_parser(name, help=text, add_help=False)
+        if isinstance(command, str):
+            commands.add_parser(command, help=HELP[command], add_help=False)
+        else:
+            command.add_parser(commands)
     return parser

@@ -12,10 +12,18 @@ from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "adjust", aliases=["calibrate"], help="adjust a trained classifier to the long tail, without training"
+        "adjust",
+        aliases=["calibrate"],
+        help="adjust a trained classifier to the long tail, without training",
+        description="Adjust a trained classifier to the long tail, without training: tau-normalization, NorCal or "
+        "logit adjustment. Tries several strengths, and writes the detector with the best box AP to OUTPUT_DIR.",
     )
     parser.add_argument(
-        "--config", action=GivenOnce, required=True, metavar="FILE", help="yaml, with MODEL.LONG_TAIL.CALIBRATION"
+        "--config",
+        action=GivenOnce,
+        required=True,
+        metavar="FILE",
+        help="yaml config with MODEL.LONG_TAIL.CALIBRATION, or the name of a shipped one, such as lvis_norcal",
     )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")

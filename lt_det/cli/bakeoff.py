@@ -13,11 +13,11 @@ from lt_det.errors import INTERRUPTED
 if TYPE_CHECKING:
     from lt_det.evaluation.bakeoff_schema import Bakeoff
 
-_DESCRIPTION = """Find out which loss helps your data, on your own detector and without training
-it again: its features are computed once, the classifier is trained on them
-with every candidate, and each is evaluated by bucket. The choice is made on
-held-out training images; the evaluation set reports it. If the detector has
-memorized its training images, choose on the evaluation set."""
+_DESCRIPTION = """Find out which loss helps your data, without training your detector again: its
+features are computed once, the classifier is trained on them with every
+candidate, and each is evaluated by bucket. The choice is made on held-out
+training images, and reported on the evaluation set. If the detector has
+memorized its training images, choose on the evaluation set instead."""
 _EXAMPLES = """examples:
   lt-det bakeoff output/mine
   lt-det bakeoff output/mine --candidates full --seeds 5
@@ -26,14 +26,14 @@ _EXAMPLES = """examples:
   lt-det bakeoff output/mine --choose-on evaluation
   lt-det bakeoff --num-processes 4 --config theirs.yaml MODEL.WEIGHTS theirs.pth
 
-Ctrl-C keeps what has finished; the same command goes on from there.
+Ctrl-C keeps what has finished; the same command continues from there.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bakeoff",
-        help="which loss for my data: train every candidate on a frozen detector's features",
+        help="find out which loss helps your data, on the features of your trained detector",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,45 +45,53 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="quick (about ten), full, or a yaml file of your own (default: quick)",
     )
     parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="trainings of each candidate on all training images (3)"
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="seeds, each a training of every candidate on all training images (default 3)",
     )
     parser.add_argument(
-        "--folds", type=int, default=3, metavar="K", help="parts of the training images, each held out once (3)"
-    )
-    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="budget of every training (3000)")
-    parser.add_argument(
-        "--batch-size", type=int, default=512, metavar="N", help="RoIs in each step of a training (512)"
+        "--folds", type=int, default=3, metavar="K", help="parts of the training images, each held out once (default 3)"
     )
     parser.add_argument(
-        "--passes", type=int, default=1, metavar="N", help="augmented passes over the training images for features (1)"
+        "--steps", type=int, default=3000, metavar="N", help="iterations of each training (default 3000)"
+    )
+    parser.add_argument("--batch-size", type=int, default=512, metavar="N", help="RoIs per iteration (default 512)")
+    parser.add_argument(
+        "--passes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="passes over the augmented training images, to compute features (default 1)",
     )
     parser.add_argument(
         "--num-processes",
         type=int,
         default=1,
         metavar="N",
-        help="processes that compute features and train candidates (1)",
+        help="processes that compute features and train candidates (default 1)",
     )
     parser.add_argument(
         "--choose-on",
         default="folds",
         metavar="IMAGES",
-        help="folds of the training images, or evaluation: the evaluation set (default: folds)",
+        help="what chooses the candidate: folds of the training images (default), or the evaluation set: evaluation",
     )
     parser.add_argument("--write", metavar="NAME", help="candidate to write as a checkpoint (default: recommended)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: bakeoff/ in OUTPUT_DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="output folder (default: bakeoff/ in OUTPUT_DIR)")
     parser.add_argument(
-        "--dtype", default="float16", metavar="TYPE", help="of the training features: float16 or float32"
+        "--dtype", default="float16", metavar="TYPE", help="type of the training features: float16 (default) or float32"
     )
     parser.add_argument(
-        "--max-rois", type=int, default=5_000_000, metavar="N", help="the most RoIs to train on (5 million)"
+        "--max-rois", type=int, default=5_000_000, metavar="N", help="the most RoIs to train on (default 5 million)"
     )
     parser.add_argument(
         "--max-training-images",
         type=int,
         default=5_000,
         metavar="N",
-        help="the most training images on which the choice is made (5000)",
+        help="the most training images on which the choice is made (default 5000)",
     )
     add_detector_arguments(parser)
     parser.set_defaults(run=run)
@@ -136,6 +144,6 @@ def _print_answer(result: Bakeoff, folder: Path) -> None:
         ]
     lines.append(f"Numbers: {folder / BAKEOFF_NAME}\nPage: {folder / PAGE_NAME}")
     if result.unfinished:
-        lines.append("Unfinished: the same command goes on from here.")
+        lines.append("Unfinished: the same command continues from here.")
     for line in filter(None, lines):
         console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -12,13 +12,19 @@ from lt_det.cli.options.detector import add_detector_arguments, log_sizes
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "diagnose",
-        help="gradients, margins, influence, feature deviation and confusion by class, of a trained detector",
+        help="show why a trained detector is bad at rare classes",
+        description="Draw the charts by which the papers on long-tail losses argue, for your trained detector: "
+        "gradients, margins, influence, feature deviation and confusion by class, each with a sentence on what "
+        "it means.",
     )
     parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="feature cache to use or to compute; default: RUN/bakeoff/features"
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="feature cache to read, or to write if it is missing (default: RUN/bakeoff/features)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/diagnosis")
-    parser.add_argument("--test", metavar="NAME", help="test set to compare with; default: the first of DATASETS.TEST")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: RUN/diagnosis)")
+    parser.add_argument("--test", metavar="NAME", help="test set to compare with (default: the first of DATASETS.TEST)")
     add_detector_arguments(parser)
     parser.set_defaults(run=run)
 

@@ -13,8 +13,15 @@ from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("doctor", help="check versions, devices, datasets, and a config against its data")
-    parser.add_argument("--config", action=GivenOnce, metavar="FILE", help="yaml config to check for training")
+    parser = commands.add_parser(
+        "doctor",
+        help="check the installation, and a config with its data, before you train",
+        description="Check the installation: versions, devices, datasets. With --config, also try what training will "
+        "do: open the weights, read images and train two iterations. The exit code is 1 if training would fail.",
+    )
+    parser.add_argument(
+        "--config", action=GivenOnce, metavar="FILE", help="yaml config, or the name of a shipped one, such as lvis_eql"
+    )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)

@@ -23,40 +23,50 @@ logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("evaluate", help="AP by bucket of a COCO-style results file")
+    parser = commands.add_parser(
+        "evaluate",
+        help="compute AP by bucket from a results file of any framework",
+        description="Compute AP by bucket and by class from a results file of any framework, without Detectron2.",
+    )
     parser.add_argument("--gt", type=Path, required=True, metavar="JSON", help="COCO- or LVIS-format ground truth")
-    parser.add_argument("--results", type=Path, required=True, metavar="JSON", help="detections as COCO results")
+    parser.add_argument(
+        "--results", type=Path, required=True, metavar="JSON", help="detections in COCO's results format"
+    )
     parser.add_argument(
         "--train-stats",
         metavar="JSON",
-        help="training json or saved counts, for buckets by --by, --edges or --groups, and for the default buckets "
-        "unless every category of the ground truth has LVIS's 'frequency', which then decides",
+        help="training json, or counts saved by a training (class_stats.json), that define the buckets; not needed for "
+        "the default buckets if every category of the ground truth has LVIS's 'frequency'",
     )
     add_bucket_options(parser)
     parser.add_argument(
-        "--protocol", choices=("lvis", "coco", "fixed", "pool"), help="default: lvis where the json has lists"
+        "--protocol",
+        choices=("lvis", "coco", "fixed", "pool"),
+        help="default: lvis if the ground truth has neg_category_ids, else coco",
     )
     parser.add_argument("--iou", default="bbox", metavar="TASKS", help="bbox, segm, or bbox,segm (default bbox)")
     parser.add_argument(
         "--max-dets",
         type=int,
         metavar="N",
-        help="detections that count, for dense scenes, instead of the protocol's limit per image (lvis: 300), per "
-        "image and class (coco: 100) or per class (fixed, pool: 10000); such numbers cannot be compared with published "
-        "ones, nor with any others under another limit",
+        help="for dense scenes: the number of detections that count per image (lvis, normally 300), per image and "
+        "class (coco, 100) or per class (fixed and pool, 10000); the result cannot be compared with numbers under "
+        "another limit, such as published ones",
     )
     parser.add_argument(
         "--area-from",
         default="mask",
         choices=("mask", "box"),
-        help="what makes a detection with a mask small, medium or large: its mask (default, as in Detectron2), or the "
-        "bbox of the same results (as in lvis and pycocotools)",
+        help="whether the area of a detection, by which it is small, medium or large, is that of its mask (default, as "
+        "in Detectron2) or of its bbox (as in lvis and pycocotools)",
     )
     parser.add_argument(
         "--resamples", type=int, default=0, metavar="B", help="bootstrap draws for 95 %% intervals, such as 1000"
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images, for the report's examples")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write DIR/inference/<gt>/evaluation.json and report")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images, for the examples in the report"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for evaluation.json and the report")
     parser.add_argument("--cross-check", action="store_true", help="also run lvis or pycocotools, and compare")
     parser.set_defaults(run=run)
 

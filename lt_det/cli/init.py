@@ -12,9 +12,9 @@ from lt_det.terminal import printable
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "init",
-        help="look at a dataset, and write a config for training a detector on it",
-        description="Look at a dataset (classes and their counts, sizes of images and objects, masks, keypoints), and "
-        "write a yaml config for training a detector on it. Comments in the config explain its values.",
+        help="write a config for training a detector on your dataset",
+        description="Write a yaml config that fits your dataset: its classes and their counts, the sizes of its images "
+        "and objects, masks and keypoints. Comments in the config explain its values.",
     )
     parser.add_argument("json", type=Path, metavar="TRAIN_JSON", help="COCO- or LVIS-format annotation file")
     parser.add_argument("--out", type=Path, required=True, metavar="YAML", help="the config file to write")
@@ -25,17 +25,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="validation set; without it, a fifth of the images is set aside, and both parts are written next to --out",
     )
     parser.add_argument(
-        "--test", type=Path, metavar="JSON", help="test set, which is registered for the final result as NAME_test"
+        "--test",
+        type=Path,
+        metavar="JSON",
+        help="test set for the final result, registered as NAME_test; --out names NAME",
     )
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images; without it, lt-det searches near the json"
     )
-    parser.add_argument(
-        "--val-images", type=Path, metavar="DIR", help="folder of the images of --val, if it is another one"
-    )
-    parser.add_argument(
-        "--test-images", type=Path, metavar="DIR", help="folder of the images of --test, if it is another one"
-    )
+    parser.add_argument("--val-images", type=Path, metavar="DIR", help="folder of the images of --val, if it differs")
+    parser.add_argument("--test-images", type=Path, metavar="DIR", help="folder of the images of --test, if it differs")
     detectors = parser.add_mutually_exclusive_group()
     detectors.add_argument(
         "--weights",
@@ -46,9 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     detectors.add_argument("--small", action="store_true", help="use the small detector, which can be trained on a CPU")
     groups = parser.add_mutually_exclusive_group()
-    groups.add_argument(
-        "--group-by", metavar="KEY", help="keep images together when a fifth is set aside, see lt-det split"
-    )
+    groups.add_argument("--group-by", metavar="KEY", help="without --val: keep images together, see lt-det split")
     groups.add_argument("--group-pattern", metavar="REGEX", help="the same by file name, see lt-det split")
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(run=run)

@@ -10,7 +10,7 @@ from lt_det.cli.console import console
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("mini-lvis", help="generate the small synthetic dataset of the demo")
-    parser.add_argument("out", type=Path, help="output folder; training looks in DETECTRON2_DATASETS/mini_lvis")
+    parser.add_argument("out", type=Path, help="output folder; training looks in mini_lvis under DETECTRON2_DATASETS")
     parser.add_argument("--num-train", type=int, default=4000, metavar="N", help="training images (default 4000)")
     parser.add_argument("--num-val", type=int, default=400, metavar="N", help="validation images (default 400)")
     parser.add_argument("--num-classes", type=int, default=62, metavar="K", help="classes, 3 to 1203 (default 62)")
@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--ratio",
         type=float,
         metavar="R",
-        help="images of the most frequent class over those of the rarest; 1: balanced",
+        help="images of the most frequent class divided by those of the rarest; 1: balanced",
     )
     parser.add_argument("--seed", type=int, default=0, help="each seed gives another dataset (default 0)")
     parser.set_defaults(run=run)

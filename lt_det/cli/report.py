@@ -9,12 +9,12 @@ from lt_det.cli.console import console
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("report", help="tables and figures of a training's output folder")
+    parser = commands.add_parser("report", help="write the results of a training as tables and charts")
     parser.add_argument("output_dir", type=Path, help="OUTPUT_DIR of a training, or --out of lt-det evaluate")
     parser.add_argument(
         "--outside-images",
         action="store_true",
-        help="also embed example images whose file_name leads out of the image folder, by '..' or as an absolute path",
+        help="also embed example images whose file_name leads outside the image folder, by '..' or an absolute path",
     )
     parser.set_defaults(run=run)
 

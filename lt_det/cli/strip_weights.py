@@ -9,13 +9,13 @@ from lt_det.terminal import count_of
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("strip-weights", help="write the weights of a checkpoint, and nothing else, to a file")
+    parser = commands.add_parser("strip-weights", help="copy only the weights of a checkpoint to a new file")
     parser.add_argument("source", metavar="IN", help="a checkpoint: .pth, .pkl or .pyth")
-    parser.add_argument("target", metavar="OUT", help="a new file, .pth")
+    parser.add_argument("target", metavar="OUT", help="file to write, .pth")
     parser.add_argument(
         "--allow-unsafe-weights",
         action="store_true",
-        help="execute any code in IN; only for files that you trust like a program",
+        help="execute any code in IN; use it only for files that you trust like a program",
     )
     parser.set_defaults(run=run)
 

@@ -34,14 +34,14 @@ def run(capsys, *arguments):
 def test_dry_run_lists_everything_and_writes_nothing(capsys, tmp_path):
     code, out, err = run(capsys, "lvis", "--dry-run", "--out", tmp_path / "data")
     assert (code, err) == (0, "")
-    assert "train2017, which is therefore needed to evaluate" in out
+    assert "validation images are in COCO's train2017" in out
     assert re.search(r"19\.34 GB  http://images\.cocodataset\.org/zips/train2017\.zip\n.*data/coco/train2017", out)
     assert re.search(rf"https://dl\.fbaipublicfiles\.com/LVIS/lvis_v1_val\.json\.zip\n.*{tmp_path}/data/lvis", out)
     assert not (tmp_path / "data").exists()
     code, out, _ = run(capsys, "lvis", "--version", "v0.5", "--dry-run", "--out", tmp_path)
     assert "lvis_v0.5_train.json.zip" in out
     assert "not known" in out
-    assert "needed to evaluate" not in out
+    assert "validation images are in" not in out
     assert "test" not in out.replace(str(tmp_path), "")
     code, out, _ = run(capsys, "coco", "--test", "--dry-run", "--out", tmp_path)
     assert "test2017.zip" in out
@@ -149,7 +149,7 @@ def test_signals_keep_what_was_received(tmp_path, server, signum, code):
     process.send_signal(signum)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.endswith("Interrupted; what was received is kept, the same command continues.\n")
+    assert re.search(r"Interrupted; what was received is kept.*\n\Z", err)
     assert part.stat().st_size == 100_000
     server.stalls = None
     subprocess.run([sys.executable, "-c", command], env=environment, check=True, capture_output=True, timeout=60)

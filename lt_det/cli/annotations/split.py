@@ -26,19 +26,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "split",
         help="split an annotation json into training, validation and test images",
-        description="Split a COCO- or LVIS-format json by whole images, the rarest classes first: a class is in every "
-        "part if it has enough images, and a class with one image goes to train. Writes train.json, val.json and, with "
-        "--test, test.json. The images stay where they are.",
+        description="Split the images of a COCO- or LVIS-format json into train.json, val.json and, with --test, "
+        "test.json. A class is in every part if it has enough images; a class with one image goes to train. The image "
+        "files stay where they are.",
     )
     parser.add_argument("json", type=Path, help="annotation file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the parts to")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the parts")
     parser.add_argument("--val", type=float, default=0.2, metavar="F", help="fraction for validation (default 0.2)")
     parser.add_argument("--test", type=float, default=0.0, metavar="F", help="fraction for testing (default 0: none)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     groups = parser.add_mutually_exclusive_group()
     why = (
-        "stay in one part. Frames of one video, or near duplicates, in several parts make every number too good: the "
-        "detector is evaluated on what it was trained on"
+        "stay in one part. If frames of one video, or near duplicates, are in several parts, the detector is evaluated "
+        "on what it was trained on, and every number is too good"
     )
     groups.add_argument(
         "--group-by", metavar="KEY", help=f"images with the same value of this key, such as video_id, {why}"
@@ -46,8 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     groups.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="like --group-by, for images in whose file_name this regular expression, such as '^(.*)_frame', matches "
-        "the same text (in its first group, if it has one)",
+        help="images whose file_name matches this regular expression, such as '^(.*)_frame', with the same text (in "
+        "its first group, if it has one) stay in one part",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(run=run)

@@ -21,16 +21,23 @@ from lt_det.terminal import count_of, printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("stats", help="class counts and buckets of a COCO- or LVIS-format training json")
+    parser = commands.add_parser(
+        "stats",
+        help="check an annotation json, and show its class counts and buckets",
+        description="Check a COCO- or LVIS-format annotation json, and show its class counts and buckets. Of any other "
+        "annotation file, folder or zip, say what its format is and how to convert it.",
+    )
     parser.add_argument("json", type=Path, help="annotation file, or counts saved by a training (class_stats.json)")
     add_bucket_options(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="also check that every image is in this folder")
     parser.add_argument(
         "--decode",
         action="store_true",
-        help="with --images: decode every image; the exit code is 1 if one cannot be read",
+        help="with --images: also decode every image; the exit code is 1 if one cannot be read",
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="chart of the counts with the buckets shaded")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="file for a chart of the counts, with the buckets shaded"
+    )
     parser.set_defaults(run=run)
 
 

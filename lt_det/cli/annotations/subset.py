@@ -24,12 +24,11 @@ _NEAR = 0.1  # deviation from the target
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "subset",
-        help="make a long-tailed training set out of an annotation json",
-        description="Write a long-tailed part of a COCO- or LVIS-format json, as COCO-LT and CIFAR-LT are made: "
+        help="make a long-tailed training set from an annotation json, for experiments",
+        description="Write a long-tailed subset of a COCO- or LVIS-format json, like COCO-LT and CIFAR-LT: "
         "n_k = n_max R^(-k / (K - 1)) images of class k (exponential), or n_max images for half of the classes "
-        "and n_max / R for the others (step). Images are kept whole. They show objects of several classes, so the "
-        "counts come only as close to these as the images allow; a table shows them. The image files stay where they "
-        "are.",
+        "and n_max / R for the others (step). Images are selected as a whole, and show objects of several classes, so "
+        "the counts only come close to these targets; a table shows them. The image files stay where they are.",
     )
     parser.add_argument("json", type=Path, help="annotation file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="annotation file to write")
@@ -51,8 +50,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--order",
         choices=("count", "index", "random"),
-        help="order of the classes, the largest first: by descending number of images in the json (count, the default: "
-        "rare classes stay rare), by category id (index, as for CIFAR-LT), or a permutation by the seed (random)",
+        help="order of the classes, the largest first: by number of images in the json (count, the default: rare "
+        "classes stay rare), by category id (index, as for CIFAR-LT), or a permutation that depends on the seed "
+        "(random)",
     )
     parser.add_argument(
         "--largest", type=int, metavar="N", help="n_max, images of the largest class (default: as many as possible)"

@@ -21,7 +21,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__("Interrupted; what was received is kept, the same command continues.")
+        super().__init__("Interrupted; what was received is kept, and the same command continues.")
         self.exit_code = exit_code
 
 

@@ -16,7 +16,7 @@ def add_parsers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "lvis",
         help="LVIS annotations and COCO's images",
         description="LVIS annotations and the images of COCO 2017. Some validation images of LVIS v1 are in COCO's "
-        "train2017, so evaluation needs that folder too.",
+        "train2017, so evaluation needs that folder, too.",
     )
     _add_options(lvis)
     lvis.add_argument("--version", choices=VERSIONS, default=VERSIONS[0], help="version of LVIS (default v1)")
@@ -31,10 +31,10 @@ def add_parsers(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the datasets (default: DETECTRON2_DATASETS)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for datasets (default: the one that DETECTRON2_DATASETS names)"
+        "--test", action="store_true", help="also the test images and their list, which has no annotations"
     )
-    parser.add_argument("--test", action="store_true", help="also the test images and their list, without annotations")
     parser.add_argument(
         "--keep-archives", action="store_true", help="leave the zip files in DIR/downloads after unpacking them"
     )
@@ -44,7 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run_lvis(args: argparse.Namespace) -> int:
     from lt_det.datasets.download.catalog import lvis_archives
 
-    note = "LVIS v1: some validation images are in COCO's train2017, which is therefore needed to evaluate too."
+    note = "LVIS v1: some validation images are in COCO's train2017, so evaluation needs it, too."
     return _run(args, lvis_archives(args.version, args.test), note if args.version == "v1" else "")
 
 

@@ -9,13 +9,24 @@ from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions
 
 
 def add_bucket_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--by", choices=("images", "instances"), help="what the buckets count (default: images)")
+    command.add_argument(
+        "--by", choices=("images", "instances"), help="what is counted for the buckets (default: images)"
+    )
     division = command.add_mutually_exclusive_group()
     division.add_argument(
-        "--edges", type=int, nargs="+", action="extend", metavar="N", help="inclusive upper edges (default: 10 100)"
+        "--edges",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="N",
+        help="inclusive upper edges of the buckets (default: 10 100)",
     )
-    division.add_argument("--groups", type=int, metavar="G", help="instead of edges: G groups of equally many classes")
-    division.add_argument("--bucket-map", metavar="JSON", help="instead of edges: {class name: bucket name}")
+    division.add_argument(
+        "--groups", type=int, metavar="G", help="instead of edges: G groups with the same number of classes"
+    )
+    division.add_argument(
+        "--bucket-map", metavar="JSON", help="instead of edges: a json file with {class name: bucket name}"
+    )
 
 
 def bucket_options(args: argparse.Namespace) -> BucketOptions | None:

@@ -11,7 +11,9 @@ from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """Add RUN or ``--config``, and overrides of the config; see `config_of_detector`."""
-    parser.add_argument("--config", action=GivenOnce, metavar="FILE", help="yaml with MODEL.WEIGHTS, instead of RUN")
+    parser.add_argument(
+        "--config", action=GivenOnce, metavar="FILE", help="instead of RUN: a yaml config with MODEL.WEIGHTS"
+    )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument(
         "words",

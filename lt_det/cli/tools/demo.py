@@ -64,7 +64,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"
     )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the results, named like the inputs")
+    parser.add_argument(
+        "--output", required=True, metavar="FOLDER", help="folder for the results, which are named like the inputs"
+    )
     parser.add_argument("--threshold", type=float, metavar="SCORE", help=f"minimum score (default {THRESHOLD})")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")

@@ -82,7 +82,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
     parser.add_argument("--format", choices=FORMATS, default="torchscript", help="default: torchscript")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="for the model and its description")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the model and its description")
     parser.add_argument(
         "--sample-image",
         required=True,

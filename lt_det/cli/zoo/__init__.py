@@ -11,7 +11,7 @@ from lt_det.io.options import GivenOnce
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "zoo",
-        help="check a run of a shipped config, and add it to the zoo",
+        help="check a run of a shipped config against known values, and add it to the zoo",
         description="Check a training of a shipped config for plausible values, and add its results to "
         "docs/zoo.md. Run it in the root of a clone.",
     )

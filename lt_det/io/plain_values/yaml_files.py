@@ -16,7 +16,7 @@ _PREFIX = "tag:yaml.org,2002:"
 _MOST_VALUES = 200_000  # once all aliases are written out; configs have a few hundred
 
 UNSAFE_OPTION = "--allow-unsafe-config"
-UNSAFE_HELP = "execute the code in the tags of the yaml config; only for files that you trust like a program"
+UNSAFE_HELP = "execute code in the tags of the yaml config; use it only for files that you trust like a program"
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]

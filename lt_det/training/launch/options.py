@@ -25,7 +25,7 @@ _EXAMPLES = """examples:
 
 several machines, each with its own --machine-rank (or torchrun or SLURM, see tools/launch):
   %(prog)s --config FILE --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
-A second training run on the same machine needs another port: --dist-url auto takes a free one.
+A second training on the same machine needs another port: --dist-url auto takes a free one.
 """
 
 
@@ -38,6 +38,7 @@ def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         program,
         parents=[default_argument_parser()],
+        description="Train a detector, or evaluate it with --eval-only.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         conflict_handler="resolve",  # Detectron2's --config-file becomes another name of --config
@@ -52,6 +53,11 @@ def argument_parser(program: str | None = None) -> argparse.ArgumentParser:
         default="",
         metavar="FILE",
         help="a file, or the name of a shipped config, such as lvis_eql",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint in OUTPUT_DIR; without one, start the training",
     )
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
