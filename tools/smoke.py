@@ -27,13 +27,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 
 from lt_det.data.registration import evaluation_format
 from lt_det.datasets.splitting import select_part
 from lt_det.errors import LtDetError, exit_code_of
 from lt_det.io.annotations.coco_json import load_original
 from lt_det.terminal import count_of
-from lt_det.training import LongTailTrainer, argument_parser, load_config, run, setup
+from lt_det.training import LongTailTrainer, argument_parser, load_config, run, setup, validation_loss
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.log.hooks import peak_memory
 from lt_det.training.preemption import Stopped
@@ -162,9 +163,21 @@ def evaluate(args: argparse.Namespace) -> None:
         "images": sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TEST),
         "inference": sum(evaluator.inference for evaluator in evaluators),
         "metrics": sum(evaluator.metrics for evaluator in evaluators),
+        "validation_loss": _seconds_of_validation_loss(cfg, model) if cfg.TEST.VAL_LOSS else None,
         "bytes": _size(Path(cfg.OUTPUT_DIR) / "inference"),
     }
     _write("evaluate", figures)
+
+
+def _seconds_of_validation_loss(cfg: Any, model: torch.nn.Module) -> float:
+    loaders = [LongTailTrainer.build_validation_loader(cfg, name) for name in cfg.DATASETS.TEST]
+    comm.synchronize()
+    start = time.perf_counter()
+    with EventStorage():
+        for loader in loaders:
+            validation_loss(model, loader)
+    comm.synchronize()
+    return time.perf_counter() - start
 
 
 def extrapolate() -> None:
@@ -193,20 +206,27 @@ def table(
     training = seconds * max_iter
     ratio = images / max(evaluation["images"], 1)
     network, metrics = evaluation["inference"] * ratio, evaluation["metrics"] * ratio
+    losses = (evaluation["validation_loss"] or 0.0) * ratio
     evaluations = math.ceil(max_iter / (resumed["eval_period"] or max_iter)) if images else 0
     saved = max_iter // resumed["checkpoint_period"]
     kept = 1 + min(saved, (resumed["max_to_keep"] or saved) + 1)  # the next is written before the oldest is deleted
     kept += 2 * resumed["keeps_best"]  # model_best, of which the next is written before the last is replaced
     files, all_files = evaluation["bytes"], evaluation["bytes"] * ratio
     some, all_ = count_of(evaluation["images"], "image"), count_of(images, "image")
-    total = (training + evaluations * (network + metrics)) / 3600
+    total = (training + evaluations * (network + metrics + losses)) / 3600
     memory = f"peak of {_bytes(max(train['memory'], resumed['memory']))} per process"
+    validation = (
+        "validation loss",
+        f"{some}: {evaluation['validation_loss'] or 0:.3g} s",
+        f"{all_}: {losses / 60:.3g} min",
+    )
     rows = [
         ("", "measured", "whole training, extrapolated"),
         ("---", "---", "---"),
         ("training", f"{seconds:.3g} s per iteration", f"{count_of(max_iter, 'iteration')}: {training / 3600:.3g} h"),
         ("evaluation, network", f"{some}: {evaluation['inference']:.3g} s", f"{all_}: {network / 60:.3g} min"),
         ("evaluation, metrics", f"{some}: {evaluation['metrics']:.3g} s", f"{all_}: at most {metrics / 60:.3g} min"),
+        *([] if evaluation["validation_loss"] is None else [validation]),
         ("training and evaluations", "", f"{count_of(evaluations, 'evaluation')}: {total:.3g} h"),
         ("memory", memory, "the same, or more for larger images"),
         ("checkpoints", f"{_bytes(checkpoint)} each", f"at most {kept} at a time: {_bytes(kept * checkpoint)}"),

@@ -22,8 +22,9 @@ from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.diagnostics import watched
 from lt_det.training.hooks.metric import metric_prefix
 from lt_det.training.hooks.options import HookOptions
+from lt_det.training.hooks.validation_loss import try_validation_loss
 from lt_det.training.trainer import LongTailTrainer
-from lt_det.training.trial import VALIDATION_SET, Mapped, try_evaluation, try_training_records
+from lt_det.training.trial import Mapped, try_evaluation, try_training_records
 from lt_det.training.weights.address import remote_weights
 
 _ITERATIONS = 2  # the second has a loss from the weights that the first has changed
@@ -118,7 +119,7 @@ class TrainingTrial:
             tried = _mapped(try_evaluation(self.model, loader, name, both, expected, metric, prefix))
             if cfg.TEST.VAL_LOSS:
                 loader = LongTailTrainer.build_validation_loader(_small(cfg), name)
-                try_training_records(self.model, loader, [name], VALIDATION_SET)
+                try_validation_loss(self.model, loader, name, metric)
         if stats is None:
             return f"{tried}{name}; the classes of training are not known"
         return f"{tried}{name} has the classes of training"

@@ -223,6 +223,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._pending: list[Detections] = []
         self._first = FirstDetections()
         self._num_detections = 0
+        self.lost_files = False  # to a full disk
         self._results = ResultFile(self._output_dir / DETECTIONS_NAME, comm.get_rank()) if self._output_dir else None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -346,7 +347,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             logger.warning("%s The metrics of this evaluation are logged, but not written to files.", error)
             if self._results is not None:
                 self._results.discard()
-            self._results = None
+            self._results, self.lost_files = None, True
 
     def _evaluation(self, results: dict[Task, TaskResult], detections: str | None) -> Evaluation:
         """

@@ -32,7 +32,7 @@ from lt_det.training.hooks.options import HookOptions
 from lt_det.training.hooks.validation_loss import ValidationLoss
 from lt_det.training.launch.agreement import check_same_data, check_same_option, check_same_weights
 from lt_det.training.launch.running_statistics import share_running_statistics
-from lt_det.training.log.hooks import build_log_hooks
+from lt_det.training.log.hooks import WriteLog, build_log_hooks
 from lt_det.training.meta import MetaLearning
 from lt_det.training.preemption import EvalUnlessStopped, StopOnInterrupt
 from lt_det.training.resume.data_fingerprint import DataFingerprint, TrainingData
@@ -200,7 +200,7 @@ class Assembly:
         found += self._choosing_hooks()
         found += build_log_hooks(self._model, options.images_per_step, buckets, options.log_period)
         if is_main:
-            found.append(hooks.PeriodicWriter(build_writers(), options.log_period))
+            found.append(WriteLog(build_writers(), options.log_period, options.eval_period))
         else:
             for part in (self._model, self.step_trainer.data_loader):
                 mark_applied(part, WANDB)  # the main process writes

@@ -30,13 +30,13 @@ from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.hooks.early_stopping import ends_early
 from lt_det.training.hooks.options import HookOptions
-from lt_det.training.hooks.validation_loss import validation_loss
+from lt_det.training.hooks.validation_loss import try_validation_loss, validation_loss
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import meta_names, names_of
-from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
+from lt_det.training.trial import try_evaluation, try_training_records
 
 
 class LazyTrainer:
@@ -112,8 +112,7 @@ class LazyTrainer:
             name, metric = cfg.dataloader.test.dataset.names, options.hooks.metric
             try_evaluation(self.model, instantiate(cfg.dataloader.test), name, evaluator, metric=metric)
             if options.hooks.val_loss:
-                loader = instantiate(cfg.dataloader.validation)
-                try_training_records(self.model, loader, [name], VALIDATION_SET)
+                try_validation_loss(self.model, instantiate(cfg.dataloader.validation), name, metric)
 
     def register_hooks(self, more: list[HookBase]) -> None:
         """Add hooks behind those that there are."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -120,6 +122,7 @@ class StoppableEvaluator(DatasetEvaluator):
     # Set while an evaluation may be interrupted. All evaluators share it, because a signal goes to the whole process.
     stop: StopOnInterrupt | None = None
     in_training = False  # whether the training goes on after the evaluation
+    lost_files = False  # whether the evaluation could not write its files
 
     def __init__(self, evaluator: DatasetEvaluator) -> None:
         self._evaluator = evaluator
@@ -136,7 +139,10 @@ class StoppableEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> Any:
         self._check(finished=True)
-        return self._evaluator.evaluate()
+        results = self._evaluator.evaluate()
+        boxes = box_evaluator(self._evaluator)
+        StoppableEvaluator.lost_files |= boxes is not None and boxes.lost_files
+        return results
 
     def _check(self, finished: bool) -> None:
         if StoppableEvaluator.stop is None:
@@ -152,8 +158,27 @@ class EvalUnlessStopped(EvalHook):
     """Detectron2's EvalHook, except that `StopOnInterrupt` can end the evaluation, and then stops training.
 
     Nor does it evaluate after a failure or a stop in the last iteration, as Detectron2's does: it would wait there for
-    processes that wait for this one.
+    processes that wait for this one. If an evaluation has ended the training (`EarlyStopping`), its results are logged
+    as those of the end, too: the weights are the same. They are evaluated again only if a full disk has cost the files.
     """
+
+    def __init__(self, eval_period: int, evaluate: Callable[[], Any]) -> None:
+        """
+        Args:
+            eval_period: iterations between evaluations; 0: only at the end.
+            evaluate: returns the metrics, on the main process.
+        """
+        super().__init__(eval_period, functools.partial(self._results_of, evaluate))
+        self._results: Any = None
+        self._steps, self._lost_files = -1, False  # of the training before `_results`; whether they are in no files
+
+    def _results_of(self, evaluate: Callable[[], Any]) -> Any:
+        steps = min(self.trainer.iter + 1, self.trainer.max_iter)  # the same at an early end as before it
+        if steps != self._steps or any(comm.all_gather(self._lost_files)):
+            StoppableEvaluator.lost_files = False
+            self._results = evaluate()
+            self._steps, self._lost_files = steps, StoppableEvaluator.lost_files
+        return self._results
 
     def _do_eval(self) -> None:
         hooks = (hook for hook in self.trainer._hooks if isinstance(hook, StopOnInterrupt))

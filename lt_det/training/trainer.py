@@ -44,14 +44,14 @@ from lt_det.training.diagnostics import explained, watched, watched_evaluation
 from lt_det.training.hooks.early_stopping import ends_early
 from lt_det.training.hooks.metric import metric_prefix
 from lt_det.training.hooks.options import HookOptions
-from lt_det.training.hooks.validation_loss import build_validation_loader, validation_loss
+from lt_det.training.hooks.validation_loss import build_validation_loader, try_validation_loss, validation_loss
 from lt_det.training.launch.agreement import check_same_config
 from lt_det.training.launch.timeouts import evaluation_timeout
 from lt_det.training.lazy_trainer import LazyTrainer
 from lt_det.training.log.writers import build_writers
 from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
-from lt_det.training.trial import VALIDATION_SET, try_evaluation, try_training_records
+from lt_det.training.trial import try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
 
 logger = logging.getLogger(__name__)
@@ -98,10 +98,10 @@ class LongTailTrainer(DefaultTrainer):
                 loader = type(self).build_test_loader(cfg, name)
                 metric = self._assembly.options.hooks.metric_of(name, cfg.DATASETS.TEST)
                 prefix = metric_prefix(name, cfg.DATASETS.TEST)
-                try_evaluation(self.model, loader, name, evaluator, cfg.TEST.EXPECTED_RESULTS, metric, prefix)
+                expected, all_known = cfg.TEST.EXPECTED_RESULTS, self._evaluates_by_evaluators()
+                try_evaluation(self.model, loader, name, evaluator, expected, metric, prefix, all_known)
                 if cfg.TEST.VAL_LOSS:
-                    loader = type(self).build_validation_loader(cfg, name)
-                    try_training_records(self.model, loader, [name], VALIDATION_SET)
+                    try_validation_loss(self.model, type(self).build_validation_loader(cfg, name), name, metric)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:
@@ -180,6 +180,11 @@ class LongTailTrainer(DefaultTrainer):
             for name in cfg.DATASETS.TEST:
                 found[name] = validation_loss(self.model, self.build_validation_loader(cfg, name))
         return next(iter(found.values())) if len(found) == 1 else found
+
+    def _evaluates_by_evaluators(self) -> bool:
+        """Whether all metrics come from `build_evaluator`: no class of a user overrides `test`."""
+        owner = next(kind for kind in type(self).__mro__ if "test" in vars(kind))
+        return "test" not in vars(self) and owner is LongTailTrainer
 
     def _augments(self) -> bool:
         """Whether to evaluate with TEST.AUG. In Detectron2, a script calls `test_with_TTA`, which its trainer has."""

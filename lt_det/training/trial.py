@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import ROIHeads
 from torch import nn
@@ -23,6 +25,7 @@ from lt_det.data.record_kinds import kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
 from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.hooks.metric import Metric
+from lt_det.training.hooks.metric_names import metric_names
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),
@@ -79,6 +82,7 @@ def try_evaluation(
     expected: Sequence[Any] = (),
     metric: Metric | None = None,
     prefix: str = "",
+    complete: bool = True,
 ) -> list[Mapped]:
     """Map one record of each kind as the evaluation will, predict on the smallest, and evaluate that.
 
@@ -90,6 +94,7 @@ def try_evaluation(
         expected: TEST.EXPECTED_RESULTS, if this is the only test set.
         metric: SOLVER.BEST_CHECKPOINT.METRIC, if it is of this test set.
         prefix: what the names of its metrics begin with, see `metric_prefix`.
+        complete: whether all metrics are of `evaluator`, and not of a trainer that evaluates by itself, too.
 
     Raises:
         LtDetError: the mapper, the network or the evaluator fails, or EXPECTED_RESULTS or METRIC names no metric.
@@ -126,10 +131,20 @@ def try_evaluation(
                 f"TEST.EXPECTED_RESULTS names {task} {wanted}, which the evaluation of '{name}' does not compute; "
                 f"write one of {there}."
             )
-    if metric is not None and metrics is not None:
-        found = {f"{prefix}{task}/{key}": value for task, values in metrics.items() for key, value in values.items()}
-        metric.check_first(found, complete=boxes is evaluator, prefix=prefix)
+    if metric is not None:
+        _check_metric(metric, evaluator, metrics, name, prefix, complete)
     return mapped
+
+
+def _check_metric(metric: Metric, evaluator: Any, metrics: Any, name: str, prefix: str, complete: bool) -> None:
+    """Compare a name with those of `metrics`, of the LongTailEvaluator, and with those of the other evaluators."""
+    found: dict[str, float] = {}
+    boxes = box_evaluator(evaluator)
+    for part in evaluator._evaluators if isinstance(evaluator, DatasetEvaluators) else [evaluator]:
+        names = metrics if part is boxes else metric_names(part, MetadataCatalog.get(name).get("thing_classes", []))
+        complete = complete and names is not None
+        found |= {f"{prefix}{task}/{key}": 0.0 for task, keys in (names or {}).items() for key in keys}
+    metric.check_first(found, complete, prefix)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +111,10 @@ def file_server() -> Iterator[FileServer]:
 
         def shutdown_request(self, request: Any) -> None:
             self.close_request(request)  # without the shutdown before, which would hide a reset
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # of a client that does not read to the end
+                super().handle_error(request, client_address)
 
     with Server(("127.0.0.1", 0), Handler) as running:
         state.url = f"http://127.0.0.1:{running.server_port}"

@@ -106,7 +106,7 @@ def test_the_whole_training_is_extrapolated(smoke):
     part = {"iterations": 20, "memory": 9e9, "processes": 8, "device": "a GPU", "max_iter": 180_000}
     part |= {"checkpoint_period": 5000, "eval_period": 60_000, "max_to_keep": None, "keeps_best": False}
     train, resumed = part | {"seconds_per_iteration": 0.3}, part | {"seconds_per_iteration": 0.4, "memory": 8e9}
-    evaluation = {"images": 100, "inference": 6.0, "metrics": 3.0, "bytes": 4_000_000}
+    evaluation = {"images": 100, "inference": 6.0, "metrics": 3.0, "validation_loss": None, "bytes": 4_000_000}
     text = smoke.table(train, resumed, evaluation, 20_000, 300_000_000)
     for figure in (
         "40 iterations",
@@ -120,6 +120,10 @@ def test_the_whole_training_is_extrapolated(smoke):
         "| disk |  | at most 11.9 GB |",
     ):
         assert figure in text
+    assert "validation loss" not in text
+    losses = smoke.table(train, resumed, evaluation | {"validation_loss": 9.0}, 20_000, 300_000_000)
+    assert "| validation loss | 100 images: 9 s | 20000 images: 30 min |" in losses
+    assert "3 evaluations: 23 h" in losses
     kept = smoke.table(train, resumed | {"max_to_keep": 3}, evaluation, 20_000, 300_000_000)
     assert "5 at a time: 1.5 GB" in kept  # 3, the next one, and model_final.pth
     best = smoke.table(train, resumed | {"keeps_best": True}, evaluation, 20_000, 300_000_000)
@@ -130,9 +134,20 @@ def test_the_whole_training_is_extrapolated(smoke):
 def test_a_real_training(mini, datasets_root, tmp_path):
     variables = {"DETECTRON2_DATASETS": str(datasets_root), "OMP_NUM_THREADS": "1", "PROCESSES": "2"}
     variables |= {"PYTHON": sys.executable, "OUT": str(tmp_path / "out"), "ITERATIONS": "2", "IMAGES": "5"}
-    keys = ["SOLVER.IMS_PER_BATCH", "4", "MODEL.ROI_HEADS.NUM_CLASSES", "12", "DATALOADER.NUM_WORKERS", "0"]
+    keys = [
+        "TEST.VAL_LOSS",
+        "True",
+        "SOLVER.IMS_PER_BATCH",
+        "4",
+        "MODEL.ROI_HEADS.NUM_CLASSES",
+        "12",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+    ]
     command = [SMOKE, "--config", REPOSITORY / "configs" / "mini_lvis_eql.yaml", *keys]
     result = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "4 iterations, with 2 processes on the CPU" in (tmp_path / "out" / "smoke.md").read_text()
+    text = (tmp_path / "out" / "smoke.md").read_text()
+    assert "4 iterations, with 2 processes on the CPU" in text
+    assert re.search(r"^\| validation loss \| 5 images: [\d.]+ s", text, re.MULTILINE)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

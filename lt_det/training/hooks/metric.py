@@ -19,6 +19,7 @@ BUCKET_MEAN = "bucket_mean"  # bbox/bucket_mean: the mean of bbox/APr, bbox/APc 
 
 _OF_BUCKET = re.compile(r"AP([rcf]|-.+)")
 _MODES = ("auto", "max", "min")
+_MOST_BUCKETS = 20  # in a message; more names of the form AP-... are of classes, which COCOEvaluator has
 _NO_METRICS = ("lr",)  # what Detectron2 logs with every iteration in the same way as metrics
 
 
@@ -85,7 +86,7 @@ class Metric:
 
         Args:
             metrics: without the validation loss.
-            complete: whether there is no other evaluator than the one that they come from.
+            complete: whether nothing else computes metrics.
             prefix: what their names begin with, see `metric_prefix`.
 
         Raises:
@@ -106,6 +107,9 @@ class Metric:
         """The error for metrics without this one."""
         tasks = dict.fromkeys(name.rpartition("/")[0] for name in metrics if _is_of_bucket(name))
         names = [*metrics, *(f"{task}/{BUCKET_MEAN}" for task in tasks)]
+        by_class = [name for name in names if "/AP-" in name]
+        if len(by_class) > _MOST_BUCKETS:
+            names = [name for name in names if name not in by_class]
         return LtDetError(
             f"SOLVER.BEST_CHECKPOINT.METRIC (LazyConfig: train.best_checkpoint.metric) is {self.name}, which the "
             f"evaluation does not compute; write one of {', '.join(sorted(names)) or 'the metrics in metrics.json'}."

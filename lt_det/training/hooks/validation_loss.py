@@ -21,13 +21,17 @@ from torch.nn.parallel import DistributedDataParallel
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
+from lt_det.errors import LtDetError, reason_of
 from lt_det.losses import ClassificationLoss
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import VAL_LOSS, TrainerKeys
-from lt_det.training.hooks.metric import VALIDATION, mark_hook
+from lt_det.training.hooks.metric import VALIDATION, Metric, is_of_validation, mark_hook
 from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
 from lt_det.training.resume.seeding import seed_generators
-from lt_det.training.trial import random_numbers_kept
+from lt_det.training.trial import VALIDATION_SET, Mapped, random_numbers_kept, try_training_records
+
+_TOTAL = f"{VALIDATION}total_loss"
+_KNOWN_PACKAGES = ("torch", "torchvision", "fvcore", "detectron2", "lt_det")  # whose losses have the same names always
 
 logger = logging.getLogger(__name__)
 
@@ -69,19 +73,66 @@ def validation_loss(model: nn.Module, loader: Any) -> dict[str, float]:
         ``val_total_loss``, and each loss by name, in the main process; nothing in the others.
     """
     network: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    decoupled = bool(getattr(network, "decoupled_method", ""))
 
     def losses(inputs: list[dict[str, Any]]) -> list[dict[str, float]]:
-        found = []
-        for image in inputs:
-            seed_generators(zlib.crc32(str(image.get("image_id")).encode()))
-            computed = network.forward([image])  # not by a call: hooks count, seed and check the passes of the training
-            kept = {name: loss for name, loss in computed.items() if not decoupled or name.startswith("loss_cls")}
-            found.append({name: float(loss) for name, loss in kept.items()})
-        return found
+        return [_losses_of(network, image) for image in inputs]
 
     with _computing_losses(network), _random_numbers_kept(network), EventStorage(get_event_storage().iter):
         return dict(inference_on_dataset(losses, loader, StoppableEvaluator(_Mean())))
+
+
+def try_validation_loss(model: nn.Module, loader: Any, name: str, metric: Metric | None = None) -> list[Mapped]:
+    """Map one record of each kind as `validation_loss` will; if a loss is the metric, compute the losses of them.
+
+    The model and all random numbers are left as they were. A name that is unknown is refused if the network consists of
+    Detectron2's and lt_det's parts; another network may have other losses for other images, so that a warning says it.
+
+    Args:
+        model: the network, trained or not.
+        loader: see `build_validation_loader`.
+        name: of the test set.
+        metric: SOLVER.BEST_CHECKPOINT.METRIC, if it is of this test set.
+
+    Raises:
+        LtDetError: the mapper or the network fails, or METRIC names no loss.
+    """
+    mapped = try_training_records(model, loader, [name], VALIDATION_SET)
+    if metric is None or not is_of_validation(metric.name) or not mapped:
+        return mapped
+    network: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    try:
+        with _computing_losses(network), _random_numbers_kept(network), torch.no_grad(), EventStorage():
+            losses = {loss for _, image in mapped for loss in _losses_of(network, image)}
+    except LtDetError:
+        raise
+    except Exception as error:  # a network can be a user's program
+        raise LtDetError(
+            f"The {VALIDATION_SET} '{name}': its losses cannot be computed ({reason_of(error)}); correct the network, "
+            "or switch the validation loss off."
+        ) from error
+    prefix = metric.name[: len(metric.name) - len(metric.name.rpartition("/")[2])]
+    names = {f"{prefix}{known}": 0.0 for known in (_TOTAL, *(f"{VALIDATION}{loss}" for loss in losses))}
+    if metric.name not in names:
+        unknown = metric.unknown(names)
+        if not (own := _parts_of_others(network)):
+            raise unknown
+        logger.warning("%s Unless %s has it for other images, the first evaluation ends the training.", unknown, own[0])
+    return mapped
+
+
+def _losses_of(network: Any, image: dict[str, Any]) -> dict[str, float]:
+    """The losses of an image that count, by name."""
+    seed_generators(zlib.crc32(str(image.get("image_id")).encode()))
+    losses = network.forward([image])  # not by a call: hooks count, seed and check the passes of the training
+    decoupled = bool(getattr(network, "decoupled_method", ""))
+    return {name: float(loss) for name, loss in losses.items() if not decoupled or name.startswith("loss_cls")}
+
+
+def _parts_of_others(network: nn.Module) -> list[str]:
+    """The classes in a network that may name losses, and are not of a known package."""
+    inside = _backbone_and_losses(network)
+    kinds = dict.fromkeys(type(module) for module in network.modules() if module not in inside)
+    return [kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES]
 
 
 def build_validation_loader(cfg: Any, dataset_name: str) -> Any:
@@ -128,7 +179,7 @@ class _Mean(DatasetEvaluator):
         images = [losses for part in gathered for losses in part]
         names = list(dict.fromkeys(name for losses in images for name in losses))
         means = {f"{VALIDATION}{name}": _mean([losses.get(name, 0.0) for losses in images]) for name in names}
-        means = {f"{VALIDATION}total_loss": _mean([math.fsum(losses.values()) for losses in images]), **means}
+        means = {_TOTAL: _mean([math.fsum(losses.values()) for losses in images]), **means}
         logger.info("Loss on the test set: %s", "  ".join(f"{name}: {value:.4g}" for name, value in means.items()))
         return means
 
@@ -138,6 +189,13 @@ def _mean(values: list[float]) -> float:
         return math.fsum(values) / max(len(values), 1)
     except (OverflowError, ValueError):  # of infinite values
         return math.nan
+
+
+def _backbone_and_losses(network: nn.Module) -> set[nn.Module]:
+    """The modules in the backbone and in the classification losses."""
+    parts: list[nn.Module] = [module for module in network.modules() if isinstance(module, ClassificationLoss)]
+    parts += [backbone] if isinstance(backbone := getattr(network, "backbone", None), nn.Module) else []
+    return {module for part in parts for module in part.modules()}
 
 
 @contextlib.contextmanager
@@ -151,9 +209,7 @@ def _computing_losses(network: nn.Module) -> Iterator[None]:
     heads = [module for module in modes if isinstance(module, LongTailPredictor)]
     states = [(head, copy.deepcopy(head.loss.state_dict()), head.accuracy.counts.clone()) for head in heads]
     keys = [head.trainer_keys for head in heads]
-    still: list[Any] = [module for module in modes if isinstance(module, ClassificationLoss)]
-    still += [backbone] if isinstance(backbone := getattr(network, "backbone", None), nn.Module) else []
-    inside = {module for part in still for module in part.modules()}
+    inside = _backbone_and_losses(network)
     for module in modes:
         changes = hasattr(module, "running_mean") or "Drop" in type(module).__name__
         module.training = not changes and module not in inside

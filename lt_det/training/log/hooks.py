@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 
 import torch
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import PeriodicWriter
+from detectron2.utils.events import EventWriter
 from torch import Tensor, nn
 
 from lt_det.losses import ClassificationLoss
 from lt_det.losses._all_reduce import sum_over_processes
 from lt_det.modeling import LongTailPredictor
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.training.hooks.metric import is_evaluated
 
 
 def build_log_hooks(
@@ -29,6 +33,31 @@ def build_log_hooks(
         period: iterations between log entries, best that of the writers.
     """
     return [LogSpeed(images, period), LogAccuracy(model, buckets, period), LogLossState(model, buckets, period)]
+
+
+class WriteLog(PeriodicWriter):
+    """Detectron2's PeriodicWriter, except that it also writes after each evaluation.
+
+    Metrics that wait for the next period are lost if the training is killed before it, and replaced if the next
+    evaluation comes before it.
+    """
+
+    def __init__(self, writers: Sequence[EventWriter], period: int, eval_period: int) -> None:
+        """
+        Args:
+            writers: of the log.
+            period: iterations between log entries.
+            eval_period: TEST.EVAL_PERIOD, iterations between evaluations.
+        """
+        super().__init__(writers, period)
+        self._all, self._eval_period = writers, eval_period
+
+    def after_step(self) -> None:
+        if not is_evaluated(self.trainer, self._eval_period):
+            super().after_step()
+            return
+        for writer in self._all:
+            writer.write()
 
 
 class _Periodic(HookBase):

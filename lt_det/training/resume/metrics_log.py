@@ -36,11 +36,12 @@ def rewind_metrics(output_dir: str, start: int) -> None:
 def _is_past(line: bytes, start: int) -> bool:
     """Whether a line is of an earlier iteration, or of the evaluation at the end of a training that is prolonged.
 
-    That evaluation is logged under the number of the next iteration.
+    That evaluation is logged under the number of the next iteration, which has no learning rate yet.
     """
     try:
         values = json.loads(line)
         iteration = int(values["iteration"])
     except (ValueError, KeyError, TypeError):
         return False
-    return iteration < start or (iteration == start and any(name.endswith("/AP") for name in values))
+    at_end = "lr" not in values and any(name.endswith("/AP") for name in values)
+    return iteration < start or (iteration == start and at_end)

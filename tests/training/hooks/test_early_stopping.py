@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 
 from lt_det.errors import LtDetError
+from lt_det.evaluation.schema import read_evaluation
 from lt_det.training import EarlyStopping, LongTailTrainer, ends_early, equip, load_config
 from tests.helpers import assert_same
 from tests.helpers.configs import RANDOM_TRAINING
@@ -29,34 +31,34 @@ def logged(folder, name):
 
 
 def test_it_ends_as_a_training_does(config, scripted, tmp_path, caplog):
-    """The best is that of iteration 3. Two evaluations later it ends, with the final evaluation and model_final."""
+    """The best is that of iteration 3. Two evaluations later it ends; the last of them is the final one."""
     with caplog.at_level("INFO"):
-        trainer = scripted(config(*EARLY), 1.0, 2.0, 2.0, 1.5, 9.0)
+        trainer = scripted(config(*EARLY), 1.0, 2.0, 2.0, 1.5)
     assert trainer.iter == trainer.max_iter == 8
-    assert logged(tmp_path, "bbox/AP") == {7: 1.5, 8: 9.0}
+    assert logged(tmp_path, "bbox/AP") == {1: 1.0, 3: 2.0, 5: 2.0, 7: 1.5, 8: 1.5}
     final = load(tmp_path / "model_final.pth")
     assert final["trainer"]["hooks"]["EarlyStopping"]["values"] == {1: 1.0, 3: 2.0, 5: 2.0, 7: 1.5}
     assert final["iteration"] == final["trainer"]["iteration"] == 7
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
-    assert load(tmp_path / "model_best.pth")["best"] == {"metric": "bbox/AP", "value": 9.0, "iteration": 7}
+    assert load(tmp_path / "model_best.pth")["best"] == {"metric": "bbox/AP", "value": 2.0, "iteration": 3}
     assert "bbox/AP was best after iteration 3 (2), and did not improve" in caplog.text
     assert "Exception" not in caplog.text
 
 
 def test_the_log_of_the_last_iteration_is_complete(config, scripted, tmp_path):
-    scripted(config(*EARLY), 2.0, 1.0, 1.0, 0.0)
-    assert list(logged(tmp_path, "total_loss")) == [5]
+    scripted(config(*EARLY), 2.0, 1.0, 1.0)
+    assert list(logged(tmp_path, "total_loss")) == [1, 3, 5]
     assert list(logged(tmp_path, "images_per_second")) == [5]
 
 
 def test_the_smallest_improvement(config, scripted):
     """Smaller ones do not count, together neither unless they exceed it."""
-    trainer = scripted(config(*EARLY, "SOLVER.EARLY_STOPPING.MIN_DELTA", 1.0), 1.0, 1.8, 2.5, 2.6, 3.0, 0.0)
+    trainer = scripted(config(*EARLY, "SOLVER.EARLY_STOPPING.MIN_DELTA", 1.0), 1.0, 1.8, 2.5, 2.6, 3.0)
     assert trainer.iter == 10
 
 
 def test_nan_does_not_count(config, scripted, tmp_path, caplog):
-    trainer = scripted(config(*EARLY), math.nan, 2.0, math.nan, 1.0, math.nan, 1.0, 0.0)
+    trainer = scripted(config(*EARLY), math.nan, 2.0, math.nan, 1.0, math.nan, 1.0)
     assert trainer.iter == 12
     assert "bbox/AP is nan" in caplog.text
 
@@ -69,7 +71,7 @@ def test_a_training_that_improves_is_not_ended(config, scripted):
 def test_resumed_where_it_was_killed_before_the_end(config, scripted, tmp_path):
     """The last value is in the log only, and says that the training has ended."""
     often = (*EARLY, "SOLVER.CHECKPOINT_PERIOD", 2)
-    scripted(config(*often), 3.0, 2.0, 1.0, 0.0)
+    scripted(config(*often), 3.0, 2.0, 1.0)
     (tmp_path / "model_final.pth").unlink()
     (tmp_path / "last_checkpoint").write_text("model_0000005.pth")
     assert scripted(config(*often), 0.0, resume=True).iter == 6
@@ -85,7 +87,7 @@ def test_resumed(config, scripted, tmp_path, killed_after_evaluation):
     scripted(config(*often, "SOLVER.MAX_ITER", 6), 3.0, 2.0, 9.0)
     (tmp_path / "model_final.pth").unlink()
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
-    values = [2.0, 0.0] if killed_after_evaluation else [2.0, 2.0, 0.0]
+    values = [2.0] if killed_after_evaluation else [2.0, 2.0]
     if not killed_after_evaluation:  # without the value that was logged after the checkpoint
         lines = (tmp_path / "metrics.json").read_text().splitlines(keepends=True)
         (tmp_path / "metrics.json").write_text("".join(line for line in lines if json.loads(line)["iteration"] != 3))
@@ -96,11 +98,11 @@ def test_resumed(config, scripted, tmp_path, killed_after_evaluation):
 
 def test_resumed_after_the_end(config, scripted, tmp_path, caplog):
     """Nothing is trained, unless there is more patience."""
-    scripted(config(*EARLY), 3.0, 2.0, 2.0, 0.0)
+    scripted(config(*EARLY), 3.0, 2.0, 2.0)
     assert scripted(config(*EARLY), 5.0, resume=True).iter == 6
     assert "ended early, after iteration 5" in caplog.text
     assert "PATIENCE" in caplog.text
-    more = scripted(config(*EARLY, EARLY[2], 3), 1.0, 0.0, resume=True)
+    more = scripted(config(*EARLY, EARLY[2], 3), 1.0, resume=True)
     assert more.iter == 8
     assert load(tmp_path / "model_final.pth")["iteration"] == 7
 
@@ -108,9 +110,9 @@ def test_resumed_after_the_end(config, scripted, tmp_path, caplog):
 def test_expected_results_are_compared(config, scripted):
     """As at the end of any training, with the final evaluation."""
     rows = [["bbox", "AP", 4.0, 0.5]]
-    assert scripted(config(*EARLY, "TEST.EXPECTED_RESULTS", rows), 3.0, 2.0, 2.0, 4.2).iter == 6
+    assert scripted(config(*EARLY, "TEST.EXPECTED_RESULTS", rows), 5.0, 4.0, 4.2).iter == 6
     with pytest.raises(SystemExit):
-        scripted(config(*EARLY, "TEST.EXPECTED_RESULTS", rows), 3.0, 2.0, 2.0, 5.0)
+        scripted(config(*EARLY, "TEST.EXPECTED_RESULTS", rows), 5.0, 4.0, 5.0)
 
 
 class Ranked(LongTailTrainer):
@@ -123,7 +125,7 @@ class Ranked(LongTailTrainer):
 
 def train_ranked(file, output):
     torch.set_num_threads(1)
-    Ranked.values = iter([2.0, 1.0, 1.0, 0.0])
+    Ranked.values = iter([2.0, 1.0, 1.0])
     words = [*RANDOM_TRAINING, "SOLVER.STEPS", "()", "OUTPUT_DIR", output, *map(str, EARLY)]
     trainer = Ranked(load_config(str(file), words))
     trainer.resume_or_load(resume=False)
@@ -137,14 +139,48 @@ def test_two_processes_end_together(hooks_config, tmp_path):
     assert load(tmp_path / "model_best.pth")["best"]["iteration"] == 1
 
 
-def test_a_lazy_config(config, tmp_path):
+def test_a_lazy_config(config, tmp_path, caplog):
+    """With real evaluations, of which none is repeated at the end, nor the validation loss."""
     config()
     words = ["train.best_checkpoint.metric=bbox/AP", "train.early_stopping.patience=1", "train.max_iter=40"]
-    trainer = equip(lazy_config(tmp_path, *words, "train.early_stopping.min_delta=100.0"))
+    trainer = equip(lazy_config(tmp_path, *words, "train.early_stopping.min_delta=100.0", "train.val_loss=True"))
     trainer.resume_or_load(resume=False)
-    trainer.train()
+    with caplog.at_level("INFO"):
+        trainer.train()
     assert trainer.trainer.iter == 4
     assert load(tmp_path / "model_final.pth")["iteration"] == 3
+    assert caplog.text.count("Loss on the test set") == 2
+    for name in ("bbox/AP", "val_total_loss"):
+        found = logged(tmp_path, name)
+        assert list(found) == [1, 3, 4]
+        assert found[3] == found[4]
+    evaluation = read_evaluation(tmp_path / "inference" / "hooks_val" / "evaluation.json")
+    assert evaluation.tasks["bbox"].metrics["AP"] == pytest.approx(logged(tmp_path, "bbox/AP")[4])
+
+
+def test_an_evaluation_without_files_is_repeated(config, small_disk, tmp_path, caplog):
+    """A full disk has cost those of the evaluation that ends the training; at the end there is space again."""
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference" / "hooks_val").symlink_to(small_disk)
+
+    class Trainer(LongTailTrainer):
+        def before_step(self):
+            if self.iter == 2:
+                (small_disk / "evaluation.json").unlink()  # that of the evaluation before
+                (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+            elif self.iter == 4:
+                (small_disk / "other").unlink()
+            super().before_step()
+
+    words = (EARLY[2], 1, "SOLVER.EARLY_STOPPING.MIN_DELTA", 100.0, "TEST.DETECTIONS_PER_IMAGE", 5)
+    trainer = Trainer(config(*EARLY, *words))
+    trainer.resume_or_load(resume=False)
+    with caplog.at_level("INFO"):
+        trainer.train()
+    assert trainer.iter == 4
+    assert caplog.text.count("not written to files") == 1
+    evaluation = read_evaluation(small_disk / "evaluation.json")
+    assert evaluation.tasks["bbox"].metrics["AP"] == pytest.approx(logged(tmp_path, "bbox/AP")[4])
 
 
 class Plain(DefaultTrainer):

@@ -14,6 +14,7 @@ from lt_det.errors import LtDetError
 from lt_det.training import EMAHook, LongTailTrainer, equip, load_config
 from lt_det.training.accumulation import AccumulatingAMPTrainer, AccumulatingTrainer, MixedPrecisionTrainer
 from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.weights.averaged import averages_of
 from lt_det.training.weights.stripping import strip_weights
 from tests.helpers import assert_same, needs_float16
 from tests.helpers.configs import RANDOM_TRAINING
@@ -262,18 +263,50 @@ class Plain(DefaultTrainer):
         cls.evaluated = snapshot(model)
         return {"bbox": {"AP": 1.0}}
 
+    kind = EMAHook
+
     def build_hooks(self):
-        ema = EMAHook(self.model, decay=0.5)
+        ema = self.kind(self.model, decay=0.5)
         self.test = ema.evaluating(self.test)
         return [ema, *super().build_hooks()]
 
 
-def test_a_users_own_trainer(config, tmp_path):
+class Own(EMAHook):
+    """A user's own average. Detectron2 keeps its state under the name of its class."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "mine": 1}
+
+
+@pytest.mark.parametrize("kind", [EMAHook, Own])
+def test_a_users_own_trainer(config, tmp_path, kind):
+    """What it evaluates is used wherever its checkpoint is."""
+    Plain.kind = kind
     trainer = Plain(config(*EMA))
     trainer.resume_or_load(resume=False)
     trainer.train()
     file = tmp_path / "model_final.pth"
-    assert_same(Plain.evaluated, load(file)["model"] | average_in(file)["weights"])
+    content = load(file)
+    average = content["trainer"]["hooks"][kind.__name__]["weights"]
+    assert not torch.equal(average[CLASSIFIER], content["model"][CLASSIFIER])
+    assert_same(Plain.evaluated, content["model"] | average)
+    model = LongTailTrainer.build_model(config())
+    evaluation_checkpointer(model).load(str(file))
+    assert_same(model.state_dict(), Plain.evaluated)
+
+
+def test_the_state_of_another_hook_is_no_average():
+    model = {"weight": torch.zeros(2)}
+    for state in (
+        {"weights": {"weight": torch.ones(3)}, "steps": 4},
+        {"weights": {"other": torch.ones(2)}, "steps": 4},
+        {"weights": {"weight": torch.ones(2)}},
+        {"weights": [1.0], "steps": 4},
+        [1.0],
+    ):
+        assert averages_of({"model": model, "trainer": {"hooks": {"Other": state}}}) == {}
+    for content in (3, {}, {"trainer": None}, {"trainer": {"hooks": [1]}}):
+        assert averages_of(content) == {}
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, math.nan, True, "0.9"])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.training import Metric
+from lt_det.training import LongTailTrainer, Metric
 from lt_det.training.hooks.options import HookOptions
 
 METRIC, PATIENCE = "SOLVER.BEST_CHECKPOINT.METRIC", "SOLVER.EARLY_STOPPING.PATIENCE"
@@ -105,7 +105,18 @@ def test_a_metric_that_does_not_exist_is_refused_before_the_training(config, scr
     with pytest.raises(LtDetError, match=r"bbox/APx.*bbox/AP, .*bbox/bucket_mean"):
         scripted(config(METRIC, "bbox/APx"))
     with pytest.raises(LtDetError, match=r"segm/AP, .*bbox/APr"):
-        scripted(config(METRIC, "segm/AP"))
+        LongTailTrainer(config(METRIC, "segm/AP"))
+
+
+def test_metrics_of_a_trainers_own_test(config, scripted):
+    """Which tasks it evaluates is not known before."""
+    with pytest.raises(LtDetError, match=r"mine/AP, .*one of bbox/AP, "):
+        scripted(config(METRIC, "mine/AP"), 1.0)  # the first evaluation
+
+
+def test_the_message_for_many_classes():
+    names = {f"bbox/AP-{index}": 0.0 for index in range(80)} | {"bbox/AP": 0.0, "bbox/AP50": 0.0}
+    assert str(Metric("bbox/APr").unknown(names)).endswith("write one of bbox/AP, bbox/AP50, bbox/bucket_mean.")
 
 
 def test_a_metric_that_the_first_evaluation_does_not_have(config, scripted):

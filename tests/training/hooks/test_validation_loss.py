@@ -19,6 +19,7 @@ from lt_det.data import load_records
 from lt_det.errors import LtDetError
 from lt_det.training import (
     LongTailTrainer,
+    Metric,
     ValidationLoss,
     build_validation_loader,
     equip,
@@ -26,6 +27,7 @@ from lt_det.training import (
     train_classifier_only,
     validation_loss,
 )
+from lt_det.training.hooks.validation_loss import try_validation_loss
 from tests.helpers import assert_same
 from tests.helpers.configs import RANDOM_TRAINING
 from tests.helpers.gloo import in_processes
@@ -116,6 +118,58 @@ def test_decoupled_training_has_one_loss(config):
     assert set(found) == {"val_total_loss", "val_loss_cls"}
 
 
+NAMES = "val_loss_box_reg, val_loss_cls, val_loss_rpn_cls, val_loss_rpn_loc, val_total_loss"
+
+
+def test_a_loss_that_does_not_exist_is_refused_before_the_training(config, tmp_path):
+    """As the metric of the best checkpoint; the losses there are come from the network."""
+    metric = "SOLVER.BEST_CHECKPOINT.METRIC"
+    with pytest.raises(LtDetError, match=rf"is val_lss, .*{NAMES}\."):
+        LongTailTrainer(config(*VAL, metric, "val_lss"))
+    with pytest.raises(
+        LtDetError, match=rf"is hooks_val/val_los_cls, .*hooks_val/{NAMES.replace(' ', ' hooks_val/')}\."
+    ):
+        LongTailTrainer(config(*VAL, metric, "hooks_val/val_los_cls", "DATASETS.TEST", ("hooks_val", "hooks_train")))
+    with pytest.raises(LtDetError, match=rf"is val_los_cls, .*{NAMES}\."):
+        equip(lazy_config(tmp_path, "train.val_loss=True", "train.best_checkpoint.metric=val_los_cls"))
+
+
+def tried(cfg, model, metric):
+    return try_validation_loss(model, build_validation_loader(cfg, "hooks_val"), "hooks_val", Metric(metric))
+
+
+def test_trying_it_changes_nothing(config):
+    cfg = config("MODEL.LONG_TAIL.LOSS.NAME", "eqlv2")
+    model = seeded_model(cfg).train()
+    before = everything(model)
+    assert tried(cfg, model, "val_loss_cls")
+    assert_same(everything(model), before)
+    train_classifier_only(model, "crt")
+    with pytest.raises(LtDetError, match=r"one of val_loss_cls, val_total_loss\."):
+        tried(cfg, model, "val_loss_box_reg")
+
+
+def test_losses_of_a_users_own_network(config, caplog):
+    """They may depend on the image: a warning, because the name may come."""
+    cfg = config()
+    model = seeded_model(cfg).train()
+
+    class Own(type(model)):
+        def forward(self, images):
+            return {**super().forward(images), "loss_mine": torch.zeros(())}
+
+    model.__class__ = Own
+    assert tried(cfg, model, "val_loss_mine")
+    assert not caplog.records
+    assert tried(cfg, model, "val_loss_later")
+    assert "is val_loss_later" in caplog.text
+    assert "val_loss_mine" in caplog.text
+    assert "Own" in caplog.text
+    Own.forward = lambda self, images: 1 / 0
+    with pytest.raises(LtDetError, match=r"VAL_LOSS.*'hooks_val'.*ZeroDivisionError"):
+        tried(cfg, model, "val_loss_mine")
+
+
 def logged(folder):
     lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
     return {line["iteration"]: line for line in lines if "val_total_loss" in line}
@@ -135,7 +189,7 @@ def test_in_a_training(config, tmp_path):
     found = train(*VAL, "SOLVER.BEST_CHECKPOINT.METRIC", "val_total_loss", "OUTPUT_DIR", tmp_path / "with")
     assert_same(found, without)
     lines = logged(tmp_path / "with")
-    assert set(lines) == {3, 6}
+    assert set(lines) == {1, 3, 6}
     assert {"val_loss_cls", "bbox/AP"} <= set(lines[6])
     best = torch.load(tmp_path / "with" / "model_best.pth", weights_only=False)
     cfg = config()

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from detectron2.engine.hooks import PeriodicWriter
+from detectron2.engine import TrainerBase
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import _log_classification_stats
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, JSONWriter
 from torch import nn
 
 from lt_det.losses import EQLv2, InfluenceBalanced, Seesaw, SoftmaxCrossEntropy
@@ -20,7 +20,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training import LongTailTrainer, load_config
-from lt_det.training.log.hooks import LogAccuracy, LogLossState, LogSpeed
+from lt_det.training.log.hooks import LogAccuracy, LogLossState, LogSpeed, WriteLog
 from lt_det.training.preemption import EvalUnlessStopped
 from tests.helpers.gloo import in_processes
 from tests.helpers.models import annotations, small_config, synthetic_batch
@@ -216,7 +216,31 @@ def _check_order(config, output):
     place = {type(hook): index for index, hook in enumerate(trainer._hooks)}
     assert place[EvalUnlessStopped] < place[LogAccuracy]
     if comm.is_main_process():
-        assert place[LogLossState] < place[PeriodicWriter]
+        assert place[LogLossState] < place[WriteLog]
+
+
+def test_an_evaluation_is_in_the_log_at_once(tmp_path):
+    """A training that is killed later has it, and the next evaluation does not replace it; no line comes twice."""
+    file, found = tmp_path / "metrics.json", []
+
+    def lines():
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    class Steps(TrainerBase):
+        def before_step(self):
+            super().before_step()
+            found.append([line["iteration"] for line in lines() if "bbox/AP" in line])
+
+        def run_step(self):
+            self.storage.put_scalar("total_loss", 1.0)
+
+    trainer = Steps()
+    evaluation = EvalUnlessStopped(3, lambda: {"bbox": {"AP": trainer.iter}})
+    trainer.register_hooks([evaluation, WriteLog([JSONWriter(str(file))], 4, 3)])
+    trainer.train(0, 10)
+    assert found == [[], [], [], [2], [2], [2], [2, 5], [2, 5], [2, 5], [2, 5, 8]]
+    assert [line["iteration"] for line in lines()] == [2, 3, 5, 7, 8, 9, 10]
+    assert [line["bbox/AP"] for line in lines() if "bbox/AP" in line] == [2, 5, 8, 10]
 
 
 class TestSpeed:

@@ -191,3 +191,7 @@ def test_the_log_has_one_line_for_an_iteration(tmp_path):
     before = file.stat().st_mtime_ns
     rewind_metrics(str(tmp_path), 40)
     assert file.stat().st_mtime_ns == before
+    # An evaluation right after the checkpoint, which is repeated.
+    file.write_text(line(38) + line(39, lr=0.1, **{"bbox/AP": 12.5}))
+    rewind_metrics(str(tmp_path), 39)
+    assert file.read_text() == line(38)

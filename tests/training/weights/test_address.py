@@ -1,9 +1,6 @@
 """Weights at an address: cached, reachable, or not."""
 
-import functools
-import http.server
 import re
-import threading
 
 import pytest
 
@@ -11,6 +8,7 @@ from lt_det.errors import LtDetError
 from lt_det.training.preflight import check_config
 from lt_det.training.weights.address import check_remote_weights, remote_weights
 from tests.helpers import free_port
+from tests.helpers.file_server import file_server
 
 
 @pytest.fixture
@@ -21,17 +19,11 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(tmp_path):
+def server():
     """The address of a server that has zoo/a.pkl of 3 MB."""
-    (tmp_path / "served" / "zoo").mkdir(parents=True)
-    (tmp_path / "served" / "zoo" / "a.pkl").write_bytes(b"0" * 3_000_000)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with file_server() as running:
+        running.files["/zoo/a.pkl"] = b"0" * 3_000_000
+        yield running.url
 
 
 def test_weights_that_can_be_fetched_are_not_downloaded(server, cache):
