@@ -128,6 +128,26 @@ def test_federated_annotations(tmp_path, lvis_file):
     assert all("neg_category_ids" in image for image in part["images"])
 
 
+@pytest.mark.parametrize("letters", [True, False])
+def test_buckets_of_the_annotation_file_are_evaluated(tmp_path, letters):
+    """In a part of LVIS, the letters are those of all of LVIS, and the counts would give other buckets."""
+    data = square_set(tmp_path)
+    wanted = ["f", "c", "r"]
+    if letters:
+        for category, letter in zip(data["categories"], wanted, strict=True):
+            category["frequency"] = letter
+    (tmp_path / "set.json").write_text(json.dumps(data))
+    written = write_config(tmp_path / "set.json", Path("letters.yaml"), small=True)
+    cfg = load_config("letters.yaml")
+    stats = ClassStats.from_json(tmp_path / "set.json")
+    categories = json.loads(Path("letters_val.json").read_text())["categories"]
+    buckets = resolve_buckets(bucket_options(cfg), stats, categories)
+    names = [buckets.names[bucket] for bucket in buckets.assignment]
+    assert (names == ["frequent", "common", "rare"]) == letters
+    assert ("TEST.BUCKETS.EDGES" in read("letters.yaml")) != letters
+    assert ("'frequency'" in "\n".join(written.summary)) == letters
+
+
 @pytest.mark.slow
 def test_mini_lvis_trains_under_its_own_name(mini, backbone):
     """`mini_lvis_train` is a set that lt_det registers, in another place."""
