@@ -60,7 +60,7 @@ def choose_buckets(train: Survey, val: Survey) -> Buckets:
     edges = list(LVIS_EDGES)
     if val.has_letters:
         why = (
-            "The validation set's json says which classes are rare, common and frequent, as in LVIS (the 'frequency' of "
+            "The validation set's json says which classes are rare, common and frequent, as in LVIS ('frequency' of "
             "its categories). EDGES, NAMES, EQUAL_GROUPS or MAP would replace these buckets."
         )
         return Buckets("images", None, 0, why)
