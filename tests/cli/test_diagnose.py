@@ -142,6 +142,36 @@ def test_a_config_in_the_place_of_a_run(softmax, tmp_path):
     assert (tmp_path / "elsewhere" / "diagnosis" / "diagnosis.html").is_file()
 
 
+def test_a_sample_of_the_training_images(softmax, tmp_path, capsys, monkeypatch):
+    """It is in a cache of its own, and the finished cache of a bake-off is used unless a number is given."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "model_final.pth", "last_checkpoint"):
+        (run / name).write_bytes((softmax / name).read_bytes())
+    words = [str(run), "OUTPUT_DIR", str(run)]
+    monkeypatch.setattr("lt_det.bakeoff.diagnosis.features.MAX_TRAINING_IMAGES", 4)
+    assert main(["--traceback", "diagnose", *words]) == 0
+    assert "Measured: 4 of 8 training images" in capsys.readouterr().out
+    cache = FeatureCache.open(run / "diagnosis" / "features")
+    assert cache.datasets == [VAL]
+    assert not (run / "bakeoff").exists()
+    diagnosis = read_diagnosis(run / "diagnosis" / "diagnosis.json")
+    assert (diagnosis.training_images, diagnosis.training_set_images, diagnosis.test_images) == (4, 8, 4)
+    assert "of 4 of 8 images" in (run / "diagnosis" / "diagnosis.html").read_text()
+
+    assert main(["diagnose", "--max-training-images", "5", *words]) == 1
+    error = capsys.readouterr().err
+    assert "--max-training-images is 5" in error
+    assert "4 training images" in error
+    assert main(["diagnose", "--max-training-images", "0", *words]) == 1
+    assert "--max-training-images is 0" in capsys.readouterr().err
+
+    (run / "bakeoff").symlink_to(softmax / "bakeoff")
+    assert main(["diagnose", *words]) == 0
+    assert "Measured" not in capsys.readouterr().out
+    assert read_diagnosis(run / "diagnosis" / "diagnosis.json").training_images == 8
+
+
 @pytest.mark.parametrize(
     ("files", "words", "expected"),
     [
