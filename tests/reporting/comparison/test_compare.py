@@ -88,7 +88,7 @@ def test_unpaired(run, tmp_path, change, why):
 
 
 @pytest.mark.parametrize("protocol", ["lvis", "pool"])
-def test_only_runs_by_ap_pool_are_told_that_it_has_no_resamples(tmp_path, protocol):
+def test_ap_pool_is_mentioned_only_for_runs_evaluated_by_it(tmp_path, protocol):
     runs = []
     for name in ("a", "b"):
         content = {**evaluation(), "protocol": protocol}
