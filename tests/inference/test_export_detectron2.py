@@ -126,7 +126,7 @@ def test_detections_of_detectron2_alone(heads, loss, classifier, stats_file, tmp
     masks = {"MODEL.MASK_ON": True, "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead"}
     keys = {"MODEL.LONG_TAIL.CLASS_STATS": stats_file, "MODEL.LONG_TAIL.CLASSIFIER": classifier}
     more = {"MODEL.ROI_MASK_HEAD.CONV_DIM": 16, "MODEL.PIXEL_STD": [64.0, 64.0, 64.0], "INPUT.MIN_SIZE_TEST": 96}
-    small = {key: 8 for key in ("MODEL.RESNETS.STEM_OUT_CHANNELS", "MODEL.RESNETS.RES2_OUT_CHANNELS")}
+    small = dict.fromkeys(("MODEL.RESNETS.STEM_OUT_CHANNELS", "MODEL.RESNETS.RES2_OUT_CHANNELS"), 8)
     small |= {"MODEL.FPN.OUT_CHANNELS": 8} if "Res5" not in heads else {}
     cfg = small_config(heads, loss, **masks, **keys, **more, **small)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.02
