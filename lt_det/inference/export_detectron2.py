@@ -84,6 +84,7 @@ def linear_classifier(predictor: LongTailPredictor) -> tuple[Tensor, Tensor]:
             f"Detectron2's classifier is linear, and this detector has a {type(classifier).__name__}, which divides by "
             f"the norm of the features; {_INSTEAD}, or train with MODEL.LONG_TAIL.CLASSIFIER linear."
         )
+    assert classifier.bias is not None  # heads build these classifiers with a bias
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     if isinstance(classifier, ScaledLinear):
         weight = classifier.scale[:, None] * weight

@@ -119,16 +119,14 @@ def test_a_part_that_is_not_detectron2s():
     [
         ("LongTailROIHeads", "eql", "linear"),
         ("LongTailCascadeROIHeads", "cdt", "scaled"),
-        pytest.param("LongTailRes5ROIHeads", "softmax", "linear", marks=pytest.mark.slow),
+        pytest.param("LongTailRes5ROIHeads", "softmax", "linear", marks=pytest.mark.long),
     ],
 )
 def test_detections_of_detectron2_alone(heads, loss, classifier, stats_file, tmp_path):
     masks = {"MODEL.MASK_ON": True, "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead"}
     keys = {"MODEL.LONG_TAIL.CLASS_STATS": stats_file, "MODEL.LONG_TAIL.CLASSIFIER": classifier}
     more = {"MODEL.ROI_MASK_HEAD.CONV_DIM": 16, "MODEL.PIXEL_STD": [64.0, 64.0, 64.0], "INPUT.MIN_SIZE_TEST": 96}
-    small = dict.fromkeys(("MODEL.RESNETS.STEM_OUT_CHANNELS", "MODEL.RESNETS.RES2_OUT_CHANNELS"), 8)
-    small |= {"MODEL.FPN.OUT_CHANNELS": 8} if "Res5" not in heads else {}
-    cfg = small_config(heads, loss, **masks, **keys, **more, **small)
+    cfg = small_config(heads, loss, **masks, **keys, **more)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.02
     model = with_random_classifiers(seeded_model(cfg)).eval()
     image = synthetic_batch()[0]["image"].float()
