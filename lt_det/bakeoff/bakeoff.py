@@ -20,7 +20,7 @@ from lt_det.bakeoff.detector import detector_config
 from lt_det.bakeoff.diagnosis.diagnose import diagnose
 from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.bakeoff.fitting import describe_classes
-from lt_det.bakeoff.options import BakeoffOptions
+from lt_det.bakeoff.options import FEATURES, BakeoffOptions
 from lt_det.bakeoff.pool import run_trials
 from lt_det.bakeoff.results import build_bakeoff
 from lt_det.bakeoff.trials import Trials
@@ -38,7 +38,7 @@ from lt_det.training.preflight import check_datasets, check_heads, training_stat
 
 logger = logging.getLogger(__name__)
 
-FEATURES, TRIALS, DETECTOR = "features", "trials", "detector"  # folders in that of the results
+TRIALS, DETECTOR = "trials", "detector"  # folders in that of the results
 
 
 def run_bakeoff(

@@ -9,6 +9,7 @@ from pathlib import Path
 from lt_det.errors import LtDetError
 
 LISTS = ("quick", "full")  # the built-in lists of candidates
+FEATURES = "features"  # folder of the feature cache, in that of the results
 CHOOSE_ON = ("folds", "evaluation")
 # The options of `lt-det bakeoff`, which messages name; a call in Python uses the same words with underscores.
 _LEAST: Mapping[str, int] = {

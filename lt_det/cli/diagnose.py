@@ -21,7 +21,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--features",
         type=Path,
         metavar="DIR",
-        help="feature cache to read, or to write if it is missing (default: RUN/bakeoff/features)",
+        help="feature cache to read, or to write if it is missing (default: RUN/bakeoff/features, or "
+        "RUN/diagnosis/features if the training images are sampled)",
+    )
+    parser.add_argument(
+        "--max-training-images",
+        type=int,
+        metavar="N",
+        help="sample the training images if there are more than N (default: 5000)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: RUN/diagnosis)")
     parser.add_argument("--test", metavar="NAME", help="test set to compare with (default: the first of DATASETS.TEST)")
@@ -30,7 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from lt_det.bakeoff.diagnosis.diagnose import diagnose, open_features
+    from lt_det.bakeoff.diagnosis.diagnose import diagnose
+    from lt_det.bakeoff.diagnosis.features import open_features
     from lt_det.io.atomic import check_folder
     from lt_det.reporting.diagnosis import write_diagnosis_page
     from lt_det.training.config_loading import config_of_detector
@@ -39,9 +47,13 @@ def run(args: argparse.Namespace) -> int:
     log_sizes()
     out = args.out or Path(cfg.OUTPUT_DIR) / "diagnosis"
     check_folder(out, "--out")
-    features = args.features or Path(cfg.OUTPUT_DIR) / "bakeoff" / "features"
-    cache = open_features(cfg, features, args.test, track_step("Computing features"))
+    cache = open_features(
+        cfg, args.features, args.test, track_step("Computing features"), max_training_images=args.max_training_images
+    )
     diagnosis = diagnose(cfg, cache, test=args.test, track=track_step("Measuring"))
+    if diagnosis.is_sampled:
+        images = f"{diagnosis.training_images} of {diagnosis.training_set_images} training images"
+        console.print(f"Measured: {images} (--max-training-images)", soft_wrap=True, markup=False, highlight=False)
     page = write_diagnosis_page(diagnosis, out, console)
     console.print(f"Diagnosis: {page}", soft_wrap=True, markup=False)
     return 0

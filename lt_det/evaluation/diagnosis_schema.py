@@ -230,6 +230,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         checkpoint: file.
         loss, classifier: name of the loss and of the last layer.
         training, test: names of the data sets; no test set: None.
+        training_images: number of those with a RoI in the feature cache.
+        training_set_images: number of all training images; None in files of older versions.
         classes: K classes.
         effective_numbers: for each beta of the paper.
     """
@@ -239,12 +241,24 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     classifier: str
     training: list[str]
     training_images: int
+    training_set_images: int | None = None
     test: str | None
     test_images: int | None
     buckets: Buckets
     classes: list[DiagnosedClass]
     effective_numbers: list[EffectiveNumber]
     stages: list[Stage]
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether there are more training images than were measured."""
+        return self.training_set_images is not None and self.training_images < self.training_set_images
+
+    @property
+    def measured_images(self) -> str:
+        """The number of training images, such as "8 images" or "5000 of 99388 images"."""
+        total = count_of(self.training_set_images or self.training_images, "image")
+        return f"{self.training_images} of {total}" if self.is_sampled else total
 
     def __post_init__(self) -> None:
         for entry in self.classes:

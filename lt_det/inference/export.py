@@ -70,7 +70,7 @@ def export_torchscript(adapter: TracingAdapter, image: Tensor, file: Path) -> Ex
         warnings.simplefilter("ignore")  # a hundred warnings that a Python number becomes a constant
         traced = torch.jit.trace(adapter, (image,), check_trace=False)  # `difference` checks more
         torch.jit.save(traced, content)
-        with _report_full_disk(file):
+        with report_full_disk(file):
             file.write_bytes(content.getbuffer())
         loaded = torch.jit.load(str(file))
 
@@ -97,7 +97,7 @@ def export_onnx(adapter: TracingAdapter, image: Tensor, file: Path) -> Exported:
     names = output_names(adapter)
     axes: dict[str, dict[int, str]] = {name: {0: "detections"} for name in names[:-1]}
     axes["image"] = {1: "height", 2: "width"}
-    with torch.no_grad(), warnings.catch_warnings(), _report_full_disk(file):
+    with torch.no_grad(), warnings.catch_warnings(), report_full_disk(file):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             adapter,
@@ -191,12 +191,17 @@ def write_description(file: Path, content: dict[str, Any]) -> None:
         LtDetError: the file cannot be written.
     """
     lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    with _report_full_disk(file):
+    with report_full_disk(file):
         file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 @contextlib.contextmanager
-def _report_full_disk(file: Path) -> Iterator[None]:
+def report_full_disk(file: Path) -> Iterator[None]:
+    """Context that explains why a file cannot be written.
+
+    Raises:
+        LtDetError: it cannot.
+    """
     try:
         yield
     except OSError as error:

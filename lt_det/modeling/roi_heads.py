@@ -13,6 +13,12 @@ from lt_det.compat.detectron2 import detections_of_cascades_by
 from lt_det.modeling.detections import select_detections
 from lt_det.modeling.predictor import LongTailPredictor
 
+STOCK_HEADS = {  # the heads of Detectron2 that these are made from
+    "LongTailROIHeads": "StandardROIHeads",
+    "LongTailCascadeROIHeads": "CascadeROIHeads",
+    "LongTailRes5ROIHeads": "Res5ROIHeads",
+}
+
 
 @ROI_HEADS_REGISTRY.register()
 class LongTailROIHeads(StandardROIHeads):

@@ -91,7 +91,7 @@ def choose(
         **_sampling(survey, machine),
         **_batch(detector, machine),
         **_schedule(schedule, survey, detector),
-        **_evaluation(survey),
+        **_evaluation(survey, val.survey),
         "OUTPUT_DIR": Choice(output_dir, "Relative to the folder in which you start training."),
         "SEED": Choice(keys.get("SEED", 0), REASONS["SEED"]),
         "VERSION": Choice(2),
@@ -296,8 +296,8 @@ def _schedule(schedule: Schedule, survey: Survey, detector: Detector) -> Choices
     }
 
 
-def _evaluation(survey: Survey) -> Choices:
-    buckets, detections = choose_buckets(survey), choose_detections(survey)
+def _evaluation(survey: Survey, val: Survey) -> Choices:
+    buckets, detections = choose_buckets(survey, val), choose_detections(survey)
     choices = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": Choice(detections.threshold, detections.why),
         "TEST.DETECTIONS_PER_IMAGE": Choice(
@@ -307,6 +307,6 @@ def _evaluation(survey: Survey) -> Choices:
     }
     if buckets.groups:
         choices["TEST.BUCKETS.EQUAL_GROUPS"] = Choice(buckets.groups)
-    else:
+    elif buckets.edges is not None:
         choices["TEST.BUCKETS.EDGES"] = Choice(buckets.edges, "Upper edges of rare and common.")
     return choices

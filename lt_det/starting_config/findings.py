@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,6 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
     width, height = np.median(survey.image_sizes, axis=0)
     value = {key: choice.value for key, choice in chosen.choices.items()}
     predicted = ["boxes"] + ["masks"] * value["MODEL.MASK_ON"] + ["keypoints"] * value.get("MODEL.KEYPOINT_ON", False)
-    buckets = value.get("TEST.BUCKETS.EQUAL_GROUPS")
-    of_buckets = (
-        f"{buckets} groups" if buckets else f"edges {value['TEST.BUCKETS.EDGES']} in {value['TEST.BUCKETS.BY']}"
-    )
     return [
         f"Training: {count_of(len(survey.files), 'image')}, {count_of(len(survey.box_sizes), 'object')} of "
         f"{count_of(stats.num_classes, 'class')} with {seen.min()} to {seen.max()} images each.",
@@ -44,8 +41,16 @@ def summary_of(train: DataSet, val: DataSet, detector: Detector, chosen: Chosen,
         f"Schedule: {count_of(round(schedule.epochs), 'epoch')}, {count_of(schedule.iterations, 'iteration')} of "
         f"{count_of(chosen.batch, 'image')}; evaluation every {count_of(schedule.period, 'iteration')}.",
         f"{'Long tail' if has_long_tail(stats) else 'No long tail'}: {value['DATALOADER.SAMPLER_TRAIN']}, buckets by "
-        f"{of_buckets}, score threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
+        f"{_of_buckets(value)}, score threshold {value['MODEL.ROI_HEADS.SCORE_THRESH_TEST']:g}, softmax loss.",
     ]
+
+
+def _of_buckets(value: Mapping[str, Any]) -> str:
+    if groups := value.get("TEST.BUCKETS.EQUAL_GROUPS"):
+        return f"{groups} groups"
+    if (edges := value.get("TEST.BUCKETS.EDGES")) is not None:
+        return f"edges {edges} in {value['TEST.BUCKETS.BY']}"
+    return "the 'frequency' of the categories"
 
 
 def doubts_of(

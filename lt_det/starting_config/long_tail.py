@@ -36,23 +36,34 @@ def has_long_tail(stats: ClassStats) -> bool:
 class Buckets:
     """
     Attributes:
-        by, edges, groups: of `BucketOptions`; edges are ignored where there are groups (above 0).
+        by, edges, groups: of `BucketOptions`; edges are ignored where there are groups (above 0). No edges: the buckets
+            are those of the annotation file.
         why: the reason for the choice, for the comment in the config.
     """
 
     by: str
-    edges: list[int]
+    edges: list[int] | None
     groups: int
     why: str
 
 
-def choose_buckets(survey: Survey) -> Buckets:
-    """LVIS's buckets where they divide the classes; else groups of equally many classes, where the classes differ."""
-    stats = survey.stats
+def choose_buckets(train: Survey, val: Survey) -> Buckets:
+    """The buckets that the file to evaluate on has, as in LVIS; else LVIS's edges where they divide the classes; else
+    groups of equally many classes, where the classes differ.
+
+    Args:
+        train: whose counts edges and groups divide.
+        val: to evaluate on.
+    """
+    stats = train.stats
     fewest, most = _range(stats)
     edges = list(LVIS_EDGES)
-    if survey.has_letters:
-        return Buckets("images", edges, 0, "The annotation file says which classes are rare, common and frequent.")
+    if val.has_letters:
+        why = (
+            "The validation set's json says which classes are rare, common and frequent, as in LVIS ('frequency' of "
+            "its categories). EDGES, NAMES, EQUAL_GROUPS or MAP would replace these buckets."
+        )
+        return Buckets("images", None, 0, why)
     counts = f"the classes have {fewest} to {most} training images"
     default = _sizes(resolve_buckets(None, stats))
     if _divides(default):

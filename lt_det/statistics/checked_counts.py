@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lt_det.io.annotations.checks import AnnotationChecks, Findings
+from lt_det.io.annotations.checks import AnnotationChecks
 from lt_det.io.annotations.coco_json import read_in_pieces
+from lt_det.io.annotations.findings import Findings
 from lt_det.statistics.counting import ClassCounter
 
 

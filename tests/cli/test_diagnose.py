@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from lt_det.bakeoff.cache.cache import FeatureCache
+from lt_det.bakeoff.diagnosis.features import open_features
 from lt_det.cli import main
 from lt_det.evaluation.diagnosis_schema import read_diagnosis
+from lt_det.training.config_loading import config_of_detector
 from tests.helpers import first_images
 from tests.helpers.proposals import TRAIN, VAL, random_detector, write_config
 
@@ -140,6 +142,36 @@ def test_a_config_in_the_place_of_a_run(softmax, tmp_path):
     features = str(softmax / "bakeoff" / "features")
     assert main(["diagnose", "--config", str(softmax / "config.yaml"), "--features", features, *words]) == 0
     assert (tmp_path / "elsewhere" / "diagnosis" / "diagnosis.html").is_file()
+
+
+def test_a_sample_of_the_training_images(softmax, tmp_path, capsys, monkeypatch):
+    """It is in a cache of its own, and the finished cache of a bake-off is used unless a number is given."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "model_final.pth", "last_checkpoint"):
+        (run / name).write_bytes((softmax / name).read_bytes())
+    words = [str(run), "OUTPUT_DIR", str(run)]
+    monkeypatch.setattr("lt_det.bakeoff.diagnosis.features.MAX_TRAINING_IMAGES", 4)
+    assert main(["--traceback", "diagnose", *words]) == 0
+    assert "Measured: 4 of 8 training images" in capsys.readouterr().out
+    cache = FeatureCache.open(run / "diagnosis" / "features")
+    assert cache.datasets == [VAL]
+    assert not (run / "bakeoff").exists()
+    diagnosis = read_diagnosis(run / "diagnosis" / "diagnosis.json")
+    assert (diagnosis.training_images, diagnosis.training_set_images, diagnosis.test_images) == (4, 8, 4)
+    assert "of 4 of 8 images" in (run / "diagnosis" / "diagnosis.html").read_text()
+
+    assert main(["diagnose", "--max-training-images", "5", *words]) == 1
+    error = capsys.readouterr().err
+    assert "--max-training-images is 5" in error
+    assert "4 training images" in error
+    assert main(["diagnose", "--max-training-images", "0", *words]) == 1
+    assert "--max-training-images is 0" in capsys.readouterr().err
+
+    (run / "bakeoff").symlink_to(softmax / "bakeoff")
+    every = open_features(config_of_detector(None, words, False))
+    assert every.folder == run / "bakeoff" / "features"
+    assert len(set(every.rois().images)) == 8
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_tiny_set_trains_for_some_iterations():
     ],
 )
 def test_buckets_divide_the_classes(counts, by, groups, said):
-    chosen = choose_buckets(survey(counts))
+    chosen = choose_buckets(survey(counts), survey(counts))
     assert (chosen.by, chosen.groups) == (by, groups)
     assert said in chosen.why
 
@@ -127,9 +127,15 @@ def test_buckets_divide_the_classes(counts, by, groups, said):
 def test_buckets_by_instances_where_images_do_not_divide():
     few = survey([5, 6, 7])
     stats = replace(few.stats, instance_counts=np.array([5, 60, 700]))
-    chosen = choose_buckets(replace(few, stats=stats))
+    chosen = choose_buckets(replace(few, stats=stats), few)
     assert (chosen.by, chosen.groups) == ("instances", 0)
     assert "1 rare, 1 common, 1 frequent" in chosen.why
+
+
+def test_buckets_of_the_file_to_evaluate_on_are_kept():
+    train, val = survey([200, 300, 900]), survey([2, 3, 9], has_letters=True)
+    assert choose_buckets(train, val).edges is None
+    assert choose_buckets(replace(train, has_letters=True), replace(val, has_letters=False)).groups == 3
 
 
 def test_images_of_classes_in_the_tail_are_repeated():

@@ -11,12 +11,15 @@ import torch
 import yaml
 from detectron2.modeling import build_model
 
+from lt_det.config import bucket_options
 from lt_det.doctor import examine
 from lt_det.errors import LtDetError
 from lt_det.modeling.backbones.timm_weights import as_checkpoint
 from lt_det.starting_config import detector, write_config
 from lt_det.starting_config.detector import flat, small_detector
 from lt_det.starting_config.machine import Machine
+from lt_det.statistics.buckets import resolve_buckets
+from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.config_loading import load_config
 from tests.helpers import REPOSITORY
 from tests.helpers.keypoint_set import write_set
@@ -126,6 +129,26 @@ def test_federated_annotations(tmp_path, lvis_file):
     assert value["MODEL.ROI_HEADS.NUM_CLASSES"] == len(json.loads(lvis_file.read_text())["categories"])
     part = json.loads(Path("federated_val.json").read_text())
     assert all("neg_category_ids" in image for image in part["images"])
+
+
+@pytest.mark.parametrize("letters", [True, False])
+def test_buckets_of_the_annotation_file_are_evaluated(tmp_path, letters):
+    """In a part of LVIS, the letters are those of all of LVIS, and the counts would give other buckets."""
+    train = write_shapes(tmp_path, images=20)
+    data = json.loads(train.read_text())
+    if letters:
+        for category, letter in zip(data["categories"], "fcr", strict=True):
+            category["frequency"] = letter
+    train.write_text(json.dumps(data))
+    written = write_config(train, Path("letters.yaml"), small=True)
+    cfg = load_config("letters.yaml")
+    stats = ClassStats.from_json(train)
+    categories = json.loads(Path("letters_val.json").read_text())["categories"]
+    buckets = resolve_buckets(bucket_options(cfg), stats, categories)
+    names = [buckets.names[bucket] for bucket in buckets.assignment]
+    assert (names == ["frequent", "common", "rare"]) == letters
+    assert ("TEST.BUCKETS.EDGES" in read("letters.yaml")) != letters
+    assert ("'frequency'" in "\n".join(written.summary)) == letters
 
 
 @pytest.mark.slow

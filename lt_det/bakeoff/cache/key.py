@@ -14,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from lt_det.data.cache.record_cache import follows_json
 from lt_det.data.class_counts import FileState
 from lt_det.errors import LtDetError
+from lt_det.modeling.roi_heads import STOCK_HEADS
 
 # Parts of the config that change no feature: losses, thresholds of detections, and where things are.
 _WITHOUT_EFFECT = (
@@ -31,11 +32,6 @@ _WITHOUT_EFFECT = (
     "MODEL.ROI_HEADS.NMS_THRESH_TEST",
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
 )
-_STOCK_HEADS = {
-    "LongTailROIHeads": "StandardROIHeads",
-    "LongTailCascadeROIHeads": "CascadeROIHeads",
-    "LongTailRes5ROIHeads": "Res5ROIHeads",
-}
 
 
 def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +56,7 @@ def cache_key(cfg: Any, datasets: Sequence[str], options: Mapping[str, Any]) -> 
             node = node[parent]
         node.pop(name, None)
     heads = config["MODEL"]["ROI_HEADS"]
-    heads["NAME"] = _STOCK_HEADS.get(heads["NAME"], heads["NAME"])
+    heads["NAME"] = STOCK_HEADS.get(heads["NAME"], heads["NAME"])
     config["DATALOADER"] = {"FILTER_EMPTY_ANNOTATIONS": cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS}
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *datasets])
     return {

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from lt_det.bakeoff.cache.cache import FeatureCache, read_about
+from lt_det.bakeoff.cache.cache import FeatureCache
 from lt_det.bakeoff.detector import box_predictors, detector_config, load_detector
 from lt_det.bakeoff.diagnosis.batches import Rois
 from lt_det.bakeoff.diagnosis.effective_number import effective_numbers
 from lt_det.bakeoff.diagnosis.matched_proposals import matched_proposals
 from lt_det.bakeoff.diagnosis.stage import Settings, diagnose_stage
-from lt_det.bakeoff.features.extraction import compute_features
 from lt_det.config import buckets_of_config
-from lt_det.errors import LtDetError
 from lt_det.evaluation.diagnosis_schema import DiagnosedClass, Diagnosis
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.schema import Buckets
@@ -25,36 +22,6 @@ from lt_det.losses import ClassReweighting, registered_name
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.preflight import training_stats_of
-
-
-def open_features(cfg: Any, folder: str | Path, test: str | None = None, track: Track = iter) -> FeatureCache:
-    """The feature cache in a folder, which is computed or finished first if necessary.
-
-    A cache that is there is used with the options that it was computed with, if it is that of the same detector and
-    data.
-
-    Args:
-        cfg: of the detector; its datasets are registered.
-        folder: of the cache.
-        test: a test set whose proposals have to be in it, besides those of DATASETS.
-        track: wraps the loop over the images, to show progress.
-
-    Raises:
-        LtDetError: the cache that is there lacks `test`; see also `compute_features`.
-    """
-    about = read_about(Path(folder))
-    known: dict[str, Any]
-    if about is None:
-        wanted = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, *([] if test is None else [test])]
-        known = {"datasets": list(dict.fromkeys(wanted))}
-    else:
-        known = {**about["key"]["options"], "datasets": about["key"]["datasets"]}
-        if test is not None and test not in known["datasets"]:
-            raise LtDetError(
-                f"The feature cache {folder} has no proposals of '{test}', but of {', '.join(known['datasets'])}; name "
-                "one of these, or choose another folder for the features."
-            )
-    return compute_features(cfg, folder, **known, track=track)
 
 
 def diagnose(
@@ -99,6 +66,7 @@ def diagnose(
         classifier=_classifier_name(predictors[0].cls_score),
         training=list(cfg.DATASETS.TRAIN),
         training_images=len(np.unique(np.asarray(cache.rois(0).images))),
+        training_set_images=len(cache.rois(0).image_ids),
         test=test,
         test_images=None if proposals is None else len(proposals.image_ids),
         buckets=Buckets(

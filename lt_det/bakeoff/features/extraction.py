@@ -35,6 +35,7 @@ def compute_features(
     background_fraction: float = 1.0,
     max_rois: int | None = MAX_ROIS,
     max_training_images: int | None = MAX_TRAINING_IMAGES,
+    max_roi_images: int | None = None,
     datasets: Sequence[str] | None = None,
     num_processes: int = 1,
     track: Track = iter,
@@ -48,7 +49,8 @@ def compute_features(
     Args:
         cfg: of the detector; its datasets are registered.
         folder: of the cache; created.
-        passes, dtype, background_fraction, max_rois, max_training_images, datasets: see `FeatureOptions`.
+        passes, dtype, background_fraction, max_rois, max_training_images, max_roi_images, datasets: see
+            `FeatureOptions`.
         num_processes: to start; on GPUs, each takes one. A script that starts processes needs the usual
             ``if __name__ == "__main__":``.
         track: wraps the loop over the images, to show progress.
@@ -60,7 +62,9 @@ def compute_features(
             full disk.
     """
     folder = Path(folder)
-    options = FeatureOptions(passes, dtype, background_fraction, max_rois, max_training_images, datasets)
+    options = FeatureOptions(
+        passes, dtype, background_fraction, max_rois, max_training_images, max_roi_images, datasets
+    )
     silence_inference()
     key = _key(cfg, options)
     if _is_finished(folder, key):

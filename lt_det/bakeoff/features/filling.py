@@ -56,18 +56,39 @@ class Table:
         return sum(len(self.chunk(number)) for number in self.writer.missing())
 
 
-def roi_table(folder: Path, records: Any, sampled: TrainingRois, passes: int, seed: int) -> Table:
-    """The table of the training images' RoIs, with columns such as "labels_0", of stage 0."""
+def roi_table(
+    folder: Path,
+    records: Any,
+    images: NDArray[np.int64],
+    image_weights: NDArray[np.float64] | None,
+    sampled: TrainingRois,
+    passes: int,
+    seed: int,
+) -> Table:
+    """The table of the training images' RoIs, with columns such as "labels_0", of stage 0.
+
+    Args:
+        folder: of the cache.
+        records: of all training images.
+        images: (N,) which of them to sample RoIs in.
+        image_weights: (N,) factors of the weights of their RoIs; None: no factor.
+        sampled: the RoIs of an image.
+        passes: over the images.
+        seed: of the sampling.
+    """
+    weight_of = None if image_weights is None else dict(zip(images.tolist(), image_weights.tolist(), strict=True))
 
     def rows(record: Any, unit: Unit) -> Columns:
         columns: Columns = {}
         with seeded(seed, *unit, _SAMPLING):  # for proposal generators that use the global generators
             for stage, found in enumerate(sampled(record, np.random.default_rng([seed, *unit, _SAMPLING]))):
+                if weight_of is not None:
+                    found["weights"] = found["weights"] * np.float32(weight_of[unit[1]])
                 found["images"] = np.full(len(found["labels"]), unit[1], dtype=np.int64)
                 columns |= {f"{name}_{stage}": values for name, values in found.items()}
         return columns
 
-    units = [(number, image) for number in range(passes) for image in range(len(records))]
+    units = [(number, image) for number in range(passes) for image in images.tolist()]
     return Table(_writer(folder / ROIS, units), records, units, True, rows, _ids(records, range(len(records))))
 
 

@@ -23,6 +23,8 @@ class FeatureOptions:
             always kept, see `thinning_for`.
         max_training_images: the most images of each training set whose proposals are recorded; None: all. See
             `choose_images`.
+        max_roi_images: the most training images whose RoIs are sampled, and weighted so that they stand for all
+            training images, see `sample_images`; None: all, which a bake-off needs.
         datasets: whose proposals are recorded; None: those of DATASETS.TEST and DATASETS.TRAIN.
     """
 
@@ -31,6 +33,7 @@ class FeatureOptions:
     background_fraction: float = 1.0
     max_rois: int | None = MAX_ROIS
     max_training_images: int | None = MAX_TRAINING_IMAGES
+    max_roi_images: int | None = None
     datasets: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -41,7 +44,7 @@ class FeatureOptions:
         self._check("passes", self.passes >= 1, "a number of at least 1")
         self._check("dtype", self.dtype in ("float16", "float32"), "float16 or float32")
         self._check("background_fraction", 0 < self.background_fraction <= 1, "a number above 0 and at most 1")
-        for name in ("max_rois", "max_training_images"):
+        for name in ("max_rois", "max_training_images", "max_roi_images"):
             limit = getattr(self, name)
             self._check(name, limit is None or limit >= 1, "a positive number, or None for no limit")
 

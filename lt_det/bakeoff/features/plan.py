@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.modeling import build_model
+from numpy.typing import NDArray
 
 from lt_det.bakeoff.cache.cache import CACHE_NAME, ROIS, VERSION
 from lt_det.bakeoff.cache.writer import writing
@@ -19,7 +20,7 @@ from lt_det.bakeoff.features.filling import Table, proposal_table, roi_table
 from lt_det.bakeoff.features.images import evaluation_records, training_records
 from lt_det.bakeoff.features.options import FeatureOptions
 from lt_det.bakeoff.features.proposals import TestProposals
-from lt_det.bakeoff.features.selection import annotated_classes, choose_images
+from lt_det.bakeoff.features.selection import annotated_classes, choose_images, sample_images
 from lt_det.bakeoff.features.size import CacheSize, TrainingSample, thinning_for
 from lt_det.bakeoff.features.training_rois import TrainingRois
 from lt_det.io.atomic import write_atomically
@@ -63,20 +64,21 @@ class Plan:
         evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
         seed, datasets = key["seed"], key["datasets"]
         records = training_records(cfg)
+        images, weights = _sampled(records, options.max_roi_images, seed)
         sample = TrainingSample(
-            options.passes * len(records),
-            options.passes * len(annotated_classes(records)[0]),
+            options.passes * len(images),
+            options.passes * int(np.isin(annotated_classes(records)[0], images).sum()),
             model.roi_heads.batch_size_per_image,
             model.roi_heads.positive_fraction,
         )
         thinning = thinning_for(sample, options.max_rois, options.background_fraction)
         sampled = TrainingRois(model, thinning, np.dtype(options.dtype))
-        tables = {ROIS: roi_table(folder, records, sampled, options.passes, seed)}
+        tables = {ROIS: roi_table(folder, records, images, weights, sampled, options.passes, seed)}
         for name in datasets:
             records = evaluation_records(cfg, name)
             limit = options.max_training_images if name in cfg.DATASETS.TRAIN else None
-            images = _chosen(records, limit, seed)
-            tables[name] = proposal_table(folder, name, records, images, TestProposals(model))
+            chosen = _chosen(records, limit, seed)
+            tables[name] = proposal_table(folder, name, records, chosen, TestProposals(model))
         size = CacheSize.of(
             sample.rois(thinning),
             {name: _proposals_per_image(cfg) * len(tables[name].units) for name in datasets},
@@ -130,6 +132,14 @@ def _chosen(records: Any, limit: int | None, seed: int) -> Sequence[int]:
         return range(len(records))
     logger.info("Proposals of %d of %d training images are recorded (max_training_images).", limit, len(records))
     return list(choose_images(*annotated_classes(records), len(records), limit, seed))
+
+
+def _sampled(records: Any, limit: int | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """The training images whose RoIs are sampled, and their weights; no weights: all images."""
+    if limit is None or limit >= len(records):
+        return np.arange(len(records)), None
+    logger.info("RoIs of %d of %d training images are sampled (max_roi_images).", limit, len(records))
+    return sample_images(*annotated_classes(records), len(records), limit, seed)
 
 
 def _proposals_per_image(cfg: Any) -> int:

@@ -57,3 +57,50 @@ def choose_images(
     image_at = np.empty(num_images, dtype=np.int64)
     image_at[place] = np.arange(num_images)
     return np.sort(image_at[order[:number]])
+
+
+def sample_images(
+    images: NDArray[np.int64], classes: NDArray[np.int64], num_images: int, number: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Choose half of the images as `choose_images` does, so that every class has some, and the others at random.
+
+    An image of a rare class is more likely to be chosen than others. Its weight is the inverse of that probability, so
+    that the weighted images have about the composition of all images.
+
+    Args:
+        images: (A,) image of each annotation.
+        classes: (A,) its class.
+        num_images: I.
+        number: N of images to choose, at most I.
+        seed: of the choice.
+
+    Returns:
+        (N,) indices of images, ascending, and (N,) their weights, whose mean is 1.
+    """
+    of_classes = choose_images(images, classes, num_images, number // 2, seed)
+    others = np.setdiff1d(np.arange(num_images), of_classes)
+    at_random = np.random.default_rng([seed, 1]).choice(others, number - len(of_classes), replace=False)
+    chosen = np.sort(np.concatenate([of_classes, at_random]))
+    for_class = _probabilities(images, classes, num_images, len(of_classes))[chosen]
+    weights = 1 / (for_class + (1 - for_class) * len(at_random) / max(len(others), 1))
+    return chosen, weights / weights.mean()
+
+
+def _probabilities(
+    images: NDArray[np.int64], classes: NDArray[np.int64], num_images: int, number: int
+) -> NDArray[np.float64]:
+    """(I,) probabilities with which `choose_images` chooses each image, about min(1, t / n).
+
+    n is the number of images that have the rarest class of the image. t, the turns of each class, makes the sum of the
+    probabilities the number of images that are chosen.
+    """
+    of_class, of_image = np.divmod(np.unique(classes * num_images + images), num_images)
+    n = np.full(num_images, np.inf)  # images without annotations come last
+    np.minimum.at(n, of_image, np.bincount(of_class)[of_class])
+    annotated = np.sort(n[np.isfinite(n)])
+    if number >= len(annotated):
+        rest = (number - len(annotated)) / max(num_images - len(annotated), 1)
+        return np.where(np.isfinite(n), 1.0, rest)
+    # If the k images with the smallest n are chosen for certain, the others share the rest in proportion to 1 / n.
+    turns = (number - np.arange(len(annotated))) / np.cumsum(1 / annotated[::-1])[::-1]
+    return np.minimum(1, turns[np.argmax(turns <= annotated)] / n)

@@ -14,7 +14,7 @@ import lt_det
 HELP = {
     "train": "train a detector, or evaluate it with --eval-only",
     "demo": "draw the detections of a trained detector on images and videos",
-    "export": "export a trained detector to one file that runs without lt_det and Detectron2",
+    "export": "export a trained detector to one file that runs without lt_det, or for Detectron2 alone",
     "install-detectron2": "install a copy of Detectron2 on a machine that reaches only PyPI",
     "imagenet-weights": "write the ImageNet weights of a backbone to a file for MODEL.WEIGHTS",
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 from lt_det.errors import LtDetError
 from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
+from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export_detectron2, stock_config
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.io.options import GivenOnce
@@ -20,6 +21,7 @@ from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
 
 SAMPLES = 5  # of a folder
+DETECTRON2 = "detectron2"  # a format of two files
 
 
 def run(words: Sequence[str] | None = None, program: str | None = None) -> int:
@@ -32,17 +34,23 @@ def main(args: argparse.Namespace) -> None:
         raise LtDetError("--sample-image has only videos; give images.")
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
     check_folder(Path(args.output), "--output")
-    names, buckets = classes_of(cfg)
     detector = TrainedDetector(cfg)
     images = {str(file): detector.model_input(read_image(file)) for file in samples}
     first = next(iter(images.values()))
     adapter = traceable(detector.model, first)
-    name, export = FORMATS[args.format]
-    about = f"{name}.json"  # one for each format: the other one may describe another model
     # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
     images["the first image in another size"] = torch.nn.functional.interpolate(first[None], scale_factor=0.75)[0]
     images["a corner of the first image"] = first[:, :32, :32]
     images["a uniform gray image"] = torch.full_like(first, 128)
+    if args.format == DETECTRON2:
+        stock = stock_config(cfg, detector.model, Path(args.output, WEIGHTS_NAME).resolve())
+        with atomic_files(Path(args.output), (WEIGHTS_NAME, CONFIG_NAME)) as unfinished:
+            check(adapter, export_detectron2(detector.model, stock, first, unfinished), images)
+        print(f"Written: {Path(args.output, WEIGHTS_NAME)} and {Path(args.output, CONFIG_NAME)}")
+        return
+    names, buckets = classes_of(cfg)
+    name, export = FORMATS[args.format]
+    about = f"{name}.json"  # one for each format: the other one may describe another model
     with atomic_files(Path(args.output), (name, about)) as unfinished:
         exported = export(adapter, first, unfinished / name)
         write_description(unfinished / about, description(cfg, adapter, names, buckets))
@@ -74,14 +82,19 @@ def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         program,
-        description="Write a trained detector as one file that runs without lt_det and Detectron2, and check it "
-        "against the model.",
+        description="Write a trained detector as one file that runs without lt_det and Detectron2, or as a checkpoint "
+        "and a config for Detectron2 alone, and check it against the model.",
     )
     parser.add_argument(
         "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
     )
     parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
-    parser.add_argument("--format", choices=FORMATS, default="torchscript", help="default: torchscript")
+    parser.add_argument(
+        "--format",
+        choices=(*FORMATS, DETECTRON2),
+        default="torchscript",
+        help="torchscript and onnx run without Detectron2, detectron2 without lt_det (default: torchscript)",
+    )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the model and its description")
     parser.add_argument(
         "--sample-image",

@@ -6,43 +6,25 @@ in another format, and an error.
 
 from __future__ import annotations
 
-import logging
 import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lt_det.errors import LtDetError
 from lt_det.io.annotations.box_conventions import BORDER_TOLERANCE, BoxConventions
 from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
+from lt_det.io.annotations.findings import Findings, Problem
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
-
-logger = logging.getLogger(__name__)
 
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
 MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for one of them
 _MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
-_SHOWN = 5  # problems printed in an error before "and ... more"
 _NUMBERS = (int, float)
-
-
-class Problem(NamedTuple):
-    """A mistake in an annotation file.
-
-    Attributes:
-        message: what is wrong, where, and the fix.
-        fatal: False: it does not stop training, because Detectron2 clips or skips it.
-        by_number: it is harmless in a few records, and fatal because many have it.
-    """
-
-    message: str
-    fatal: bool
-    by_number: bool = False
 
 
 class AnnotationChecks:
@@ -59,7 +41,7 @@ class AnnotationChecks:
         """
         self._json_file = json_file
         self._files = None if image_root is None else _ImageFolder(Path(image_root))
-        self._again: dict[str, Counter[Any]] = {"categories": Counter(), "images": Counter()}
+        self._again: dict[Section, Counter[Any]] = {"categories": Counter(), "images": Counter()}
         self._names: Counter[Any] = Counter()
         self._categories: set[Any] = set()
         self._sizes: dict[Any, tuple[int, int]] = {}  # width and height of each image
@@ -104,12 +86,13 @@ class AnnotationChecks:
             for key in FEDERATED_LISTS:
                 for unknown in sorted(set(image.get(key) or ()) - self._categories, key=str):
                     message = f"image {id_}: '{key}' lists category {unknown}, which is not in 'categories'; remove it"
-                    yield Problem(message, fatal=True)
+                    yield Problem(message, fatal=True, kind=key, noun="image", id=id_)
             if image.get("file_name") or image.get("coco_url"):
                 name = image_file_name(image, self._json_file)
                 other = self._image_of_file.setdefault(hash(name), id_)
                 if other != id_:
-                    yield Problem(f"images {other} and {id_} are one file {name}; drop one of them", fatal=False)
+                    message = f"images {other} and {id_} are one file {name}; drop one of them"
+                    yield Problem(message, fatal=False, kind="one file", noun="image", id=id_)
             if self._files is not None:
                 yield from self._files.missing(id_, Path(self._files.root, image_file_name(image, self._json_file)))
 
@@ -141,15 +124,16 @@ class AnnotationChecks:
         """Yield what only the whole document shows: ids and names used twice, and mistakes in many records."""
         for section, again in self._again.items():
             for id_, times in again.items():
-                yield Problem(_used_again(section, id_, times + 1), fatal=True)
+                yield _used_again(section, id_, times + 1, fatal=True)
         ids, times_used = np.unique(np.asarray(self._ids), return_counts=True)
         twice = times_used > 1
         repeated = dict(zip(ids[twice].tolist(), times_used[twice].tolist(), strict=True))
         for id_, times in (repeated | {id_: n for id_, n in self._other_ids.items() if n > 1}).items():
-            yield Problem(_used_again("annotations", id_, times), fatal=False)
+            yield _used_again("annotations", id_, times, fatal=False)
         for name, times in self._names.items():
             if times > 1:
-                yield Problem(f"category name '{name}' is used {times} times; rename all but one", fatal=False)
+                message = f"category name '{name}' is used {times} times; rename all but one"
+                yield Problem(message, fatal=False, kind="same name", noun="category name", id=f"'{name}'")
         yield from self._mistakes_in_many()
 
     def _mistakes_in_many(self) -> Iterator[Problem]:
@@ -181,19 +165,19 @@ class AnnotationChecks:
             id_ = annotation[f"{kind}_id"]
             if id_ not in known:
                 message = f"annotation {annotation['id']}: {kind} {id_} is not in '{plural}'; add it or correct the id"
-                yield Problem(message, fatal=True)
+                yield Problem(message, True, kind=f"no {kind}", noun="annotation", id=annotation["id"])
 
     def _box_problem(self, annotation: dict[str, Any], size: tuple[int, int] | None) -> Problem | None:
-        here, box = f"annotation {annotation['id']}", annotation["bbox"]
+        box = annotation["bbox"]
         if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-            return Problem(f"{here}: 'bbox' is {short_repr(box)}; write four numbers [x, y, width, height]", fatal=True)
+            return _bad_box(annotation, "box", f"is {short_repr(box)}; write four numbers [x, y, width, height]", True)
         if not are_pixels(box):
-            message = f"{here}: 'bbox' {short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
-            return Problem(message, fatal=True)
+            what = f"{short_repr(box)} is not finite or exceeds {LARGEST} pixels; correct or drop it"
+            return _bad_box(annotation, "large box", what, True)
         x, y, width, height = box
         if width <= 0 or height <= 0:
             self._counts["no area"] += 1
-            return Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
+            return _bad_box(annotation, "no area", f"{box} has no area; correct or drop it", False)
         area = annotation.get("area")
         self._counts["zero area"] += area is not None and area <= 0
         if size is not None and (
@@ -202,7 +186,7 @@ class AnnotationChecks:
             or y + height > size[1] + BORDER_TOLERANCE
         ):
             image = f"image {annotation['image_id']} of {size[0]} x {size[1]} pixels"
-            return Problem(f"{here}: 'bbox' {box} exceeds {image}; correct the box or the size", fatal=False)
+            return _bad_box(annotation, "outside", f"{box} exceeds {image}; correct the box or the size", False)
         return None
 
     def _segmentation_problems(self, annotation: dict[str, Any], size: tuple[int, int] | None) -> Iterator[Problem]:
@@ -212,8 +196,11 @@ class AnnotationChecks:
             if usable_segmentation(annotation) is None:
                 problem = "has no 'counts' or 'size', or its RLE does not cover height x width pixels"
             elif size is not None and tuple(segmentation["size"]) != size[::-1]:
-                message = f"{here}: the RLE has the 'size' {segmentation['size']}, but image {annotation['image_id']} "
-                yield Problem(message + f"is {size[1]} pixels high and {size[0]} wide; correct one of them", fatal=True)
+                message = (
+                    f"{here}: the RLE has the 'size' {segmentation['size']}, but image {annotation['image_id']} is "
+                    f"{size[1]} pixels high and {size[0]} wide; correct one of them"
+                )
+                yield Problem(message, True, kind="size of RLE", noun="annotation", id=annotation["id"])
                 return
             else:
                 return
@@ -226,7 +213,8 @@ class AnnotationChecks:
         self._counts["bad segmentation"] += problem.startswith("lies") or usable_segmentation(annotation) is None
         if self._bad_segmentation is None:
             self._bad_segmentation = segmentation
-        yield Problem(f"{here}: 'segmentation' {problem}; correct or drop it", fatal=False)
+        message = f"{here}: 'segmentation' {problem}; correct or drop it"
+        yield Problem(message, False, kind=problem, noun="annotation", id=annotation["id"])
 
 
 class _ImageFolder:
@@ -249,63 +237,7 @@ class _ImageFolder:
             self._listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
         if file.name not in self._listed[file.parent]:
             message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
-            yield Problem(message, fatal=True)
-
-
-class Findings:
-    """Counts the problems of a document, and keeps the first few of them."""
-
-    def __init__(self, json_file: str | os.PathLike[str], accept_many: bool = False) -> None:
-        """
-        Args:
-            json_file: name of the document.
-            accept_many: mistakes that are fatal only because many records have them are harmless.
-        """
-        self._json_file, self._accept_many = json_file, accept_many
-        self._counts: Counter[bool] = Counter()
-        self._first: dict[bool, list[str]] = {True: [], False: []}
-
-    def add(self, problems: Iterable[Problem]) -> None:
-        """Count problems."""
-        for message, fatal, by_number in problems:
-            fatal = fatal and not (by_number and self._accept_many)
-            self._counts[fatal] += 1
-            if len(self._first[fatal]) < _SHOWN:
-                self._first[fatal].append(message)
-
-    def add_first(self, problems: Iterable[Problem]) -> None:
-        """Count problems that are to be named before those added so far."""
-        before, self._first = self._first, {True: [], False: []}
-        self.add(problems)
-        for fatal, messages in before.items():
-            self._first[fatal] = (self._first[fatal] + messages)[:_SHOWN]
-
-    @property
-    def fatal(self) -> int:
-        """The number of fatal problems."""
-        return self._counts[True]
-
-    def report(self, warn: bool = True) -> None:
-        """Log a warning for harmless mistakes and raise for fatal ones.
-
-        Args:
-            warn: False: only raise.
-
-        Raises:
-            LtDetError: fatal mistakes; the message names the file and the first few records.
-        """
-        if self._counts[True]:
-            raise LtDetError(f"{self._json_file}: {self._text(True)}.")
-        if warn and self._counts[False]:
-            logger.warning(
-                "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
-                self._json_file,
-                self._text(False),
-            )
-
-    def _text(self, fatal: bool) -> str:
-        more = self._counts[fatal] - len(self._first[fatal])
-        return "; ".join(self._first[fatal]) + (f" ... and {more} more" if more else "")
+            yield Problem(message, fatal=True, kind="no file", noun="image", id=id_)
 
 
 def find_problems(
@@ -351,6 +283,11 @@ def check_images(files: Iterable[tuple[Any, str]], json_file: str, image_root: s
     findings.report()
 
 
+def _bad_box(annotation: dict[str, Any], kind: str, what: str, fatal: bool) -> Problem:
+    id_ = annotation["id"]
+    return Problem(f"annotation {id_}: 'bbox' {what}", fatal, kind=kind, noun="annotation", id=id_)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
@@ -359,8 +296,9 @@ def _is_many(count: int, total: int) -> bool:
     return count >= max(MIN_FRACTION * total, MIN_RECORDS)
 
 
-def _used_again(section: str, id_: Any, times: int) -> str:
-    return f"'{section}' id {id_} is used {times} times; give each record a unique id"
+def _used_again(section: Section, id_: Any, times: int, fatal: bool) -> Problem:
+    message = f"'{section}' id {id_} is used {times} times; give each record a unique id"
+    return Problem(message, fatal, kind=f"ids of {section}", noun="id", id=id_)
 
 
 def _segmentation_advice(segmentation: Any) -> str:

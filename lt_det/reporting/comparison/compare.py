@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.protocols import Task
+from lt_det.evaluation.protocols import PROTOCOLS, Task
 from lt_det.evaluation.result import percent
 from lt_det.evaluation.schema import ALL, TASK_NAMES, ErrorAnalysis, Evaluation, group_metric, read_evaluations
 from lt_det.io.atomic import write_atomically, writing_to
@@ -194,7 +194,7 @@ def _pair(base: EvaluatedRun, compared: EvaluatedRun, task: Task, key: str, foun
         key,
         run,
         metrics,
-        unpaired_because(a, b),
+        unpaired_because(a, b, PROTOCOLS[first.protocol].pooled),
         classes,
         TextTable(title, ["", first_run, run, "difference", "95 %", "significant"], rows),
         TextTable(f"Largest gains: {run} against {first_run}", EXTREMES_COLUMNS, gained),

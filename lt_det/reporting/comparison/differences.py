@@ -60,17 +60,26 @@ def metric_differences(first: TaskEvaluation, other: TaskEvaluation) -> list[Dif
     ]
 
 
-def unpaired_because(first: TaskEvaluation, other: TaskEvaluation) -> str | None:
+def unpaired_because(first: TaskEvaluation, other: TaskEvaluation, pooled: bool = False) -> str | None:
     """Why two runs have no paired intervals, in a sentence; None if they have.
 
     The n-th resample of both must be the same draw of the same images.
+
+    Args:
+        first, other: the runs.
+        pooled: both were evaluated by AP-Pool.
     """
     a, b = first.resamples, other.resamples
+    if (not a or not b) and pooled:
+        return (
+            "No intervals of the differences: AP-Pool has no resamples; for intervals, evaluate both with `lt-det "
+            "evaluate --protocol fixed --resamples 1000`."
+        )
     if not a or not b:
         return (
             "No intervals of the differences: at least one of the evaluations was written without resamples; evaluate "
             "both with `lt-det evaluate --resamples 1000`, or set TEST.RESAMPLES for a training (LazyConfig: "
-            "dataloader.evaluator.draws). AP-Pool has no resamples."
+            "dataloader.evaluator.draws)."
         )
     if a.images != b.images:
         return "No intervals of the differences: the runs were evaluated on different images or ground truth."

@@ -96,7 +96,7 @@ def _facts(diagnosis: Diagnosis, stage: Stage) -> list[str]:
         f"{diagnosis.classifier} classifier",
         count_of(len(diagnosis.classes), "class"),
         f"{count_of(stage.training_rois, 'training RoI')} ({stage.foreground_rois} foreground) of "
-        f"{count_of(diagnosis.training_images, 'image')} of {', '.join(diagnosis.training)}",
+        f"{diagnosis.measured_images} of {', '.join(diagnosis.training)}",
     ]
     if stage.deviation is not None and diagnosis.test is not None:
         facts.append(

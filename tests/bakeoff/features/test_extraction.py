@@ -209,6 +209,28 @@ def test_limits(config, tmp_path, names, caplog):
     assert "minutes left" in caplog.text
 
 
+def test_some_training_images_stand_for_all(config, folder, tmp_path, names, caplog):
+    with caplog.at_level(logging.INFO, logger="lt_det"):
+        cache = compute_features(load(config), tmp_path / "cache", max_roi_images=6, datasets=names[1:])
+    rois, every = cache.rois(), FeatureCache.open(folder).rois()
+    chosen = sorted(set(rois.images))
+    assert len(chosen) == 6
+    assert 0 in chosen  # the only image of class 2
+    assert rois.image_ids == every.image_ids
+    same = np.isin(every.images, chosen)
+    np.testing.assert_array_equal(rois.features, every.features[same])
+    np.testing.assert_array_equal(rois.images, every.images[same])
+    factors = [set((rois.weights / every.weights[same])[rois.images == image].round(5)) for image in chosen]
+    assert all(len(of_image) == 1 for of_image in factors)
+    factor = dict(zip(chosen, (of_image.pop() for of_image in factors), strict=True))
+    assert np.mean(list(factor.values())) == pytest.approx(1, abs=1e-4)
+    assert factor[0] == min(factor.values())
+    assert max(factor.values()) > factor[0]
+    assert "6 of 11 training images" in caplog.text
+    with pytest.raises(LtDetError, match="max_roi_images"):
+        compute_features(load(config), cache.folder, datasets=names[1:])
+
+
 def test_limit_below_the_ground_truth(config, tmp_path):
     with pytest.raises(LtDetError, match=r"max_rois is 5\b.* ground-truth"):
         compute_features(load(config), tmp_path / "cache", max_rois=5)
@@ -222,6 +244,7 @@ def test_limit_below_the_ground_truth(config, tmp_path):
         ({"background_fraction": 0}, "background_fraction"),
         ({"max_rois": 0}, "max_rois"),
         ({"max_training_images": -1}, "max_training_images"),
+        ({"max_roi_images": 0}, "max_roi_images"),
     ],
 )
 def test_option_that_makes_no_sense(options, name):

@@ -173,10 +173,45 @@ def test_missing_images(tmp_path):
     check_annotations(GOOD, "set.json", tmp_path)
 
 
-def test_many_mistakes_are_counted():
-    data = {**GOOD, "annotations": [{**GOOD["annotations"][0], "id": n, "category_id": 9} for n in range(30)]}
-    with pytest.raises(LtDetError, match=r"\.\.\. and 25 more"):
-        check_annotations(data, "set.json")
+def test_a_mistake_that_many_records_share_is_said_once():
+    unknown = [{**GOOD["annotations"][0], "id": n, "category_id": 9} for n in range(30)]
+    other = {**GOOD["annotations"][0], "id": 30, "image_id": 8}
+    with pytest.raises(LtDetError) as error:
+        check_annotations({**GOOD, "annotations": [*unknown, other]}, "set.json")
+    first, second = str(error.value).split("; annotation 30: ")
+    assert first.startswith("set.json: annotation 0: category 9 ")
+    assert first.endswith("(likewise 29 other annotations: 1, 2, 3, 4, ...)")
+    assert first.count("category 9") == 1
+    assert second.startswith("image 8 ")
+    assert "likewise" not in second
+
+
+def test_records_that_share_a_mistake_are_all_named_if_they_are_few(caplog):
+    flat = [{**GOOD["annotations"][0], "id": n, "bbox": [10, 10, 0, 20]} for n in range(2)]
+    good = [{**GOOD["annotations"][0], "id": n} for n in range(2, 30)]
+    check_annotations({**GOOD, "annotations": flat + good}, "set.json")
+    assert "annotation 0: 'bbox' [10, 10, 0, 20]" in caplog.text
+    assert "(likewise 1 other annotation: 1)" in caplog.text
+
+
+def test_kinds_of_mistakes_beyond_the_first_few_are_counted():
+    broken_ids = [{**GOOD["annotations"][0], "id": n} for n in range(9)]
+    for annotation, change in zip(
+        broken_ids,
+        (
+            {"category_id": 9},
+            {"image_id": 8},
+            {"bbox": [1, 2, 3]},
+            {"bbox": [1, 2, -1e12, 3]},
+            {"segmentation": {"size": [100, 50], "counts": [5000]}},
+            *[{"image_id": 8}] * 2,
+        ),
+        strict=False,
+    ):
+        annotation.update(change)
+    images = [{**GOOD["images"][0], "neg_category_ids": [5]}]
+    with pytest.raises(LtDetError, match=r"image 7: .*annotation 3: [^(]* \.\.\. and 1 more\.$"):
+        check_annotations({**GOOD, "images": images, "annotations": broken_ids}, "set.json")
 
 
 def test_image_names():

@@ -87,6 +87,21 @@ def test_unpaired(run, tmp_path, change, why):
     assert numbers["metrics"]["AP"]["difference"] is not None
 
 
+@pytest.mark.parametrize("protocol", ["lvis", "pool"])
+def test_ap_pool_is_mentioned_only_for_runs_evaluated_by_it(tmp_path, protocol):
+    runs = []
+    for name in ("a", "b"):
+        content = {**evaluation(), "protocol": protocol}
+        box(content)["resamples"] = None
+        runs.append(write_run(tmp_path / name, content))
+    text = io.StringIO()
+    write_comparison(runs, tmp_path / "out", Console(file=text, width=500))
+    why = next(line for line in text.getvalue().splitlines() if "No intervals" in line)
+    assert ("AP-Pool" in why) == (protocol == "pool")
+    assert ("--protocol fixed" in why) == (protocol == "pool")
+    assert ("TEST.RESAMPLES" in why) == (protocol != "pool")
+
+
 def test_files_and_tables(run, other_run, tmp_path):
     third = write_run(tmp_path / "third", evaluation(seed=2, better=-3.0))
     text = io.StringIO()
