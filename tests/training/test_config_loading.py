@@ -5,9 +5,18 @@ from pathlib import Path
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.training import argument_parser, load_lazy_config, setup_lazy
+from lt_det.training import argument_parser, load_config, load_lazy_config, setup_lazy
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "lazy" / "mini_lvis_eql.py")
+
+
+def test_home_and_variables_in_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("SCRATCH", "/scratch/$1")
+    opts = ["OUTPUT_DIR", "$SCRATCH/out", "MODEL.WEIGHTS", "~/best.pth", "TEST.BUCKETS.MAP", "$UNKNOWN/map.json"]
+    cfg = load_config("mini_lvis_softmax", opts)
+    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/scratch/$1/out", "/home/someone/best.pth")
+    assert cfg.TEST.BUCKETS.MAP == "$UNKNOWN/map.json"
 
 
 def test_keys_that_are_there_and_new_ones():

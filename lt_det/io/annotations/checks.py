@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
 MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for one of them
 _MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
+_LEAST_OF_BOX, _MOST_OF_BOX = 0.01, 1.5  # of the box that the area of a mask covers
+_MANY_AREAS = 0.5  # fraction of areas that are a mistake of the file: masks of wires and of loose boxes are fewer
 _SHOWN = 5  # problems printed in an error before "and ... more"
 _NUMBERS = (int, float)
 
@@ -175,6 +177,13 @@ class AnnotationChecks:
                 "out, and COCO's counts them as small; write the area of the mask, or remove the field"
             )
             yield Problem(message, fatal=False)
+        if counts["unlike area"] >= max(_MANY_AREAS * total, MIN_RECORDS):
+            message = (
+                f"{counts['unlike area']} of {total} annotations have an 'area' that does not fit their 'bbox', as a "
+                "constant or a fraction of the image does not: AP of small, medium and large objects is wrong; write "
+                "the area of the mask in pixels, or remove the field"
+            )
+            yield Problem(message, fatal=False)
 
     def _reference_problems(self, annotation: dict[str, Any]) -> Iterator[Problem]:
         for kind, plural, known in (("category", "categories", self._categories), ("image", "images", self._sizes)):
@@ -195,7 +204,10 @@ class AnnotationChecks:
             self._counts["no area"] += 1
             return Problem(f"{here}: 'bbox' {box} has no area; correct or drop it", fatal=False)
         area = annotation.get("area")
-        self._counts["zero area"] += area is not None and area <= 0
+        if area is not None:
+            self._counts["zero area"] += area <= 0
+            unlike = 0 < area < _LEAST_OF_BOX * width * height or area > _MOST_OF_BOX * width * height
+            self._counts["unlike area"] += unlike
         if size is not None and (
             min(x, y) < -BORDER_TOLERANCE
             or x + width > size[0] + BORDER_TOLERANCE
