@@ -33,7 +33,7 @@ from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
-from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
+from lt_det.training.resume.checkpoint_folder import checkpoints_in, holds_checkpoint, named_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts, _allows_unsafe(args))
     for key in unused_keys(cfg, args.opts[::2]):
         logger.warning("Override on the command line: %s has no effect: the network has no such part or loss.", key)
+    if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
+        _warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
     if not args.eval_only:
@@ -71,11 +73,25 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     if _allows_unsafe(args):
         raise LtDetError(f"{UNSAFE_OPTION} is for yaml configs; a LazyConfig is a program that always runs: omit it.")
     cfg = load_lazy_config(args.config_file, args.opts)
+    if args.resume and any(word.startswith("train.init_checkpoint=") for word in args.opts):
+        _warn_of_unused_weights("train.init_checkpoint", cfg.train.init_checkpoint, cfg.train.output_dir)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
     if not args.eval_only:
         hold_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
+
+
+def _warn_of_unused_weights(key: str, weights: str, output_dir: str) -> None:
+    """Log that weights from the command line are not loaded, because there is a checkpoint to resume."""
+    if "://" not in output_dir and holds_checkpoint(Path(output_dir)):
+        logger.warning(
+            "%s %s is not loaded, because --resume takes the last checkpoint in OUTPUT_DIR %s; leave out --resume to "
+            "load these weights.",
+            key,
+            weights,
+            output_dir,
+        )
 
 
 def _allows_unsafe(args: argparse.Namespace) -> bool:

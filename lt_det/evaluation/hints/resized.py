@@ -13,13 +13,14 @@ _SPREAD = 0.35  # largest difference between the factors of a pair's x, y, width
 _UNCHANGED = 0.1  # boxes that are this much larger or smaller are bad, not resized
 
 
-def resized_hint(sample: Sample, boxes: Floats, as_written: int) -> str | None:
+def resized_hint(sample: Sample, boxes: Floats, as_written: int, shapes: str = "boxes") -> str | None:
     """A sentence if boxes fit the objects once they are divided by one factor, or by one per side of a square.
 
     Args:
         sample: of the detections, whose image sizes are known.
         boxes: (S, 4) as x, y, width, height.
         as_written: how many of them overlap an object.
+        shapes: what they are, or are around, for the message: boxes or masks.
     """
     width_height = sample.sizes[:, ::-1].astype(np.float64)
     longer = width_height.max(axis=1, keepdims=True).repeat(2, axis=1)
@@ -39,9 +40,9 @@ def resized_hint(sample: Sample, boxes: Floats, as_written: int) -> str | None:
     if best < _MIN_FRACTION * len(sample) or not is_better(best, as_written, len(sample)):
         return None
     return (
-        f"Of the {len(sample)} highest-scoring boxes, {as_written} overlap an object (IoU 0.5 or more), but {best} "
-        f"would if {words} for the prediction; write boxes in pixels of the original image, with the size in the "
-        "ground truth."
+        f"Of the {len(sample)} highest-scoring {shapes}, {as_written} overlap an object (IoU of boxes 0.5 or more), "
+        f"but {best} would if {words} for the prediction; write {shapes} in pixels of the original image, with the "
+        "size in the ground truth."
     )
 
 

@@ -8,6 +8,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.hints.boxes import WRITTEN_AS, box_hint
 from lt_det.evaluation.hints.category_ids import category_hint
 from lt_det.evaluation.hints.sample import Sample
+from lt_det.evaluation.hints.scores import score_hints
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 
@@ -34,26 +35,7 @@ def result_hints(detections: Detections, truth: GroundTruth, written_as: str, cl
         sample = Sample.of(detections, detections.boxes, truth)
         hint = category_hint(detections, None if class_indices else truth.category_ids.tolist(), sample)
     hints = [] if hint is None else [hint]
-    if score_hint := _score_hint(float(detections.scores.min()), float(detections.scores.max())):
-        hints.append(score_hint)
-    return hints
-
-
-def _score_hint(lowest: float, highest: float) -> str:
-    """A sentence if scores are not from 0 to 1; else empty."""
-    if lowest >= 0 and highest <= 1:
-        return ""
-    if lowest >= 0 and highest <= 100:
-        what, advice = f"go up to {highest:g}, so they are probably percent", "divide them by 100"
-    elif lowest < 0 and highest <= 0:
-        what = f"go from {lowest:g} to {highest:g}, so they are logarithms, or distances with the sign changed"
-        advice = "write probabilities, of which the highest is the best detection"
-    else:
-        what, advice = f"go from {lowest:g} to {highest:g}, so they may be logits", "write probabilities"
-    return (
-        f"Scores {what}. AP depends only on their order, but score calibration in the report needs scores from 0 to 1; "
-        f"{advice}."
-    )
+    return hints + score_hints(detections)
 
 
 def check_empty_boxes(detections: Detections, written_as: str, source: object, hints: list[str]) -> None:

@@ -20,7 +20,8 @@ from lt_det.errors import LtDetError
 from lt_det.io.annotations.box_conventions import BORDER_TOLERANCE, BoxConventions
 from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
-from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
+from lt_det.io.annotations.mask_places import MaskPlaces
+from lt_det.io.shapes import LARGEST, are_pixels, has_pixels, is_polygon, usable_segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class AnnotationChecks:
         self._image_of_file: dict[int, Any] = {}  # by the hash of the name
         self._ids = array("q")  # of annotations
         self._other_ids: Counter[Any] = Counter()
-        self._boxes = BoxConventions()
+        self._boxes, self._places = BoxConventions(), MaskPlaces()
         self._counts: Counter[str] = Counter()
         self._bad_segmentation: Any = None
 
@@ -158,6 +159,8 @@ class AnnotationChecks:
         counts, total = self._counts, self._counts["all"]
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=True, by_number=True)
+        if (mistake := self._places.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
+            yield Problem(mistake, fatal=False)
         if _is_many(counts["no area"], total):
             message = f"{counts['no area']} of {total} boxes have no area; write [x, y, width, height] in pixels"
             yield Problem(message, fatal=True, by_number=True)
@@ -231,9 +234,12 @@ class AnnotationChecks:
                 return
         elif not all(map(is_polygon, segmentation)):
             problem = "is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
+        elif not has_pixels(annotation["bbox"]):
+            return
         elif max(segmentation[0]) <= 1 and max(annotation["bbox"][2:]) > 2:
             problem = "lies within the first pixel of the image, and 'bbox' does not"
         else:
+            self._places.add(segmentation, annotation["bbox"])
             return
         self._counts["bad segmentation"] += problem.startswith("lies") or usable_segmentation(annotation) is None
         if self._bad_segmentation is None:
