@@ -27,7 +27,7 @@ def hints_of(data, results, caplog, iou="segm"):
         annotation["segmentation"] = [box_polygon(annotation["bbox"])]
     with caplog.at_level(logging.WARNING):
         evaluate(data, results, iou=iou)
-    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("results: ")]
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("detections: ")]
 
 
 @pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK, BAD])

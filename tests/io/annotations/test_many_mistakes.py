@@ -107,7 +107,7 @@ def test_two_images_with_one_file(caplog):
 
 
 def test_flat_polygons_of_all_records(caplog):
-    data = document(segmentation=lambda i: square(5, 5))
+    data = document(segmentation=lambda i: square(60 + 3 * i, 20 + i))
     before = copy.deepcopy(data)
     found = normalized_annotations(data, "x")
     assert not list(find_problems(found, "x"))
