@@ -182,9 +182,9 @@ class AnnotationChecks:
             yield Problem(message, fatal=False)
         if counts["unlike area"] >= max(_MANY_AREAS * total, MIN_RECORDS):
             message = (
-                f"{counts['unlike area']} of {total} annotations have an 'area' that does not fit their 'bbox', as a "
-                "constant or a fraction of the image does not: AP of small, medium and large objects is wrong; write "
-                "the area of the mask in pixels, or remove the field"
+                f"{counts['unlike area']} of {total} annotations have an 'area' that does not fit their 'bbox', such "
+                "as a constant or a fraction of the image: AP of small, medium and large objects is wrong; write the "
+                "area of the mask in pixels, or remove the field"
             )
             yield Problem(message, fatal=False)
 
