@@ -345,9 +345,14 @@ def check_training_keys(cfg: Any) -> None:
     buckets_of_config(cfg, ClassStats(tuple(map(str, range(classes))), once, once, 1, key))
 
 
+def network_node(cfg: Any) -> str:
+    """The node of MODEL with the network's number of classes and its minimum score."""
+    return "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+
+
 def num_classes_of(cfg: Any) -> tuple[str, int]:
     """The key of the network's number of classes, and its value."""
-    node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+    node = network_node(cfg)
     return f"MODEL.{node}.NUM_CLASSES", cfg.MODEL[node].NUM_CLASSES
 
 

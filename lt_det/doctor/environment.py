@@ -157,7 +157,9 @@ def _compiled_operators() -> Finding:
 
 def _datasets() -> Iterator[Finding]:
     root = os.environ.get("DETECTRON2_DATASETS")
-    where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS is not set: ./datasets"
+    where = f"DETECTRON2_DATASETS={root}"
+    if not root:  # Detectron2 looks in the working directory if the variable is set, but empty
+        where = "DETECTRON2_DATASETS is not set: ./datasets" if root is None else "DETECTRON2_DATASETS is empty: ."
     checks: tuple[tuple[str, Callable[[Path], list[Path]]], ...] = (
         (
             "LVIS v1",
@@ -170,7 +172,7 @@ def _datasets() -> Iterator[Finding]:
         ("COCO", lambda d: [d / f"coco/annotations/instances_{s}2017.json" for s in ("train", "val")]),
         ("mini_lvis", lambda d: [d / f"mini_lvis/mini_lvis_{s}.json" for s in ("train", "val")]),
     )
-    folder = Path(root or "datasets").expanduser()
+    folder = Path("datasets" if root is None else root).expanduser()
     commands = {
         "LVIS v1": f"download lvis --out {folder}",
         "LVIS v0.5": f"download lvis --version v0.5 --out {folder}",

@@ -18,6 +18,7 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.masks import mask_hints
 from lt_det.evaluation.hints.results import check_empty_boxes, check_mask_sizes, result_hints
 from lt_det.evaluation.io.coco_results import Results, load_results
 from lt_det.evaluation.io.federated_lists import check_lists, has_lists
@@ -144,9 +145,10 @@ def check_format(detections: Detections, results: Results, truth: GroundTruth, t
     """
     if task == "segm":
         check_mask_sizes(detections, truth, results.source)
-        return
-    hints = result_hints(detections, truth, results.written_as)
-    check_empty_boxes(detections, results.written_as, results.source, hints)
+        hints = mask_hints(detections, truth, masks_only=results.boxes is None)
+    else:
+        hints = result_hints(detections, truth, results.written_as)
+        check_empty_boxes(detections, results.written_as, results.source, hints)
     for hint in hints:
         logger.warning("%s: %s", results.source, hint)
 

@@ -82,12 +82,11 @@ def warn_of_objects(context: EvaluationContext) -> None:
     """Log if there is nothing to find, or if no detector could find all objects within the protocol's limit."""
     protocol, objects, to_find = context.protocol, context.objects, context.to_find[:, 0]
     if not to_find.any():
-        kind = "'ignore'" if protocol.federated else "'iscrowd'"
+        flag, flags = ("ignore", objects.ignore) if protocol.federated else ("iscrowd", objects.crowd)
+        flagged = f"of its {count_of(len(to_find), 'object')}, {int(flags.sum())} have '{flag}'"
         logger.warning(
-            "The ground truth has no object to find, and every AP is n/a: of its %d objects, %d have %s.",
-            len(to_find),
-            int((objects.ignore if protocol.federated else objects.crowd).sum()),
-            kind,
+            "The ground truth has no object to find, and every AP is n/a: %s.",
+            flagged if len(to_find) else "it has no annotations",
         )
     limit = protocol.max_dets
     if limit is None:

@@ -23,6 +23,7 @@ from lt_det.modeling import LongTailPredictor
 from lt_det.modeling.post_hoc_adjustment import METHODS, adjusted
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
 from lt_det.training.launch.single_process import silence_inference
 from lt_det.training.preflight import check_datasets, prepare_device, training_stats_of
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
@@ -76,6 +77,7 @@ def search_adjustment(cfg: Any, track: Track = iter) -> AdjustmentSearch:
     if not data:
         raise LtDetError("There is no dataset to evaluate on; set MODEL.LONG_TAIL.CALIBRATION.DATA.")
     silence_inference()
+    warn_of_plain_predictions(cfg)
     check_datasets([data])
     _check_folder(cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     prepare_device(cfg.MODEL.DEVICE, None, cfg.DATALOADER.NUM_WORKERS)

@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lt_det.config import buckets_of_config
+from lt_det.config import buckets_of_config, network_node, num_classes_of
 from lt_det.data.class_counts import CACHE_NAME, annotation_file, training_stats
 from lt_det.data.formats import annotations_of
 from lt_det.errors import LtDetError
@@ -23,11 +23,14 @@ from lt_det.reporting.visualizer import Detections
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.config_loading import load_config
+from lt_det.training.detectron2_keys.checks import predicts_no_classes
+from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
 from lt_det.training.preflight import check_device
 
 logger = logging.getLogger(__name__)
 
-SCORE_KEY = "MODEL.ROI_HEADS.SCORE_THRESH_TEST"
+# The keys of the minimum score, of R-CNNs and of RetinaNet.
+SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
 
 
 def load_trained_config(
@@ -52,11 +55,14 @@ def load_trained_config(
         LtDetError: as `load_config`; also if weights or device do not exist, or the threshold is not in [0, 1).
     """
     opts = opts or []
-    for option, value, key in (("--weights", weights, "MODEL.WEIGHTS"), ("--threshold", threshold, SCORE_KEY)):
+    scores = [("--threshold", threshold, key) for key in SCORE_KEYS]
+    for option, value, key in (("--weights", weights, "MODEL.WEIGHTS"), *scores):
         if value is not None and key in opts[::2]:
             raise LtDetError(f"{option} {value} and the override {key} say the same thing; give one of them.")
     cfg = load_config(config_file, opts, allow_unsafe)
     check_device(cfg.MODEL.DEVICE)
+    _check_network(cfg)
+    warn_of_plain_predictions(cfg)
     if weights is not None or "MODEL.WEIGHTS" not in opts[::2]:
         cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
     if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
@@ -66,11 +72,32 @@ def load_trained_config(
     if threshold is not None:
         if not 0 <= threshold < 1:
             raise LtDetError(f"--threshold is {threshold}; give a score of at least 0 and below 1.")
-        cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+        cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
     counts = Path(cfg.MODEL.WEIGHTS).with_name(CACHE_NAME)
     if not cfg.MODEL.LONG_TAIL.CLASS_STATS and counts.is_file():
         cfg.MODEL.LONG_TAIL.CLASS_STATS = str(counts)
     return cfg
+
+
+def threshold_of(cfg: CfgNode) -> float:
+    """The minimum score of a detection."""
+    return float(cfg.MODEL[network_node(cfg)].SCORE_THRESH_TEST)
+
+
+def _check_network(cfg: CfgNode) -> None:
+    """Raise if the network does not predict boxes of classes from an image alone; warn of predictions left out."""
+    if predicts_no_classes(cfg):
+        raise LtDetError(
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} predicts no boxes of classes; give the config of a "
+            "detector."
+        )
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise LtDetError(
+            "MODEL.LOAD_PROPOSALS is True, and proposals from a file exist for the images of a dataset only; give the "
+            "config of a detector that makes its own."
+        )
+    if cfg.MODEL.KEYPOINT_ON:
+        logger.warning("MODEL.KEYPOINT_ON is True, but only boxes and masks are given out here, not keypoints.")
 
 
 def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
@@ -82,10 +109,10 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
     Raises:
         LtDetError: TEST.BUCKETS is invalid.
     """
-    num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    key, num_classes = num_classes_of(cfg)
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=cfg.MODEL.LONG_TAIL.CLASS_STATS)
-        stats.check_num_classes(num_classes)
+        stats.check_num_classes(num_classes, key)
     except LtDetError as error:
         logger.warning("Frequency buckets are unknown, so all classes look alike: %s", error)
     else:

@@ -235,6 +235,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
                 f"{self.save_dir}; --resume needs a folder that all machines share."
             )
         if not here:
+            start = "MODEL.WEIGHTS are evaluated" if self.for_evaluation else "the training starts at iteration 0"
+            level = logging.WARNING if self.for_evaluation else logging.INFO  # jobs that may restart always resume
+            logger.log(level, f"OUTPUT_DIR {self.save_dir} holds no checkpoint to resume: {start}.")
             return dict(super().resume_or_load(path, resume=False))
         last, problem = self.get_checkpoint_file(), self._problem_of_last_checkpoint()
         if not found:

@@ -68,6 +68,8 @@ def check_config(cfg: CfgNode, *, training: bool, resume: bool) -> None:
             check_compiler(torch.device(cfg.MODEL.DEVICE).type)
         method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
         check_decoupled_training(method, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=resume)
+    if not (training or cfg.DATASETS.TEST):
+        raise LtDetError("DATASETS.TEST is empty, so there is nothing to evaluate; name a registered set.")
     check_detectron2_keys(cfg, training=training)
     _check_address(cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume)
     check_expected_results(cfg.TEST.EXPECTED_RESULTS, cfg.DATASETS.TEST)

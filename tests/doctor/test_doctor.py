@@ -273,6 +273,15 @@ def test_missing_datasets_can_be_had_with_commands(tmp_path, monkeypatch):
     assert all(str(tmp_path) in command[-1] for command in commands)
 
 
+def test_an_empty_datasets_variable_names_the_working_directory(tmp_path, monkeypatch):
+    """As it does for the datasets that Detectron2 registers itself."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", "")
+    monkeypatch.chdir(tmp_path)
+    (coco,) = (finding for finding in examine_environment() if finding.subject == "COCO")
+    assert "no coco/annotations/" in coco.found
+    assert "is empty" in coco.found
+
+
 def test_weights_on_disk(config, tmp_path):
     torch.save({"weight": torch.ones(1)}, tmp_path / "first.pth")
     assert not fatal(config, "MODEL.WEIGHTS", f"{tmp_path}/first.pth")

@@ -15,7 +15,7 @@ from detectron2.engine import DefaultPredictor
 
 from lt_det import register_dataset
 from lt_det.errors import LtDetError
-from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config, threshold_of
 from lt_det.inference.media import VideoReader, VideoWriter, read_image
 from lt_det.statistics.class_stats import ClassStats
 from tests.helpers import REPOSITORY, load_tool
@@ -84,11 +84,41 @@ def test_the_threshold_of_an_override_holds(weights, media, tmp_path):
     [
         ("MODEL.WEIGHTS", {"weights": "a.pth"}, "--weights a.pth"),
         ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", {"threshold": 0.1}, "--threshold 0.1"),
+        ("MODEL.RETINANET.SCORE_THRESH_TEST", {"threshold": 0.1}, "--threshold 0.1"),
     ],
 )
 def test_an_option_and_an_override_of_the_same_key(key, options, option):
     with pytest.raises(LtDetError, match=f"{option} and the override {key}"):
         load_trained_config(SEESAW, opts=[*OPTS, key, "0.5"], **options)
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (["MODEL.META_ARCHITECTURE", "SemanticSegmentor"], "SemanticSegmentor predicts no boxes"),
+        (["MODEL.LOAD_PROPOSALS", "True"], "MODEL.LOAD_PROPOSALS is True"),
+    ],
+)
+def test_a_network_that_cannot_detect_in_an_image_alone(opts, words):
+    with pytest.raises(LtDetError, match=words):
+        load_trained_config(SEESAW, opts=[*OPTS, *opts])
+
+
+def test_retinanet_has_its_own_threshold_and_classes(tmp_path, caplog):
+    (tmp_path / "model.pth").touch()
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "7"]
+    cfg = load_trained_config(SEESAW, str(tmp_path / "model.pth"), [*opts, "DATASETS.TRAIN", "()"], 0.4)
+    assert cfg.MODEL.RETINANET.SCORE_THRESH_TEST == threshold_of(cfg) == 0.4
+    assert len(classes_of(cfg)[0]) == 7
+    assert "TEST.AUG" not in caplog.text
+
+
+def test_settings_of_the_training_that_a_demo_ignores_are_named(tmp_path, caplog):
+    (tmp_path / "model.pth").touch()
+    opts = [*OPTS, "TEST.AUG.ENABLED", "True", "MODEL.KEYPOINT_ON", "True"]
+    load_trained_config(SEESAW, str(tmp_path / "model.pth"), opts)
+    assert "TEST.AUG.ENABLED is True" in caplog.text
+    assert "MODEL.KEYPOINT_ON is True" in caplog.text
 
 
 @pytest.mark.parametrize("channels", ["BGR", "RGB"])

@@ -185,6 +185,18 @@ def test_a_training_that_starts_where_another_ended_says_so(three, tmp_path, cap
     assert "--resume" in warning
 
 
+def test_nothing_to_resume_is_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    LongTailCheckpointer(nn.Linear(2, 2), str(tmp_path)).resume_or_load("", resume=True)
+    (record,) = (record for record in caplog.records if "no checkpoint to resume" in record.getMessage())
+    assert record.levelname == "INFO"  # jobs that may restart always resume
+    caplog.clear()
+    with pytest.raises(LtDetError, match="No weights are given"):
+        evaluation_checkpointer(nn.Linear(2, 2), str(tmp_path)).resume_or_load("", resume=True)
+    (record,) = (record for record in caplog.records if "no checkpoint to resume" in record.getMessage())
+    assert record.levelname == "WARNING"
+
+
 def test_no_intact_checkpoint(three):
     for path in three.glob("*.pth"):
         truncate(path)

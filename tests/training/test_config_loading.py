@@ -5,9 +5,43 @@ from pathlib import Path
 import pytest
 
 from lt_det.errors import LtDetError
-from lt_det.training import argument_parser, load_lazy_config, setup_lazy
+from lt_det.training import argument_parser, load_config, load_lazy_config, setup, setup_lazy
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "lazy" / "mini_lvis_eql.py")
+
+
+def test_home_and_variables_in_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("SCRATCH", "/scratch/$1")
+    opts = ["OUTPUT_DIR", "$SCRATCH/out", "MODEL.WEIGHTS", "~/best.pth", "TEST.BUCKETS.MAP", "$UNKNOWN/map.json"]
+    cfg = load_config("mini_lvis_softmax", opts)
+    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/scratch/$1/out", "/home/someone/best.pth")
+    assert cfg.TEST.BUCKETS.MAP == "$UNKNOWN/map.json"
+
+
+@pytest.mark.parametrize(
+    ("options", "is_named"), [(["--resume"], True), (["--resume", "--eval-only"], True), (["--eval-only"], False)]
+)
+def test_weights_that_resuming_ignores_are_named(tmp_path, caplog, options, is_named):
+    words = ["OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", "best.pth", "MODEL.DEVICE", "abacus"]
+    with pytest.raises(LtDetError, match="abacus"):
+        setup(argument_parser().parse_args(["--config", "mini_lvis_softmax", *options, *words]))
+    assert not caplog.text  # there is no checkpoint to resume
+    (tmp_path / "model_0000009.pth").touch()
+    with pytest.raises(LtDetError, match="abacus"):
+        setup(argument_parser().parse_args(["--config", "mini_lvis_softmax", *options, *words]))
+    assert ("best.pth is not loaded" in caplog.text) == is_named
+    caplog.clear()
+    words = [f"train.output_dir={tmp_path}", "train.init_checkpoint=best.pth", "train.device=abacus"]
+    with pytest.raises(LtDetError, match="abacus"):
+        setup_lazy(argument_parser().parse_args(["--config", CONFIG, *options, *words]))
+    assert ("best.pth is not loaded" in caplog.text) == is_named
+
+
+def test_evaluating_on_no_set():
+    words = ["--eval-only", "MODEL.DEVICE", "cpu", "DATASETS.TEST", "()"]
+    with pytest.raises(LtDetError, match=r"DATASETS\.TEST is empty"):
+        setup(argument_parser().parse_args(["--config", "mini_lvis_softmax", *words]))
 
 
 def test_keys_that_are_there_and_new_ones():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lt_det.errors import LtDetError
 from lt_det.inference.demo import Demo, write_numbers
-from lt_det.inference.detector import SCORE_KEY, TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import SCORE_KEYS, TrainedDetector, classes_of, load_trained_config, threshold_of
 from lt_det.inference.media import find_files, with_results
 from lt_det.io.atomic import check_folder
 from lt_det.io.options import GivenOnce
@@ -26,7 +26,8 @@ def run(words: Sequence[str] | None = None, program: str | None = None) -> int:
 
 def main(args: argparse.Namespace) -> None:
     media = with_results(find_files(args.input), args.output)
-    threshold = THRESHOLD if args.threshold is None and SCORE_KEY not in args.opts[::2] else args.threshold
+    is_given = args.threshold is not None or not {*SCORE_KEYS}.isdisjoint(args.opts[::2])
+    threshold = args.threshold if is_given else THRESHOLD
     cfg = load_trained_config(args.config, args.weights, args.opts, threshold, args.allow_unsafe_config)
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
@@ -39,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     finally:
         content = {
             "weights": cfg.MODEL.WEIGHTS,
-            "threshold": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "threshold": threshold_of(cfg),
             "classes": visualizer.names,
         }
         write_numbers(results, {**content, "images": demo.images})

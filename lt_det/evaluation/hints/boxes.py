@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lt_det.evaluation._arrays import Floats, Ints
+from lt_det.evaluation.hints.resized import resized_hint
 from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -66,6 +67,8 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
         )
     if as_written > len(sample) / 2:
         return None
+    if known and (hint := resized_hint(sample, _FORMS[own_form](sample.boxes), as_written)):
+        return hint
     outside, total = _outside(detections, truth)
     if outside >= max(_MIN_NUMBER, _MIN_OUTSIDE * total):
         return (

@@ -8,6 +8,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.hints.boxes import WRITTEN_AS, box_hint
 from lt_det.evaluation.hints.category_ids import category_hint
 from lt_det.evaluation.hints.sample import Sample
+from lt_det.evaluation.hints.scores import score_hints
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 
@@ -34,13 +35,7 @@ def result_hints(detections: Detections, truth: GroundTruth, written_as: str, cl
         sample = Sample.of(detections, detections.boxes, truth)
         hint = category_hint(detections, None if class_indices else truth.category_ids.tolist(), sample)
     hints = [] if hint is None else [hint]
-    scores = detections.scores
-    if scores.min() >= 0 and 1 < scores.max() <= 100:
-        hints.append(
-            f"Scores go up to {scores.max():g}, so they are probably percent. AP depends only on their order, but "
-            "score calibration in the report needs scores from 0 to 1; divide them by 100."
-        )
-    return hints
+    return hints + score_hints(detections)
 
 
 def check_empty_boxes(detections: Detections, written_as: str, source: object, hints: list[str]) -> None:

@@ -19,11 +19,14 @@ from lt_det.io.annotations.box_conventions import BORDER_TOLERANCE, BoxConventio
 from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
 from lt_det.io.annotations.findings import Findings, Problem
-from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
+from lt_det.io.annotations.mask_places import MaskPlaces
+from lt_det.io.shapes import LARGEST, are_pixels, has_pixels, is_polygon, usable_segmentation
 
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
 MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for one of them
 _MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
+_LEAST_OF_BOX, _MOST_OF_BOX = 0.01, 1.5  # of the box that the area of a mask covers
+_MANY_AREAS = 0.5  # fraction of areas that are a mistake of the file: masks of wires and of loose boxes are fewer
 _NUMBERS = (int, float)
 
 
@@ -49,7 +52,7 @@ class AnnotationChecks:
         self._image_of_file: dict[int, Any] = {}  # by the hash of the name
         self._ids = array("q")  # of annotations
         self._other_ids: Counter[Any] = Counter()
-        self._boxes = BoxConventions()
+        self._boxes, self._places = BoxConventions(), MaskPlaces()
         self._counts: Counter[str] = Counter()
         self._bad_segmentation: Any = None
 
@@ -140,6 +143,8 @@ class AnnotationChecks:
         counts, total = self._counts, self._counts["all"]
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=True, by_number=True)
+        if (mistake := self._places.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
+            yield Problem(mistake, fatal=False)
         if _is_many(counts["no area"], total):
             message = f"{counts['no area']} of {total} boxes have no area; write [x, y, width, height] in pixels"
             yield Problem(message, fatal=True, by_number=True)
@@ -157,6 +162,13 @@ class AnnotationChecks:
             message = (
                 f"{counts['zero area']} of {total} annotations have 'area' 0 or less: LVIS's evaluation leaves them "
                 "out, and COCO's counts them as small; write the area of the mask, or remove the field"
+            )
+            yield Problem(message, fatal=False)
+        if counts["unlike area"] >= max(_MANY_AREAS * total, MIN_RECORDS):
+            message = (
+                f"{counts['unlike area']} of {total} annotations have an 'area' that does not fit their 'bbox', such "
+                "as a constant or a fraction of the image: AP of small, medium and large objects is wrong; write the "
+                "area of the mask in pixels, or remove the field"
             )
             yield Problem(message, fatal=False)
 
@@ -179,7 +191,10 @@ class AnnotationChecks:
             self._counts["no area"] += 1
             return _bad_box(annotation, "no area", f"{box} has no area; correct or drop it", False)
         area = annotation.get("area")
-        self._counts["zero area"] += area is not None and area <= 0
+        if area is not None:
+            self._counts["zero area"] += area <= 0
+            unlike = 0 < area < _LEAST_OF_BOX * width * height or area > _MOST_OF_BOX * width * height
+            self._counts["unlike area"] += unlike
         if size is not None and (
             min(x, y) < -BORDER_TOLERANCE
             or x + width > size[0] + BORDER_TOLERANCE
@@ -206,9 +221,12 @@ class AnnotationChecks:
                 return
         elif not all(map(is_polygon, segmentation)):
             problem = "is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
+        elif not has_pixels(annotation["bbox"]):
+            return
         elif max(segmentation[0]) <= 1 and max(annotation["bbox"][2:]) > 2:
             problem = "lies within the first pixel of the image, and 'bbox' does not"
         else:
+            self._places.add(segmentation, annotation["bbox"])
             return
         self._counts["bad segmentation"] += problem.startswith("lies") or usable_segmentation(annotation) is None
         if self._bad_segmentation is None:

@@ -7,7 +7,7 @@ nothing inside a list. Detectron2 then fails somewhere else, or trains with what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lt_det.errors import LtDetError
@@ -97,6 +97,8 @@ _PARTS: dict[str, Callable[[Any], bool]] = {
     "MODEL.FPN": lambda model: "fpn" in str(model.BACKBONE.NAME),
 }
 
+_NETWORKS = ("GeneralizedRCNN", "RetinaNet", "PanopticFPN", "ProposalNetwork", "SemanticSegmentor")  # of Detectron2
+
 
 def check_sections(content: Mapping[str, Any], defaults: Mapping[str, Any], place: str, above: str = "") -> None:
     """Raise where a value stands for a section, such as ``SOLVER:`` without anything below it.
@@ -140,6 +142,20 @@ def check_values(cfg: Any, defaults: Any, file: str, overridden: Collection[str]
         place = "Override on the command line" if given else file
         shown = "null" if value is None else repr(value)
         raise LtDetError(f"{place}: {key} is {shown:.120}; {problem}.")
+
+
+def unused_keys(cfg: Any, keys: Sequence[str]) -> list[str]:
+    """Those of `keys` that belong to parts which a network of Detectron2 lacks, such as masks without MODEL.MASK_ON."""
+    if cfg.MODEL.META_ARCHITECTURE not in _NETWORKS:  # a user's own network may read any key
+        return []
+    unused = []
+    for key in keys:
+        parts = key.split(".")
+        sections = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        own = "MODEL.FPN" in sections  # a user's own backbone may read it, whatever its name
+        if not own and not all(_is_used(section, cfg) for section in sections):
+            unused.append(key)
+    return unused
 
 
 def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> Iterator[tuple[str, Any, str]]:

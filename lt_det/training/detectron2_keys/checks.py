@@ -56,11 +56,13 @@ def check_detectron2_keys(cfg: Any, *, training: bool) -> None:
         raise LtDetError(message)
     if cfg.MODEL.META_ARCHITECTURE == "PanopticFPN" and cfg.DATASETS.TEST:
         logger.warning("Boxes and masks are evaluated, semantic and panoptic segmentation (PanopticFPN) are not.")
-    if cfg.MODEL.LOAD_PROPOSALS and cfg.MODEL.PROPOSAL_GENERATOR.NAME != "PrecomputedProposals":
-        logger.warning(
-            "MODEL.LOAD_PROPOSALS is True, but MODEL.PROPOSAL_GENERATOR.NAME is %s, which makes its own proposals.",
-            cfg.MODEL.PROPOSAL_GENERATOR.NAME,
-        )
+    for message in _without_effect(cfg, training):
+        logger.warning("%s.", message)
+
+
+def predicts_no_classes(cfg: Any) -> bool:
+    """Whether the network is one of Detectron2's that predict something else than boxes of classes."""
+    return _WITHOUT_ROI_HEADS.get(cfg.MODEL.META_ARCHITECTURE, "instances") != "instances"
 
 
 def check_keys_of_heads(cfg: Any) -> None:
@@ -97,6 +99,26 @@ def warn_of_unused_lazy_keys(train: Mapping[str, Any]) -> None:
         logger.warning("Nothing reads %s of this LazyConfig; check the spelling, or leave it out.", ", ".join(unused))
 
 
+def _without_effect(cfg: Any, training: bool) -> Iterator[str]:
+    """Keys that Detectron2's own tool ignores as well."""
+    if cfg.MODEL.LOAD_PROPOSALS and cfg.MODEL.PROPOSAL_GENERATOR.NAME != "PrecomputedProposals":
+        generator = cfg.MODEL.PROPOSAL_GENERATOR.NAME
+        yield (
+            f"MODEL.LOAD_PROPOSALS is True, but MODEL.PROPOSAL_GENERATOR.NAME is {generator}, which makes its own "
+            "proposals"
+        )
+    network = cfg.MODEL.META_ARCHITECTURE
+    for key in ("MASK_ON", "KEYPOINT_ON") if network in _WITHOUT_ROI_HEADS else ():
+        if cfg.MODEL[key]:
+            yield f"MODEL.{key} is True, but {network} has no head for it, and neither learns nor predicts them"
+    threshold, sampler = cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.SAMPLER_TRAIN
+    if training and threshold > 0 and sampler == "TrainingSampler":
+        yield (
+            f"DATALOADER.REPEAT_THRESHOLD is {threshold:g}, but DATALOADER.SAMPLER_TRAIN is TrainingSampler, which "
+            "repeats no image; set it to RepeatFactorTrainingSampler, or REPEAT_THRESHOLD to 0"
+        )
+
+
 def _sets_float32_precision() -> bool:
     from detectron2.engine import defaults
 
@@ -126,8 +148,7 @@ def _problems(cfg: Any, training: bool) -> Iterator[str]:
 def _of_network(cfg: Any) -> Iterator[str]:
     """What no part of the network would apply or predict."""
     network = cfg.MODEL.META_ARCHITECTURE
-    predicts = _WITHOUT_ROI_HEADS.get(network, "instances")
-    if predicts != "instances" and cfg.DATASETS.TEST:
+    if predicts_no_classes(cfg) and cfg.DATASETS.TEST:
         yield (
             f"MODEL.META_ARCHITECTURE {network} predicts no boxes of classes, which are what lt_det evaluates; set "
             "DATASETS.TEST to ()."

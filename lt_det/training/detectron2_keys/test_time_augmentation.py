@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 
 from lt_det.errors import LtDetError
+
+logger = logging.getLogger(__name__)
 
 # Beside the plain evaluation. The folder is laid out like an OUTPUT_DIR, for `lt-det report` and `lt-det compare`.
 FOLDER = "inference_TTA"
@@ -49,6 +52,15 @@ def check_augmentation(cfg: Any, build_evaluator: Callable[..., Any] | None = No
         raise LtDetError(
             "TEST.AUG.ENABLED is True, but the trainer's build_evaluator takes no folder, and the augmented evaluation "
             "would overwrite the plain one; declare build_evaluator(cls, cfg, dataset_name, output_folder=None)."
+        )
+
+
+def warn_of_plain_predictions(cfg: Any) -> None:
+    """Log that a command other than training and ``--eval-only`` predicts without the augmentation of TEST.AUG."""
+    if cfg.TEST.AUG.ENABLED:
+        logger.warning(
+            "TEST.AUG.ENABLED is True, but only lt-det train (also with --eval-only) evaluates with test-time "
+            "augmentation; this command predicts without."
         )
 
 

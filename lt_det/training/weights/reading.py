@@ -29,6 +29,8 @@ _OTHER_FILES = {
     b"<html": "is a web page; download the file itself",
     b"<?xml": "is an XML file; download the file itself",
     b"\x1f\x8b": "is compressed with gzip; unpack it",
+    b"\xfd7zxz": "is compressed with xz; unpack it",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it",
     b"{": "is a json file; give the checkpoint",
     b"\x89hdf": "is an HDF5 file; convert it to a checkpoint of torch",
 }
@@ -115,11 +117,15 @@ def check_file(path: str | os.PathLike[str]) -> None:
     for beginning, what in _OTHER_FILES.items():
         if start.lstrip().lower().startswith(beginning):
             raise UnusableFileError(path, f"the file {what}")
+    if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < Path(path).stat().st_size:
+        raise UnusableFileError(path, "the file is in the format of safetensors; write its tensors with torch.save")
     if start.startswith(b"PK") and not _is_archive(path):
         raise UnusableFileError(path, "the file is truncated; use another checkpoint, or download it again")
     if _is_archive(path) and _is_torchscript(path):
         what = "a program of TorchScript, such as lt-det export writes"
         raise UnusableFileError(path, f"the file is {what}; give the checkpoint that it was made of")
+    if _is_archive(path) and (inside := _checkpoint_inside(path)):
+        raise UnusableFileError(path, f"the file is a zip archive with {inside} in it; unpack it")
 
 
 def _is_archive(path: str | os.PathLike[str]) -> bool:
@@ -136,6 +142,12 @@ def _is_torchscript(path: str | os.PathLike[str]) -> bool:
             return any(name.endswith("constants.pkl") for name in archive.namelist())
     except Exception as error:  # as above
         raise _corrupt(path, str(error)) from error
+
+
+def _checkpoint_inside(path: str | os.PathLike[str]) -> str:
+    """The first checkpoint that someone has put into a zip archive; empty for what torch writes."""
+    with zipfile.ZipFile(path) as archive:  # `_is_torchscript` has read the names
+        return next((name for name in archive.namelist() if name.endswith((".pth", ".pt", ".ckpt"))), "")
 
 
 def check_sums(path: str | os.PathLike[str]) -> None:

@@ -46,7 +46,7 @@ def instances(boxes, scores, classes):
         (corners, 0, 1, ""),
         (lambda boxes: boxes, 0, 1, "as x, y, width, height in pixels"),
         (lambda boxes: corners(boxes) / SIDES, 0, 1, "fractions of the image"),
-        (lambda boxes: corners(boxes) * 2.5, 0, 1, "mostly outside their images"),
+        (lambda boxes: corners(boxes) * 2.5, 0, 1, "resized by a factor of about"),
         (corners, 1, 1, "one above the class indices"),
         (corners, 0, 100, "divide them by 100"),
     ],

@@ -51,7 +51,10 @@ def test_right_results_are_not_suspected(quality, clip):
         (lambda boxes: centers(boxes) / SIDES, "centers x, y with width, height in fractions"),
         (lambda boxes: boxes / SIDES * 100, "x, y, width, height in percent"),
         (lambda boxes: corners(boxes) / SIDES * 1000, "corners x1, y1, x2, y2 in thousandths"),
-        (lambda boxes: boxes * 2.5, "mostly outside their images"),
+        (lambda boxes: boxes * 2.5, "all images had been resized by a factor of about 2.5"),
+        (lambda boxes: boxes * 0.5, "all images had been resized by a factor of about 0.5"),
+        (lambda boxes: boxes / SIDES * 300, "each image had been resized to about"),
+        (lambda boxes: boxes + 700, "mostly outside their images"),
     ],
 )
 def test_other_conventions_are_named(write, words, quality):
@@ -59,6 +62,18 @@ def test_other_conventions_are_named(write, words, quality):
     found = detections_of(truth, quality, 1, clip=True)
     (hint,) = result_hints(rewritten(found, write(found.boxes)), truth, "xywh")
     assert words in hint
+
+
+@pytest.mark.parametrize(("side", "words"), [(max, "longer side of each image"), (min, "shorter side of each image")])
+def test_boxes_of_images_that_were_resized_to_one_side(side, words):
+    data = world(3)
+    for number, image in enumerate(data["images"]):
+        image |= {"width": 640 + 90 * (number % 3), "height": 480 + 70 * (number % 5)}
+    truth = GroundTruth.from_json(data)
+    found = detections_of(truth, GOOD, 3)
+    factors = np.asarray([320 / side(size) for size in truth.sizes.tolist()])
+    (hint,) = result_hints(rewritten(found, found.boxes * factors[found.images, None]), truth, "xywh")
+    assert f"the {words} had been resized to about 3" in hint
 
 
 def test_boxes_of_dictionaries_that_are_no_corners():
@@ -119,7 +134,8 @@ def test_scores_in_percent(caplog):
     assert "87.5, so they are probably percent" in caplog.text
     caplog.clear()
     evaluate(data, [result | {"score": score} for score, result in zip((-3, 7), results, strict=False)])
-    assert "percent" not in caplog.text  # logits
+    assert "percent" not in caplog.text
+    assert "from -3 to 7, so they may be logits" in caplog.text
 
 
 def test_many_boxes_without_an_area_are_an_error():

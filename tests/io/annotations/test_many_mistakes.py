@@ -84,6 +84,15 @@ def test_few_are_not(data):
     assert not any(problem.fatal for problem in find_problems(data, "x"))
 
 
+@pytest.mark.parametrize("area", [1.0, 600 / (160 * 90), 6000])
+def test_areas_that_are_not_those_of_the_boxes_are_named(area, caplog):
+    check_annotations(document(area=lambda i: area if i % 2 else 400), "set.json")
+    assert "10 of 20 annotations have an 'area' that does not fit" in caplog.text
+    caplog.clear()
+    check_annotations(document(area=lambda i: area if i < 9 else 30), "set.json")  # thin objects cover little of a box
+    assert not caplog.text
+
+
 def test_flags_and_areas_of_many_are_named(caplog):
     check_annotations(document(iscrowd=lambda i: int(i < 6), area=0), "set.json")
     assert "6 of 20 annotations have 'iscrowd' 1" in caplog.text
@@ -98,7 +107,7 @@ def test_two_images_with_one_file(caplog):
 
 
 def test_flat_polygons_of_all_records(caplog):
-    data = document(segmentation=lambda i: square(5, 5))
+    data = document(segmentation=lambda i: square(60 + 3 * i, 20 + i))
     before = copy.deepcopy(data)
     found = normalized_annotations(data, "x")
     assert not list(find_problems(found, "x"))

@@ -51,6 +51,23 @@ def test_what_nothing_would_apply_is_refused(small_config, opts, match):
         check_detectron2_keys(cfg, training=True)
 
 
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.MASK_ON", "True"], "MODEL.MASK_ON is True, but RetinaNet"),
+        (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.KEYPOINT_ON", "True"], "MODEL.KEYPOINT_ON is True, but"),
+        (["MODEL.MASK_ON", "True"], ""),
+        (["DATALOADER.REPEAT_THRESHOLD", "0.1"], "REPEAT_THRESHOLD is 0.1, but DATALOADER.SAMPLER_TRAIN is Training"),
+        (["DATALOADER.REPEAT_THRESHOLD", "0.1", "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"], ""),
+        (["MODEL.LOAD_PROPOSALS", "True", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"], "its own proposals"),
+    ],
+)
+def test_keys_that_detectron2_ignores_as_well_are_named(small_config, caplog, opts, words):
+    check_detectron2_keys(load_config(str(small_config()), opts), training=True)
+    assert words in caplog.text
+    assert bool(words) == bool(caplog.records)
+
+
 def test_doctor_and_training_refuse_the_same(small_config):
     config, opts = str(small_config()), [*STOCK, "MODEL.LONG_TAIL.CLASSIFIER", "cosine"]
     findings = [finding for finding in examine_config(config, opts) if finding.subject == "keys"]

@@ -156,6 +156,9 @@ def test_pickles_that_are_no_weights(tmp_path, value):
         (json.dumps({"a": 1}).encode(), "json"),
         (b"PK\x03\x04 and nothing more", "truncated"),
         (b"\x1f\x8b\x08", "gzip"),
+        (b"\xfd7zXZ\x00\x00", "xz"),
+        (b"7z\xbc\xaf'\x1c", "7z"),
+        (b'\x08\0\0\0\0\0\0\0{"a":{}}', "safetensors"),
         (b"neither text nor weights", "corrupt"),
         (bytes(range(256)), "corrupt"),
     ],
@@ -164,6 +167,13 @@ def test_pickles_that_are_no_weights(tmp_path, value):
 def test_other_files(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     assert complaint in refusal(tmp_path / name)
+
+
+def test_an_archive_with_a_checkpoint_in_it(tmp_path):
+    saved(tmp_path / "model_final.pth", {"model": nn.Linear(2, 2).state_dict()})
+    with zipfile.ZipFile(tmp_path / "download.pth", "w") as archive:
+        archive.write(tmp_path / "model_final.pth", "best/model_final.pth")
+    assert "best/model_final.pth in it; unpack it" in refusal(tmp_path / "download.pth")
 
 
 def test_what_is_no_file(tmp_path):

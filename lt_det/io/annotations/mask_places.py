@@ -1,0 +1,56 @@
+"""Recognize polygons that lie elsewhere than the box of the same object: in other units, or with x and y exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LOOKED_AT = 5000  # objects of a file: a mistake of its format shows in the first ones
+_APART, _ALIKE = 0.1, 0.5  # IoU of the box and of the bounds of the polygons
+
+_SMALLEST = 1e-9  # of an area: no division by 0
+_Corners = tuple[float, float, float, float]
+
+
+class MaskPlaces:
+    """Counts where the polygons of a document lie."""
+
+    def __init__(self) -> None:
+        self._total = self._apart = self._exchanged = 0
+
+    def add(self, polygons: Sequence[Sequence[float]], box: Sequence[float]) -> None:
+        """
+        Args:
+            polygons: of one object, each as [x, y, x, y, ...].
+            box: its [x, y, width, height].
+        """
+        if self._total >= _LOOKED_AT:
+            return
+        self._total += 1
+        x0, y0 = (min(min(polygon[start::2]) for polygon in polygons) for start in (0, 1))
+        x1, y1 = (max(max(polygon[start::2]) for polygon in polygons) for start in (0, 1))
+        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        if _iou((x0, y0, x1, y1), corners) < _APART:
+            self._apart += 1
+            self._exchanged += _iou((y0, x0, y1, x1), corners) > _ALIKE
+
+    def mistake(self, min_fraction: float, min_number: int) -> str | None:
+        """What is wrong with the polygons as a whole; None if nothing is.
+
+        Args:
+            min_fraction: of the objects, and
+            min_number: objects whose polygons lie elsewhere before anything is said.
+        """
+        if self._apart < max(min_fraction * self._total, min_number):
+            return None
+        why = "they may be in the pixels of a resized image; write both in the pixels of the file"
+        if 2 * self._exchanged > self._apart:
+            why = "they have y before x; write [x, y, x, y, ...]"
+        return f"{self._apart} of {self._total} 'segmentation' polygons lie elsewhere than the 'bbox': {why}"
+
+
+def _iou(first: _Corners, second: _Corners) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (first, second)]
+    return float(common / max(sum(areas) - common, _SMALLEST))
