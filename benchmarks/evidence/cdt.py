@@ -135,14 +135,14 @@ def main() -> None:
             features = args.run / "bakeoff" / FEATURES  # those of a bake-off, if there has been one
             compute_features(cfg, features)
             trials = Trials(cfg, BakeoffOptions(seeds=1), features, Path(folder))
+            notes = {**circumstances(), "steps": _STEPS, "learning_rate": _RATE}  # the code may be another later
             found = read_rows("cdt").get(args.run.name, {}).get("variants", {})  # which are not run again
             wanted = dict(variants(trials, tuple(args.gammas), tuple(args.longer)))
             baseline = functools.cache(wanted[_BASELINE])
             for name, run in wanted.items():
                 if name not in found:
                     found[name] = _kept(run(), baseline())
-                    row = {**circumstances(), "steps": _STEPS, "learning_rate": _RATE, "variants": found}
-                    write_row("cdt", args.run.name, row)
+                    write_row("cdt", args.run.name, {**notes, "variants": found})
                 print(name, {metric: round(found[name][metric], 1) for metric in _SHOWN}, flush=True)
     for name in read_rows("cdt"):
         print(f"{name}\n\n{table(name)}\n")
