@@ -130,19 +130,26 @@ def imbalance_order() -> str:
     return "\n".join(lines)
 
 
+def balanced() -> str:
+    """Detectron2's own heads on balanced sets."""
+    plan = plan_named("balanced")
+    lines = _header("dataset", ["classes", "iterations", "AP", "AP50", "lowest AP of a class", "seeds"])
+    for dataset, length, row in _places(plan):
+        one = cell(plan, row, length, dataset, 1)
+        lowest = [min(ap for ap in (job.result() or {})["class_ap"] if ap is not None) for job in one.jobs.values()]
+        numbers = [_number(one, "AP"), _number(one, "AP50"), f"{min(lowest):.1f}" if lowest else NOT_RUN]
+        classes = str(plan.datasets[dataset]["num_classes"])
+        lines.append(_line(dataset, [classes, str(length), *numbers, str(len(one.metrics))]))
+    return "\n".join(lines)
+
+
 def conditions() -> str:
     """Table 4: each row of its plan, minus the baseline that the plan names for it."""
     plan = plan_named("table4")
     lines = _header(
         "row", ["dataset", "iterations", *_BUCKETS, "AP minus", "interval over seeds", "interval over images", "seeds"]
     )
-    places = [
-        (block.get("dataset", DEFAULT_DATASET), length, row)
-        for block in plan.blocks
-        for length in block["iterations"]
-        for row in block["rows"]
-    ]
-    for dataset, length, row in dict.fromkeys(places):
+    for dataset, length, row in _places(plan):
         one = cell(plan, row, length, dataset, 1)
         baseline = plan.rows[row].get("baseline")
         minus = difference(one, cell(plan, baseline, length, dataset, 1), "AP") if baseline else None
@@ -172,6 +179,17 @@ def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) 
     if not run:
         return missing
     return "\n".join([*lines, "", missing] if len(run) < len(found) else lines)
+
+
+def _places(plan: Plan) -> list[tuple[str, int, str]]:
+    """Dataset, iterations and row of each cell, in the order of the plan."""
+    places = [
+        (block.get("dataset", DEFAULT_DATASET), length, row)
+        for block in plan.blocks
+        for length in block["iterations"]
+        for row in block["rows"]
+    ]
+    return list(dict.fromkeys(places))
 
 
 def machines() -> str:
@@ -221,6 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "imbalance differences": imbalance_differences,
     "imbalance order": imbalance_order,
     "conditions": conditions,
+    "balanced": balanced,
     "photographs by iteration": photographs.curve,
     "photographs": photographs.candidates,
     "machines": machines,
