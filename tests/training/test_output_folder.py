@@ -39,7 +39,7 @@ def test_a_second_training_is_refused_and_an_evaluation_is_not(sixty_config, tmp
             assert part in str(raised.value)
         assert (tmp_path / "config.yaml").stat().st_mtime_ns == written
         assert (tmp_path / "metrics.json").exists() == logged
-        setup(arguments(sixty_config, tmp_path, "--eval-only"))
+        setup(arguments(sixty_config, tmp_path, "--eval-only", "DATASETS.TEST", "('streamed',)"))
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
