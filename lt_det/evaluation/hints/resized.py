@@ -48,7 +48,7 @@ def resized_hint(sample: Sample, boxes: Floats, as_written: int, shapes: str = "
 
 
 def _factor(sample: Sample, boxes: Floats, unit: Floats) -> float:
-    """The most frequent factor between boxes and the objects of their images; 0 if there is none.
+    """The most frequent factor between boxes and objects; 0 if no two pairs agree, or position and size do not.
 
     Args:
         sample, boxes: see `resized_hint`.
