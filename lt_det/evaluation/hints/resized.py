@@ -42,8 +42,8 @@ def resized_hint(sample: Sample, boxes: Floats, as_written: int, shapes: str = "
         return None
     return (
         f"Of the {len(sample)} highest-scoring {shapes}, {as_written} overlap an object (IoU of boxes 0.5 or more), "
-        f"but {best} would if {words} for the prediction; write {shapes} in pixels of the original image, with the "
-        "size in the ground truth."
+        f"but {best} would if {words} for the prediction; write {shapes} in pixels of the original image, whose size "
+        "the ground truth has."
     )
 
 
