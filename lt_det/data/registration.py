@@ -22,6 +22,7 @@ from lt_det.data.keypoints import check_flip_map, forget_derived_pairs, keypoint
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name
+from lt_det.io.paths import expanded
 from lt_det.io.shapes import box_polygon, usable_segmentation
 from lt_det.terminal import count_of
 
@@ -62,7 +63,7 @@ def register_dataset(
         raise LtDetError(f"Dataset '{name}': FORMAT is '{format}'; write lvis, coco, or leave it out.")
     format_reader(annotation_format)
     flip_map = None if keypoint_flip_map is None else check_flip_map(name, keypoint_flip_map)
-    json_path, image_path = _expand(json_file), _expand(image_root)
+    json_path, image_path = expanded(json_file), expanded(image_root)
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
         registered = (metadata.get("json_file"), metadata.get("image_root"), metadata.get("annotation_format", COCO))
@@ -243,10 +244,6 @@ def _annotation_dict(
         # COCO's coordinates are pixel indices, Detectron2's are measured from pixel corners: half a pixel apart.
         result["keypoints"] = [v if i % 3 == 2 else v + 0.5 for i, v in enumerate(keypoints)]
     return result
-
-
-def _expand(path: str | os.PathLike[str]) -> str:
-    return os.path.expanduser(os.path.expandvars(os.fspath(path)))
 
 
 def _evaluation_format_of_json(json_file: Path) -> Format:

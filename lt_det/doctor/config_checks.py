@@ -271,12 +271,16 @@ def _set(name: str) -> Iterator[Finding]:
         yield Finding(name, "cannot be used", str(error), fatal=True)
         return
     fatal = [problem.message for problem in problems if problem.fatal]
-    harmless = [problem.message for problem in problems if not problem.fatal]
+    as_written = [problem.message for problem in problems if problem.as_written]
+    harmless = [problem.message for problem in problems if not (problem.fatal or problem.as_written)]
     if fatal:
         advice = f"correct the file; `lt-det stats {json_file} --images {image_root}` lists more of them"
         yield Finding(
             name, f"mistakes that make training fail: {len(fatal)}, the first: {fatal[0]}", advice, fatal=True
         )
+    if as_written:
+        what = f"mistakes that training and evaluation take as they are: {len(as_written)}, the first: {as_written[0]}"
+        yield Finding(name, what, "correct the file")
     if harmless:
         advice = "training leaves these out or repairs them; evaluation treats them as the official tools do"
         yield Finding(name, f"harmless mistakes: {len(harmless)}, the first: {harmless[0]}", advice)

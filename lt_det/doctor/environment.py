@@ -157,9 +157,10 @@ def _compiled_operators() -> Finding:
 
 def _datasets() -> Iterator[Finding]:
     root = os.environ.get("DETECTRON2_DATASETS")
-    where = f"DETECTRON2_DATASETS={root}"
-    if not root:  # Detectron2 looks in the working directory if the variable is set, but empty
-        where = "DETECTRON2_DATASETS is not set: ./datasets" if root is None else "DETECTRON2_DATASETS is empty: ."
+    if root is None:
+        where = "DETECTRON2_DATASETS is not set: ./datasets"
+    else:
+        where = f"DETECTRON2_DATASETS={root}" if root else "DETECTRON2_DATASETS is empty: the working directory"
     checks: tuple[tuple[str, Callable[[Path], list[Path]]], ...] = (
         (
             "LVIS v1",

@@ -91,13 +91,13 @@ def _check_network(cfg: CfgNode) -> None:
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} predicts no boxes of classes; give the config of a "
             "detector."
         )
-    if cfg.MODEL.LOAD_PROPOSALS:
+    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":  # others make them, even with LOAD_PROPOSALS
         raise LtDetError(
-            "MODEL.LOAD_PROPOSALS is True, and proposals from a file exist for the images of a dataset only; give the "
-            "config of a detector that makes its own."
+            "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals, and proposals from a file exist only for the "
+            "images of a dataset; give the config of a detector that makes its own."
         )
     if cfg.MODEL.KEYPOINT_ON:
-        logger.warning("MODEL.KEYPOINT_ON is True, but only boxes and masks are given out here, not keypoints.")
+        logger.warning("MODEL.KEYPOINT_ON is True, but keypoints are left out here: only boxes and masks are returned.")
 
 
 def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:

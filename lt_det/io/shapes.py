@@ -55,11 +55,6 @@ def is_flat_polygon(segmentation: list[Any]) -> bool:
     return all(type(number) in _NUMBERS for number in segmentation) and is_polygon(segmentation)
 
 
-def has_pixels(box: Any) -> bool:
-    """Whether `box` is a list [x, y, width, height] of numbers, and has an area."""
-    return isinstance(box, list) and len(box) == 4 and are_pixels(box) and min(box[2:]) > 0
-
-
 def has_area(box: Any, size: tuple[float, float] | None = None) -> bool:
     """Whether some of a box [x, y, width, height] is inside its image; True for what is no such box.
 

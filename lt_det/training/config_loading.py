@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import difflib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,25 @@ from lt_det.config import add_keys
 from lt_det.data import register_from_config
 from lt_det.errors import LtDetError
 from lt_det.io.atomic import writing_to
+from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import count_of, make_logs_printable
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.shipped import config_path, shipped_config
-from lt_det.training.config_files.values import check_sections, check_values, unused_keys
+from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.config_files.without_effect import (
+    warn_of_default_sampler,
+    warn_of_unused_keys,
+    warn_of_unused_weights,
+)
 from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
-from lt_det.training.resume.checkpoint_folder import checkpoints_in, holds_checkpoint, named_checkpoint
+from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir
 
-logger = logging.getLogger(__name__)
-
-_PATHS = (("MODEL", "WEIGHTS"), ("MODEL.LONG_TAIL", "CLASS_STATS"), ("TEST.BUCKETS", "MAP"))
+_PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
 _STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
 
@@ -52,10 +55,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         LtDetError: see `load_config` and `check_config`.
     """
     cfg = load_config(args.config_file, args.opts, _allows_unsafe(args))
-    for key in unused_keys(cfg, args.opts[::2]):
-        logger.warning("Override on the command line: %s has no effect: the network has no such part or loss.", key)
+    warn_of_unused_keys(cfg, args.opts[::2])
     if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
-        _warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR)
+        warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, training=not args.eval_only)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
     if not args.eval_only:
@@ -74,24 +76,13 @@ def setup_lazy(args: argparse.Namespace) -> Any:
         raise LtDetError(f"{UNSAFE_OPTION} is for yaml configs; a LazyConfig is a program that always runs: omit it.")
     cfg = load_lazy_config(args.config_file, args.opts)
     if args.resume and any(word.startswith("train.init_checkpoint=") for word in args.opts):
-        _warn_of_unused_weights("train.init_checkpoint", cfg.train.init_checkpoint, cfg.train.output_dir)
+        key, training = "train.init_checkpoint", not args.eval_only
+        warn_of_unused_weights(key, cfg.train.init_checkpoint, cfg.train.output_dir, training=training)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
     if not args.eval_only:
         hold_output_dir(cfg.train.output_dir)
     _set_up_logs(cfg, args, cfg.train.output_dir)
     return cfg
-
-
-def _warn_of_unused_weights(key: str, weights: str, output_dir: str) -> None:
-    """Log that weights from the command line are not loaded, because there is a checkpoint to resume."""
-    if "://" not in output_dir and holds_checkpoint(Path(output_dir)):
-        logger.warning(
-            "%s %s is not loaded, because --resume takes the last checkpoint in OUTPUT_DIR %s; leave out --resume to "
-            "load these weights.",
-            key,
-            weights,
-            output_dir,
-        )
 
 
 def _allows_unsafe(args: argparse.Namespace) -> bool:
@@ -150,6 +141,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
     _merge(cfg.merge_from_list, list(opts), command_line)
     check_values(cfg, defaults, config_file, opts[::2])
     _expand_paths(cfg)
+    warn_of_default_sampler(cfg, content, opts)
     check_heads(cfg)
     register_from_config(cfg)
     if cfg.MODEL.LOAD_PROPOSALS:
@@ -186,9 +178,11 @@ def _value_at(cfg: CfgNode, key: str) -> Any:
 
 def _expand_paths(cfg: CfgNode) -> None:
     """Put the values of ~ and $VARIABLES into the paths of a config, as DATASETS.REGISTER does."""
-    for node, key in ((cfg, "OUTPUT_DIR"), *((_value_at(cfg, section), key) for section, key in _PATHS)):
+    for path in _PATHS:
+        section, _, key = path.rpartition(".")
+        node = _value_at(cfg, section) if section else cfg
         if isinstance(node[key], str):
-            node[key] = os.path.expanduser(os.path.expandvars(node[key]))
+            node[key] = expanded(node[key])
 
 
 def _merge(merge: Callable[[Any], Any], content: Any, place: str) -> None:

@@ -362,6 +362,18 @@ def test_harmless_mistakes(config, replaced):
     assert "has no area" in finding.found
 
 
+def test_mistakes_that_training_does_not_repair(config, replaced):
+    def shrink(data):
+        for annotation in data["annotations"]:
+            annotation["area"] = 0.5
+
+    replaced(config, "train", shrink)
+    (finding,) = [finding for finding in examine(config) if finding.advice]
+    assert not finding.fatal
+    assert "'area' that does not fit" in finding.found
+    assert "repairs" not in finding.advice
+
+
 def test_an_annotation_file_that_is_truncated_or_missing(config, tmp_path, mini):
     config.write_text(config.read_text().replace(str(mini.train_json), f"{tmp_path}/truncated.json"))
     ((subject, advice),) = fatal(config)

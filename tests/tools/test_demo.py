@@ -96,7 +96,7 @@ def test_an_option_and_an_override_of_the_same_key(key, options, option):
     ("opts", "words"),
     [
         (["MODEL.META_ARCHITECTURE", "SemanticSegmentor"], "SemanticSegmentor predicts no boxes"),
-        (["MODEL.LOAD_PROPOSALS", "True"], "MODEL.LOAD_PROPOSALS is True"),
+        (["MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"], "PROPOSAL_GENERATOR.NAME is PrecomputedProposals"),
     ],
 )
 def test_a_network_that_cannot_detect_in_an_image_alone(opts, words):
@@ -115,7 +115,7 @@ def test_retinanet_has_its_own_threshold_and_classes(tmp_path, caplog):
 
 def test_settings_of_the_training_that_a_demo_ignores_are_named(tmp_path, caplog):
     (tmp_path / "model.pth").touch()
-    opts = [*OPTS, "TEST.AUG.ENABLED", "True", "MODEL.KEYPOINT_ON", "True"]
+    opts = [*OPTS, "TEST.AUG.ENABLED", "True", "MODEL.KEYPOINT_ON", "True", "MODEL.LOAD_PROPOSALS", "True"]
     load_trained_config(SEESAW, str(tmp_path / "model.pth"), opts)
     assert "TEST.AUG.ENABLED is True" in caplog.text
     assert "MODEL.KEYPOINT_ON is True" in caplog.text

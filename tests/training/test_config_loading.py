@@ -12,11 +12,11 @@ CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "lazy" / "mini_lv
 
 def test_home_and_variables_in_paths(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    monkeypatch.setenv("SCRATCH", "/scratch/$1")
-    opts = ["OUTPUT_DIR", "$SCRATCH/out", "MODEL.WEIGHTS", "~/best.pth", "TEST.BUCKETS.MAP", "$UNKNOWN/map.json"]
-    cfg = load_config("mini_lvis_softmax", opts)
-    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/scratch/$1/out", "/home/someone/best.pth")
-    assert cfg.TEST.BUCKETS.MAP == "$UNKNOWN/map.json"
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    opts = ["OUTPUT_DIR", "$SCRATCH/out", "MODEL.WEIGHTS", "~/best.pth", "TEST.BUCKETS.MAP", "~/map.json"]
+    cfg = load_config("mini_lvis_softmax", [*opts, "MODEL.LONG_TAIL.CLASS_STATS", "$SCRATCH/stats.json"])
+    assert (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS) == ("/scratch/out", "/home/someone/best.pth")
+    assert (cfg.TEST.BUCKETS.MAP, cfg.MODEL.LONG_TAIL.CLASS_STATS) == ("/home/someone/map.json", "/scratch/stats.json")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def mask_hints(detections: Detections, truth: GroundTruth, masks_only: bool) -> 
     if not detections.masks:
         return []
     sample = Sample.of(detections, detections.boxes, truth)
-    hints = []
+    hints: list[str] = []
     if len(sample):
         boxes = mask_utils.toBbox([detections.masks[index] for index in sample.detections.tolist()])
         sample = dataclasses.replace(sample, boxes=np.asarray(boxes, dtype=np.float64))
@@ -49,8 +49,9 @@ def _shape_hint(sample: Sample) -> str | None:
     empty = int((boxes[:, :2] + boxes[:, 2:] <= 1).all(axis=1).sum())
     if empty >= max(_MIN_EMPTY * total, _MIN_NUMBER):
         return (
-            f"{empty} of {total} masks are empty or lie within the first pixel of their image; write polygons in "
-            "pixels, not as fractions of the image, and masks as 0 or 1 before they become RLE."
+            f"Of the {total} highest-scoring masks, {empty} are empty or lie within the first pixel of their image; "
+            "write polygons in pixels, not in fractions of the image, and threshold masks before you encode them as "
+            "RLE (a detector that has hardly been trained predicts empty masks, too)."
         )
     as_written, exchanged = (sample.count(sample.overlaps(boxes[:, order])) for order in ([0, 1, 2, 3], [1, 0, 3, 2]))
     if is_better(exchanged, as_written, total):

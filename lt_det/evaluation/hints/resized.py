@@ -10,6 +10,7 @@ from lt_det.evaluation.hints.sample import Sample, is_better
 _MIN_FRACTION = 0.25  # of the sample that must fit: of all factors, one fits some of the boxes by chance
 _BIN = 0.05  # of the logarithm of a factor, when factors are counted
 _SPREAD = 0.35  # largest difference between the factors of a pair's x, y, width and height, as logarithms
+_BIAS = 0.1  # largest difference between their medians, in which the errors of single boxes cancel
 _UNCHANGED = 0.1  # boxes that are this much larger or smaller are bad, not resized
 
 
@@ -41,13 +42,13 @@ def resized_hint(sample: Sample, boxes: Floats, as_written: int, shapes: str = "
         return None
     return (
         f"Of the {len(sample)} highest-scoring {shapes}, {as_written} overlap an object (IoU of boxes 0.5 or more), "
-        f"but {best} would if {words} for the prediction; write {shapes} in pixels of the original image, with the "
-        "size in the ground truth."
+        f"but {best} would if {words} for the prediction; write {shapes} in pixels of the original image, whose size "
+        "the ground truth has."
     )
 
 
 def _factor(sample: Sample, boxes: Floats, unit: Floats) -> float:
-    """The most frequent factor between boxes and the objects of their images; 0 if no two agree.
+    """The most frequent factor between boxes and objects; 0 if no two pairs agree, or position and size do not.
 
     Args:
         sample, boxes: see `resized_hint`.
@@ -56,22 +57,24 @@ def _factor(sample: Sample, boxes: Floats, unit: Floats) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = np.log(_centers(boxes)[sample.pair] / _centers(sample.truth.boxes)[sample.target])
         pairs = pairs + np.log(np.tile(unit, 2))[sample.pair]
-    alike = np.isfinite(pairs).all(axis=1)
-    pairs = pairs[alike]
-    pairs = pairs[np.ptp(pairs, axis=1) < _SPREAD] if len(pairs) else pairs
-    factors = np.median(pairs, axis=1) if len(pairs) else np.zeros(0)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    pairs = pairs[np.ptp(pairs, axis=1) < _SPREAD]
     if (unit == 1).all():
-        factors = factors[np.abs(factors) > _UNCHANGED]
-    if len(factors) < 2:
+        pairs = pairs[np.abs(np.median(pairs, axis=1)) > _UNCHANGED]
+    if len(pairs) < 2:
         return 0.0
+    factors = np.median(pairs, axis=1)
     bins = np.round(factors / _BIN).astype(np.int64)
     values, counts = np.unique(bins, return_counts=True)
     # A factor between two bins is in both; neighbors are counted together.
     near = [int(counts[np.abs(values - value) <= 1].sum()) for value in values]
-    chosen = values[int(np.argmax(near))]
-    return float(np.exp(np.median(factors[np.abs(bins - chosen) <= 1])))
+    pairs = pairs[np.abs(bins - values[int(np.argmax(near))]) <= 1]
+    # Of a detector whose boxes are too large, or too far to one side, only some of the four differ.
+    if np.ptp(np.median(pairs, axis=0)) > _BIAS:
+        return 0.0
+    return float(np.exp(np.median(pairs)))
 
 
 def _centers(boxes: Floats) -> Floats:
-    """(N, 4) x and y of the center, width and height; nothing where a box is left of or above the image."""
+    """(N, 4) x and y of the center, width and height."""
     return np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from lt_det.evaluation.matching.detections import Detections
 
+_ROUNDING = 1e-3  # beyond 0 or 1: as much as a mean in float16 may be off
+_MIN_PERCENT = 10.0  # of the highest score: any detector has one of more than 10 %, and other scores are lower
+
 
 def score_hints(detections: Detections) -> list[str]:
     """A sentence if scores are not from 0 to 1.
@@ -14,13 +17,15 @@ def score_hints(detections: Detections) -> list[str]:
     lowest, highest = float(detections.scores.min()), float(detections.scores.max())
     if lowest >= 0 and highest <= 1:
         return []
-    if lowest >= 0 and highest <= 100:
+    advice = "write probabilities"
+    if lowest >= -_ROUNDING and highest <= 1 + _ROUNDING:
+        what, advice = f"go from {lowest:.9g} to {highest:.9g}, probably by a rounding error", "clip them"
+    elif lowest >= 0 and _MIN_PERCENT < highest <= 100:
         what, advice = f"go up to {highest:g}, so they are probably percent", "divide them by 100"
-    elif lowest < 0 and highest <= 0:
-        what = f"go from {lowest:g} to {highest:g}, so they are logarithms, or distances with the sign changed"
-        advice = "write probabilities, of which the highest is the best detection"
+    elif highest <= 0:
+        what = f"go from {lowest:g} to {highest:g}, so they may be log-probabilities or negative distances"
     else:
-        what, advice = f"go from {lowest:g} to {highest:g}, so they may be logits", "write probabilities"
+        what = f"go from {lowest:g} to {highest:g}, so they may be logits or sums of probabilities"
     return [
         f"Scores {what}. AP depends only on their order, but score calibration in the report needs scores from 0 to 1; "
         f"{advice}."

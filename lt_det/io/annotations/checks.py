@@ -20,13 +20,14 @@ from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
 from lt_det.io.annotations.findings import Findings, Problem
 from lt_det.io.annotations.mask_places import MaskPlaces
-from lt_det.io.shapes import LARGEST, are_pixels, has_pixels, is_polygon, usable_segmentation
+from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
 MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for one of them
 _MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
 _LEAST_OF_BOX, _MOST_OF_BOX = 0.01, 1.5  # of the box that the area of a mask covers
-_MANY_AREAS = 0.5  # fraction of areas that are a mistake of the file: masks of wires and of loose boxes are fewer
+_MANY_AREAS = 0.5  # fraction of areas that is a mistake of the file
+_OUTSIDE = "outside"  # kind of the problem of boxes that have an area nevertheless
 _NUMBERS = (int, float)
 
 
@@ -87,15 +88,17 @@ class AnnotationChecks:
                 self._again["images"][id_] += 1
             self._sizes[id_] = self._same_size.setdefault(size, size)  # most images share one of a few sizes
             for key in FEDERATED_LISTS:
-                for unknown in sorted(set(image.get(key) or ()) - self._categories, key=str):
-                    message = f"image {id_}: '{key}' lists category {unknown}, which is not in 'categories'; remove it"
-                    yield Problem(message, fatal=True, kind=key, noun="image", id=id_)
+                if unknown := set(image.get(key) or ()) - self._categories:
+                    first = min(unknown, key=str)
+                    others = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+                    what = f"lists category {first}{others}, which is not in 'categories'; remove it"
+                    yield Problem(f"image {id_}: '{key}' {what}", fatal=True, kind=key, noun="image", id=id_)
             if image.get("file_name") or image.get("coco_url"):
                 name = image_file_name(image, self._json_file)
                 other = self._image_of_file.setdefault(hash(name), id_)
                 if other != id_:
                     message = f"images {other} and {id_} are one file {name}; drop one of them"
-                    yield Problem(message, fatal=False, kind="one file", noun="image", id=id_)
+                    yield Problem(message, fatal=False, as_written=True, kind="one file", noun="image", id=id_)
             if self._files is not None:
                 yield from self._files.missing(id_, Path(self._files.root, image_file_name(image, self._json_file)))
 
@@ -110,14 +113,15 @@ class AnnotationChecks:
                 self._other_ids[id_] += 1
             yield from self._reference_problems(annotation)
             size = self._sizes.get(annotation["image_id"])
-            fatal = self._box_problem(annotation, size)
-            if fatal is not None:
-                yield fatal
-            if size is not None and (fatal is None or not fatal.fatal):
+            problem = self._box_problem(annotation, size)
+            if problem is not None:
+                yield problem
+            if size is not None and (problem is None or not problem.fatal):
                 boxes.extend(annotation["bbox"])
                 sizes.extend(size)
             if annotation.get("segmentation"):
-                yield from self._segmentation_problems(annotation, size)
+                has_area = problem is None or problem.kind == _OUTSIDE
+                yield from self._segmentation_problems(annotation, size, annotation["bbox"] if has_area else None)
             self._counts["iscrowd"] += bool(annotation.get("iscrowd"))
             self._counts["ignore"] += bool(annotation.get("ignore"))
         self._counts["all"] += len(records)
@@ -136,7 +140,9 @@ class AnnotationChecks:
         for name, times in self._names.items():
             if times > 1:
                 message = f"category name '{name}' is used {times} times; rename all but one"
-                yield Problem(message, fatal=False, kind="same name", noun="category name", id=f"'{name}'")
+                yield Problem(
+                    message, fatal=False, as_written=True, kind="same name", noun="category name", id=f"'{name}'"
+                )
         yield from self._mistakes_in_many()
 
     def _mistakes_in_many(self) -> Iterator[Problem]:
@@ -144,7 +150,7 @@ class AnnotationChecks:
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=True, by_number=True)
         if (mistake := self._places.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
-            yield Problem(mistake, fatal=False)
+            yield Problem(mistake, fatal=False, as_written=True)
         if _is_many(counts["no area"], total):
             message = f"{counts['no area']} of {total} boxes have no area; write [x, y, width, height] in pixels"
             yield Problem(message, fatal=True, by_number=True)
@@ -163,14 +169,14 @@ class AnnotationChecks:
                 f"{counts['zero area']} of {total} annotations have 'area' 0 or less: LVIS's evaluation leaves them "
                 "out, and COCO's counts them as small; write the area of the mask, or remove the field"
             )
-            yield Problem(message, fatal=False)
+            yield Problem(message, fatal=False, as_written=True)
         if counts["unlike area"] >= max(_MANY_AREAS * total, MIN_RECORDS):
             message = (
                 f"{counts['unlike area']} of {total} annotations have an 'area' that does not fit their 'bbox', such "
-                "as a constant or a fraction of the image: AP of small, medium and large objects is wrong; write the "
-                "area of the mask in pixels, or remove the field"
+                "as a constant, a fraction of the image, or the area in a resized image: AP of small, medium and "
+                "large objects will be wrong; write the area of the mask in pixels, or remove the field"
             )
-            yield Problem(message, fatal=False)
+            yield Problem(message, fatal=False, as_written=True)
 
     def _reference_problems(self, annotation: dict[str, Any]) -> Iterator[Problem]:
         for kind, plural, known in (("category", "categories", self._categories), ("image", "images", self._sizes)):
@@ -193,18 +199,29 @@ class AnnotationChecks:
         area = annotation.get("area")
         if area is not None:
             self._counts["zero area"] += area <= 0
-            unlike = 0 < area < _LEAST_OF_BOX * width * height or area > _MOST_OF_BOX * width * height
-            self._counts["unlike area"] += unlike
+            # A mask that reaches from end to end of its box has as many pixels as the longer side, however thin it is.
+            too_small = 0 < area < _LEAST_OF_BOX * width * height and area < max(width, height)
+            # Some tools write boxes that are a pixel less wide and high than their masks.
+            too_large = area > _MOST_OF_BOX * (width + 1) * (height + 1)
+            self._counts["unlike area"] += too_small or too_large
         if size is not None and (
             min(x, y) < -BORDER_TOLERANCE
             or x + width > size[0] + BORDER_TOLERANCE
             or y + height > size[1] + BORDER_TOLERANCE
         ):
             image = f"image {annotation['image_id']} of {size[0]} x {size[1]} pixels"
-            return _bad_box(annotation, "outside", f"{box} exceeds {image}; correct the box or the size", False)
+            return _bad_box(annotation, _OUTSIDE, f"{box} exceeds {image}; correct the box or the size", False)
         return None
 
-    def _segmentation_problems(self, annotation: dict[str, Any], size: tuple[int, int] | None) -> Iterator[Problem]:
+    def _segmentation_problems(
+        self, annotation: dict[str, Any], size: tuple[int, int] | None, box: list[float] | None
+    ) -> Iterator[Problem]:
+        """
+        Args:
+            annotation: with a segmentation.
+            size: width and height of its image; None: not known.
+            box: its box; None: it has none with an area.
+        """
         here, segmentation = f"annotation {annotation['id']}", annotation["segmentation"]
         self._counts["segmentation"] += 1
         if isinstance(segmentation, dict):
@@ -221,12 +238,11 @@ class AnnotationChecks:
                 return
         elif not all(map(is_polygon, segmentation)):
             problem = "is not a list of polygons [x, y, x, y, x, y, ...] with three or more points"
-        elif not has_pixels(annotation["bbox"]):
-            return
-        elif max(segmentation[0]) <= 1 and max(annotation["bbox"][2:]) > 2:
+        elif box is not None and max(segmentation[0]) <= 1 and max(box[2:]) > 2:
             problem = "lies within the first pixel of the image, and 'bbox' does not"
         else:
-            self._places.add(segmentation, annotation["bbox"])
+            if box is not None:
+                self._places.add(segmentation, box)
             return
         self._counts["bad segmentation"] += problem.startswith("lies") or usable_segmentation(annotation) is None
         if self._bad_segmentation is None:

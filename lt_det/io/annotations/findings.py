@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 _KINDS = 5  # kinds of mistakes in a report before "and ... more"
 _RECORDS = 4  # records named beside the first one that has a mistake
+_FATAL, _REPAIRED, _AS_WRITTEN = "fatal", "repaired", "as written"
 
 
 class Problem(NamedTuple):
@@ -22,8 +23,9 @@ class Problem(NamedTuple):
 
     Attributes:
         message: what is wrong, where, and the fix.
-        fatal: False: it does not stop training, because Detectron2 clips or skips it.
+        fatal: False: it does not stop training.
         by_number: it is harmless in a few records, and fatal because many have it.
+        as_written: it is not fatal, but training does not skip or repair it either; the message says what follows.
         kind: mistakes of a kind are reported once, with the records that share it; "": of no kind.
         noun, id: the record, such as "annotation" and its id.
     """
@@ -31,6 +33,7 @@ class Problem(NamedTuple):
     message: str
     fatal: bool
     by_number: bool = False
+    as_written: bool = False
     kind: str = ""
     noun: str = ""
     id: Any = None
@@ -73,28 +76,29 @@ class Findings:
             accept_many: mistakes that are fatal only because many records have them are harmless.
         """
         self._json_file, self._accept_many = json_file, accept_many
-        self._found: dict[bool, dict[str, _Mistake]] = {True: {}, False: {}}
+        self._found = _nothing()
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Count problems."""
-        for message, fatal, by_number, kind, noun, id_ in problems:
-            found = self._found[fatal and not (by_number and self._accept_many)]
-            found.setdefault(kind or message, _Mistake(message, noun)).add(id_)
+        for problem in problems:
+            is_fatal = problem.fatal and not (problem.by_number and self._accept_many)
+            found = self._found[_FATAL if is_fatal else _AS_WRITTEN if problem.as_written else _REPAIRED]
+            found.setdefault(problem.kind or problem.message, _Mistake(problem.message, problem.noun)).add(problem.id)
 
     def add_first(self, problems: Iterable[Problem]) -> None:
         """Count problems that are to be named before those added so far, of other kinds than these."""
-        before, self._found = self._found, {True: {}, False: {}}
+        before, self._found = self._found, _nothing()
         self.add(problems)
-        for fatal, found in before.items():
-            self._found[fatal] |= found
+        for severity, found in before.items():
+            self._found[severity] |= found
 
     @property
     def fatal(self) -> int:
         """The number of fatal problems."""
-        return sum(mistake.count for mistake in self._found[True].values())
+        return sum(mistake.count for mistake in self._found[_FATAL].values())
 
     def report(self, warn: bool = True) -> None:
-        """Log a warning for harmless mistakes and raise for fatal ones.
+        """Log warnings for mistakes that do not stop training, and raise for fatal ones.
 
         Args:
             warn: False: only raise.
@@ -102,16 +106,21 @@ class Findings:
         Raises:
             LtDetError: fatal mistakes; the message names the file, and the first few records of each kind of mistake.
         """
-        if self._found[True]:
-            raise LtDetError(f"{self._json_file}: {self._text(True)}.")
-        if warn and self._found[False]:
-            logger.warning(
-                "%s: %s. Training skips or repairs these; evaluation treats them as the official tools do.",
-                self._json_file,
-                self._text(False),
-            )
+        if self._found[_FATAL]:
+            raise LtDetError(f"{self._json_file}: {self._text(_FATAL)}.")
+        effects = {
+            _AS_WRITTEN: "",
+            _REPAIRED: " Training skips or repairs these; evaluation treats them as the official tools do.",
+        }
+        for severity, effect in effects.items():
+            if warn and self._found[severity]:
+                logger.warning("%s: %s.%s", self._json_file, self._text(severity), effect)
 
-    def _text(self, fatal: bool) -> str:
-        mistakes = list(self._found[fatal].values())
+    def _text(self, severity: str) -> str:
+        mistakes = list(self._found[severity].values())
         more = sum(mistake.count for mistake in mistakes[_KINDS:])
         return "; ".join(map(str, mistakes[:_KINDS])) + (f" ... and {more} more" if more else "")
+
+
+def _nothing() -> dict[str, dict[str, _Mistake]]:
+    return {_FATAL: {}, _REPAIRED: {}, _AS_WRITTEN: {}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _LOOKED_AT = 5000  # objects of a file: a mistake of its format shows in the first ones
-_APART, _ALIKE = 0.1, 0.5  # IoU of the box and of the bounds of the polygons
+_APART = 0.1  # overlap, as a fraction of the smaller one: polygons of the visible part lie in the box of the whole
+_ALIKE = 0.5  # overlap, as a fraction of the larger one
 
-_SMALLEST = 1e-9  # of an area: no division by 0
 _Corners = tuple[float, float, float, float]
 
 
@@ -21,17 +21,19 @@ class MaskPlaces:
         """
         Args:
             polygons: of one object, each as [x, y, x, y, ...].
-            box: its [x, y, width, height].
+            box: its [x, y, width, height], with an area.
         """
         if self._total >= _LOOKED_AT:
             return
         self._total += 1
         x0, y0 = (min(min(polygon[start::2]) for polygon in polygons) for start in (0, 1))
         x1, y1 = (max(max(polygon[start::2]) for polygon in polygons) for start in (0, 1))
+        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)  # a polygon may be a line, or a point
         corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
-        if _iou((x0, y0, x1, y1), corners) < _APART:
+        smaller, larger = sorted(((x1 - x0) * (y1 - y0), box[2] * box[3]))
+        if _common((x0, y0, x1, y1), corners) < _APART * smaller:
             self._apart += 1
-            self._exchanged += _iou((y0, x0, y1, x1), corners) > _ALIKE
+            self._exchanged += _common((y0, x0, y1, x1), corners) > _ALIKE * larger
 
     def mistake(self, min_fraction: float, min_number: int) -> str | None:
         """What is wrong with the polygons as a whole; None if nothing is.
@@ -42,15 +44,18 @@ class MaskPlaces:
         """
         if self._apart < max(min_fraction * self._total, min_number):
             return None
-        why = "they may be in the pixels of a resized image; write both in the pixels of the file"
+        why = "perhaps in the pixels of a resized image or of a crop; write both in pixels of the image file"
         if 2 * self._exchanged > self._apart:
             why = "they have y before x; write [x, y, x, y, ...]"
-        return f"{self._apart} of {self._total} 'segmentation' polygons lie elsewhere than the 'bbox': {why}"
+        of = f"the first {self._total}" if self._total == _LOOKED_AT else f"{self._total}"
+        return (
+            f"the 'segmentation' polygons of {self._apart} of {of} objects lie elsewhere than their 'bbox', so masks "
+            f"are learned and evaluated in the wrong place: {why}"
+        )
 
 
-def _iou(first: _Corners, second: _Corners) -> float:
+def _common(first: _Corners, second: _Corners) -> float:
+    """The area that two boxes have in common."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
-    common = max(width, 0.0) * max(height, 0.0)
-    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (first, second)]
-    return float(common / max(sum(areas) - common, _SMALLEST))
+    return max(width, 0.0) * max(height, 0.0)

@@ -7,7 +7,7 @@ nothing inside a list. Detectron2 then fails somewhere else, or trains with what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from lt_det.errors import LtDetError
@@ -97,7 +97,7 @@ _PARTS: dict[str, Callable[[Any], bool]] = {
     "MODEL.FPN": lambda model: "fpn" in str(model.BACKBONE.NAME),
 }
 
-_NETWORKS = ("GeneralizedRCNN", "RetinaNet", "PanopticFPN", "ProposalNetwork", "SemanticSegmentor")  # of Detectron2
+LOSSES = "MODEL.LONG_TAIL.LOSS."  # a section for each loss
 
 
 def check_sections(content: Mapping[str, Any], defaults: Mapping[str, Any], place: str, above: str = "") -> None:
@@ -144,25 +144,11 @@ def check_values(cfg: Any, defaults: Any, file: str, overridden: Collection[str]
         raise LtDetError(f"{place}: {key} is {shown:.120}; {problem}.")
 
 
-def unused_keys(cfg: Any, keys: Sequence[str]) -> list[str]:
-    """Those of `keys` that belong to parts which a network of Detectron2 lacks, such as masks without MODEL.MASK_ON."""
-    if cfg.MODEL.META_ARCHITECTURE not in _NETWORKS:  # a user's own network may read any key
-        return []
-    unused = []
-    for key in keys:
-        parts = key.split(".")
-        sections = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-        own = "MODEL.FPN" in sections  # a user's own backbone may read it, whatever its name
-        if not own and not all(_is_used(section, cfg) for section in sections):
-            unused.append(key)
-    return unused
-
-
 def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> Iterator[tuple[str, Any, str]]:
     """Keys, values, and what to write instead."""
     for key, default in defaults.items():
         path = f"{above}{key}"
-        if key not in node or not _is_used(path, cfg):
+        if key not in node or not is_used(path, cfg):
             continue
         if isinstance(default, Mapping):
             yield from _problems(node[key], default, cfg, f"{path}.")
@@ -170,8 +156,9 @@ def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> I
             yield path, node[key], problem
 
 
-def _is_used(path: str, cfg: Any) -> bool:
-    if path.startswith("MODEL.LONG_TAIL.LOSS."):
+def is_used(path: str, cfg: Any) -> bool:
+    """Whether a section or key belongs to a part of the network, and for a loss, to the configured one."""
+    if path.startswith(LOSSES):
         name = path.split(".")[3]
         return name == "NAME" or name == str(cfg.MODEL.LONG_TAIL.LOSS.NAME).upper()
     return path not in _PARTS or _PARTS[path](cfg.MODEL)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 
 from lt_det.data.registration import uses_stock_heads
 from lt_det.errors import LtDetError
@@ -56,8 +57,9 @@ def check_detectron2_keys(cfg: Any, *, training: bool) -> None:
         raise LtDetError(message)
     if cfg.MODEL.META_ARCHITECTURE == "PanopticFPN" and cfg.DATASETS.TEST:
         logger.warning("Boxes and masks are evaluated, semantic and panoptic segmentation (PanopticFPN) are not.")
-    for message in _without_effect(cfg, training):
-        logger.warning("%s.", message)
+    if comm.is_main_process():
+        for message in _without_effect(cfg):
+            logger.warning("%s.", message)
 
 
 def predicts_no_classes(cfg: Any) -> bool:
@@ -99,7 +101,7 @@ def warn_of_unused_lazy_keys(train: Mapping[str, Any]) -> None:
         logger.warning("Nothing reads %s of this LazyConfig; check the spelling, or leave it out.", ", ".join(unused))
 
 
-def _without_effect(cfg: Any, training: bool) -> Iterator[str]:
+def _without_effect(cfg: Any) -> Iterator[str]:
     """Keys that Detectron2's own tool ignores as well."""
     if cfg.MODEL.LOAD_PROPOSALS and cfg.MODEL.PROPOSAL_GENERATOR.NAME != "PrecomputedProposals":
         generator = cfg.MODEL.PROPOSAL_GENERATOR.NAME
@@ -110,13 +112,8 @@ def _without_effect(cfg: Any, training: bool) -> Iterator[str]:
     network = cfg.MODEL.META_ARCHITECTURE
     for key in ("MASK_ON", "KEYPOINT_ON") if network in _WITHOUT_ROI_HEADS else ():
         if cfg.MODEL[key]:
-            yield f"MODEL.{key} is True, but {network} has no head for it, and neither learns nor predicts them"
-    threshold, sampler = cfg.DATALOADER.REPEAT_THRESHOLD, cfg.DATALOADER.SAMPLER_TRAIN
-    if training and threshold > 0 and sampler == "TrainingSampler":
-        yield (
-            f"DATALOADER.REPEAT_THRESHOLD is {threshold:g}, but DATALOADER.SAMPLER_TRAIN is TrainingSampler, which "
-            "repeats no image; set it to RepeatFactorTrainingSampler, or REPEAT_THRESHOLD to 0"
-        )
+            what = "masks" if key == "MASK_ON" else "keypoints"
+            yield f"MODEL.{key} is True, but {network} has no head for {what}, and neither learns nor predicts them"
 
 
 def _sets_float32_precision() -> bool:

@@ -60,7 +60,7 @@ def warn_of_plain_predictions(cfg: Any) -> None:
     if cfg.TEST.AUG.ENABLED:
         logger.warning(
             "TEST.AUG.ENABLED is True, but only lt-det train (also with --eval-only) evaluates with test-time "
-            "augmentation; this command predicts without."
+            "augmentation; this command predicts without it."
         )
 
 

@@ -118,7 +118,9 @@ def check_file(path: str | os.PathLike[str]) -> None:
         if start.lstrip().lower().startswith(beginning):
             raise UnusableFileError(path, f"the file {what}")
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < Path(path).stat().st_size:
-        raise UnusableFileError(path, "the file is in the format of safetensors; write its tensors with torch.save")
+        raise UnusableFileError(
+            path, "the file is in the safetensors format; load it with safetensors and save it with torch.save"
+        )
     if start.startswith(b"PK") and not _is_archive(path):
         raise UnusableFileError(path, "the file is truncated; use another checkpoint, or download it again")
     if _is_archive(path) and _is_torchscript(path):

@@ -89,14 +89,32 @@ def test_areas_that_are_not_those_of_the_boxes_are_named(area, caplog):
     check_annotations(document(area=lambda i: area if i % 2 else 400), "set.json")
     assert "10 of 20 annotations have an 'area' that does not fit" in caplog.text
     caplog.clear()
-    check_annotations(document(area=lambda i: area if i < 9 else 30), "set.json")  # thin objects cover little of a box
+    check_annotations(document(area=lambda i: area if i < 9 else 30), "set.json")
     assert not caplog.text
+
+
+@pytest.mark.parametrize(("box", "area"), [((5, 5, 1400, 800), 2000), ((5, 5, 2, 2), 9)])
+def test_areas_of_wires_and_of_tiny_objects_are_right(box, area, caplog):
+    """A wire covers little of its box, and a mask of 3 x 3 pixels has polygons, and a box, of 2 x 2."""
+    data = document([box] * 20, area=area)
+    data["images"][0] |= {"width": 1600, "height": 900}
+    check_annotations(data, "set.json")
+    assert not caplog.text
+
+
+def test_an_image_with_several_unknown_categories_is_named_once():
+    data = document()
+    data["images"][0]["neg_category_ids"] = [1, 5, 6, 7]
+    with pytest.raises(LtDetError, match=r"image 1: 'neg_category_ids' lists category 5 \(and 2 more\)") as refusal:
+        check_annotations(data, "set.json")
+    assert "likewise" not in str(refusal.value)
 
 
 def test_flags_and_areas_of_many_are_named(caplog):
     check_annotations(document(iscrowd=lambda i: int(i < 6), area=0), "set.json")
     assert "6 of 20 annotations have 'iscrowd' 1" in caplog.text
     assert "20 of 20 annotations have 'area' 0" in caplog.text
+    assert ["repairs" in record.getMessage() for record in caplog.records] == [False, True]
 
 
 def test_two_images_with_one_file(caplog):

@@ -57,8 +57,6 @@ def test_what_nothing_would_apply_is_refused(small_config, opts, match):
         (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.MASK_ON", "True"], "MODEL.MASK_ON is True, but RetinaNet"),
         (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.KEYPOINT_ON", "True"], "MODEL.KEYPOINT_ON is True, but"),
         (["MODEL.MASK_ON", "True"], ""),
-        (["DATALOADER.REPEAT_THRESHOLD", "0.1"], "REPEAT_THRESHOLD is 0.1, but DATALOADER.SAMPLER_TRAIN is Training"),
-        (["DATALOADER.REPEAT_THRESHOLD", "0.1", "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"], ""),
         (["MODEL.LOAD_PROPOSALS", "True", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"], "its own proposals"),
     ],
 )

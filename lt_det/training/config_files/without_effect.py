@@ -1,0 +1,95 @@
+"""Settings that someone gave for this start, and that nothing will apply: named in the log, because nothing fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.utils import comm
+
+from lt_det.errors import LtDetError
+from lt_det.io.plain_values.yaml_files import read_yaml
+from lt_det.modeling.roi_heads import STOCK_HEADS
+from lt_det.training.config_files.values import LOSSES, is_used
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint
+
+logger = logging.getLogger(__name__)
+
+_NETWORKS = ("GeneralizedRCNN", "RetinaNet", "PanopticFPN", "ProposalNetwork", "SemanticSegmentor")  # of Detectron2
+
+
+def warn_of_unused_keys(cfg: Any, keys: Sequence[str]) -> None:
+    """Log those of `keys`, from the command line, that belong to another loss or to a part that the network lacks.
+
+    Configs may have them: they set in a base what some of the configs made from it use.
+    """
+    heads = {*STOCK_HEADS, *STOCK_HEADS.values()}
+    if cfg.MODEL.META_ARCHITECTURE not in _NETWORKS or cfg.MODEL.ROI_HEADS.NAME not in heads:
+        return  # a user's own network or heads may read any key
+    for key in keys if comm.is_main_process() else ():
+        parts = key.split(".")
+        sections = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        if "MODEL.FPN" in sections or all(is_used(section, cfg) for section in sections):
+            continue  # a user's own backbone may read MODEL.FPN, whatever its name
+        reason = "the network has no such part"
+        if key.startswith(LOSSES):
+            reason = f"{LOSSES}NAME is {cfg.MODEL.LONG_TAIL.LOSS.NAME}"
+        logger.warning("Override on the command line: %s has no effect, because %s; leave it out.", key, reason)
+
+
+def warn_of_default_sampler(cfg: Any, content: Mapping[str, Any], opts: Sequence[str]) -> None:
+    """Log that no image is repeated, unless someone chose the sampler: a base may have a threshold for other configs.
+
+    Args:
+        cfg: with the overrides.
+        content: keys of the config file and of its bases.
+        opts: overrides.
+    """
+    threshold, key = cfg.DATALOADER.REPEAT_THRESHOLD, "DATALOADER.SAMPLER_TRAIN"
+    is_chosen = "SAMPLER_TRAIN" in content.get("DATALOADER", {}) or key in opts[::2]
+    if threshold > 0 and not is_chosen and comm.is_main_process():
+        logger.warning(
+            "DATALOADER.REPEAT_THRESHOLD is %g, but the default %s, %s, repeats no image; set it to "
+            "RepeatFactorTrainingSampler, or REPEAT_THRESHOLD to 0.0.",
+            threshold,
+            key,
+            cfg.DATALOADER.SAMPLER_TRAIN,
+        )
+
+
+def warn_of_unused_weights(key: str, weights: str, output_dir: str, *, training: bool) -> None:
+    """Log that weights from the command line are not loaded, because there is a checkpoint to resume.
+
+    A job that may be restarted is always called with --resume and the weights that it starts from, which is no mistake.
+
+    Args:
+        key: of the weights in the config.
+        weights: its value.
+        output_dir: of the training.
+        training: False for --eval-only.
+    """
+    folder = Path(output_dir)
+    if not comm.is_main_process() or "://" in output_dir or not holds_checkpoint(folder):
+        return
+    if not (training and _value_in_run(folder, key) == weights):
+        logger.warning(
+            "%s %s is not loaded, because --resume takes the last checkpoint in OUTPUT_DIR %s; leave out --resume to "
+            "load these weights%s.",
+            key,
+            weights,
+            output_dir,
+            ", and give another OUTPUT_DIR" if training else "",
+        )
+
+
+def _value_in_run(folder: Path, key: str) -> Any:
+    """The value of a key in the config.yaml of a training; None if it cannot be read there."""
+    try:
+        node: Any = read_yaml(folder / "config.yaml", "config")
+    except LtDetError:
+        return None
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node

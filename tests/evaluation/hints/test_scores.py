@@ -1,0 +1,28 @@
+"""Scores that are no probabilities are named as what they may be."""
+
+import numpy as np
+import pytest
+
+from lt_det.evaluation.hints.scores import score_hints
+from lt_det.evaluation.matching.detections import Detections
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "words"),
+    [
+        (0.0, 1.0, ""),
+        (0.05, 1.0000001192, "1.00000012, probably by a rounding error"),
+        (-1e-7, 0.9, "rounding"),
+        (0.0, 98.5, "percent"),
+        (0.1, 2.7, "sums of probabilities"),  # of an ensemble
+        (-7.5, 4.0, "logits"),
+        (-9.0, -0.1, "log-probabilities"),
+        (0.0, 255.0, "from 0 to 255"),
+    ],
+)
+def test_scores(lowest, highest, words):
+    scores, zeros = np.asarray([highest, lowest]), np.zeros(2, dtype=np.int64)
+    hints = score_hints(Detections(zeros, zeros, scores, np.ones((2, 4))))
+    assert len(hints) == bool(words)
+    assert words in "".join(hints)
+    assert ("percent" in words) == any("divide" in hint for hint in hints)

@@ -1,0 +1,78 @@
+"""Settings without effect are named, unless they may come from a base config, or from a job that is restarted."""
+
+import logging
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
+
+from lt_det.config import add_keys
+from lt_det.training import load_config
+from lt_det.training.config_files.without_effect import warn_of_unused_keys, warn_of_unused_weights
+
+
+@pytest.fixture
+def own_heads():
+    """Registered for one test."""
+    name = "HybridTaskROIHeads"
+    ROI_HEADS_REGISTRY._do_register(name, StandardROIHeads)
+    yield name
+    del ROI_HEADS_REGISTRY._obj_map[name]
+
+
+@pytest.mark.parametrize(
+    ("key", "with_it"),
+    [
+        ("MODEL.LONG_TAIL.LOSS.FOCAL.GAMMA", ["MODEL.LONG_TAIL.LOSS.NAME", "focal"]),
+        ("MODEL.ROI_MASK_HEAD.NUM_CONV", ["MODEL.MASK_ON", True]),
+        ("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", ["MODEL.KEYPOINT_ON", True]),
+        ("MODEL.RETINANET.NUM_CLASSES", ["MODEL.META_ARCHITECTURE", "RetinaNet"]),
+        ("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", ["MODEL.ROI_HEADS.NAME", "LongTailCascadeROIHeads"]),
+    ],
+)
+def test_keys_of_parts_that_the_network_lacks_are_named(key, with_it, own_heads, caplog):
+    cfg = get_cfg()
+    add_keys(cfg)
+    used = ["SOLVER.BASE_LR", "MODEL.LONG_TAIL.LOSS.NAME", "MODEL.FPN.NORM"]
+    warn_of_unused_keys(cfg, [*used, key])
+    (record,) = caplog.records
+    assert f"{key} has no effect" in record.getMessage()
+    assert ("LOSS.NAME is softmax" in record.getMessage()) == (".LOSS." in key)
+    caplog.clear()
+    cfg.MODEL.ROI_HEADS.NAME = own_heads  # may read any key
+    warn_of_unused_keys(cfg, [*used, key])
+    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
+    cfg.merge_from_list(with_it)
+    warn_of_unused_keys(cfg, [*used, key])
+    cfg.MODEL.META_ARCHITECTURE = "Mine"  # may read any key
+    warn_of_unused_keys(cfg, ["MODEL.SEM_SEG_HEAD.NORM", "MODEL.ROI_MASK_HEAD.NORM"])
+    assert not caplog.records
+
+
+def test_a_threshold_without_its_sampler(tmp_path, caplog):
+    def load(text, *opts):
+        caplog.clear()
+        (tmp_path / "config.yaml").write_text(text)
+        load_config(str(tmp_path / "config.yaml"), opts)
+        return [record.getMessage() for record in caplog.records if "REPEAT_THRESHOLD" in record.getMessage()]
+
+    threshold, sampler = "DATALOADER.REPEAT_THRESHOLD", "DATALOADER.SAMPLER_TRAIN"
+    assert "is 0.1, but the default" in load("DATALOADER:\n  REPEAT_THRESHOLD: 0.1\n")[0]
+    assert "is 0.2, but the default" in load("VERSION: 2\n", threshold, "0.2")[0]
+    assert not load("DATALOADER:\n  REPEAT_THRESHOLD: 0.0\n")
+    # The baseline of a config that repeats images.
+    assert not load("_BASE_: lt_det://lvis_eql_rfs\n", sampler, "TrainingSampler")
+    assert not load("_BASE_: lt_det://lvis_eql_rfs\nDATALOADER:\n  SAMPLER_TRAIN: TrainingSampler\n")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "training", "is_named"),
+    [("first.pth", True, False), ("first.pth", False, True), ("other.pth", True, True), (None, True, True)],
+)
+def test_weights_of_a_job_that_is_restarted(tmp_path, caplog, recorded, training, is_named):
+    (tmp_path / "model_0000009.pth").touch()
+    if recorded is not None:
+        (tmp_path / "config.yaml").write_text(f"MODEL:\n  WEIGHTS: {recorded}\n")
+    with caplog.at_level(logging.WARNING):
+        warn_of_unused_weights("MODEL.WEIGHTS", "first.pth", str(tmp_path), training=training)
+    assert ("first.pth is not loaded" in caplog.text) == is_named
