@@ -28,6 +28,7 @@ WEIGHTS_NAME, CONFIG_NAME = "model.pth", "config.yaml"
 
 _SECTIONS = ("MODEL", "INPUT", "TEST", "VERSION")  # what inference reads
 _INSTEAD = "export it with --format torchscript or onnx, which need neither lt_det nor Detectron2"
+_OF_FED_LOSS = ".fed_loss_cls_weights"  # a buffer of Detectron2's box predictor, if it trains with USE_FED_LOSS
 _ROWS = 64  # random logits by which the scores of a loss are recognized
 
 
@@ -52,7 +53,7 @@ def stock_config(cfg: CfgNode, model: nn.Module, weights: Path) -> CfgNode:
     stock.MODEL.ROI_HEADS.NAME = STOCK_HEADS.get(cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_HEADS.NAME)
     if kinds:  # otherwise the heads are Detectron2's already
         stock.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = kinds == {"sigmoid"}
-        stock.MODEL.ROI_BOX_HEAD.USE_FED_LOSS = False
+    stock.MODEL.ROI_BOX_HEAD.USE_FED_LOSS = False  # of the training: it would need the counts of a training set
     return stock
 
 
@@ -62,7 +63,8 @@ def stock_weights(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         LtDetError: a classifier is not linear.
     """
-    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    kept = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_OF_FED_LOSS)}
+    state = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
     for name, predictor in _predictors(model):
         weight, bias = linear_classifier(predictor)
         replaced = (f"{name}.cls_score.", f"{name}.loss.")

@@ -170,7 +170,8 @@ class EvalUnlessStopped(EvalHook):
         """
         super().__init__(eval_period, functools.partial(self._results_of, evaluate))
         self._results: Any = None
-        self._steps, self._lost_files = -1, False  # of the training before `_results`; whether they are in no files
+        self._steps = -1  # of the training, at the evaluation that `_results` are of
+        self._lost_files = False  # whether this process could not write the files of that evaluation
 
     def _results_of(self, evaluate: Callable[[], Any]) -> Any:
         steps = min(self.trainer.iter + 1, self.trainer.max_iter)  # the same at an early end as before it

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
@@ -150,3 +151,16 @@ def test_detections_of_detectron2_alone(heads, loss, classifier, stats_file, tmp
     torch.testing.assert_close(got.scores, expected.scores, rtol=0, atol=1e-6)
     assert torch.equal(got.pred_masks, expected.pred_masks)
     assert stock_cfg.INPUT.MIN_SIZE_TEST == 96
+
+
+def test_stock_heads_trained_with_the_federated_loss():
+    """Its counts of images come from a training set, which the written config does not have."""
+    MetadataCatalog.get("federated_set").class_image_count = [
+        {"id": k, "image_count": k + 1} for k in range(NUM_CLASSES)
+    ]
+    keys = {"MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": True, "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": True}
+    cfg = small_config("StandardROIHeads", **keys, **{"DATASETS.TRAIN": ("federated_set",)})
+    model = seeded_model(cfg)
+    built = build_model(stock_config(cfg, model, "model.pth"))
+    built.load_state_dict(stock_weights(model))
+    assert built.roi_heads.box_predictor.use_sigmoid_ce

@@ -1,14 +1,20 @@
 """tools/export.py: the file, its description, and the check."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
+from detectron2.engine import DefaultPredictor
 
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.training import LongTailCheckpointer
 from tests.helpers import load_tool
 from tests.helpers.configs import SEESAW
+from tests.helpers.models import seeded_model, small_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 export = load_tool("export")
@@ -80,3 +86,36 @@ def test_a_disk_without_room_for_the_description(weights, mini, small_disk, monk
     with pytest.raises(LtDetError, match=r"json cannot be written \(No space left on device\)"):
         run(weights, [mini.val_json.parent / "val"], small_disk)
     assert [file.name for file in small_disk.iterdir()] == ["other"]
+
+
+def run_detectron2(folder, samples, output, *words):
+    arguments = ["--config", folder / "config.yaml", *words, "--sample-image", samples, "--output", output]
+    arguments += ["--format", "detectron2", "--threshold", "0.1", "OUTPUT_DIR", folder]
+    export.main(export.parser().parse_args(list(map(str, arguments))))
+
+
+def test_checkpoint_and_config_for_detectron2(mini, stats_file, tmp_path):
+    """Its DefaultPredictor detects with them; the files of the training are not replaced, but an earlier export is."""
+    samples, out = mini.val_json.parent / "val", tmp_path / "out"
+    cfg = small_config(loss="eql", **{"MODEL.LONG_TAIL.CLASS_STATS": stats_file, "INPUT.MIN_SIZE_TEST": 96})
+    model = seeded_model(cfg)
+    torch.nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight)
+    LongTailCheckpointer(model, str(tmp_path)).save("model_final")
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    with pytest.raises(LtDetError, match=r"--output .*\bconfig\.yaml\b"):
+        run_detectron2(tmp_path, samples, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == cfg.dump()
+
+    out.mkdir()
+    (out / "config.yaml").write_text("of an earlier export")
+    run_detectron2(tmp_path, samples, out)
+    assert sorted(file.name for file in out.iterdir()) == ["config.yaml", "model.pth"]
+    stock = get_cfg()
+    stock.merge_from_file(str(out / "config.yaml"))
+    assert Path(stock.MODEL.WEIGHTS) == out / "model.pth"
+    assert stock.MODEL.ROI_HEADS.SCORE_THRESH_TEST == 0.1
+    noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+    assert len(DefaultPredictor(stock)(noise)["instances"])
+
+    with pytest.raises(LtDetError, match=r"--output .*\bmodel\.pth\b"):
+        run_detectron2(tmp_path, samples, out, "--weights", out / "model.pth")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from lt_det.errors import LtDetError
@@ -33,6 +34,8 @@ def main(args: argparse.Namespace) -> None:
     if not samples:
         raise LtDetError("--sample-image has only videos; give images.")
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
+    if args.format == DETECTRON2:
+        _check_own_files_are_kept(args, cfg)
     check_folder(Path(args.output), "--output")
     detector = TrainedDetector(cfg)
     images = {str(file): detector.model_input(read_image(file)) for file in samples}
@@ -56,6 +59,18 @@ def main(args: argparse.Namespace) -> None:
         write_description(unfinished / about, description(cfg, adapter, names, buckets))
         check(adapter, exported, images)
     print(f"Written: {Path(args.output, name)} and {Path(args.output, about)}")
+
+
+def _check_own_files_are_kept(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Raise if an exported file would replace the detector's weights, or its config, which has lt_det's keys."""
+    weights = Path(cfg.MODEL.WEIGHTS)
+    own = {Path(args.config), Path(cfg.OUTPUT_DIR, CONFIG_NAME), weights, weights.with_name(CONFIG_NAME)}
+    for file in (Path(args.output, WEIGHTS_NAME), Path(args.output, CONFIG_NAME)):
+        if file.exists() and file.resolve() in {path.resolve() for path in own}:
+            raise LtDetError(
+                f"--output {args.output} holds the detector's own {file.name}, which the export would replace; name "
+                "another folder."
+            )
 
 
 def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor]) -> None:

@@ -110,7 +110,7 @@ def try_validation_loss(model: nn.Module, loader: Any, name: str, metric: Metric
             f"The {VALIDATION_SET} '{name}': its losses cannot be computed ({reason_of(error)}); correct the network, "
             "or switch the validation loss off."
         ) from error
-    prefix = metric.name[: len(metric.name) - len(metric.name.rpartition("/")[2])]
+    prefix = metric.name[: metric.name.rfind("/") + 1]
     names = {f"{prefix}{known}": 0.0 for known in (_TOTAL, *(f"{VALIDATION}{loss}" for loss in losses))}
     if metric.name not in names:
         unknown = metric.unknown(names)

@@ -37,6 +37,8 @@ def _is_of_subclass(state: Any, checkpoint: dict[str, Any]) -> bool:
     model, averages = checkpoint.get("model"), state.get("weights") if isinstance(state, dict) else None
     if not (isinstance(model, dict) and isinstance(averages, dict) and isinstance(state.get("steps"), int)):
         return False
+    if not averages:  # all() below would take it for an average, which would hide another hook's
+        return False
     return all(
         _shape(average) is not None and _shape(average) == _shape(model.get(name)) for name, average in averages.items()
     )

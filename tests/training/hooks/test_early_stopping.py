@@ -6,12 +6,15 @@ import shutil
 
 import pytest
 import torch
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, TrainerBase
 from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.schema import read_evaluation
 from lt_det.training import EarlyStopping, LongTailTrainer, ends_early, equip, load_config
+from lt_det.training.preemption import EvalUnlessStopped, StoppableEvaluator
 from tests.helpers import assert_same
 from tests.helpers.configs import RANDOM_TRAINING
 from tests.helpers.gloo import in_processes
@@ -137,6 +140,34 @@ def test_two_processes_end_together(hooks_config, tmp_path):
     in_processes(2, tmp_path, train_ranked, str(hooks_config), str(tmp_path))
     assert load(tmp_path / "model_final.pth")["iteration"] == 5
     assert load(tmp_path / "model_best.pth")["best"]["iteration"] == 1
+
+
+class Steps(TrainerBase):
+    def run_step(self):
+        pass
+
+
+def end_early(output, is_lost):
+    evaluated = []
+
+    def evaluate():
+        comm.synchronize()  # forever, unless all processes evaluate
+        evaluated.append(trainer.iter)
+        StoppableEvaluator.lost_files = is_lost and comm.is_main_process()
+        return {"bbox": {"AP": 1.0}} if comm.is_main_process() else None
+
+    trainer = Steps()
+    early = EarlyStopping(2, Checkpointer(nn.Linear(1, 1), output), "bbox/AP", patience=1)
+    trainer.register_hooks([EvalUnlessStopped(2, evaluate), early])
+    with ends_early():
+        trainer.train(0, 10)
+    assert comm.all_gather(evaluated) == [[1, 3, 4] if is_lost else [1, 3]] * 2
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_two_processes_repeat_an_evaluation_together(tmp_path, is_lost):
+    """Only the main process has metrics, and loses files; whether they evaluate at the end is the same for both."""
+    in_processes(2, tmp_path, end_early, str(tmp_path), is_lost)
 
 
 def test_a_lazy_config(config, tmp_path, caplog):

@@ -307,6 +307,9 @@ def test_the_state_of_another_hook_is_no_average():
         assert averages_of({"model": model, "trainer": {"hooks": {"Other": state}}}) == {}
     for content in (3, {}, {"trainer": None}, {"trainer": {"hooks": [1]}}):
         assert averages_of(content) == {}
+    average = {"weights": {"weight": torch.ones(2)}, "steps": 4}
+    hooks = {"First": {"weights": {}, "steps": 1}, "Own": average}
+    assert averages_of({"model": model, "trainer": {"hooks": hooks}}) == average["weights"]
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, math.nan, True, "0.9"])
