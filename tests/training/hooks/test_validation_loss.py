@@ -153,6 +153,7 @@ def test_losses_of_a_users_own_network(config, caplog):
     """They may depend on the image: a warning, because the name may come."""
     cfg = config()
     model = seeded_model(cfg).train()
+    caplog.clear()  # what loading the config said
 
     class Own(type(model)):
         def forward(self, images):
