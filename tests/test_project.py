@@ -155,6 +155,14 @@ def test_links_and_configs_of_a_page_exist(page):
         assert (REPOSITORY / config).is_file(), config
 
 
+def test_no_file_has_the_marks_of_a_merge_conflict():
+    marks = ["git", "grep", "-nE", "^(<{7}|>{7}) "]
+    found = subprocess.run(marks, cwd=REPOSITORY, capture_output=True, text=True)
+    if found.returncode == 128:
+        pytest.skip("not a git repository")
+    assert not found.stdout
+
+
 def test_every_config_is_in_the_docs():
     text = README + "".join(page.read_text() for page in (REPOSITORY / "docs").glob("*.md"))
     by_rule = {f"{data}_{name}.yaml" for data in ("lvis", "mini_lvis") for name in LOSSES}  # as docs/losses.md says
