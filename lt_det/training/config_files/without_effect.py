@@ -9,9 +9,8 @@ from typing import Any
 
 from detectron2.utils import comm
 
-from lt_det.errors import LtDetError
-from lt_det.io.plain_values.yaml_files import read_yaml
 from lt_det.modeling.roi_heads import STOCK_HEADS
+from lt_det.training.config_files.run_config import config_in, value_at
 from lt_det.training.config_files.values import LOSSES, is_used
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 
@@ -73,7 +72,7 @@ def warn_of_unused_weights(key: str, weights: str, output_dir: str, *, training:
     folder = Path(output_dir)
     if not comm.is_main_process() or "://" in output_dir or not holds_checkpoint(folder):
         return
-    if not (training and _value_in_run(folder, key) == weights):
+    if not (training and value_at(config_in(folder), key) == weights):
         logger.warning(
             "%s %s is not loaded, because --resume takes the last checkpoint in OUTPUT_DIR %s; leave out --resume to "
             "load these weights%s.",
@@ -82,14 +81,3 @@ def warn_of_unused_weights(key: str, weights: str, output_dir: str, *, training:
             output_dir,
             ", and give another OUTPUT_DIR" if training else "",
         )
-
-
-def _value_in_run(folder: Path, key: str) -> Any:
-    """The value of a key in the config.yaml of a training; None if it cannot be read there."""
-    try:
-        node: Any = read_yaml(folder / "config.yaml", "config")
-    except LtDetError:
-        return None
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node

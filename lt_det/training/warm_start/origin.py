@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from lt_det.layers import CosineClassifier
 from lt_det.losses import LOSSES, name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS
+from lt_det.training.config_files.run_config import config_in, value_at
 
 FAMILIES_KEY = "long_tail_families"  # in lt_det's checkpoints
 
@@ -91,26 +90,27 @@ def written_in_config(path: str, output_dir: str) -> Origin | None:
     folder = Path(path).parent
     if "://" in path or (output_dir and _same(folder, output_dir)):
         return None
-    config = _read(folder / "config.yaml")
+    config = config_in(folder)
     where = f"{folder / 'config.yaml'} says"
-    if _at(config, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE") is True:
+    if value_at(config, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE") is True:
         return Origin("sigmoid", "sigmoid", "linear", where)
-    stages = _at(config, "model.roi_heads.box_predictor")  # LazyConfig; a list in a cascade
+    stages = value_at(config, "model.roi_heads.box_predictor")  # LazyConfig; a list in a cascade
     for stage in stages if isinstance(stages, list) else [stages]:
-        if _at(stage, "use_sigmoid_ce") is True:
+        if value_at(stage, "use_sigmoid_ce") is True:
             return Origin("sigmoid", "sigmoid", "linear", where)
-    heads = _at(config, "MODEL.ROI_HEADS.NAME")
+    heads = value_at(config, "MODEL.ROI_HEADS.NAME")
     if not isinstance(heads, str):
         return None
     if not heads.startswith("LongTail"):
         return Origin("softmax", "softmax", "linear", where)
-    loss = _at(config, "MODEL.LONG_TAIL.LOSS.NAME")
+    loss = value_at(config, "MODEL.LONG_TAIL.LOSS.NAME")
     if not (isinstance(loss, str) and loss in LOSSES):
         return None
     family = _family(loss)
-    if _at(config, "MODEL.LONG_TAIL.LOSS.CLASS_BALANCED.BASE") in ("sigmoid", "focal") and loss == "class_balanced":
+    base = value_at(config, "MODEL.LONG_TAIL.LOSS.CLASS_BALANCED.BASE")
+    if loss == "class_balanced" and base in ("sigmoid", "focal"):
         family = "sigmoid"
-    kind = _at(config, "MODEL.LONG_TAIL.CLASSIFIER")
+    kind = value_at(config, "MODEL.LONG_TAIL.CLASSIFIER")
     if kind not in ("linear", "cosine", "scaled"):
         kind = LOSSES[loss].default_classifier
     return Origin(loss, family, "cosine" if kind == "cosine" else "linear", where)
@@ -131,8 +131,8 @@ def recorded_classes(heads: Any, path: str | os.PathLike[str], rows: int) -> int
         loss = name_in_checkpoint(str(heads[0]).partition(" on ")[0])
         if loss in LOSSES:
             return rows - (LOSSES[loss](2).num_logits - 2)
-    config = _read(Path(path).parent / "config.yaml")
-    found = _at(config, "MODEL.ROI_HEADS.NUM_CLASSES") or _at(config, "model.roi_heads.num_classes")
+    config = config_in(Path(path).parent)
+    found = value_at(config, "MODEL.ROI_HEADS.NUM_CLASSES") or value_at(config, "model.roi_heads.num_classes")
     fits = isinstance(found, int) and 0 <= rows - found <= _MOST_FURTHER_ROWS
     return found if fits else None
 
@@ -164,18 +164,3 @@ def _family(loss: str) -> str:
 
 def _same(folder: Path, other: str) -> bool:
     return os.path.realpath(folder) == os.path.realpath(other)
-
-
-def _read(file: Path) -> Any:
-    """A yaml file; None if it is missing or cannot be read, because it only gives a hint."""
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return None
-
-
-def _at(node: Any, path: str) -> Any:
-    """The value under a dotted path of keys; None if it is missing."""
-    for key in path.split("."):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node

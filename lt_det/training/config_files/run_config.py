@@ -1,0 +1,24 @@
+"""The config.yaml that a training has written, where it only gives a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def config_in(folder: Path) -> Any:
+    """Content of the config.yaml in a folder, of a yaml config or a LazyConfig; None if it is missing or unreadable."""
+    try:
+        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+
+
+def value_at(content: Any, path: str) -> Any:
+    """The value under a dotted path of keys; None if it is missing."""
+    for key in path.split("."):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
