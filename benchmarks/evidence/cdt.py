@@ -67,7 +67,7 @@ def variants(
         cdt = Candidate("cdt", {_NAME: "cdt", _GAMMA: gamma})
         return _evaluated(trials, cdt, _fitted(trials, cdt, steps))
 
-    yield _BASELINE, lambda: _evaluated(trials, softmax, trained())
+    yield _BASELINE, functools.cache(lambda: _evaluated(trials, softmax, trained()))  # each variant is compared with it
     for gamma in gammas:
         for rows, from_background in (("rows", False), ("rows minus that of background,", True)):
             yield f"softmax, {rows} times temperature, gamma {gamma}", partial(multiplied, gamma, from_background)
@@ -138,10 +138,9 @@ def main() -> None:
             notes = {**circumstances(), "steps": _STEPS, "learning_rate": _RATE}  # the code may be another later
             found = read_rows("cdt").get(args.run.name, {}).get("variants", {})  # which are not run again
             wanted = dict(variants(trials, tuple(args.gammas), tuple(args.longer)))
-            baseline = functools.cache(wanted[_BASELINE])
             for name, run in wanted.items():
                 if name not in found:
-                    found[name] = _kept(run(), baseline())
+                    found[name] = _kept(run(), wanted[_BASELINE]())
                     write_row("cdt", args.run.name, {**notes, "variants": found})
                 print(name, {metric: round(found[name][metric], 1) for metric in _SHOWN}, flush=True)
     for name in read_rows("cdt"):

@@ -124,18 +124,20 @@ class Plan:
 
         The results so far say which learning rates are next: past the end where AP is best.
         """
-        factors = (1.0,) if "adjusts" in self.rows[row] else _FIRST_FACTORS
-        found = {factor: self._search_job(row, factor, seed) for factor in factors}
-        while len(factors) > 1 and all(job.result() for job in found.values()):
-            factor = _next_factor({factor: _ap(job) for factor, job in found.items()})
+        iterations = self.rows[row].get("iterations", self.search["iterations"])
+
+        def job(factor: float) -> Job:
+            return self.job(row, self.search["dataset"], iterations, seed, factor)
+
+        if "adjusts" in self.rows[row]:
+            return [job(1)]
+        found = {factor: job(factor) for factor in _FIRST_FACTORS}
+        while all(one.result() for one in found.values()):
+            factor = _next_factor({factor: _ap(one) for factor, one in found.items()})
             if factor is None:
                 break
-            found[factor] = self._search_job(row, factor, seed)
+            found[factor] = job(factor)
         return [found[factor] for factor in sorted(found)]
-
-    def _search_job(self, row: str, factor: float, seed: int) -> Job:
-        iterations = self.rows[row].get("iterations", self.search["iterations"])
-        return self.job(row, self.search["dataset"], iterations, seed, factor)
 
     def chosen_factor(self, row: str) -> tuple[float, tuple[str, ...]]:
         """The factor of the config's learning rate with the best AP in the search, and the results that are missing.
