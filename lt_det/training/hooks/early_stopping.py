@@ -38,8 +38,8 @@ class EarlyStopping(HookBase):
 
     It then ends like one that has reached its last iteration: with ``model_final.pth``, the final evaluation and what
     other hooks do at the end. In lt_det's trainers the evaluation that has ended it is the final one; Detectron2's own
-    EvalHook repeats it. Checkpoints hold the values so far, so that a resumed training counts on. A value that is nan
-    or infinite does not count.
+    EvalHook repeats it. Checkpoints hold the values so far, so that a resumed training continues the count. A value
+    that is nan or infinite does not count.
 
     Register it in every process, behind the evaluation, and train within `ends_early`::
 

@@ -31,7 +31,7 @@ from lt_det.training.resume.seeding import seed_generators
 from lt_det.training.trial import VALIDATION_SET, Mapped, random_numbers_kept, try_training_records
 
 _TOTAL = f"{VALIDATION}total_loss"
-_KNOWN_PACKAGES = ("torch", "torchvision", "fvcore", "detectron2", "lt_det")  # whose losses have the same names always
+_KNOWN_PACKAGES = ("torch", "torchvision", "fvcore", "detectron2", "lt_det")  # whose losses always have the same names
 
 logger = logging.getLogger(__name__)
 
