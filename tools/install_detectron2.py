@@ -9,7 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lt_det.compat.detectron2_wheel import main
+from lt_det.compat.detectron2_wheel import download, main, repackage, verify
+
+__all__ = ["download", "main", "repackage", "verify"]  # the first, third and fourth make a wheel for another machine
 
 if __name__ == "__main__":
     sys.exit(main())

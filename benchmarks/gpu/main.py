@@ -42,16 +42,16 @@ class Stage:
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "1")
 STAGES = {  # in the order of their worth
-    "losses": Stage("every loss against F.cross_entropy: time, memory, host synchronizations", 50, False),
-    "step": Stage("a training step of configs/lvis_eql.yaml against stock Detectron2", 75, False),
-    "classes": Stage("the box head at 1203 and 13,204 classes against stock Detectron2", 60, False),
-    "amp": Stage("that step in float16 and bfloat16", 60),
-    "bakeoff": Stage("features and candidates of a bake-off on mini_lvis", 60),
-    "nccl": Stage("a process group of one process over NCCL", 30, launcher=TORCHRUN),
-    "resume": Stage("save and resume a training on mini_lvis", 25),
-    "evaluator": Stage("LongTailEvaluator with outputs on the GPU", 15),
+    "losses": Stage("every loss against F.cross_entropy: time, memory, host synchronizations", 20, False),
+    "step": Stage("a training step of configs/lvis_eql.yaml against stock Detectron2", 70, False),
+    "classes": Stage("the box head at 1203 and 13,204 classes against stock Detectron2", 55, False),
+    "amp": Stage("that step in float16 and bfloat16", 65),
+    "bakeoff": Stage("features and candidates of a bake-off on mini_lvis", 80),
+    "nccl": Stage("a process group of one process over NCCL", 40, launcher=TORCHRUN),
+    "resume": Stage("save and resume a training on mini_lvis", 30),
+    "evaluator": Stage("LongTailEvaluator with outputs on the GPU", 20),
     "train": Stage("300 iterations on mini_lvis, and evaluation", 45),
-    "compile": Stage("torch.compile of every loss", 75, False),
+    "compile": Stage("torch.compile of every loss", 70, False),
 }
 
 
