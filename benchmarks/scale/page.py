@@ -21,7 +21,7 @@ V3Det (13,204), and what lt_det does about them. `python -m benchmarks.scale` me
 one CPU core ({cpu}, torch {torch}, {date}, commit {commit}), and
 `python -m benchmarks.scale.page` makes this page from `benchmarks/results/scale.json`. Ratios are to the same part of
 Detectron2, measured in the same process (evaluation: to pycocotools, each in its own process). Times are CPU times.
-Nothing here has been measured on a GPU.
+[Times and memory on a GPU](gpu.md#results) are measured apart.
 
 ## In short
 

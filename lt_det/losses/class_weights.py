@@ -140,4 +140,4 @@ def weights_by_name(
 
 def with_background(values: Tensor, neutral: float) -> Tensor:
     """Extend (K,) class values to (K+1,): background has the value `neutral`."""
-    return torch.cat([values, values.new_tensor([neutral])])
+    return torch.cat([values, values.new_full((1,), neutral)])  # a tensor of a list would be copied to the GPU

@@ -192,7 +192,7 @@ class IBLoss(SoftmaxFamily):
     @torch.no_grad()
     def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
         balanced = self._balanced(logits, gt_classes, features, 1.0)
-        count = rows.new_tensor(float(len(rows)))
+        count = rows.new_full((), len(rows))
         # Also if this process has no rows, because the other processes wait for it.
         sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
         means = sums[:2] / sums[2]

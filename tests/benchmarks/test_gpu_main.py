@@ -2,7 +2,7 @@
 
 import subprocess
 
-from benchmarks.gpu import main
+from benchmarks.gpu import main, page
 
 
 def test_the_stages_leave_time_for_the_summary():
@@ -23,3 +23,8 @@ def test_a_machine_without_a_gpu_prepares_all_images_for_one_that_has_it(monkeyp
     assert (tmp_path / ".gpu" / "commit").read_text() == "0123456789ab\n"
     (command,) = commands
     assert command[-4:] == ["--num-train", "1000", "--num-val", "100"]
+
+
+def test_the_tables_of_the_page_are_made_from_the_figures():
+    text = page.PAGE.read_text()
+    assert page.with_tables(text, page.read()) == text, "run python -m benchmarks.gpu.page"
