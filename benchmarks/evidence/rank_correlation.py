@@ -1,4 +1,4 @@
-"""Does a bake-off rank losses like converged trainings end to end? The table of docs/bakeoff.md.
+"""Does a bake-off rank losses like long trainings end to end? The table of docs/bakeoff.md.
 
 Run in the root of the repository, after the trainings of plans/table2.yaml with seed 0::
 
@@ -26,7 +26,7 @@ _SHOWN = ("AP", "APr", "APc", "APf")
 
 
 def run_bakeoff(work: Path) -> None:
-    """Run the bake-off of `losses.yaml` on the converged softmax detector, and keep its metrics."""
+    """Run the bake-off of `losses.yaml` on the softmax detector of 3200 iterations, and keep its metrics."""
     candidates = Path(__file__).with_name("losses.yaml")
     command = [sys.executable, "-m", "lt_det.cli", "bakeoff", "--candidates", str(candidates), "--seeds", "1"]
     folder = work / "trainings" / DETECTOR

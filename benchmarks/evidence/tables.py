@@ -49,6 +49,21 @@ def schedule() -> str:
     return "\n".join(lines)
 
 
+def schedule_differences() -> str:
+    """Each loss minus softmax with as many iterations, and the interval over images."""
+    cells = schedule_cells(plan_named("table2"))
+    lines = _header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
+    for row, of_row in cells.items():
+        if row == _BASELINE:
+            continue
+        texts = []
+        for name in ("AP", "APr"):
+            found = [difference(one, cells[_BASELINE][length], name) for length, one in of_row.items()]
+            texts += [NOT_RUN if one is None else f"{signed(one.value)} {_interval(one.over_images)}" for one in found]
+        lines.append(_line(row, texts))
+    return "\n".join(lines)
+
+
 def methods() -> str:
     """All methods of table 2 at the final length, with the chosen learning rate."""
     plan = plan_named("table2")
@@ -232,6 +247,7 @@ def _interval(ends: tuple[float, float] | None) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "schedule": schedule,
+    "schedule differences": schedule_differences,
     "methods": methods,
     "method differences": method_differences,
     "learning rates": learning_rates,
