@@ -30,6 +30,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         "docs/choosing",
         "docs/bakeoff",
         "docs/losses",
+        "docs/samplers",
         ("Decoupled training", "docs/recipes"),
         "docs/post_hoc_adjustment",
         ("Evidence", "docs/evidence"),
@@ -49,6 +50,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("API", "docs/site/api/index"),
         ("GPU benchmarks", "docs/gpu"),
         ("Thousands of classes", "docs/scale"),
+        "docs/tested_environments",
         ("What files can do", "docs/security"),
     ],
     "Project": [
@@ -59,6 +61,14 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
 
 # Pages below a page, in the order of its table.
 BELOW: dict[str, list[str]] = {
+    "docs/training": [
+        "docs/clusters",
+        "docs/resuming",
+        "docs/performance",
+        "docs/tracking",
+        "docs/failures",
+        "docs/detectron2_keys",
+    ],
     "docs/losses": [
         f"docs/losses/{name}"
         for name in (
