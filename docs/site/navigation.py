@@ -26,7 +26,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("Add lt_det to it", "docs/existing_project"),
         ("Losses in any PyTorch model", "docs/losses_alone"),
     ],
-    "Choose a loss": [
+    "Choose a method": [
         "docs/choosing",
         "docs/bakeoff",
         "docs/losses",
