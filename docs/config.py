@@ -141,7 +141,8 @@ None is `null` in yaml, and `None` on the command line. An unknown key, or a val
 **LazyConfig.** The keys of the trainer are lower-case keys of `train`, such as `train.accumulate` or
 `train.ema.decay`: [configs/lazy/common/train.py](../configs/lazy/common/train.py) lists them with their defaults. The
 others are arguments in lower case, [of the loss and the box predictor](losses.md#in-a-lazyconfig), of
-`dataloader.evaluator` ([`draws` and `max_dets`](training.md#lazyconfigs)), and of [the sampler](samplers.md#in-a-lazyconfig).
+`dataloader.evaluator` ([`draws` and `max_dets`](training.md#lazyconfigs)), and of [the
+sampler](samplers.md#in-a-lazyconfig).
 `DATASETS.REGISTER` and `MODEL.LONG_TAIL.CALIBRATION` are for yaml configs only.
 
 [Detectron2's keys](#detectron2s-keys) are at the end, as far as lt_det's parts need or extend them.

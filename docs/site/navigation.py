@@ -42,6 +42,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         "docs/inference",
     ],
     "Reference": [
+        "docs/commands",
         "docs/config",
         "docs/evaluation",
         ("Reports", "docs/reports"),
