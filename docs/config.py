@@ -43,20 +43,20 @@ SECTIONS = {
     },
     "Datasets and samplers": {
         "DATASETS.REGISTER": "data.md#register-a-dataset",
-        "DATALOADER.SAMPLER_START": "losses.md#deferred-re-sampling",
+        "DATALOADER.SAMPLER_START": "samplers.md#deferred-re-sampling",
     },
     "Backbone": {
         "MODEL.TIMM": "starting_from_a_detector.md#starting-from-imagenet-weights",
-        "MODEL.COMPILE": "training.md#torchcompile",
+        "MODEL.COMPILE": "performance.md#torchcompile",
     },
     "Training": {
-        "SOLVER.ACCUMULATE": "training.md#gradient-accumulation-mixed-precision-other-numbers-of-gpus",
-        "SOLVER.AMP": "training.md#gradient-accumulation-mixed-precision-other-numbers-of-gpus",
-        "SOLVER.MAX_TO_KEEP": "training.md#checkpoints",
-        "SOLVER.BEST_CHECKPOINT": "training.md#best-checkpoint-and-early-stopping",
-        "SOLVER.EARLY_STOPPING": "training.md#best-checkpoint-and-early-stopping",
-        "SOLVER.EMA": "training.md#moving-average-of-the-weights",
-        "WANDB_PROJECT": "training.md#logs-and-curves",
+        "SOLVER.ACCUMULATE": "performance.md#gradient-accumulation",
+        "SOLVER.AMP": "performance.md#mixed-precision",
+        "SOLVER.MAX_TO_KEEP": "resuming.md#checkpoints",
+        "SOLVER.BEST_CHECKPOINT": "tracking.md#best-checkpoint-and-early-stopping",
+        "SOLVER.EARLY_STOPPING": "tracking.md#best-checkpoint-and-early-stopping",
+        "SOLVER.EMA": "tracking.md#moving-average-of-the-weights",
+        "WANDB_PROJECT": "tracking.md#weights--biases",
     },
     "Decoupled training": {
         "MODEL.LONG_TAIL.SECOND_STAGE": "recipes.md#run-it",
@@ -66,7 +66,7 @@ SECTIONS = {
     "Evaluation": {
         "TEST.RESAMPLES": "evaluation.md#intervals",
         "TEST.MAX_DETS": "evaluation.md#dense-scenes",
-        "TEST.VAL_LOSS": "training.md#validation-loss",
+        "TEST.VAL_LOSS": "tracking.md#validation-loss",
     },
     "Buckets": {"TEST.BUCKETS": "evaluation.md#buckets"},
 }
@@ -86,7 +86,7 @@ DETECTRON2_KEYS = {
         "`build_timm_fpn_backbone` is a backbone of timm. `MODEL.BACKBONE.FREEZE_AT` then freezes its first stages.",
     ),
     "MODEL.WEIGHTS": (
-        "training.md#moving-average-of-the-weights",
+        "tracking.md#moving-average-of-the-weights",
         "May also be `timm://NAME`. Of a checkpoint with a moving average, the average is loaded, and with "
         "`FILE?ema=False` the weights.",
     ),
@@ -96,15 +96,15 @@ DETECTRON2_KEYS = {
         "`MODEL.LONG_TAIL.CLASS_STATS` names a file with the counts.",
     ),
     "DATASETS.TEST": (
-        "training.md#best-checkpoint-and-early-stopping",
+        "tracking.md#best-checkpoint-and-early-stopping",
         "With several sets, `SOLVER.BEST_CHECKPOINT.METRIC` begins with the name of one: `my_val/bbox/AP`.",
     ),
     "DATALOADER.SAMPLER_TRAIN": (
-        "training.md#samplers",
+        "samplers.md",
         "May also be `ClassAwareTrainingSampler`, or a sampler that you registered.",
     ),
     "SOLVER.IMS_PER_BATCH": (
-        "training.md#gradient-accumulation-mixed-precision-other-numbers-of-gpus",
+        "performance.md#gradient-accumulation",
         "Images per optimizer step: a multiple of the number of processes times `SOLVER.ACCUMULATE`.",
     ),
     "SOLVER.STEPS": (
@@ -112,11 +112,11 @@ DETECTRON2_KEYS = {
         "`first_lr_step` is the first of them. They must be ascending and must not contain `SOLVER.MAX_ITER`.",
     ),
     "SOLVER.REFERENCE_WORLD_SIZE": (
-        "training.md#gradient-accumulation-mixed-precision-other-numbers-of-gpus",
+        "clusters.md#other-numbers-of-gpus",
         "Also scales `DATALOADER.SAMPLER_START` and `MODEL.LONG_TAIL.REWEIGHTING.START` if they are iterations.",
     ),
     "TEST.EVAL_PERIOD": (
-        "training.md#best-checkpoint-and-early-stopping",
+        "tracking.md#best-checkpoint-and-early-stopping",
         "Iterations between the evaluations that choose `model_best.pth` and stop a training early; early stopping "
         "needs a value above 0.",
     ),
@@ -125,7 +125,7 @@ DETECTRON2_KEYS = {
         "The network's own limit, beside `TEST.MAX_DETS`; lt_det warns if images contain more objects.",
     ),
     "TEST.PRECISE_BN.ENABLED": (
-        "training.md#moving-average-of-the-weights",
+        "tracking.md#moving-average-of-the-weights",
         "Refused with `SOLVER.EMA.ENABLED True`.",
     ),
 }
@@ -135,13 +135,14 @@ INTRODUCTION = """# Config keys
 Every key that lt_det adds to Detectron2's config, with its default. Each key links to the page that explains it.
 `python docs/config.py` makes this page from the code.
 
-Set a key in a yaml config, or on the command line at the end: `tools/train_net.py --config FILE SOLVER.ACCUMULATE 2`.
+Set a key in a yaml config, or on the command line at the end: `lt-det train --config FILE SOLVER.ACCUMULATE 2`.
 None is `null` in yaml, and `None` on the command line. An unknown key, or a value of another type, is an error.
 
 **LazyConfig.** The keys of the trainer are lower-case keys of `train`, such as `train.accumulate` or
 `train.ema.decay`: [configs/lazy/common/train.py](../configs/lazy/common/train.py) lists them with their defaults. The
 others are arguments in lower case, [of the loss and the box predictor](losses.md#in-a-lazyconfig), of
-`dataloader.evaluator` ([`draws` and `max_dets`](training.md)), and of [the sampler](training.md#samplers).
+`dataloader.evaluator` ([`draws` and `max_dets`](training.md#lazyconfigs)), and of [the
+sampler](samplers.md#in-a-lazyconfig).
 `DATASETS.REGISTER` and `MODEL.LONG_TAIL.CALIBRATION` are for yaml configs only.
 
 [Detectron2's keys](#detectron2s-keys) are at the end, as far as lt_det's parts need or extend them.
@@ -158,7 +159,7 @@ TEXTS = {
 DETECTRON2_TEXT = """## Detectron2's keys
 
 lt_det's parts need these keys of Detectron2, or do more with them than Detectron2 does.
-[Training](training.md#detectron2s-keys) lists those that have another effect than in Detectron2, or are refused.
+[Detectron2's keys](detectron2_keys.md) lists those that have another effect than in Detectron2, or are refused.
 
 | key | in lt_det |
 |---|---|"""

@@ -65,8 +65,8 @@ configs/lvis_eql.yaml`, and the [smoke test](../docs/training.md#before-a-long-t
 ## Commands
 
 These commands train on one node with 8 GPUs under SLURM; a job that reaches its time limit is requeued and resumes.
-(For several nodes, torchrun and submitit, see [training](../docs/training.md#one-gpu-one-node-several-nodes).) Without
-SLURM, write `lt-det train --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
+(For several nodes, torchrun and submitit, see [several GPUs and clusters](../docs/clusters.md#several-nodes).)
+Without SLURM, write `lt-det train --num-gpus 8` instead of `sbatch --nodes 1 tools/launch/slurm.sbatch`.
 
 The evaluation after every tenth of the schedule is for the gate at 10 %, and does not change the training. Repeat each
 command with `SEED 1` and `SEED 2` and another `OUTPUT_DIR`: the EQL authors warn of "large variance across different

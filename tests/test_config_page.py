@@ -111,3 +111,10 @@ def test_detectron2_has_the_keys_of_the_last_table(tables, stock):
 def test_a_key_without_a_page_is_an_error(script):
     with pytest.raises(KeyError, match=r"SOLVER\.NEW"):
         script["place_of"]("SOLVER.NEW")
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_the_page_of_a_loss_has_the_defaults_of_the_code(name):
+    page = (REPOSITORY / "docs" / "losses" / f"{name}.md").read_text()
+    rows = dict(re.findall(rf"^\| `{name.upper()}\.(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert rows == {key.upper(): str(value) for key, value in LOSSES[name].hyperparameters().items()}

@@ -182,6 +182,11 @@ def test_every_loss_and_key_is_in_the_docs():
             assert f"`{name.upper()}.{key.upper()}`" in text, (name, key)
 
 
+def test_the_page_of_commands_has_each_in_the_order_of_the_help():
+    rows = re.findall(r"^\| `lt-det ([\w-]+)", (REPOSITORY / "docs" / "commands.md").read_text(), re.MULTILINE)
+    assert rows == re.findall(r"^ {4}([\w-]+)", _parser().format_help(), re.MULTILINE)
+
+
 def test_commands_of_the_demo_fit_together():
     printed = subprocess.run(
         ["make", "-n", "demo", "VENV=venv"], cwd=REPOSITORY, check=True, capture_output=True, text=True

@@ -26,10 +26,11 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("Add lt_det to it", "docs/existing_project"),
         ("Losses in any PyTorch model", "docs/losses_alone"),
     ],
-    "Choose a loss": [
+    "Choose a method": [
         "docs/choosing",
         "docs/bakeoff",
         "docs/losses",
+        "docs/samplers",
         ("Decoupled training", "docs/recipes"),
         "docs/post_hoc_adjustment",
         ("Evidence", "docs/evidence"),
@@ -41,6 +42,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         "docs/inference",
     ],
     "Reference": [
+        "docs/commands",
         "docs/config",
         "docs/evaluation",
         ("Reports", "docs/reports"),
@@ -49,6 +51,7 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
         ("API", "docs/site/api/index"),
         ("GPU benchmarks", "docs/gpu"),
         ("Thousands of classes", "docs/scale"),
+        "docs/tested_environments",
         ("What files can do", "docs/security"),
     ],
     "Project": [
@@ -59,6 +62,14 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
 
 # Pages below a page, in the order of its table.
 BELOW: dict[str, list[str]] = {
+    "docs/training": [
+        "docs/clusters",
+        "docs/resuming",
+        "docs/performance",
+        "docs/tracking",
+        "docs/failures",
+        "docs/detectron2_keys",
+    ],
     "docs/losses": [
         f"docs/losses/{name}"
         for name in (

@@ -1,4 +1,4 @@
-"""A sampler of a user's own by name: as docs/data.md writes it."""
+"""A sampler of a user's own by name: as docs/samplers.md writes it."""
 
 import itertools
 

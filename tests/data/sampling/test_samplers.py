@@ -200,7 +200,7 @@ def test_unknown_sampler(train):
 
 
 def test_lazy_config(train):
-    """As docs/training.md writes it."""
+    """As docs/samplers.md writes it."""
     dataset = L(get_detection_dataset_dicts)(names=train)
     buckets = L(FrequencyBuckets.from_edges)(stats=L(training_stats)(datasets=[train]))
     loader = L(build_detection_train_loader)(
