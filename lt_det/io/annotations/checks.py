@@ -20,6 +20,7 @@ from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
 from lt_det.io.annotations.findings import Findings, Problem
 from lt_det.io.annotations.mask_places import MaskPlaces
+from lt_det.io.annotations.nearby_files import NearbyFiles
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
@@ -252,11 +253,11 @@ class AnnotationChecks:
 
 
 class _ImageFolder:
-    """The files in the image folder, listed once per folder: a hundred thousand stat calls are slow on NFS."""
+    """Looks for images that are not in their folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listed: dict[Path, set[str]] = {}
+        self._files = NearbyFiles(root)
         self._exists = root.is_dir()
         self._reported = False
 
@@ -267,11 +268,14 @@ class _ImageFolder:
                 self._reported = True
                 yield Problem(f"the image folder {self.root} does not exist; correct the path", fatal=True)
             return
-        if file.parent not in self._listed:
-            self._listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
-        if file.name not in self._listed[file.parent]:
-            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
-            yield Problem(message, fatal=True, kind="no file", noun="image", id=id_)
+        if not self._files.has(file):
+            nearby = self._files.find(str(file.relative_to(self.root) if file.is_relative_to(self.root) else file))
+            kind, advice = "", "; correct the image folder or 'file_name'"
+            if nearby is not None:
+                path, kind = nearby
+                advice = f", but {path} does: {kind}"
+            message = f"image {id_}: {file} does not exist{advice}"
+            yield Problem(message, fatal=True, kind=f"no file {kind}", noun="image", id=id_)
 
 
 def find_problems(
