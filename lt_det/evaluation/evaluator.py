@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import Matches, match
+from lt_det.evaluation.matching.processed_images import PartialResult, ProcessedImages, each_image_once
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task, check_max_dets
@@ -51,15 +52,6 @@ logger = logging.getLogger(__name__)
 DETECTIONS_NAME = "instances_predictions.json"
 _TASKS: tuple[Task, ...] = ("bbox", "segm")
 _IMAGES_PER_CALL = 64  # matching has a cost per call
-
-
-@dataclass(frozen=True)
-class _PartialResult:
-    """Matches and errors per task, and the number of detections, for the images of one process."""
-
-    matches: dict[Task, Matches]
-    errors: dict[Task, Errors]
-    num_detections: int
 
 
 class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
@@ -221,6 +213,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         # Start with no detections, so that a model that detects nothing has an AP, too.
         self._match("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self.context.ground_truth, "bbox"))
         self._pending: list[Detections] = []
+        self._processed = ProcessedImages()
         self._first = FirstDetections()
         self._num_detections = 0
         self.lost_files = False  # to a full disk
@@ -242,8 +235,13 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
-            found = boxes_as_arrays(instances, self._image_index[image["image_id"]])
+            index = self._image_index[image["image_id"]]
+            found = boxes_as_arrays(instances, index)
             check_predictions(found, self.context.ground_truth)
+            if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
+                self._match_pending()
+            if not self._processed.is_new(index, image["image_id"], found):
+                continue
             detected = instances_to_coco_json(instances, image["image_id"])
             for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]
@@ -253,8 +251,6 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             if self._results is not None:
                 with self._writing():
                     self._results.write(detected)
-            if len(self._pending) == _IMAGES_PER_CALL:
-                self._match_pending()
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Compute the metrics, and write the files.
@@ -267,10 +263,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if self._results is not None:
             with self._writing():
                 self._results.close()
-        mine = _PartialResult(
+        mine = PartialResult(
             {task: Matches.concatenate(parts) for task, parts in self._matches.items()},
             {task: Errors.concatenate(parts) for task, parts in self._errors.items()},
             self._num_detections,
+            self._processed.images,
+            len(self._processed.repeated),
         )
         if self._distributed and comm.get_world_size() > 1:
             comm.synchronize()
@@ -288,6 +286,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not self._pending:
             return
         detections, self._pending = Detections.concatenate(self._pending), []
+        self._processed.match()
         self._first.add(detections, self.context.ground_truth)
         for task in _TASKS if detections.masks is not None and self._has_masks else _TASKS[:1]:
             self._match(task, detections)
@@ -300,8 +299,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             matches = match(self.context, detections, task)
         self._matches.setdefault(task, []).append(matches)
 
-    def _summarize(self, gathered: dict[int, _PartialResult]) -> dict[str, dict[str, float]]:
+    def _summarize(self, gathered: dict[int, PartialResult]) -> dict[str, dict[str, float]]:
         """Compute the metrics from the partial result of each rank."""
+        gathered = each_image_once(gathered, self.context.num_images, self._dataset_name, DETECTIONS_NAME)
         results: dict[Task, TaskResult] = {}
         for task in _TASKS:
             parts = [found.matches[task] for found in gathered.values() if task in found.matches]
