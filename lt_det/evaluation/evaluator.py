@@ -30,6 +30,7 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
 from lt_det.evaluation.io.results_writer import ResultFile
@@ -107,6 +108,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         check_annotations(data, json_file, accept_many=True)
         truth = GroundTruth.from_json(data, [category["id"] for category in categories])
         self._image_index = {image_id: i for i, image_id in enumerate(truth.image_ids.tolist())}
+        self._images = ImageIds(data["images"])
         self._has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
         self._names = [str(category["name"]) for category in categories]
@@ -318,9 +320,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             logger.warning("These metrics of %s are %s.", self._dataset_name, self.context.protocol.rules)
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
-        self._first.log_hints(
-            self.context.ground_truth, f"The predictions for {self._dataset_name}", class_indices=True
-        )
+        source = f"The predictions for {self._dataset_name}"
+        self._first.log_hints(self.context.ground_truth, source, self._images, class_indices=True)
         if self._results is not None:
             with self._writing():
                 written = self._results.join(gathered)
