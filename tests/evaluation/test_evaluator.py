@@ -20,7 +20,7 @@ import lt_det
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation import LongTailEvaluator, evaluate
-from lt_det.evaluation.protocols import COCO
+from lt_det.evaluation.protocols import COCO, LVIS
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import warn_once
@@ -206,6 +206,16 @@ def test_a_set_registered_as_lviss_without_lists(changed):
 def test_a_set_of_which_some_images_lack_lists(changed, caplog):
     LongTailEvaluator(changed(lambda data: without_lists({"images": data["images"][:3]}), register_dataset))
     assert "3 of 40 images have no neg_category_ids" in caplog.text
+
+
+@pytest.mark.parametrize("lists", [[], [1]])
+def test_lists_that_are_all_empty(changed, caplog, lists):
+    """As tools write them that know the key and not its meaning: most false positives are ignored."""
+    name = changed(lambda data: [image.update(neg_category_ids=lists) for image in data["images"]], register_dataset)
+    evaluator = LongTailEvaluator(name)
+    assert evaluator.context.protocol is LVIS
+    assert ("empty in every image" in caplog.text) == (not lists)
+    assert ("register 'changed_val' as coco" in caplog.text) == (not lists)
 
 
 def test_mistakes_that_detectron2s_loader_ignores(changed):

@@ -70,7 +70,7 @@ class NearbyFiles:
         return path.name in self._names[folder]
 
     def find(self, name: str) -> tuple[Path, str] | None:
-        """The file that a name means, and how the name or the folder is corrected; None if there is none nearby.
+        """The file that a name means, and how the name or the folder is corrected; None if none is nearby.
 
         Args:
             name: ``file_name`` of a file that does not exist, relative to the image folder or absolute.
