@@ -101,12 +101,16 @@ def _set_flip_map(name: str, flip_map: list[tuple[str, str]] | None) -> None:
 def evaluation_format(name: str) -> Format:
     """How to evaluate a registered dataset with annotations: as it was registered, else by its federated lists.
 
+    A dataset without a file has none.
+
     Raises:
         LtDetError: see `read_annotations`.
     """
     metadata = MetadataCatalog.get(name)
     if known := metadata.get("evaluator_type"):
         return known
+    if not metadata.get("json_file"):
+        return "coco"
     if reads_coco_json(name):
         return _evaluation_format_of_json(Path(metadata.json_file))
     federated = any(isinstance(image.get("neg_category_ids"), list) for image in annotations_of(name)["images"])

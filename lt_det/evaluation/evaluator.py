@@ -90,22 +90,19 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             max_dets: how many detections count instead of the protocol's limit, see `evaluate`; None for its own.
 
         Raises:
-            LtDetError: the set has no annotation file, or its file has mistakes; the set is registered as LVIS and has
+            LtDetError: the set has no annotations, or they have mistakes; the set is registered as LVIS and has
                 none of LVIS's lists; its classes differ from those of `stats`, or their order is unknown; the buckets
                 do not fit the classes; or there are too few or too many draws.
         """
         json_file = annotation_file(dataset_name)
-        if json_file is None:
-            raise LtDetError(
-                f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
-            )
+        source = f"'{dataset_name}'" if json_file is None else str(json_file)
         data = annotations_of(dataset_name)
         categories = in_class_order(data["categories"], dataset_name)
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
-            check_lists(str(json_file), data["images"], protocol, f"register '{dataset_name}' as coco")
+            check_lists(source, data["images"], protocol, f"register '{dataset_name}' as coco")
         # Detectron2's own loaders ignore some mistakes; what they skip in many records, evaluation can skip, too.
-        check_annotations(data, json_file, accept_many=True)
+        check_annotations(data, source, accept_many=True)
         truth = GroundTruth.from_json(data, [category["id"] for category in categories])
         self._image_index = {image_id: i for i, image_id in enumerate(truth.image_ids.tolist())}
         self._images = ImageIds(data["images"])
@@ -113,7 +110,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._category_ids = [category["id"] for category in categories]
         self._names = [str(category["name"]) for category in categories]
         if stats is not None:
-            stats.check_names(self._names, str(json_file))
+            stats.check_names(self._names, source)
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
         warn_of_one_bucket(buckets, stats)
@@ -122,7 +119,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         warn_of_objects(self.context)
         check_draws(draws, "TEST.RESAMPLES")
         self._stats, self._draws = stats, draws
-        self._json_file = str(json_file)
+        is_json = json_file is not None and reads_coco_json(dataset_name)
+        self._json_file = os.path.abspath(source) if is_json else None
         metadata = MetadataCatalog.get(dataset_name)
         self._image_root = metadata.get("image_root")
         self._dataset_name = dataset_name
@@ -229,7 +227,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
 
         Raises:
-            LtDetError: see `check_predictions`.
+            LtDetError: an image is not in the dataset; see also `check_predictions`.
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
@@ -237,7 +235,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
-            index = self._image_index[image["image_id"]]
+            (index,) = self.image_indices([image.get("image_id")]).tolist()
             found = boxes_as_arrays(instances, index)
             check_predictions(found, self.context.ground_truth)
             if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
@@ -362,7 +360,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             dataset=self._dataset_name,
             class_names=self._names,
             stats=self._stats,
-            ground_truth=os.path.abspath(self._json_file) if reads_coco_json(self._dataset_name) else None,
+            ground_truth=self._json_file,
             image_root=None if self._image_root is None else os.path.abspath(self._image_root),
             detections=detections,
         )

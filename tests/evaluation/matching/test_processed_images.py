@@ -109,3 +109,9 @@ def test_one_image_of_many(evaluator, outputs, caplog):
     feed(part, [(image_id, found)])
     part.evaluate()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("record", [{"image_id": -5}, {"image_id": "a"}, {}])
+def test_an_image_of_another_dataset(evaluator, outputs, record):
+    with pytest.raises(LtDetError, match="images are not in 'processed_val'"):
+        evaluator.process([record], [{"instances": outputs[0][1]}])
