@@ -113,13 +113,13 @@ def test_images_whose_names_have_backslashes(tmp_path):
     file = write_shapes(tmp_path, images=6)
     data = json.loads(file.read_text())
     folder = file.parent / "images"
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
     for image in data["images"]:
-        (folder / "sub").mkdir(exist_ok=True, parents=True)
-        (folder / "sub" / "a.png").touch()
-        image["file_name"] = "sub\\a.png"
+        (folder / "sub" / Path(image["file_name"]).name).touch()
+        image["file_name"] = f"sub\\{Path(image['file_name']).name}"
     file.write_text(json.dumps(data))
     (doubt,) = (text for text in write_config(file, Path("a.yaml"), small=True).doubts if "None of" in text)
-    assert str(folder / "sub/a.png") in doubt
+    assert str(folder / "sub") in doubt
     assert "write / in place of" in doubt
 
 
