@@ -9,9 +9,10 @@ from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
 from lt_det.errors import LtDetError, reason_of
+from lt_det.io.image_decoding import ImageFile, decoding_problem
 from lt_det.io.regular_files import check_regular
 
-_CANNOT_BE_READ = (OSError, EOFError, SyntaxError, SizeMismatchError)  # what Pillow and Detectron2 raise
+_CANNOT_BE_READ = (OSError, EOFError, SyntaxError)  # what Pillow raises
 _NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
 
 
@@ -53,6 +54,8 @@ class NameUnreadable:
             raise FailedMapper(str(error)) from error
         except Image.DecompressionBombError as error:
             raise UnreadableImage(_too_large(record)) from error
+        except SizeMismatchError as error:
+            raise UnreadableImage(_other_size(record, error)) from error
         except _CANNOT_BE_READ as error:
             # Some of Pillow's messages end with a full stop, and some have a second line.
             raise UnreadableImage(
@@ -76,6 +79,18 @@ def _too_large(record: dict[str, Any]) -> str:
         "pixels; cut it into tiles or scale it down, with its annotations, or raise PIL.Image.MAX_IMAGE_PIXELS in a "
         "script of your own."
     )
+
+
+def _other_size(record: dict[str, Any], error: SizeMismatchError) -> str:
+    name = str(record.get("file_name"))
+    problem = decoding_problem(ImageFile(record.get("image_id"), name, record["width"], record["height"]))
+    advice = "write 'width', 'height' and the boxes in the pixels of the file"
+    if problem is not None and "EXIF" in problem:
+        advice = (
+            "exchange 'width' and 'height' if the boxes are those of the turned image, which viewers show; else remove "
+            "the orientation from the file"
+        )
+    return f"The image {name} does not have the size of its annotations ({problem or _first_line(error)}); {advice}."
 
 
 def _failure(record: dict[str, Any], error: Exception) -> str:

@@ -22,6 +22,7 @@ from lt_det.data.keypoints import check_flip_map, forget_derived_pairs, keypoint
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name
+from lt_det.io.annotations.fields import short_repr
 from lt_det.io.paths import expanded
 from lt_det.io.shapes import box_polygon, usable_segmentation
 from lt_det.terminal import count_of
@@ -101,12 +102,16 @@ def _set_flip_map(name: str, flip_map: list[tuple[str, str]] | None) -> None:
 def evaluation_format(name: str) -> Format:
     """How to evaluate a registered dataset with annotations: as it was registered, else by its federated lists.
 
+    A dataset without a file has none.
+
     Raises:
         LtDetError: see `read_annotations`.
     """
     metadata = MetadataCatalog.get(name)
     if known := metadata.get("evaluator_type"):
         return known
+    if not metadata.get("json_file"):
+        return "coco"
     if reads_coco_json(name):
         return _evaluation_format_of_json(Path(metadata.json_file))
     federated = any(isinstance(image.get("neg_category_ids"), list) for image in annotations_of(name)["images"])
@@ -186,10 +191,7 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
     categories = sorted(data["categories"], key=lambda category: category["id"])
     contiguous = {category["id"]: k for k, category in enumerate(categories)}
     if name is not None:
-        MetadataCatalog.get(name).set(
-            thing_classes=[category["name"] for category in categories],
-            thing_dataset_id_to_contiguous_id=contiguous,
-        )
+        _set_classes(name, json_file, [category["name"] for category in categories], contiguous)
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
     has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
     keypoints = _number_of_keypoints(data["annotations"])
@@ -211,6 +213,24 @@ def records_of(data: dict[str, Any], json_file: str, image_root: str, name: str 
     images, annotated = count_of(len(records), "image"), count_of(len(data["annotations"]), "annotation")
     logger.info("Loaded %s and %s from %s", images, annotated, json_file)
     return records
+
+
+def _set_classes(name: str, source: str, classes: list[Any], contiguous: dict[Any, int]) -> None:
+    """
+    Raises:
+        LtDetError: a user's program has set other classes, or the file has changed since it was read.
+    """
+    metadata = MetadataCatalog.get(name)
+    found: dict[str, Any] = {"thing_classes": classes, "thing_dataset_id_to_contiguous_id": contiguous}
+    for key, value in found.items():
+        known = metadata.get(key)
+        if known is None:
+            metadata.set(**{key: value})
+        elif type(value)(known) != value:  # a user may write a tuple
+            raise LtDetError(
+                f"The metadata of '{name}' have the {key} {short_repr(known)}, but {source} has {short_repr(value)} "
+                f"(by ascending category id); do not set {key}, or start again if the file has changed."
+            )
 
 
 def _number_of_keypoints(annotations: Sequence[Mapping[str, Any]]) -> int:

@@ -177,8 +177,8 @@ def _tail_classes(counts: NDArray[np.int64], long_tail: LongTail, source: str) -
     if not 2 <= number <= len(present):
         advice = f"take at least 2 and at most {len(present)}" if len(present) > 1 else "it needs at least 2"
         raise LtDetError(
-            f"A long tail of {count_of(number, 'class')} is not possible, because {count_of(len(present), 'class')} of "
-            f"{source} have images; {advice}."
+            f"A long tail of {count_of(number, 'class')} is not possible, because {source} has images of "
+            f"{count_of(len(present), 'class')}; {advice}."
         )
     if long_tail.order == "count":
         present = present[np.argsort(-counts[present], kind="stable")]

@@ -34,6 +34,7 @@ from lt_det.evaluation.checks import (
 )
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import has_lists
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
@@ -172,7 +173,7 @@ class LongTailAP:
             raise LtDetError("There are no images to evaluate; call update before compute.")
         for unusual in self._unusual.values():
             warn_of_unusual_detections(unusual)
-        self._first.log_hints(context.ground_truth, "preds", class_indices=False)
+        self._first.log_hints(context.ground_truth, "preds", ImageIds(annotations.data["images"]), class_indices=False)
         outcome: dict[Task, TaskResult] = {
             task: summarize_task(context, matches, errors=errors, draws=self._draws)
             for task, (matches, errors) in matched.items()

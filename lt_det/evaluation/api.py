@@ -18,6 +18,7 @@ from lt_det.evaluation.checks import (
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.hints.masks import mask_hints
 from lt_det.evaluation.hints.results import check_empty_boxes, check_mask_sizes, result_hints
 from lt_det.evaluation.io.coco_results import Results, load_results
@@ -115,10 +116,11 @@ def evaluate(
         add_categories(annotations, results, listed)
     chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)
     context = make_context(annotations, chosen.with_max_dets(max_dets), buckets, stats, tasks)
+    images = ImageIds(annotations.data["images"])
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
-        arrays = Detections.from_results(results, context.ground_truth, task, area_from)
-        check_format(arrays, results, context.ground_truth, task)
+        arrays = Detections.from_results(results, context.ground_truth, task, area_from, images)
+        check_format(arrays, results, context.ground_truth, task, images)
         warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
             warn_of_empty_images(arrays, context.ground_truth)
@@ -137,7 +139,7 @@ def evaluate(
     )
 
 
-def check_format(detections: Detections, results: Results, truth: GroundTruth, task: Task) -> None:
+def check_format(detections: Detections, results: Results, truth: GroundTruth, task: Task, images: ImageIds) -> None:
     """Log what looks like another convention than that of `results`.
 
     Raises:
@@ -145,9 +147,9 @@ def check_format(detections: Detections, results: Results, truth: GroundTruth, t
     """
     if task == "segm":
         check_mask_sizes(detections, truth, results.source)
-        hints = mask_hints(detections, truth, masks_only=results.boxes is None)
+        hints = mask_hints(detections, truth, masks_only=results.boxes is None, images=images)
     else:
-        hints = result_hints(detections, truth, results.written_as)
+        hints = result_hints(detections, truth, results.written_as, images=images)
         check_empty_boxes(detections, results.written_as, results.source, hints)
     for hint in hints:
         logger.warning("%s: %s", results.source, hint)

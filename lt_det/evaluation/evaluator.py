@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ from lt_det.errors import LtDetError
 from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
 from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.matching.match import Matches, match
+from lt_det.evaluation.matching.processed_images import PartialResult, ProcessedImages, each_image_once
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.protocols import COCO, LVIS, Task, check_max_dets
@@ -51,15 +53,6 @@ logger = logging.getLogger(__name__)
 DETECTIONS_NAME = "instances_predictions.json"
 _TASKS: tuple[Task, ...] = ("bbox", "segm")
 _IMAGES_PER_CALL = 64  # matching has a cost per call
-
-
-@dataclass(frozen=True)
-class _PartialResult:
-    """Matches and errors per task, and the number of detections, for the images of one process."""
-
-    matches: dict[Task, Matches]
-    errors: dict[Task, Errors]
-    num_detections: int
 
 
 class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
@@ -97,29 +90,27 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             max_dets: how many detections count instead of the protocol's limit, see `evaluate`; None for its own.
 
         Raises:
-            LtDetError: the set has no annotation file, or its file has mistakes; the set is registered as LVIS and has
+            LtDetError: the set has no annotations, or they have mistakes; the set is registered as LVIS and has
                 none of LVIS's lists; its classes differ from those of `stats`, or their order is unknown; the buckets
                 do not fit the classes; or there are too few or too many draws.
         """
         json_file = annotation_file(dataset_name)
-        if json_file is None:
-            raise LtDetError(
-                f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
-            )
+        source = f"'{dataset_name}'" if json_file is None else str(json_file)
         data = annotations_of(dataset_name)
         categories = in_class_order(data["categories"], dataset_name)
         protocol = LVIS if evaluation_format(dataset_name) == "lvis" else COCO
         if protocol.federated:
-            check_lists(str(json_file), data["images"], protocol, f"register '{dataset_name}' as coco")
+            check_lists(source, data["images"], protocol, f"register '{dataset_name}' as coco")
         # Detectron2's own loaders ignore some mistakes; what they skip in many records, evaluation can skip, too.
-        check_annotations(data, json_file, accept_many=True)
+        check_annotations(data, source, accept_many=True)
         truth = GroundTruth.from_json(data, [category["id"] for category in categories])
         self._image_index = {image_id: i for i, image_id in enumerate(truth.image_ids.tolist())}
+        self._images = ImageIds(data["images"])
         self._has_masks = any(annotation.get("segmentation") for annotation in data["annotations"])
         self._category_ids = [category["id"] for category in categories]
         self._names = [str(category["name"]) for category in categories]
         if stats is not None:
-            stats.check_names(self._names, str(json_file))
+            stats.check_names(self._names, source)
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
         warn_of_one_bucket(buckets, stats)
@@ -128,7 +119,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         warn_of_objects(self.context)
         check_draws(draws, "TEST.RESAMPLES")
         self._stats, self._draws = stats, draws
-        self._json_file = str(json_file)
+        is_json = json_file is not None and reads_coco_json(dataset_name)
+        self._json_file = os.path.abspath(source) if is_json else None
         metadata = MetadataCatalog.get(dataset_name)
         self._image_root = metadata.get("image_root")
         self._dataset_name = dataset_name
@@ -221,6 +213,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         # Start with no detections, so that a model that detects nothing has an AP, too.
         self._match("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self.context.ground_truth, "bbox"))
         self._pending: list[Detections] = []
+        self._processed = ProcessedImages()
         self._first = FirstDetections()
         self._num_detections = 0
         self.lost_files = False  # to a full disk
@@ -234,7 +227,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
 
         Raises:
-            LtDetError: see `check_predictions`.
+            LtDetError: an image is not in the dataset; see also `check_predictions`.
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
@@ -242,8 +235,13 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
-            found = boxes_as_arrays(instances, self._image_index[image["image_id"]])
+            (index,) = self.image_indices([image.get("image_id")]).tolist()
+            found = boxes_as_arrays(instances, index)
             check_predictions(found, self.context.ground_truth)
+            if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
+                self._match_pending()
+            if not self._processed.is_new(index, image["image_id"], found):
+                continue
             detected = instances_to_coco_json(instances, image["image_id"])
             for detection in detected:
                 detection["category_id"] = self._category_ids[detection["category_id"]]
@@ -253,8 +251,6 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             if self._results is not None:
                 with self._writing():
                     self._results.write(detected)
-            if len(self._pending) == _IMAGES_PER_CALL:
-                self._match_pending()
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Compute the metrics, and write the files.
@@ -267,10 +263,12 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if self._results is not None:
             with self._writing():
                 self._results.close()
-        mine = _PartialResult(
+        mine = PartialResult(
             {task: Matches.concatenate(parts) for task, parts in self._matches.items()},
             {task: Errors.concatenate(parts) for task, parts in self._errors.items()},
             self._num_detections,
+            self._processed.images,
+            len(self._processed.repeated),
         )
         if self._distributed and comm.get_world_size() > 1:
             comm.synchronize()
@@ -288,6 +286,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not self._pending:
             return
         detections, self._pending = Detections.concatenate(self._pending), []
+        self._processed.match()
         self._first.add(detections, self.context.ground_truth)
         for task in _TASKS if detections.masks is not None and self._has_masks else _TASKS[:1]:
             self._match(task, detections)
@@ -300,8 +299,9 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             matches = match(self.context, detections, task)
         self._matches.setdefault(task, []).append(matches)
 
-    def _summarize(self, gathered: dict[int, _PartialResult]) -> dict[str, dict[str, float]]:
+    def _summarize(self, gathered: dict[int, PartialResult]) -> dict[str, dict[str, float]]:
         """Compute the metrics from the partial result of each rank."""
+        gathered = each_image_once(gathered, self.context.num_images, self._dataset_name, DETECTIONS_NAME)
         results: dict[Task, TaskResult] = {}
         for task in _TASKS:
             parts = [found.matches[task] for found in gathered.values() if task in found.matches]
@@ -318,9 +318,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             logger.warning("These metrics of %s are %s.", self._dataset_name, self.context.protocol.rules)
         if not any(found.num_detections for found in gathered.values()):
             logger.warning("The model detected nothing in %s: every AP is 0.", self._dataset_name)
-        self._first.log_hints(
-            self.context.ground_truth, f"The predictions for {self._dataset_name}", class_indices=True
-        )
+        source = f"The predictions for {self._dataset_name}"
+        self._first.log_hints(self.context.ground_truth, source, self._images, class_indices=True)
         if self._results is not None:
             with self._writing():
                 written = self._results.join(gathered)
@@ -361,7 +360,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             dataset=self._dataset_name,
             class_names=self._names,
             stats=self._stats,
-            ground_truth=os.path.abspath(self._json_file) if reads_coco_json(self._dataset_name) else None,
+            ground_truth=self._json_file,
             image_root=None if self._image_root is None else os.path.abspath(self._image_root),
             detections=detections,
         )

@@ -72,9 +72,11 @@ def decoding_problem(image: ImageFile) -> str | None:
                 opened.convert("RGB")
     except Exception as error:  # Pillow's plug-ins raise whatever a corrupt file makes them raise
         return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
-    if (width, height) != (image.width, image.height):
-        return f"it has {width} x {height} pixels, but {image.width} x {image.height} in the annotations"
-    return None
+    if (width, height) == (image.width, image.height):
+        return None
+    turned_from = f"{height} x {width} pixels, which its EXIF orientation turns to " if turned else ""
+    unit = "" if turned else " pixels"
+    return f"it has {turned_from}{width} x {height}{unit}, but {image.width} x {image.height} in the annotations"
 
 
 def decoding_problems(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.io.annotations.nearby_files import NearbyFiles
 from lt_det.starting_config.choices import Chosen, DataSet, flipped_keypoints
 from lt_det.starting_config.detector import Detector
 from lt_det.starting_config.image_folders import ImageFolder
@@ -82,6 +83,8 @@ def _of_images(train: DataSet, val: DataSet, folders: tuple[ImageFolder, ImageFo
         absent = [name for name in files if name in missing]
         if len(absent) == len(files):
             text = f"None of the images was found ({files[0]}, ...); put them into {folder.path}, or give {option} DIR."
+            if nearby := NearbyFiles(folder.path).find(files[0]):
+                text = f"None of the images was found ({files[0]}, ...), but {nearby[0]} was: {nearby[1]}."
         elif absent:
             text = (
                 f"{len(absent)} of {len(files)} images of {data.json_file.name} are not in {folder.path}, such as "

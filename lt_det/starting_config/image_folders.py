@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lt_det.errors import LtDetError
+from lt_det.io.annotations.nearby_files import NearbyFiles
 
 _LOOKED_FOR = 20  # images per candidate folder, spread over the set
 _USUAL = ("images", "image", "imgs", "img", "JPEGImages", "data", "train", "val", "valid", "test", "photos")
@@ -56,9 +57,13 @@ def find_image_folder(
     missing = _missing(given, files)
     if len(missing) == len(files):
         likely = likely_folder(json_file, files) or likely_folder(given / "json", files)
-        advice = f"give {option} {likely}" if likely else "give the folder that the file names are relative to"
+        advice = "give the folder that the file names are relative to"
+        if likely:
+            advice = f"{option} {likely} has them"
+        elif nearby := NearbyFiles(given).find(files[0]):
+            advice = f"{nearby[0]} exists: {nearby[1]}"
         raise LtDetError(
-            f"{option} {given} has none of the {len(files)} images of {json_file} (such as {files[0]}); {advice}."
+            f"{option} {given} has none of the {len(files)} images of {json_file}, such as {files[0]}; {advice}."
         )
     return ImageFolder(given.absolute(), missing, guessed=False)
 

@@ -215,13 +215,13 @@ class ClassStats:
         if len(names) != self.num_classes:
             raise LtDetError(
                 f"{where} has {count_of(len(names), 'class')}, but the training set {self.source} has "
-                f"{self.num_classes}; evaluate on a set with the training classes."
+                f"{self.num_classes}; list the training classes in the evaluation set, also those without an object."
             )
         for k, (theirs, ours) in enumerate(zip(names, self.names, strict=True)):
             if theirs != ours:
                 raise LtDetError(
                     f"Class {k} is '{theirs}' in {where} but '{ours}' in the training set {self.source}; "
-                    "evaluate on a set with the training class list, in the same order of ids."
+                    "list the same classes in both, in the same order of ids."
                 )
 
     def check_num_classes(self, num_classes: int, key: str = "MODEL.ROI_HEADS.NUM_CLASSES") -> None:

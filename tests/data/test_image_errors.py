@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetMapper
+from PIL import Image
 
 from lt_det.data.image_errors import NameUnreadable, UnreadableImage
 
@@ -14,3 +16,30 @@ def test_pipe_is_refused_before_it_is_opened(tmp_path, key):
     record = {"file_name": str(tmp_path / "0.png"), key: str(tmp_path / "1.png")}
     with pytest.raises(UnreadableImage, match="a pipe, not a file"):
         NameUnreadable(lambda record: Path(record[key]).read_bytes())(record)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "words"),
+    [
+        (6, (64, 48), r"64 x 48 pixels, which its EXIF orientation turns to 48 x 64, but 64 x 48 .*exchange 'width'"),
+        (1, (32, 24), r"64 x 48 pixels, but 32 x 24 .*pixels of the file"),
+        (3, (48, 64), r"64 x 48 pixels, but 48 x 64 .*pixels of the file"),
+    ],
+)
+def test_image_of_another_size(tmp_path, orientation, size, words):
+    image, exif = Image.new("RGB", (64, 48)), Image.Exif()
+    exif[274] = orientation
+    image.save(tmp_path / "0.jpg", exif=exif)
+    record = {"file_name": str(tmp_path / "0.jpg"), "width": size[0], "height": size[1], "annotations": []}
+    mapper = NameUnreadable(DatasetMapper(is_train=True, augmentations=[], image_format="BGR"))
+    with pytest.raises(UnreadableImage, match=rf"{tmp_path}/0\.jpg does not have the size .*{words}"):
+        mapper(record)
+
+
+def test_turned_image_whose_annotations_are_turned(tmp_path):
+    image, exif = Image.new("RGB", (64, 48)), Image.Exif()
+    exif[274] = 6
+    image.save(tmp_path / "0.jpg", exif=exif)
+    record = {"file_name": str(tmp_path / "0.jpg"), "width": 48, "height": 64, "annotations": []}
+    mapper = NameUnreadable(DatasetMapper(is_train=True, augmentations=[], image_format="BGR"))
+    assert mapper(record)["image"].shape == (3, 64, 48)

@@ -11,6 +11,7 @@ from detectron2.structures import BoxMode
 
 import lt_det
 from lt_det.data import register_dataset, register_from_config
+from lt_det.data.cache.records import load_records
 from lt_det.data.registration import load_dataset
 from lt_det.errors import LtDetError
 
@@ -97,6 +98,49 @@ def test_instance_without_segmentation_gets_its_box(custom):
     assert first["annotations"][1]["segmentation"] == [[5, 6, 14, 6, 14, 14, 5, 14]]
     mapped = DatasetMapper(is_train=True, augmentations=[], image_format="BGR", use_instance_mask=True)(first)
     assert len(mapped["instances"].gt_masks) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"thing_classes": ["cup", "fork"]}, {"thing_dataset_id_to_contiguous_id": {70: 0, 3: 1}}]
+)
+def test_class_names_that_a_program_sets_in_another_order(custom, registered, wrong):
+    registered.append("my_cups")
+    register_dataset("my_cups", custom / "set.json", custom)
+    MetadataCatalog.get("my_cups").set(**wrong)
+    with pytest.raises(LtDetError, match=rf"metadata of 'my_cups' have the {next(iter(wrong))} .*set\.json has"):
+        DatasetCatalog.get("my_cups")
+
+
+def test_class_names_that_a_program_sets_rightly(custom, registered):
+    registered.append("my_cups")
+    register_dataset("my_cups", custom / "set.json", custom)
+    MetadataCatalog.get("my_cups").thing_classes = ("fork", "cup")
+    assert len(DatasetCatalog.get("my_cups")) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda categories: categories[0].update(id=1), "class 0 is 'fork' in the first and 'cup' in the second"),
+        (
+            lambda categories: categories.append({"id": 99, "name": "mug"}),
+            "class 2 is missing .* and 'mug' in the second",
+        ),
+        (lambda categories: categories.pop(0), "class 1 is 'cup' in the first and missing in the second"),
+    ],
+)
+def test_two_sets_with_different_classes(custom, registered, change, words):
+    """Without a loss or sampler that counts the classes, only the loader compares them."""
+    data = json.loads((custom / "set.json").read_text())
+    change(data["categories"])
+    known = {category["id"] for category in data["categories"]}
+    data["annotations"] = [found for found in data["annotations"] if found["category_id"] in known]
+    (custom / "other.json").write_text(json.dumps(data))
+    for name in ("set", "other"):
+        registered.append(f"my_{name}")
+        register_dataset(f"my_{name}", custom / f"{name}.json", custom)
+    with pytest.raises(LtDetError, match=rf"'my_set' and 'my_other' have different classes: {words}"):
+        load_records(["my_set", "my_other"])
 
 
 def test_from_config_alone(custom, registered, monkeypatch):

@@ -14,12 +14,13 @@ from detectron2.data.datasets import register_coco_instances, register_lvis_inst
 from detectron2.data.samplers import InferenceSampler
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
+from torch.utils.data import DistributedSampler
 
 import lt_det
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
 from lt_det.evaluation import LongTailEvaluator, evaluate
-from lt_det.evaluation.protocols import COCO
+from lt_det.evaluation.protocols import COCO, LVIS
 from lt_det.io.annotations.coco_json import load_annotations
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import warn_once
@@ -37,9 +38,10 @@ def val(mini):
         MetadataCatalog.remove(name)
 
 
-def feed(evaluator, name, skip_class=None, part=slice(None)):
-    """Pass the ground truth as detections."""
-    for record in DatasetCatalog.get(name)[part]:
+def feed(evaluator, name, skip_class=None, part=None):
+    """Pass the ground truth as detections, of all images or of a part of them, given by their indices."""
+    records = DatasetCatalog.get(name)
+    for record in records if part is None else [records[index] for index in part]:
         kept = [a for a in record["annotations"] if a["category_id"] != skip_class]
         instances = Instances((record["height"], record["width"]))
         boxes = torch.tensor([a["bbox"] for a in kept]).reshape(-1, 4)
@@ -206,6 +208,16 @@ def test_a_set_of_which_some_images_lack_lists(changed, caplog):
     assert "3 of 40 images have no neg_category_ids" in caplog.text
 
 
+@pytest.mark.parametrize("lists", [[], [1]])
+def test_lists_that_are_all_empty(changed, caplog, lists):
+    """As tools write them that know the key and not its meaning: most false positives are ignored."""
+    name = changed(lambda data: [image.update(neg_category_ids=lists) for image in data["images"]], register_dataset)
+    evaluator = LongTailEvaluator(name)
+    assert evaluator.context.protocol is LVIS
+    assert ("empty in every image" in caplog.text) == (not lists)
+    assert ("register 'changed_val' as coco" in caplog.text) == (not lists)
+
+
 def test_mistakes_that_detectron2s_loader_ignores(changed):
     name = changed(lambda data: data["annotations"][5].update(image_id=999), register_coco_instances, {})
     assert len(DatasetCatalog.get(name)) == 40
@@ -242,27 +254,27 @@ def test_same_number_of_other_classes(val, mini):
         LongTailEvaluator(val, stats=shuffled)
 
 
-@pytest.mark.parametrize(("size", "images"), [(2, 40), (3, 40), (3, 2)])
-def test_several_processes_equal_one(val, mini, tmp_path, size, images):
-    """Each evaluates a part of the images, as Detectron2 divides them: 14, 13 and 13, or 1, 1 and none.
+@pytest.mark.parametrize(("size", "images", "padded"), [(2, 40, False), (3, 40, True), (3, 2, False)])
+def test_several_processes_equal_one(val, mini, tmp_path, size, images, padded):
+    """Each evaluates a part of the images: 20 and 20, or 14, 14 and 14, of which two came before, or 1, 1 and none.
 
     The main process gets the metrics.
     """
     alone = LongTailEvaluator(val, stats=ClassStats.from_json(mini.train_json))
-    feed(alone, val, skip_class=3, part=slice(images))
-    in_processes(size, tmp_path, evaluate_part, mini, images, tmp_path)
+    feed(alone, val, skip_class=3, part=range(images))
+    in_processes(size, tmp_path, evaluate_part, mini, images, padded, tmp_path)
     main, *others = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(size)]
     assert others == [None] * (size - 1)
     expected = json.loads(json.dumps(alone.evaluate()))
     assert str(main) == str(expected)  # as text, because nan is not nan
 
 
-def evaluate_part(mini, images, folder):
+def evaluate_part(mini, images, padded, folder):
     name = "eval_part"
     register_dataset(name, mini.val_json, mini.image_root)
     evaluator = LongTailEvaluator(name, stats=ClassStats.from_json(mini.train_json))
-    part = list(InferenceSampler(images))
-    feed(evaluator, name, skip_class=3, part=slice(part[0], part[-1] + 1) if part else slice(0))
+    sampler = DistributedSampler(range(images), shuffle=False) if padded else InferenceSampler(images)
+    feed(evaluator, name, skip_class=3, part=sampler)
     (folder / f"{comm.get_rank()}.json").write_text(json.dumps(evaluator.evaluate()))
 
 
@@ -335,13 +347,9 @@ def test_keypoints_are_ignored_with_a_warning(val, caplog):
     assert caplog.text.count("keypoints") == 1
 
 
-def test_set_without_json():
-    DatasetCatalog.register("no_json", list)
-    try:
-        with pytest.raises(LtDetError, match="'no_json' has no annotation json"):
-            LongTailEvaluator("no_json")
-    finally:
-        DatasetCatalog.remove("no_json")
+def test_a_set_that_is_not_registered():
+    with pytest.raises(LtDetError, match="no dataset 'no_set'"):
+        LongTailEvaluator("no_set")
 
 
 def test_empty_bucket_is_nan_in_metrics_and_null_in_json(val, mini, tmp_path):

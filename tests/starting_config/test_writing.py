@@ -109,6 +109,20 @@ def test_sizes_follow_the_base(tmp_path, monkeypatch):
     assert (value["INPUT.MIN_SIZE_TEST"], value["SOLVER.BASE_LR"]) == (96, 0.03)
 
 
+def test_images_whose_names_have_backslashes(tmp_path):
+    file = write_shapes(tmp_path, images=6)
+    data = json.loads(file.read_text())
+    folder = file.parent / "images"
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
+    for image in data["images"]:
+        (folder / "sub" / Path(image["file_name"]).name).touch()
+        image["file_name"] = f"sub\\{Path(image['file_name']).name}"
+    file.write_text(json.dumps(data))
+    (doubt,) = (text for text in write_config(file, Path("a.yaml"), small=True).doubts if "None of" in text)
+    assert str(folder / "sub") in doubt
+    assert "write / in place of" in doubt
+
+
 def test_long_tail_without_images(tmp_path, coco_file):
     written = write_config(coco_file, Path("litter.yaml"), small=True)
     value = read("litter.yaml")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
-from detectron2.data.detection_utils import check_metadata_consistency
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -95,14 +95,13 @@ def load_records(
             raise LtDetError(_nothing_left(names)) from None
         if not records:  # where Python leaves out assertions (PYTHONOPTIMIZE)
             raise LtDetError(_nothing_left(names))
-        if all(MetadataCatalog.get(name).get("thing_classes") is not None for name in names):
-            check_metadata_consistency("thing_classes", names)
+        _check_same_classes(names)
         return records
     for name, file in zip(names, cached, strict=True):
         if DatasetCatalog[name].__module__ == registration.__name__:
             metadata = MetadataCatalog.get(name)
             check_images(file.images(), metadata.json_file, metadata.image_root)
-    check_metadata_consistency("thing_classes", names)
+    _check_same_classes(names)
     chosen = [np.ones(len(file), dtype=np.bool_) for file in cached]
     for file, mask in zip(cached, chosen, strict=True):
         if filter_empty:
@@ -115,6 +114,29 @@ def load_records(
     if not left:
         raise LtDetError(_nothing_left(names))
     return Records(cached, chosen)
+
+
+def _check_same_classes(names: Sequence[str]) -> None:
+    """
+    Raises:
+        LtDetError: two datasets have different classes, or the same ones in another order.
+    """
+    classes = {name: list(MetadataCatalog.get(name).get("thing_classes") or ()) for name in names}
+    first = names[0]
+    for name in names:
+        if not classes[first] or not classes[name] or classes[name] == classes[first]:
+            continue
+        pairs = itertools.zip_longest(classes[first], classes[name])
+        index, (one, other) = next((k, pair) for k, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise LtDetError(
+            f"The datasets '{first}' and '{name}' have different classes: class {index} is "
+            f"{_quoted(one)} in the first and {_quoted(other)} in the second; give both the same "
+            "categories, in the same order of ids."
+        )
+
+
+def _quoted(name: str | None) -> str:
+    return "missing" if name is None else f"'{name}'"
 
 
 def _nothing_left(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
+from lt_det.data.formats.own_function import annotations_of_function
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.fields import normalized_annotations
 from lt_det.registry import Registry
@@ -71,12 +72,18 @@ def format_reader(annotation_format: str) -> Reader:
 
 
 def annotations_of(name: str) -> dict[str, Any]:
-    """The annotations of a registered dataset, in COCO's structure; see `read_annotations`.
+    """The annotations of a registered dataset, in COCO's structure.
 
     Args:
-        name: a dataset whose metadata have a ``json_file``, whatever its format.
+        name: a dataset whose metadata have a ``json_file``, whatever its format, or one that a user's own function
+            makes without a file.
+
+    Raises:
+        LtDetError: see `read_annotations` and `annotations_of_function`.
     """
     metadata = MetadataCatalog.get(name)
+    if not metadata.get("json_file"):
+        return annotations_of_function(name)
     return read_annotations(metadata.json_file, metadata.get("annotation_format", COCO))
 
 

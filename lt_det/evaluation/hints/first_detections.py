@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.hints.results import result_hints
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -36,12 +37,13 @@ class FirstDetections:
             self._parts.append(kept)
             self._number += len(detections)
 
-    def log_hints(self, truth: GroundTruth, source: str, *, class_indices: bool) -> None:
+    def log_hints(self, truth: GroundTruth, source: str, images: ImageIds, *, class_indices: bool) -> None:
         """Log what looks like another convention of boxes, classes or scores.
 
         Args:
             truth: of all images.
             source: what has predicted them, for the messages.
+            images: of the ground truth.
             class_indices: whether the model predicts class indices, and not category ids.
         """
         if not self._parts:
@@ -50,5 +52,5 @@ class FirstDetections:
         order = np.argsort(truth.category_ids)
         classes = order[np.searchsorted(truth.category_ids, kept.classes, sorter=order)]
         found = dataclasses.replace(kept, images=np.searchsorted(truth.image_ids, kept.images), classes=classes)
-        for hint in result_hints(found, truth, "xyxy", class_indices):
+        for hint in result_hints(found, truth, "xyxy", class_indices, images=images):
             logger.warning("%s: %s", source, hint)

@@ -8,6 +8,8 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from lt_det.evaluation.hints.category_ids import category_hint
+from lt_det.evaluation.hints.image_id_readings import ImageIds
+from lt_det.evaluation.hints.image_ids import image_hint
 from lt_det.evaluation.hints.resized import resized_hint
 from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.hints.scores import score_hints
@@ -18,13 +20,14 @@ _MIN_EMPTY = 0.5  # fraction of the sample
 _MIN_NUMBER = 3
 
 
-def mask_hints(detections: Detections, truth: GroundTruth, masks_only: bool) -> list[str]:
+def mask_hints(detections: Detections, truth: GroundTruth, masks_only: bool, *, images: ImageIds) -> list[str]:
     """Sentences about masks that look as if they followed another convention.
 
     Args:
         detections: masks of the sizes of their images.
         truth: their images and objects.
         masks_only: whether there is no evaluation of boxes, which would say what is wrong with ids and scores.
+        images: of the ground truth.
     """
     if not detections.masks:
         return []
@@ -33,7 +36,8 @@ def mask_hints(detections: Detections, truth: GroundTruth, masks_only: bool) -> 
     if len(sample):
         boxes = mask_utils.toBbox([detections.masks[index] for index in sample.detections.tolist()])
         sample = dataclasses.replace(sample, boxes=np.asarray(boxes, dtype=np.float64))
-        hint = _shape_hint(sample)
+        hint = image_hint(detections, images, sample) if masks_only else None
+        hint = hint or _shape_hint(sample)
         if hint is None and masks_only:
             hint = category_hint(detections, truth.category_ids.tolist(), sample)
         hints = [] if hint is None else [hint]

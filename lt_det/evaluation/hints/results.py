@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.hints.boxes import WRITTEN_AS, box_hint
 from lt_det.evaluation.hints.category_ids import category_hint
+from lt_det.evaluation.hints.image_id_readings import ImageIds
+from lt_det.evaluation.hints.image_ids import image_hint
 from lt_det.evaluation.hints.sample import Sample
 from lt_det.evaluation.hints.scores import score_hints
 from lt_det.evaluation.matching.detections import Detections
@@ -16,24 +20,29 @@ _MIN_FRACTION = 0.1  # of the detections: so many that match nothing are a mista
 _MIN_NUMBER = 3
 
 
-def result_hints(detections: Detections, truth: GroundTruth, written_as: str, class_indices: bool = False) -> list[str]:
-    """Sentences about boxes, category ids and scores that look as if they followed another convention.
+def result_hints(
+    detections: Detections, truth: GroundTruth, written_as: str, class_indices: bool = False, *, images: ImageIds
+) -> list[str]:
+    """Sentences about boxes, ids and scores that look as if they followed another convention.
 
     Args:
         detections: boxes.
         truth: their images and objects.
         written_as: key of `WRITTEN_AS`, the convention that the input has.
         class_indices: whether the input has class indices in place of category ids.
+        images: of the ground truth.
     """
     if not len(detections):
         return []
-    boxes = detections.boxes
+    sample = as_written = Sample.of(detections, detections.boxes, truth)
     if written_as == "xyxy":
-        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    hint = box_hint(detections, truth, written_as, Sample.of(detections, boxes, truth))
-    if hint is None:  # classes are compared where boxes overlap
-        sample = Sample.of(detections, detections.boxes, truth)
-        hint = category_hint(detections, None if class_indices else truth.category_ids.tolist(), sample)
+        boxes = np.concatenate([detections.boxes[:, :2], detections.boxes[:, :2] + detections.boxes[:, 2:]], axis=1)
+        as_written = dataclasses.replace(sample, boxes=boxes[sample.detections])
+    hint = (
+        image_hint(detections, images, sample)
+        or box_hint(detections, truth, written_as, as_written)
+        or category_hint(detections, None if class_indices else truth.category_ids.tolist(), sample)
+    )
     hints = [] if hint is None else [hint]
     return hints + score_hints(detections)
 

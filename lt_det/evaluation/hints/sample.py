@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +47,7 @@ class Sample:
             boxes: (N, 4) their boxes as they are written.
             truth: crowd regions are no objects here.
         """
-        objects = np.flatnonzero(~truth.crowd)
-        image_of_object = np.repeat(np.arange(len(truth.image_ids)), np.diff(truth.start))[objects]
-        count = np.bincount(image_of_object, minlength=len(truth.image_ids))
-        start = np.cumsum(count) - count
+        count = _objects_per_image(truth)
         order = np.lexsort((-detections.scores, detections.images))
         images = detections.images[order]
         kept = order[rank_in_group(images) < count[images]]
@@ -60,10 +58,17 @@ class Sample:
         chosen = np.zeros(len(count), dtype=np.bool_)
         chosen[shuffled] = np.cumsum(pairs[shuffled]) <= _MAX_PAIRS
         kept = kept[chosen[images]]
-        images = detections.images[kept]
-        pair = np.repeat(np.arange(len(kept)), count[images])
-        target = objects[index_ranges(start[images], count[images])]
-        return cls(kept, boxes[kept], truth.sizes[images], pair, target, truth)
+        pair, target = _pairs(detections.images[kept], truth)
+        return cls(kept, boxes[kept], truth.sizes[detections.images[kept]], pair, target, truth)
+
+    def in_images(self, images: Ints) -> Sample:
+        """The same detections with the objects of other images.
+
+        Args:
+            images: (S,) index of an image for each detection; -1 for none.
+        """
+        pair, target = _pairs(images, self.truth)
+        return dataclasses.replace(self, sizes=self.truth.sizes[images], pair=pair, target=target)
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -77,6 +82,26 @@ class Sample:
     def count(self, pairs: Bools) -> int:
         """How many detections are in any of the pairs of a (P,) mask."""
         return len(np.unique(self.pair[pairs]))
+
+
+def _objects_per_image(truth: GroundTruth) -> Ints:
+    """(I,) without crowd regions."""
+    before = np.concatenate([[0], np.cumsum(~truth.crowd)])
+    number: Ints = np.diff(before[truth.start])
+    return number
+
+
+def _pairs(images: Ints, truth: GroundTruth) -> tuple[Ints, Ints]:
+    """Index of the detection and of the object of each pair in the same image.
+
+    Args:
+        images: (S,) of the detections; -1 for none.
+        truth: crowd regions are no objects here.
+    """
+    objects, count = np.flatnonzero(~truth.crowd), np.append(_objects_per_image(truth), 0)
+    start = np.cumsum(count) - count
+    pair = np.repeat(np.arange(len(images)), count[images])
+    return pair, objects[index_ranges(start[images], count[images])]
 
 
 def is_better(number: int, as_written: int, total: int) -> bool:

@@ -17,7 +17,7 @@ def has_lists(images: list[dict[str, Any]]) -> bool:
 
 
 def check_lists(ground_truth: str, images: list[dict[str, Any]], protocol: Protocol, advice: str) -> None:
-    """Raise if a federated protocol cannot be used on these images; warn if only some of them have lists.
+    """Raise if a federated protocol cannot be used on these images; warn if only some have lists, or all are empty.
 
     Without lists every detection of a class without an object in its image would be ignored, and AP would be far too
     high.
@@ -33,6 +33,13 @@ def check_lists(ground_truth: str, images: list[dict[str, Any]], protocol: Proto
     """
     if not has_lists(images):
         raise LtDetError(f"{ground_truth} has no neg_category_ids, which the {protocol.name} protocol needs; {advice}.")
+    if not any(image.get("neg_category_ids") for image in images):
+        logger.warning(
+            "The neg_category_ids of %s are empty in every image: detections of classes without an object in their "
+            "image are ignored, and AP is too high. If every class is annotated in every image, %s.",
+            ground_truth,
+            advice,
+        )
     without = sum(image.get("neg_category_ids") is None for image in images)
     if without:
         logger.warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.hints.id_readings import unknown_ids_hint
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.result_fields import matched_ids
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -49,19 +50,34 @@ class Detections:
         return len(self.scores)
 
     @classmethod
-    def from_results(cls, results: Results, truth: GroundTruth, task: Task, area_from: AreaFrom = "mask") -> Detections:
+    def from_results(
+        cls,
+        results: Results,
+        truth: GroundTruth,
+        task: Task,
+        area_from: AreaFrom = "mask",
+        named: ImageIds | None = None,
+    ) -> Detections:
         """
         Args:
             results: read for this task, or for this and others.
             truth: its image and category ids are those of the results.
             task: boxes are taken for "bbox", masks for "segm".
             area_from: "box" gives masks the areas of the boxes of the same results, as `lvis` and `pycocotools` do.
+            named: images of the ground truth, for the error message.
 
         Raises:
             LtDetError: an image or category is not in the ground truth, or a segmentation is invalid.
         """
-        images = _indices(results.image_ids, "image_id", truth.image_ids, results.source)
-        classes = _indices(results.category_ids, "category_id", truth.category_ids, results.source)
+        images = _indices(results.image_ids, "image_id", truth.image_ids, results.source, (named or ImageIds()).hint)
+        known = truth.category_ids.tolist()
+        classes = _indices(
+            results.category_ids,
+            "category_id",
+            truth.category_ids,
+            results.source,
+            lambda found: unknown_ids_hint(found, known),
+        )
         if task == "bbox":
             assert results.boxes is not None
             return cls(images, classes, results.scores, results.boxes)
@@ -101,17 +117,18 @@ class Detections:
         return Detections(self.images[index], self.classes[index], self.scores[index], self.boxes[index], masks, areas)
 
 
-def _indices(ids: NDArray[Any], key: str, known: NDArray[Any], source: object) -> NDArray[np.int64]:
+def _indices(
+    ids: NDArray[Any], key: str, known: NDArray[Any], source: object, hint: Callable[[Sequence[Any]], str]
+) -> NDArray[np.int64]:
     index = {id_: i for i, id_ in enumerate(known.tolist())}
     read = matched_ids(ids, known).tolist()
     found = np.fromiter(map(index.get, read, repeat(-1)), dtype=np.int64, count=len(ids))
     unknown = np.flatnonzero(found < 0)
     if len(unknown):
-        hint = unknown_ids_hint(read, known.tolist()) if key == "category_id" else ""
         raise LtDetError(
             f"{source} has {count_of(len(unknown), 'detection')} whose '{key}' the ground truth does not have, "
             f"the first is {short_repr(ids.tolist()[unknown[0]])} (detection number {unknown[0]}, counted from "
-            f"0); evaluate them on the images and categories that they were predicted for.{hint}"
+            f"0); evaluate them on the images and categories that they were predicted for.{hint(read)}"
         )
     return found
 

@@ -20,6 +20,7 @@ from lt_det.io.annotations.coco_json import image_file_name
 from lt_det.io.annotations.fields import FEDERATED_LISTS, SECTIONS, Section, short_repr
 from lt_det.io.annotations.findings import Findings, Problem
 from lt_det.io.annotations.mask_places import MaskPlaces
+from lt_det.io.annotations.nearby_files import NearbyFiles
 from lt_det.io.shapes import LARGEST, are_pixels, is_polygon, usable_segmentation
 
 MIN_FRACTION = 0.1  # of the records: from here on, what is harmless in one record is an error of the file
@@ -27,6 +28,7 @@ MIN_RECORDS = 3  # and at least so many, so that a tiny set is not refused for o
 _MANY_FLAGS = 0.5  # fraction of crowd regions that is an error: sets of pedestrians have up to a third
 _LEAST_OF_BOX, _MOST_OF_BOX = 0.01, 1.5  # of the box that the area of a mask covers
 _MANY_AREAS = 0.5  # fraction of areas that is a mistake of the file
+_MANY_REPEATED = 0.01  # fraction of objects that are annotated again: a few occur in any set
 _OUTSIDE = "outside"  # kind of the problem of boxes that have an area nevertheless
 _NUMBERS = (int, float)
 
@@ -34,7 +36,7 @@ _NUMBERS = (int, float)
 class AnnotationChecks:
     """Finds the mistakes in one document, a section or a part of one at a time: categories, images, annotations.
 
-    It keeps about 200 bytes of each image and 8 of each annotation. The records went through `AnnotationFields`.
+    It keeps about 200 bytes of each image and 16 of each annotation. The records went through `AnnotationFields`.
     """
 
     def __init__(self, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None) -> None:
@@ -48,11 +50,15 @@ class AnnotationChecks:
         self._again: dict[Section, Counter[Any]] = {"categories": Counter(), "images": Counter()}
         self._names: Counter[Any] = Counter()
         self._categories: set[Any] = set()
+        self._ids_of_names: dict[str, Any] = {}
+        self._headings: Counter[str] = Counter()  # names of supercategories of other categories
+        self._annotated: set[Any] = set()  # ids of categories
         self._sizes: dict[Any, tuple[int, int]] = {}  # width and height of each image
         self._same_size: dict[tuple[int, int], tuple[int, int]] = {}
         self._image_of_file: dict[int, Any] = {}  # by the hash of the name
         self._ids = array("q")  # of annotations
         self._other_ids: Counter[Any] = Counter()
+        self._objects = array("q")  # hashes
         self._boxes, self._places = BoxConventions(), MaskPlaces()
         self._counts: Counter[str] = Counter()
         self._bad_segmentation: Any = None
@@ -77,7 +83,11 @@ class AnnotationChecks:
             if category["id"] in self._categories:
                 self._again["categories"][category["id"]] += 1
             self._categories.add(category["id"])
-            self._names[str(category["name"])] += 1
+            name, heading = str(category["name"]), category.get("supercategory")
+            self._names[name] += 1
+            self._ids_of_names[name] = category["id"]
+            if isinstance(heading, str) and heading != name:
+                self._headings[heading] += 1
         yield from ()
 
     def _images_problems(self, records: Iterable[dict[str, Any]]) -> Iterator[Problem]:
@@ -111,6 +121,7 @@ class AnnotationChecks:
                 self._ids.append(id_)
             else:
                 self._other_ids[id_] += 1
+            self._annotated.add(annotation["category_id"])
             yield from self._reference_problems(annotation)
             size = self._sizes.get(annotation["image_id"])
             problem = self._box_problem(annotation, size)
@@ -119,6 +130,8 @@ class AnnotationChecks:
             if size is not None and (problem is None or not problem.fatal):
                 boxes.extend(annotation["bbox"])
                 sizes.extend(size)
+                if not annotation.get("iscrowd"):
+                    self._objects.append(hash((annotation["image_id"], annotation["category_id"], *annotation["bbox"])))
             if annotation.get("segmentation"):
                 has_area = problem is None or problem.kind == _OUTSIDE
                 yield from self._segmentation_problems(annotation, size, annotation["bbox"] if has_area else None)
@@ -143,6 +156,14 @@ class AnnotationChecks:
                 yield Problem(
                     message, fatal=False, as_written=True, kind="same name", noun="category name", id=f"'{name}'"
                 )
+        for heading, number in self._headings.items():
+            if self._annotated and heading in self._names and self._ids_of_names[heading] not in self._annotated:
+                message = (
+                    f"category '{heading}' has no annotation and is the 'supercategory' of {number} other "
+                    f"{'category' if number == 1 else 'categories'}, as in exports of Roboflow: it becomes a class "
+                    "that is never seen; remove it from 'categories' of every set if it is only a heading"
+                )
+                yield Problem(message, fatal=False, as_written=True, kind=f"heading {heading}", noun="category")
         yield from self._mistakes_in_many()
 
     def _mistakes_in_many(self) -> Iterator[Problem]:
@@ -168,6 +189,14 @@ class AnnotationChecks:
             message = (
                 f"{counts['zero area']} of {total} annotations have 'area' 0 or less: LVIS's evaluation leaves them "
                 "out, and COCO's counts them as small; write the area of the mask, or remove the field"
+            )
+            yield Problem(message, fatal=False, as_written=True)
+        repeated = len(self._objects) - len(np.unique(np.asarray(self._objects)))
+        if repeated >= max(_MANY_REPEATED * total, MIN_RECORDS):
+            message = (
+                f"{repeated} of {total} annotations repeat another one, with the same image, category and 'bbox', as "
+                "if two annotators or files had been merged: each counts as an object, of which a detector finds one; "
+                "drop the repeated ones"
             )
             yield Problem(message, fatal=False, as_written=True)
         if counts["unlike area"] >= max(_MANY_AREAS * total, MIN_RECORDS):
@@ -252,11 +281,11 @@ class AnnotationChecks:
 
 
 class _ImageFolder:
-    """The files in the image folder, listed once per folder: a hundred thousand stat calls are slow on NFS."""
+    """Looks for images that are not in their folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listed: dict[Path, set[str]] = {}
+        self._files = NearbyFiles(root)
         self._exists = root.is_dir()
         self._reported = False
 
@@ -267,11 +296,14 @@ class _ImageFolder:
                 self._reported = True
                 yield Problem(f"the image folder {self.root} does not exist; correct the path", fatal=True)
             return
-        if file.parent not in self._listed:
-            self._listed[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
-        if file.name not in self._listed[file.parent]:
-            message = f"image {id_}: {file} does not exist; correct the image folder or 'file_name'"
-            yield Problem(message, fatal=True, kind="no file", noun="image", id=id_)
+        if not self._files.has(file):
+            nearby = self._files.find(str(file.relative_to(self.root) if file.is_relative_to(self.root) else file))
+            kind, advice = "", "; correct the image folder or 'file_name'"
+            if nearby is not None:
+                path, kind = nearby
+                advice = f", but {path} does: {kind}"
+            message = f"image {id_}: {file} does not exist{advice}"
+            yield Problem(message, fatal=True, kind=f"no file {kind}", noun="image", id=id_)
 
 
 def find_problems(
@@ -339,6 +371,8 @@ def _segmentation_advice(segmentation: Any) -> str:
     """The likely mistake of a format whose segmentations cannot be used, by the first of them."""
     if isinstance(segmentation, dict):
         return "write an RLE with 'size' [height, width] and 'counts' that cover it"
+    if all(isinstance(part, dict) and "counts" in part for part in segmentation):
+        return "they are lists of RLE; write one RLE, of all parts of the object, without a list around it"
     if all(isinstance(point, list) and len(point) == 2 for point in segmentation):
         return "their points are pairs [x, y]; write each polygon as one flat list [x, y, x, y, ...]"
     return "write a list of polygons [x, y, x, y, x, y, ...] in pixels, or an RLE"

@@ -89,6 +89,7 @@ class AnnotationFields:
         self._counts = dict.fromkeys(REQUIRED_KEYS, 0)
         self._lettered = False  # whether a category has a frequency letter
         self._unlettered: str | None = None  # a category whose frequency is something else
+        self._worded = False  # whether that is a text
         self.flat_polygons = 0
 
     def normalized(self, section: Section, records: Sequence[Any]) -> list[dict[str, Any]]:
@@ -128,6 +129,12 @@ class AnnotationFields:
                 raise LtDetError(f"{self._path} lists no {section}; nothing can be trained or counted from it.")
         if self._lettered and self._unlettered:
             raise LtDetError(f"{self._path}: {self._unlettered}; write r, c or f for every category, or for none.")
+        if self._unlettered and self._worded:  # a number is a count of the user's own
+            logger.warning(
+                "%s: %s, which is ignored; write r, c or f for every category to define the buckets by it.",
+                self._path,
+                self._unlettered,
+            )
         if self.flat_polygons:
             logger.warning(
                 "%s: %s written as one flat list of numbers [x, y, x, y, ...]; each is read as one polygon.",
@@ -171,6 +178,7 @@ class AnnotationFields:
         if letter in _LETTERS:
             self._lettered = True
         elif letter is not None and self._unlettered is None:
+            self._worded = isinstance(letter, str)
             self._unlettered = f"category {category['id']} has 'frequency' {short_repr(letter)}"
         return {}
 

@@ -101,7 +101,10 @@ def check_head(head: bytes, what: str) -> None:
             raise LtDetError(f"{what} is {name}, and no json; check the path.")
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
-            raise LtDetError(f"{what} is compressed ({name}); decompress it and name the json inside.")
+            but = " (a file of torch.save holds none)" if name == "zip" else ""
+            raise LtDetError(f"{what} is compressed ({name}); decompress it and name the json inside{but}.")
+    if head.lstrip().startswith((b"{'", b"[{'")):
+        raise LtDetError(f"{what} is Python's text of an object, with single quotes; write it with json.dump.")
 
 
 def decode_json(text: bytes, what: str, place: Callable[[int], int] = int) -> Any:

@@ -8,6 +8,7 @@ from pycocotools import mask as mask_utils
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation import evaluate
+from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.hints.results import result_hints
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -31,12 +32,13 @@ from tests.helpers.jittered_detections import (
 @pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK, BAD])
 def test_right_results_are_not_suspected(quality, clip):
     for seed in range(12):
-        truth = GroundTruth.from_json(world(seed, images=2 if seed % 2 else 20))
+        data = world(seed, images=2 if seed % 2 else 20)
+        truth, images = GroundTruth.from_json(data), ImageIds(data["images"])
         found = detections_of(truth, quality, seed, clip)
-        assert result_hints(found, truth, "xywh") == []
-        assert result_hints(found, truth, "xyxy") == []
+        assert result_hints(found, truth, "xywh", images=images) == []
+        assert result_hints(found, truth, "xyxy", images=images) == []
         one_class = Detections(found.images, np.zeros_like(found.classes), found.scores, found.boxes)
-        assert result_hints(one_class, truth, "xywh") == []
+        assert result_hints(one_class, truth, "xywh", images=images) == []
 
 
 @pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK])
@@ -60,7 +62,7 @@ def test_right_results_are_not_suspected(quality, clip):
 def test_other_conventions_are_named(write, words, quality):
     truth = GroundTruth.from_json(world(1))
     found = detections_of(truth, quality, 1, clip=True)
-    (hint,) = result_hints(rewritten(found, write(found.boxes)), truth, "xywh")
+    (hint,) = result_hints(rewritten(found, write(found.boxes)), truth, "xywh", images=ImageIds())
     assert words in hint
 
 
@@ -72,7 +74,9 @@ def test_boxes_of_images_that_were_resized_to_one_side(side, words):
     truth = GroundTruth.from_json(data)
     found = detections_of(truth, GOOD, 3)
     factors = np.asarray([320 / side(size) for size in truth.sizes.tolist()])
-    (hint,) = result_hints(rewritten(found, found.boxes * factors[found.images, None]), truth, "xywh")
+    (hint,) = result_hints(
+        rewritten(found, found.boxes * factors[found.images, None]), truth, "xywh", images=ImageIds()
+    )
     assert f"the {words} had been resized to about 3" in hint
 
 
@@ -87,14 +91,16 @@ def test_boxes_that_are_bad_in_one_way_are_not_of_resized_images(write):
     found = detections_of(truth, GOOD, 1)
     sides = found.boxes[:, 2:]
     boxes = np.concatenate([found.boxes[:, :2] + [x, y] * sides, [width, height] * sides], axis=1)
-    assert not any("resized" in hint for hint in result_hints(rewritten(found, boxes), truth, "xywh"))
+    assert not any(
+        "resized" in hint for hint in result_hints(rewritten(found, boxes), truth, "xywh", images=ImageIds())
+    )
 
 
 def test_boxes_of_dictionaries_that_are_no_corners():
     truth = GroundTruth.from_json(world(1))
     found = detections_of(truth, GOOD, 1)
     wrong = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)  # x, y, w, h as given
-    (hint,) = result_hints(rewritten(found, wrong), truth, "xyxy")
+    (hint,) = result_hints(rewritten(found, wrong), truth, "xyxy", images=ImageIds())
     assert "as x, y, width, height in pixels" in hint
 
 

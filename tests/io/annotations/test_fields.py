@@ -158,3 +158,14 @@ def test_pieces_and_the_whole_are_the_same(tmp_path):
     assert [section for section, _ in pieces] == ["categories", "images", "annotations"]
     assert dict(pieces) == load_annotations(file)
     assert list(image_records(file)) == data["images"]
+
+
+@pytest.mark.parametrize(("frequency", "reported"), [("rare", True), ("R", True), (12, False), (None, False)])
+def test_a_frequency_that_defines_no_bucket(caplog, frequency, reported):
+    """A text may be meant as LVIS's letter; a number is a count."""
+    data = copy.deepcopy(GOOD)
+    for category in data["categories"]:
+        category["frequency"] = frequency
+    normalized_annotations(data, "set.json")
+    assert (f"category 3 has 'frequency' {frequency!r}, which is ignored" in caplog.text) == reported
+    assert bool(caplog.records) == reported

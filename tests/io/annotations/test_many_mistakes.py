@@ -52,6 +52,10 @@ MISTAKES = {
     ),
     "polygons as fractions": (document(segmentation=[[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]]), "20 of 20 segmentations"),
     "rle": (document(segmentation={"size": [90, 160], "counts": [5]}), "20 of 20 segmentations.*RLE"),
+    "lists of rle": (
+        document(segmentation=[{"size": [90, 160], "counts": [14400]}]),
+        "20 of 20 segmentations.*without a list around it",
+    ),
     "size of rle": (
         document(segmentation={"size": [160, 90], "counts": [14400]}),
         "annotation 0: the RLE has the 'size'",
@@ -96,7 +100,7 @@ def test_areas_that_are_not_those_of_the_boxes_are_named(area, caplog):
 @pytest.mark.parametrize(("box", "area"), [((5, 5, 1400, 800), 2000), ((5, 5, 2, 2), 9)])
 def test_areas_of_wires_and_of_tiny_objects_are_right(box, area, caplog):
     """A wire covers little of its box, and a mask of 3 x 3 pixels has polygons, and a box, of 2 x 2."""
-    data = document([box] * 20, area=area)
+    data = document([(box[0] + i, *box[1:]) for i in range(20)], area=area)
     data["images"][0] |= {"width": 1600, "height": 900}
     check_annotations(data, "set.json")
     assert not caplog.text
@@ -131,3 +135,46 @@ def test_flat_polygons_of_all_records(caplog):
     assert not list(find_problems(found, "x"))
     assert "20 segmentations" in caplog.text
     assert data == before
+
+
+@pytest.mark.parametrize(("repeated", "reported"), [(0, False), (2, False), (3, True), (20, True)])
+def test_objects_that_are_annotated_twice(repeated, reported, caplog):
+    """As by two annotators, or by a merge of two exports; the ids differ."""
+    check_annotations(document([*BOXES, *BOXES[:repeated]], iscrowd=0), "set.json")
+    assert (f"{repeated} of {20 + repeated} annotations repeat another one" in caplog.text) == reported
+    assert bool(caplog.records) == reported
+
+
+def test_objects_that_only_look_alike(caplog):
+    """The same box of another category or in another image, and crowd regions."""
+    data = document(BOXES * 2, category_id=lambda i: 1 + i // 20)
+    data["categories"].append({"id": 2, "name": "mug"})
+    check_annotations(data, "set.json")
+    data = document(BOXES * 2, image_id=lambda i: 1 + i // 20)
+    data["images"].append(data["images"][0] | {"id": 2, "file_name": "b.jpg"})
+    check_annotations(data, "set.json")
+    check_annotations(document([*BOXES, *[(0, 0, 160, 90)] * 3], iscrowd=lambda i: int(i >= 20)), "set.json")
+    assert "repeat" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("supercategories", "reported"),
+    [(("none", "things"), True), (("none", None), False), (("things", "cup"), False), (("things", "elsewhere"), False)],
+)
+def test_a_category_that_is_a_heading(supercategories, reported, caplog):
+    """The first one of an export of Roboflow is the name of the project."""
+    data = document()
+    names = zip(("things", "cup"), supercategories, strict=True)
+    data["categories"] = [{"id": k, "name": name, "supercategory": above} for k, (name, above) in enumerate(names)]
+    check_annotations(data, "set.json")
+    assert (
+        "category 'things' has no annotation and is the 'supercategory' of 1 other category" in caplog.text
+    ) == reported
+    assert bool(caplog.records) == reported
+
+
+def test_a_heading_that_is_annotated_is_a_class(caplog):
+    data = document(category_id=lambda i: i % 2)
+    data["categories"] = [{"id": 0, "name": "animal"}, {"id": 1, "name": "dog", "supercategory": "animal"}]
+    check_annotations(data, "set.json")
+    assert not caplog.text
