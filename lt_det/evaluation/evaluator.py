@@ -104,7 +104,8 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         json_file = annotation_file(dataset_name)
         if json_file is None:
             raise LtDetError(
-                f"'{dataset_name}' has no annotation json to evaluate on; register it with register_dataset."
+                f"'{dataset_name}' has no annotation json to evaluate on; register one with register_dataset "
+                "(detectron2.data.datasets.convert_to_coco_json writes one from a dataset of your own function)."
             )
         data = annotations_of(dataset_name)
         categories = in_class_order(data["categories"], dataset_name)

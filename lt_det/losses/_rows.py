@@ -35,8 +35,8 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (N,) int64, at least 0. Negative targets are detected on the CPU only, and not in `torch.compile`.
 
     Raises:
-        LtDetError: they are no tensors, their shapes or devices do not fit, the logits are not of a floating-point type,
-            or the targets are not int64 or are negative.
+        LtDetError: they are no tensors, their shapes or devices differ, the logits are not of a floating-point type, or
+            the targets are not int64 or are negative.
     """
     for what, value in (("logits", logits), ("targets", targets)):
         if not isinstance(value, Tensor):

@@ -68,7 +68,8 @@ class ClassificationLoss(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassificationLoss:
         """Called by ``to``, ``half`` and the like: buffers keep their precision, because counts and sums over a
         training stop growing in half precision."""
-        return super()._apply(lambda buffer: _not_halved(buffer, fn(buffer)), recurse)
+        super()._apply(lambda buffer: _not_halved(buffer, fn(buffer)), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def num_logits(self) -> int:
