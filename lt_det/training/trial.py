@@ -21,11 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from lt_det.compat.detectron2 import mapped_dataset
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable, largest_readable
-from lt_det.data.record_kinds import kinds_and_pixels, representatives
+from lt_det.data.record_kinds import CROWD, kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
 from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.hooks.metric import Metric
 from lt_det.training.hooks.metric_names import metric_names
+
+logger = logging.getLogger(__name__)
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),
@@ -33,6 +35,7 @@ _LEARNED = (  # the heads' attribute, what the mapper must make, the config key,
 )
 
 
+TRAINING_SET = "training set"
 VALIDATION_SET = "test set (TEST.VAL_LOSS, LazyConfig: train.val_loss)"
 
 
@@ -43,9 +46,7 @@ class Mapped(NamedTuple):
     input: Any
 
 
-def try_training_records(
-    model: nn.Module, loader: Any, names: Sequence[str], part: str = "training set"
-) -> list[Mapped]:
+def try_training_records(model: nn.Module, loader: Any, names: Sequence[str], part: str = TRAINING_SET) -> list[Mapped]:
     """Map one record of each kind of annotation as the training will, and check that it has what the model learns.
 
     Random numbers of the training stay the same. A loader of another kind than Detectron2's is left alone.
@@ -177,6 +178,12 @@ def _map_records(loader: Any, names: Sequence[str], part: str) -> list[Mapped]:
     dataset, mapper = found
     mapper = NameUnreadable(_copy(mapper))
     kinds, pixels = kinds_and_pixels(dataset)
+    if part == TRAINING_SET and len(kinds) and not (kinds & ~np.uint8(CROWD)).any():
+        logger.warning(
+            "No image of the training set '%s' has an object, so the detector learns background only "
+            "(DATALOADER.FILTER_EMPTY_ANNOTATIONS is False); check the annotation file.",
+            ", ".join(names),
+        )
     mapped = []
     with random_numbers_kept():
         for index in representatives(kinds, pixels, largest_readable()):

@@ -243,3 +243,13 @@ def test_classes_and_registration_of_a_lazy_meta_set(data, tmp_path, lazy_meta_c
     lazy_meta_config.dataloader.meta.dataset.names = f"{tmp_path.name}_other"
     with pytest.raises(LtDetError, match=r"dataloader\.meta.*c in place of a"):
         check_lazy_config(lazy_meta_config, training=True, resume=False)
+
+
+def test_a_training_set_without_objects(data, started, caplog):
+    """Some images without annotations may be there on purpose, but a set of nothing else teaches nothing."""
+    started(DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
+    assert "background only" not in caplog.text
+    content = json.loads((data / "train.json").read_text())
+    (data / "train.json").write_text(json.dumps(content | {"annotations": []}))
+    started(DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
+    assert f"'{data.parent.name}_train' has an object, so the detector learns background only" in caplog.text
