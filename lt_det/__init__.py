@@ -44,14 +44,15 @@ _PEERS = ("torch", "torchvision", "detectron2")  # installed by the user, not by
 def add_lt_config(cfg: Any) -> None:
     """Add lt_det's keys to a Detectron2 config, and register lt_det's ROI heads and mini_lvis with Detectron2.
 
-    Call it between `get_cfg()` and `merge_from_file`.
+    Call it between `get_cfg()` and `merge_from_file`. Another call leaves a config that has the keys as it is.
 
     Raises:
         ImportError: torch or Detectron2 is missing or does not import.
     """
     for module in ("lt_det.data", "lt_det.modeling"):  # importing them registers what they define
         _import_on_detectron2(module, "add_lt_config")
-    importlib.import_module("lt_det.config").add_keys(cfg)
+    if "LONG_TAIL" not in cfg.MODEL:
+        importlib.import_module("lt_det.config").add_keys(cfg)
 
 
 def _import_on_detectron2(module: str, wanted: str) -> Any:

@@ -54,3 +54,11 @@ def test_a_start_in_words_is_overridden_by_a_number(tmp_path):
     overrides = ["MODEL.LONG_TAIL.REWEIGHTING.START", "0.5", "DATALOADER.SAMPLER_START", "7"]
     cfg = load_config(str(file), overrides)
     assert (cfg.MODEL.LONG_TAIL.REWEIGHTING.START, cfg.DATALOADER.SAMPLER_START) == (0.5, 7)
+
+
+def test_a_second_call_leaves_the_config_as_it_is(cfg):
+    """A project may call it where its own helper has called it already."""
+    cfg.MODEL.LONG_TAIL.LOSS.NAME = "eql"
+    before = cfg.dump()
+    lt_det.add_lt_config(cfg)
+    assert cfg.dump() == before

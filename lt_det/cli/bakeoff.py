@@ -91,7 +91,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=5_000,
         metavar="N",
-        help="the most training images on which the choice is made (default 5000)",
+        help="choose on the proposals of at most N held-out training images; candidates are trained on RoIs of all "
+        "training images in any case (default 5000)",
     )
     add_detector_arguments(parser)
     parser.set_defaults(run=run)

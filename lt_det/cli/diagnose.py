@@ -28,7 +28,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--max-training-images",
         type=int,
         metavar="N",
-        help="sample the training images if there are more than N (default: 5000)",
+        help="if there are more than N training images, measure the RoIs of a weighted sample of N, in which every "
+        "class has some (default: 5000, or as many as an existing feature cache has)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: RUN/diagnosis)")
     parser.add_argument("--test", metavar="NAME", help="test set to compare with (default: the first of DATASETS.TEST)")

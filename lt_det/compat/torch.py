@@ -97,4 +97,10 @@ def is_dead_worker(error: BaseException | None) -> bool:
     return fetches and not of_loader[-1]  # what the loader raises itself has another cause
 
 
+def is_of_other_optimizer(error: BaseException) -> bool:
+    """Whether an exception is an optimizer's that refuses the state of another kind, or of other parameter groups."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(os.path.join("torch", "optim", "optimizer.py") in frame.filename for frame in frames)
+
+
 DEAD_WORKER = "DataLoader worker (pid"  # the beginning of torch's message about a data loader worker that died

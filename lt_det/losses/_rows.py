@@ -35,12 +35,25 @@ def checked(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (N,) int64, at least 0. Negative targets are detected on the CPU only, and not in `torch.compile`.
 
     Raises:
-        LtDetError: the shapes are different, or the targets are not int64 or are negative.
+        LtDetError: they are no tensors, their shapes or devices differ, the logits are not of a floating-point type, or
+            the targets are not int64 or are negative.
     """
+    for what, value in (("logits", logits), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise LtDetError(f"A loss needs tensors, but its {what} are a {type(value).__name__}; use torch.as_tensor.")
     if logits.dim() != 2 or targets.shape != logits.shape[:1]:
         raise LtDetError(
             f"A loss needs logits of shape (N, C) and targets of shape (N,), but got {tuple(logits.shape)} and "
             f"{tuple(targets.shape)}."
+        )
+    if not logits.is_floating_point():
+        raise LtDetError(
+            f"A loss needs logits of a floating-point type, but got {logits.dtype}; give it the classifier's output, "
+            "and no classes."
+        )
+    if targets.device != logits.device:
+        raise LtDetError(
+            f"The logits are on {logits.device}, but the targets on {targets.device}; move the targets there."
         )
     if targets.dtype != torch.int64:
         raise LtDetError(

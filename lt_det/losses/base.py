@@ -65,6 +65,12 @@ class ClassificationLoss(nn.Module):
         self.num_classes = num_classes
         self.background = background
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassificationLoss:
+        """Called by ``to``, ``half`` and the like: buffers keep their precision, because counts and sums over a
+        training stop growing in half precision."""
+        super()._apply(lambda buffer: _not_halved(buffer, fn(buffer)), recurse)  # type: ignore[no-untyped-call]
+        return self
+
     @property
     def num_logits(self) -> int:
         """Number of columns that the classifier must have."""
@@ -193,13 +199,13 @@ class ClassificationLoss(nn.Module):
                 `torch.compile`.
         """
         self.require_statistics()
+        logits = checked(logits, gt_classes)
         if logits.shape[1] != self.num_logits:
             raise LtDetError(
                 f"{type(self).__name__} with {count_of(self.num_classes, 'class')} needs "
                 f"{count_of(self.num_logits, 'column')} of logits (its num_logits), but got "
                 f"{logits.shape[1]}; give the classifier that many outputs."
             )
-        logits = checked(logits, gt_classes)
         last = self.num_classes if self.background else self.num_classes - 1
         if can_be_read(gt_classes) and len(gt_classes) and (highest := int(gt_classes.max())) > last:
             without = "" if self.background else " and without background"
@@ -238,3 +244,9 @@ class ClassificationLoss(nn.Module):
                 f"{type(self).__name__} cannot train without the class counts of the training set: "
                 f"{self._reason_not_to_train}"
             )
+
+
+def _not_halved(before: Tensor, after: Tensor) -> Tensor:
+    """`after`, or `before` on the same device if only `after` has half precision."""
+    halves = (torch.float16, torch.bfloat16)
+    return before.to(after.device) if after.dtype in halves and before.dtype not in halves else after

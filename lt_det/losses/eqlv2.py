@@ -123,13 +123,17 @@ class EQLv2Loss(SigmoidFamily):
 
     @torch.no_grad()
     def _accumulate(self, logits: Tensor, gt_classes: Tensor, positive: Tensor, negative: Tensor) -> None:
-        """Add this batch's |dL/dz_j|, before the division by N: q_j (1 - p_j) as positive, r_j p_j as negative."""
+        """Add this batch's |dL/dz_j|, before the division by N: q_j (1 - p_j) as positive, r_j p_j as negative.
+
+        A batch with a NaN does not count: the sums would stay NaN, also where the training skips the step, as mixed
+        precision does.
+        """
         p = logits.sigmoid()
         p_y = p.gather(1, gt_classes.unsqueeze(1)).squeeze(1)
         zeros = p.new_zeros(p.shape[1])
         own = zeros.index_add(0, gt_classes, 1 - p_y)
         others = p.sum(dim=0) - zeros.index_add(0, gt_classes, p_y)
-        both = torch.stack([positive * own, negative * others])[:, : self.num_classes]
+        both = torch.stack([positive * own, negative * others])[:, : self.num_classes].nan_to_num(nan=0.0)
         both = sum_over_processes(both.to(self.positive_gradient.dtype).contiguous())
         self.positive_gradient += both[0]
         self.negative_gradient += both[1]

@@ -161,6 +161,11 @@ class IBLoss(SoftmaxFamily):
     def row_losses(self, logits: Tensor, gt_classes: Tensor, features: Tensor | None) -> Tensor:
         if features is None:
             raise LtDetError("IB needs the classifier's input; call the loss with features, as LongTailPredictor does.")
+        if features.dim() != 2 or len(features) != len(logits):
+            raise LtDetError(
+                f"IB needs features of shape ({len(logits)}, D), a row for each row of logits, but got "
+                f"{tuple(features.shape)}."
+            )
         if self.has_reached(self.start):
             if self.alpha is None and not self._is_measured:
                 self._is_measured = bool(self.phase1_means.any())  # once: it waits for the GPU
@@ -193,8 +198,10 @@ class IBLoss(SoftmaxFamily):
     def _measure(self, rows: Tensor, logits: Tensor, gt_classes: Tensor, features: Tensor) -> None:
         balanced = self._balanced(logits, gt_classes, features, 1.0)
         count = rows.new_full((), len(rows))
-        # Also if this process has no rows, because the other processes wait for it.
-        sums = sum_over_processes(torch.stack([rows.sum(), balanced.sum(), count])).to(self.phase1_means.dtype)
+        sums = torch.stack([rows.sum(), balanced.sum(), count])
+        # A process whose batch has a NaN counts no rows, because the means would stay NaN. One without rows takes part,
+        # because the other processes wait for it.
+        sums = sum_over_processes(torch.where(sums.isfinite().all(), sums, 0.0)).to(self.phase1_means.dtype)
         means = sums[:2] / sums[2]
         running = (self.phase1_means * _MOMENTUM).add_(means, alpha=1 - _MOMENTUM)
         updated = torch.where(self.phase1_means.any(), running, means)

@@ -44,6 +44,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
     Box regression, thresholds and the detections that non-maximum suppression keeps stay Detectron2's.
 
     Attributes:
+        training_sets: names of the training sets, whose classes lt_det's ROI heads compare with the labels.
         training_loss: replaces `loss` in training, and is called with (N, C) logits, (N,) targets and (N, D) features;
             None: nothing replaces it. `lt_det.training.meta` sets it.
     """
@@ -101,6 +102,7 @@ class LongTailPredictor(FastRCNNOutputLayers):
         else:
             self.cls_score = build_classifier(self.cls_score.in_features, loss, classifier, cosine_scale)
         self.loss = loss
+        self.training_sets: tuple[str, ...] = ()
         self.training_loss: Callable[[Tensor, Tensor, Any], Tensor] | None = None
         self.loss_of_weights = loss_of_weights
         self._is_first_loss = True
@@ -151,9 +153,10 @@ class LongTailPredictor(FastRCNNOutputLayers):
             proposal_boxes = gt_boxes = torch.empty((0, 4), device=deltas.device)
         if self.max_iter is not None:
             self.loss.progress = get_event_storage().iter / self.max_iter
+        loss_cls = (self.training_loss or self.loss)(logits, gt_classes, features)  # it checks the labels
         self.accuracy.update(self.loss.predicted_classes(logits.detach()), gt_classes)
         losses = {
-            "loss_cls": (self.training_loss or self.loss)(logits, gt_classes, features),
+            "loss_cls": loss_cls,
             "loss_box_reg": self.box_reg_loss(proposal_boxes, gt_boxes, deltas, gt_classes),
         }
         return {name: value * self.loss_weight.get(name, 1.0) for name, value in losses.items()}

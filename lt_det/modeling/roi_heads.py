@@ -11,6 +11,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
 from lt_det.compat.detectron2 import detections_of_cascades_by
 from lt_det.modeling.detections import select_detections
+from lt_det.modeling.ground_truth import CheckedGroundTruth
 from lt_det.modeling.predictor import LongTailPredictor
 
 STOCK_HEADS = {  # the heads of Detectron2 that these are made from
@@ -21,7 +22,7 @@ STOCK_HEADS = {  # the heads of Detectron2 that these are made from
 
 
 @ROI_HEADS_REGISTRY.register()
-class LongTailROIHeads(StandardROIHeads):
+class LongTailROIHeads(CheckedGroundTruth, StandardROIHeads):
     """`StandardROIHeads` (FPN) with a long-tail loss."""
 
     @classmethod
@@ -32,7 +33,7 @@ class LongTailROIHeads(StandardROIHeads):
 
 
 @ROI_HEADS_REGISTRY.register()
-class LongTailCascadeROIHeads(CascadeROIHeads):
+class LongTailCascadeROIHeads(CheckedGroundTruth, CascadeROIHeads):
     """`CascadeROIHeads` with a long-tail loss, and one loss state per stage."""
 
     @classmethod
@@ -50,7 +51,7 @@ class LongTailCascadeROIHeads(CascadeROIHeads):
 
 
 @ROI_HEADS_REGISTRY.register()
-class LongTailRes5ROIHeads(Res5ROIHeads):
+class LongTailRes5ROIHeads(CheckedGroundTruth, Res5ROIHeads):
     """`Res5ROIHeads` (C4) with a long-tail loss."""
 
     @classmethod
@@ -68,6 +69,7 @@ def _replace(stock: FastRCNNOutputLayers, cfg: Any, input_shape: ShapeSpec) -> L
     """
     with torch.random.fork_rng(devices=[]):
         predictor = LongTailPredictor(cfg, input_shape, box2box_transform=stock.box2box_transform)
+    predictor.training_sets = tuple(cfg.DATASETS.TRAIN)
     predictor.bbox_pred.load_state_dict(stock.bbox_pred.state_dict())
     if predictor.cls_score.weight.shape == stock.cls_score.weight.shape:
         with torch.no_grad():

@@ -40,6 +40,7 @@ from lt_det.training.resume.image_stream import ImageStream
 from lt_det.training.resume.loaded_state import check_loaded_state
 from lt_det.training.resume.metrics_log import rewind_metrics
 from lt_det.training.resume.old_checkpoints import KeepLatest
+from lt_det.training.resume.optimizer_options import compare_options, options_of
 from lt_det.training.resume.seed_passes import SeedPasses
 from lt_det.training.weights.address import check_remote_weights
 
@@ -231,6 +232,7 @@ class Assembly:
         self.checkpointer.exact = resumes = resume and self.checkpointer.has_checkpoint()
         if not resumes and comm.is_main_process() and (remote := check_remote_weights(weights or "")):
             logger.info("MODEL.WEIGHTS %s.", remote)
+        configured = options_of(self.step_trainer.optimizer)
         self.checkpointer.resume_or_load(weights, resume=resume)
         check_same_weights(self._model)
         if resumes and not self._data.is_compared:
@@ -238,7 +240,9 @@ class Assembly:
                 "The checkpoint is of an earlier version of lt_det: whether the data have changed is not known."
             )
         if resumes:
-            check_loaded_state(self.checkpointer.get_checkpoint_file(), self._trainer.iter, self.step_trainer.optimizer)
+            path, optimizer = self.checkpointer.get_checkpoint_file(), self.step_trainer.optimizer
+            check_loaded_state(path, self._trainer.iter, optimizer)
+            compare_options(configured, options_of(optimizer), path)
         start = self._trainer.iter + 1 if resumes else 0
         warn_if_finished(self.checkpointer, start, options.max_iter)
         for images in [self.images] if self._meta is None else [self.images, self._meta.images]:

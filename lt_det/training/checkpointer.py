@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from lt_det.compat.torch import is_dead_worker
+from lt_det.compat.torch import is_dead_worker, is_of_other_optimizer
 from lt_det.errors import DISK_FULL, LtDetError, reason_of
 from lt_det.losses import name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
@@ -26,6 +26,7 @@ from lt_det.training.resume.checkpoint_folder import (
     iteration_of,
     named_checkpoint,
 )
+from lt_det.training.resume.loaded_state import refused
 from lt_det.training.warm_start import WarmStart, unusual_families
 from lt_det.training.weights.averaged import use_averages
 from lt_det.training.weights.fit import check_fit, check_numbers
@@ -302,6 +303,12 @@ class LongTailCheckpointer(DetectionCheckpointer):
         except (LtDetError, MemoryError):
             raise
         except Exception as error:  # states of hooks and optimizers are as the file says, and can fail in any way
+            if self._resumes and is_of_other_optimizer(error):
+                raise refused(
+                    path,
+                    "its optimizer is of another kind than this training's, or groups the weights in another way "
+                    "(BACKBONE.FREEZE_AT, SOLVER's factors for biases and normalization)",
+                ) from error
             known = isinstance(error, _UNREADABLE) and str(error).strip()
             reason = str(error).strip().split("\n")[0] if known else reason_of(error)
             raise LtDetError(

@@ -15,17 +15,22 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import ROIHeads
+from detectron2.modeling.proposal_generator import RPN
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lt_det.compat.detectron2 import mapped_dataset
-from lt_det.data.cache.records import load_records
+from lt_det.data.cache.records import Records, load_records
 from lt_det.data.image_errors import NameUnreadable, largest_readable
-from lt_det.data.record_kinds import kinds_and_pixels, representatives
+from lt_det.data.record_boxes import unusable_boxes
+from lt_det.data.record_kinds import CROWD, kinds_and_pixels, representatives
 from lt_det.errors import LtDetError, reason_of
 from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.hooks.metric import Metric
 from lt_det.training.hooks.metric_names import metric_names
+
+logger = logging.getLogger(__name__)
 
 _LEARNED = (  # the heads' attribute, what the mapper must make, the config key, the field of an annotation
     ("mask_on", "gt_masks", "MODEL.MASK_ON", "segmentation"),
@@ -33,6 +38,7 @@ _LEARNED = (  # the heads' attribute, what the mapper must make, the config key,
 )
 
 
+TRAINING_SET = "training set"
 VALIDATION_SET = "test set (TEST.VAL_LOSS, LazyConfig: train.val_loss)"
 
 
@@ -43,9 +49,7 @@ class Mapped(NamedTuple):
     input: Any
 
 
-def try_training_records(
-    model: nn.Module, loader: Any, names: Sequence[str], part: str = "training set"
-) -> list[Mapped]:
+def try_training_records(model: nn.Module, loader: Any, names: Sequence[str], part: str = TRAINING_SET) -> list[Mapped]:
     """Map one record of each kind of annotation as the training will, and check that it has what the model learns.
 
     Random numbers of the training stay the same. A loader of another kind than Detectron2's is left alone.
@@ -57,9 +61,16 @@ def try_training_records(
         part: what they are, for messages: "training set", "meta set" or `VALIDATION_SET`.
 
     Raises:
-        LtDetError: the mapper fails on a record, or gives the model no masks or keypoints to learn.
+        LtDetError: the mapper fails on a record, or gives the model no boxes, masks or keypoints to learn.
     """
     mapped = _map_records(loader, names, part)
+    if any(isinstance(module, RPN) for module in model.modules()):
+        for record, made in mapped:
+            if isinstance(made, Mapping) and "instances" not in made and "annotations" not in record:
+                raise LtDetError(
+                    f"The {part} '{_set_of(record, names)}': the record of the image {record.get('file_name')} has no "
+                    "'annotations'; give it a list, which is empty for an image without objects."
+                )
     heads = [module for module in model.modules() if isinstance(module, ROIHeads)]
     for attribute, field, key, annotated in _LEARNED:
         if any(getattr(head, attribute, False) for head in heads):
@@ -177,6 +188,8 @@ def _map_records(loader: Any, names: Sequence[str], part: str) -> list[Mapped]:
     dataset, mapper = found
     mapper = NameUnreadable(_copy(mapper))
     kinds, pixels = kinds_and_pixels(dataset)
+    if part == TRAINING_SET:
+        _warn_of_objects_not_learned(dataset, kinds, ", ".join(names))
     mapped = []
     with random_numbers_kept():
         for index in representatives(kinds, pixels, largest_readable()):
@@ -190,6 +203,17 @@ def _map_records(loader: Any, names: Sequence[str], part: str) -> list[Mapped]:
             if made is not None:  # the loader takes another record in its place
                 mapped.append(Mapped(record, made))
     return mapped
+
+
+def _warn_of_objects_not_learned(dataset: Any, kinds: NDArray[np.uint8], name: str) -> None:
+    if len(kinds) and not (kinds & ~np.uint8(CROWD)).any():
+        logger.warning(
+            "No image of the training set '%s' has an object, so the detector learns background only; check the "
+            "annotations.",
+            name,
+        )
+    elif not isinstance(dataset, Records) and (problem := unusable_boxes(dataset)):  # those of a file are checked
+        logger.warning("The training set '%s': %s.", name, problem)
 
 
 def _copy(mapper: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -101,3 +101,24 @@ def test_logits_of_another_head(name):
     given = K + 1 if name == "seesaw" else K + 2
     with pytest.raises(LtDetError, match=rf"needs {loss.num_logits} columns of logits .* but got {given}"):
         loss(torch.zeros(2, given), torch.tensor([0, 1]))
+
+
+NO_BATCH = [
+    (torch.zeros(2, K, dtype=torch.int64), torch.tensor([0, 1]), "floating-point type, but got torch.int64"),
+    (torch.zeros(K), torch.tensor(1), r"shape \(N, C\) .* got \(3,\)"),
+    (torch.zeros(2, K), [0, 1], "targets are a list"),
+    (torch.zeros(2, K).numpy(), torch.tensor([0, 1]), "logits are a ndarray"),
+    (torch.zeros(2, K), torch.zeros(2, dtype=torch.int64, device="meta"), "on cpu, but the targets on meta"),
+]
+
+
+@pytest.mark.parametrize(("logits", "targets", "message"), NO_BATCH)
+def test_what_is_no_batch(logits, targets, message):
+    for loss in (sigmoid_cross_entropy_loss, loss_class("seesaw")(K, background=False)):
+        with pytest.raises(LtDetError, match=message):
+            loss(logits, targets)
+
+
+def test_ib_with_features_of_other_rows():
+    with pytest.raises(LtDetError, match=r"shape \(2, D\), .* got \(3, 8\)"):
+        trained("ib", True)(torch.zeros(2, K + 1), torch.tensor([0, 1]), torch.zeros(3, 8))

@@ -162,3 +162,32 @@ def test_ib_measures_alpha_in_phase_one():
         before = loss(logits, labels, features)
     loss.progress = 0.5
     torch.testing.assert_close(loss(logits, labels, features), before)
+
+
+@with_state
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_state_survives_a_batch_that_overflows(name, bad):
+    """Mixed precision skips the step of such a batch, and goes on training."""
+    loss = build(name)
+    first, second, third = batches(loss.num_logits)
+    run(loss, [first])
+    overflowed = second[0].clone()
+    overflowed[0] = bad
+    run(loss, [(overflowed, *second[1:])])
+    assert all(value.isfinite().all() for value in loss.state_dict().values())
+    (value, gradient), *_ = run(loss, [third])
+    assert torch.tensor(value).isfinite()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@with_state
+def test_state_keeps_its_precision_in_a_model_of_half_precision(name, dtype):
+    """In float16, 4096 + 1 is 4096: the sums would stop growing."""
+    plain, half = build(name), torch.nn.Sequential(build(name)).to(dtype)[0]
+    assert {value.dtype for value in half.buffers()} == {value.dtype for value in plain.buffers()}
+    steps = batches(plain.num_logits)
+    run(plain, steps)
+    run(half, steps)
+    assert all(torch.equal(value, half.state_dict()[key]) for key, value in plain.state_dict().items())
+    assert {value.dtype for value in half.double().buffers() if value.is_floating_point()} <= {torch.float64}

@@ -243,3 +243,48 @@ def test_classes_and_registration_of_a_lazy_meta_set(data, tmp_path, lazy_meta_c
     lazy_meta_config.dataloader.meta.dataset.names = f"{tmp_path.name}_other"
     with pytest.raises(LtDetError, match=r"dataloader\.meta.*c in place of a"):
         check_lazy_config(lazy_meta_config, training=True, resume=False)
+
+
+def test_a_training_set_without_objects(data, started, caplog):
+    """Some images without annotations may be there on purpose, but a set of nothing else teaches nothing."""
+    started(DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
+    assert "background only" not in caplog.text
+    content = json.loads((data / "train.json").read_text())
+    (data / "train.json").write_text(json.dumps(content | {"annotations": []}))
+    started(DATALOADER__FILTER_EMPTY_ANNOTATIONS=False)
+    assert f"'{data.parent.name}_train' has an object, so the detector learns background only" in caplog.text
+
+
+@pytest.fixture
+def own_function(data, started, tmp_path):
+    """A function that registers the tiny training set, changed, as a function of a user's own."""
+    started()
+    records = DatasetCatalog.get(f"{tmp_path.name}_train")
+    classes = MetadataCatalog.get(f"{tmp_path.name}_train").thing_classes
+
+    def register(function):
+        changed = copy.deepcopy(list(records))
+        for record in changed:
+            function(record)
+        name = f"{tmp_path.name}_own{len(DatasetCatalog.list())}"
+        DatasetCatalog.register(name, lambda: changed)
+        MetadataCatalog.get(name).thing_classes = classes
+        return name
+
+    return register
+
+
+def test_boxes_of_a_users_own_function(own_function, started, caplog):
+    def as_corners(record):
+        for annotation in record["annotations"]:
+            annotation["bbox_mode"] = 0
+
+    started(DATASETS__TRAIN=[own_function(lambda record: None)])
+    assert "boxes hold NaN" not in caplog.text
+    started(DATASETS__TRAIN=[own_function(as_corners)])
+    assert "boxes hold NaN, have no area or lie outside of their image" in caplog.text
+
+
+def test_a_record_without_annotations(own_function, started):
+    with pytest.raises(LtDetError, match=r"_own.*png has no 'annotations'; give it a list"):
+        started(DATASETS__TRAIN=[own_function(lambda record: record.pop("annotations"))])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.bakeoff.diagnosis.last_layer import Batch
+from lt_det.bakeoff.diagnosis.quantiles import quantiles
 from lt_det.evaluation.diagnosis_schema import Influence, InfluenceGroup
 from lt_det.evaluation.schema import ALL
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -44,6 +45,15 @@ class Foreground:
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
     background: float
+
+    @property
+    def stands_for(self) -> NDArray[np.float64]:
+        """(F,) weights where images or RoIs were left out, so that some stand for several; else ones.
+
+        Without a sample, a weight below 1 is the probability that training samples a ground-truth box, which is
+        measured once in any case.
+        """
+        return self.weights if (self.weights > 1).any() else np.ones_like(self.weights)
 
 
 class ForegroundCollector:
@@ -80,6 +90,7 @@ def influence_by_margin(foreground: Foreground, buckets: FrequencyBuckets, seed:
         seed: of the sample of points.
     """
     labels, margins, values = foreground.labels, foreground.margins, foreground.values
+    weights = foreground.stands_for
     weighted = values * foreground.weights
     total = float(weighted.sum()) + foreground.background
     low, high = np.quantile(margins, (0.005, 0.995)) if len(margins) else (0.0, 0.0)
@@ -92,15 +103,20 @@ def influence_by_margin(foreground: Foreground, buckets: FrequencyBuckets, seed:
     def group(mask: NDArray[np.bool_]) -> InfluenceGroup | None:
         if not mask.any():
             return None
-        in_bins = [values[mask & (bins == index)] for index in range(_BINS)]
+        in_bins = [mask & (bins == index) for index in range(_BINS)]
         return InfluenceGroup(
             rois=int(mask.sum()),
             fraction=float(weighted[mask].sum() / total) if total > 0 else 0.0,
-            quartiles=np.quantile(values[mask], (0.25, 0.5, 0.75)).tolist(),
-            by_margin=[float(np.median(inside)) if len(inside) >= _FEW else None for inside in in_bins],
+            quartiles=quantiles(values[mask], weights[mask], (0.25, 0.5, 0.75)),
+            by_margin=[
+                quantiles(values[inside], weights[inside], [0.5])[0] if inside.sum() >= _FEW else None
+                for inside in in_bins
+            ],
         )
 
-    top = np.argsort(values)[-max(1, len(values) // 10) :]
+    descending = np.argsort(values)[::-1]
+    tenth = np.cumsum(weights[descending]) <= weights.sum() / 10
+    top = descending[: max(1, int(tenth.sum()))]
     points = _sample(bucket_of, seed)
     return Influence(
         groups={name: group(mask) for name, mask in masks.items()},

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_det.bakeoff.diagnosis.quantiles import quantiles
 from lt_det.evaluation.diagnosis_schema import Margins, WeightNorms
 from lt_det.evaluation.schema import Numbers
 from lt_det.losses import ClassReweighting, LDAMLoss
@@ -19,7 +20,11 @@ _QUANTILES = (0.0, 0.25, 0.5, 0.75)
 
 
 def margins_by_class(
-    labels: NDArray[np.int64], margins: NDArray[np.float64], counts: NDArray[np.int64], loss: Any
+    labels: NDArray[np.int64],
+    margins: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    loss: Any,
+    weights: NDArray[np.float64] | None = None,
 ) -> Margins:
     """Quantiles of the margins of each class.
 
@@ -28,22 +33,30 @@ def margins_by_class(
         margins: (F,) their margins.
         counts: (K,) training instances n.
         loss: of the detector; LDAM has a target of its own.
+        weights: (F,) how many RoIs each stands for; None: every RoI counts once.
     """
     K = len(counts)
     order = np.argsort(labels, kind="stable")
-    parts = np.split(margins[order], np.searchsorted(labels[order], np.arange(1, K)))
-    quantiles: list[Numbers] = [
-        [float(np.quantile(part, q)) if len(part) else None for part in parts] for q in _QUANTILES
+    starts = np.searchsorted(labels[order], np.arange(1, K))
+    parts = np.split(margins[order], starts)
+    stands_for = np.split(np.ones_like(margins) if weights is None else weights[order], starts)
+    by_class = [
+        quantiles(part, weight, _QUANTILES) if len(part) else [None] * len(_QUANTILES)
+        for part, weight in zip(parts, stands_for, strict=True)
     ]
+    minimum, lower, median, upper = (list(column) for column in zip(*by_class, strict=True))
     constant = ldam_constant(loss, counts)
     return Margins(
-        minimum=quantiles[0],
-        lower_quartile=quantiles[1],
-        median=quantiles[2],
-        upper_quartile=quantiles[3],
-        negative=[float((part < 0).mean()) if len(part) else None for part in parts],
+        minimum=minimum,
+        lower_quartile=lower,
+        median=median,
+        upper_quartile=upper,
+        negative=[
+            float(np.average(part < 0, weights=weight)) if len(part) else None
+            for part, weight in zip(parts, stands_for, strict=True)
+        ],
         smallest_class=int(labels[margins.argmin()]) if len(margins) else None,
-        constant=_same_sum(quantiles[2], counts) if constant is None else constant,
+        constant=_same_sum(median, counts) if constant is None else constant,
         is_ldam=constant is not None,
     )
 

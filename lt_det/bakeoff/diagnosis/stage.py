@@ -82,7 +82,7 @@ def diagnose_stage(
         foreground_rois=len(foreground.labels),
         gradients=gradients.result(settings.images_per_iteration),
         influence=influence_by_margin(foreground, settings.buckets, settings.seed),
-        margins=margins_by_class(foreground.labels, foreground.margins, settings.counts, loss),
+        margins=margins_by_class(foreground.labels, foreground.margins, settings.counts, loss, foreground.stands_for),
         weight_norms=weight_norms(norms, settings.counts, not isinstance(classifier, CosineClassifier)),
         deviation=deviation,
         confusion=confusion,

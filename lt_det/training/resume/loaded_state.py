@@ -30,18 +30,18 @@ def check_loaded_state(path: str, iteration: Any, optimizer: torch.optim.Optimiz
             than its weight.
     """
     if type(iteration) is not int or iteration < 0:
-        raise _refused(path, f"its iteration is {iteration!r:.40}")
+        raise refused(path, f"its iteration is {iteration!r:.40}")
     for group in optimizer.param_groups:
         for key in _OPTIONS:
             if not (_is_number(group.get(key, 0.0)) or isinstance(group[key], Tensor)):
-                raise _refused(path, f"{key} of its optimizer is {group[key]!r:.40}")
+                raise refused(path, f"{key} of its optimizer is {group[key]!r:.40}")
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             for key in _LIKE_WEIGHT:
                 value = state.get(key)
                 if value is not None and not (isinstance(value, Tensor) and value.shape == parameter.shape):
                     found = list(value.shape) if isinstance(value, Tensor) else f"{value!r:.40}"
-                    raise _refused(path, f"{key} of its optimizer is {found} for a weight {list(parameter.shape)}")
+                    raise refused(path, f"{key} of its optimizer is {found} for a weight {list(parameter.shape)}")
 
 
 def check_seed(seed: Any, what: str) -> int:
@@ -66,7 +66,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _refused(path: str, what: str) -> LtDetError:
+def refused(path: str, what: str) -> LtDetError:
+    """The error that a checkpoint cannot be resumed, where `what` says what is wrong with it."""
     return LtDetError(
         f"The checkpoint {path} cannot be resumed: {what}; use another checkpoint, or set MODEL.WEIGHTS (LazyConfig: "
         "train.init_checkpoint) to it and another OUTPUT_DIR to start a training from its weights."

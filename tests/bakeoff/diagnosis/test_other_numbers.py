@@ -11,11 +11,14 @@ from lt_det.bakeoff.diagnosis.batches import Rois, each_batch
 from lt_det.bakeoff.diagnosis.confusion import ConfusionCounts
 from lt_det.bakeoff.diagnosis.effective_number import effective_numbers
 from lt_det.bakeoff.diagnosis.feature_deviation import ClassSums, feature_deviation
-from lt_det.bakeoff.diagnosis.influence import influence
+from lt_det.bakeoff.diagnosis.influence import Foreground, influence, influence_by_margin
 from lt_det.bakeoff.diagnosis.last_layer import LastLayer
 from lt_det.bakeoff.diagnosis.margins import margins_by_class
+from lt_det.bakeoff.diagnosis.quantiles import quantiles
 from lt_det.bakeoff.diagnosis.stage import Settings, diagnose_stage
+from lt_det.bakeoff.features.selection import sample_images
 from lt_det.losses.ib import influence as ib_influence
+from lt_det.statistics.buckets import FrequencyBuckets
 from tests.helpers.diagnosed import BUCKETS, COUNTS, D, K, roi_table, trained
 
 SETTINGS = Settings(BUCKETS, COUNTS, images_per_iteration=2)
@@ -247,3 +250,45 @@ def test_a_layer_that_is_no_classifier_is_refused():
     _, loss = trained("softmax")
     with pytest.raises(Exception, match=r"Identity.*MODEL\.LONG_TAIL\.CLASSIFIER"):
         LastLayer(torch.nn.Identity(), loss)
+
+
+def test_quantiles_of_weighted_values():
+    """A weight of n is the value n times, but for the interpolation between neighbors."""
+    generator = np.random.default_rng(0)
+    values, weights = generator.normal(size=2000), generator.integers(1, 6, 2000).astype(float)
+    repeated = np.repeat(values, weights.astype(int))
+    at = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+    np.testing.assert_allclose(quantiles(values, weights, at), np.quantile(repeated, at), atol=0.01)
+    assert quantiles(values, np.full(2000, 2.5), at) == np.quantile(values, at).tolist()
+    assert quantiles(values[:1], weights[:1], at) == [values[0]] * len(at)
+    np.testing.assert_allclose(quantiles(np.array([3.0, 1.0]), np.array([9.0, 1.0]), (0, 0.5, 1)), [1, 2, 3])
+
+
+def population():
+    """RoIs of 400 images: the frequent class 0 is in all, and easy where the rare class 1 is, in every tenth image."""
+    generator = np.random.default_rng(1)
+    has_rare = np.arange(400) % 10 == 0
+    labels, images = np.array([0, 1]).repeat([400, 40]), np.r_[np.arange(400), np.flatnonzero(has_rare)]
+    margins = np.where(labels == 1, -2.0, np.where(has_rare[images], 3.0, 0.0)) + generator.normal(size=440) / 4
+    return labels, images, margins, np.exp(-margins)
+
+
+def test_a_sample_of_images_has_the_numbers_of_all():
+    labels, images, margins, values = population()
+    chosen, image_weights = sample_images(images, labels, 400, 120, seed=0)
+    rows = np.flatnonzero(np.isin(images, chosen))
+    weights = image_weights[np.searchsorted(chosen, images[rows])]
+    buckets = FrequencyBuckets(("rare", "frequent"), np.array([1, 0]))
+
+    def measured(rows, weights):
+        foreground = Foreground(labels[rows], margins[rows], values[rows], weights, 0.0)
+        by_class = margins_by_class(
+            labels[rows], margins[rows], np.array([400, 40]), trained("softmax")[1], foreground.stands_for
+        )
+        group = influence_by_margin(foreground, buckets, seed=0)
+        return np.array([by_class.upper_quartile[0], by_class.negative[0], group.groups["all"].quartiles[0]])
+
+    everything = measured(np.arange(440), np.ones(440))
+    assert (abs(measured(rows, weights) - everything) < 0.07).all()
+    once = measured(rows, np.ones(len(rows)))
+    assert (abs(once - everything) > 0.14).all()
