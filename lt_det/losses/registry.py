@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,8 +69,8 @@ def loss_class(name: str) -> type[ClassificationLoss]:
     """
     if name not in LOSSES:
         close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise LtDetError(f"There is no loss '{name}'; {hint}Known losses: {', '.join(sorted(LOSSES))}.")
+        hint = f"; did you mean '{close[0]}'?" if close else "."
+        raise LtDetError(f"There is no loss '{name}'{hint} Known losses: {', '.join(sorted(LOSSES))}.")
     return LOSSES[name]
 
 
@@ -133,10 +134,25 @@ def build_loss_without_stats(
 
 
 def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dict[str, Any]) -> None:
-    unknown = sorted(set(given) - set(loss.hyperparameters()))
+    defaults = loss.hyperparameters()
+    unknown = sorted(set(given) - set(defaults))
     if unknown:
-        known = ", ".join(loss.hyperparameters()) or "none"
+        known = ", ".join(defaults) or "none"
         raise LtDetError(f"Loss '{name}' has no hyper-parameter '{unknown[0]}'; it has: {known}.")
+    for key, value in given.items():
+        if (problem := _problem(value, defaults[key])) is not None:
+            raise LtDetError(f"{name.upper()}.{key.upper()} is {value!r:.80}; {problem}.")
+
+
+def _problem(value: Any, default: Any) -> str | None:
+    """What to write instead of a value; None if it has the type of the default, or none can be expected."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "write True or False"
+    if not isinstance(default, int | float) or value is None:  # None can switch a part off, as in the focal loss
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"write a number, such as {default}"
+    return None if math.isfinite(value) or math.isinf(default) else f"write a finite number, such as {default}"
 
 
 def require_statistics(model: nn.Module) -> None:

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lt_det.compat.detectron2 import config_content
+from lt_det.compat.detectron2 import config_content, retired_keys
 from lt_det.compat.proposals import read_proposals_as_plain_values
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
@@ -25,10 +25,12 @@ from lt_det.errors import LtDetError
 from lt_det.io.atomic import writing_to
 from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
-from lt_det.terminal import count_of, make_logs_printable
+from lt_det.terminal import make_logs_printable
+from lt_det.training.config_files.keys import check_keys, has_key, value_at
+from lt_det.training.config_files.overrides import PLACE, check_overrides
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.shipped import config_path, shipped_config
-from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
     warn_of_default_sampler,
     warn_of_unused_keys,
@@ -42,7 +44,6 @@ from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_check
 from lt_det.training.resume.output_lock import hold_output_dir
 
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
-_STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -124,22 +125,23 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         )
     cfg = get_cfg()
     add_keys(cfg)
-    defaults = cfg.clone()
-    content = read_config(config_file, allow_unsafe)
-    check_sections(content, defaults, config_file)
+    defaults, retired = cfg.clone(), retired_keys(cfg)
+    places: dict[str, Path] = {}
+    content = read_config(config_file, allow_unsafe, places)
+
+    def place_of(key: str) -> str:
+        return str(places.get(key, config_file))
+
+    check_keys(content, defaults, place_of, retired)
     with config_content(content):
         _merge(cfg.merge_from_file, config_file, config_file)
-    check_values(cfg, defaults, config_file)
-    if len(opts) % 2:
-        raise LtDetError(f"Overrides come as KEY VALUE pairs, not as {count_of(len(opts), 'word')}: {' '.join(opts)}.")
-    command_line = "Override on the command line"
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        if isinstance(_value_at(cfg, key), CfgNode):
-            raise LtDetError(f"{command_line}: {key} {value} would replace a section; override a key in it, {key}.KEY.")
-    for key in sorted({*_STARTS} & {*opts[::2]}):
-        _merge(cfg.merge_from_list, [key, None], command_line)  # otherwise a value must have the type of the file's
-    _merge(cfg.merge_from_list, list(opts), command_line)
-    check_values(cfg, defaults, config_file, opts[::2])
+    check_values(cfg, defaults, place_of)
+    check_overrides(opts, cfg, defaults, retired)
+    for key in opts[::2]:
+        if has_key(defaults, key) and value_at(defaults, key) is None:
+            _merge(cfg.merge_from_list, [key, None], PLACE)  # otherwise a value must have the type of the file's
+    _merge(cfg.merge_from_list, list(opts), PLACE)
+    check_values(cfg, defaults, lambda key: PLACE if key in opts[::2] else place_of(key))
     _expand_paths(cfg)
     warn_of_default_sampler(cfg, content, opts)
     check_heads(cfg)
@@ -166,21 +168,11 @@ def get_config(name: str, opts: Sequence[str] = ()) -> Any:
     return load_lazy_config(file, opts) if file.endswith(".py") else load_config(file, opts)
 
 
-def _value_at(cfg: CfgNode, key: str) -> Any:
-    """The value of a key such as SOLVER.BASE_LR; None if there is no such key."""
-    node: Any = cfg
-    for part in key.split("."):
-        if not isinstance(node, CfgNode) or part not in node:
-            return None
-        node = node[part]
-    return node
-
-
 def _expand_paths(cfg: CfgNode) -> None:
     """Put the values of ~ and $VARIABLES into the paths of a config, as DATASETS.REGISTER does."""
     for path in _PATHS:
         section, _, key = path.rpartition(".")
-        node = _value_at(cfg, section) if section else cfg
+        node = value_at(cfg, section)
         if isinstance(node[key], str):
             node[key] = expanded(node[key])
 

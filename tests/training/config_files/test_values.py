@@ -46,7 +46,7 @@ CASES = [
     ("MODEL.ANCHOR_GENERATOR.SIZES", "[]", "at least one"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", "[[0]]", "above 0"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", "[[a]]", "'a'"),
-    ("MODEL.RPN.IN_FEATURES", "[1]", "a text"),
+    ("MODEL.RPN.IN_FEATURES", "[1]", "a string"),
     ("MODEL.RPN.LOSS_WEIGHT", "-1.0", "at least 0"),
     ("INPUT.MIN_SIZE_TRAIN", "[]", "at least one"),
     ("INPUT.MIN_SIZE_TRAIN", "[-1]", "0 or above"),
