@@ -21,7 +21,7 @@ def check_overrides(words: Sequence[str], cfg: Any, defaults: Any, retired: Coll
     """Check overrides, and log keys that are given twice, because the first value has no effect.
 
     Args:
-        words: from the command line, or from a call in Python, where values need not be texts.
+        words: from the command line, or from a call in Python, where values need not be strings.
         cfg: the config that they override.
         defaults: the config without its file.
         retired: keys that cfg no longer has, and that Detectron2 ignores or explains.

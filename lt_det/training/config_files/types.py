@@ -1,6 +1,6 @@
 """Whether a value of a yaml config has the type of its default, and what to write instead.
 
-Detectron2 compares exact types: an integer does not replace a float, and a text that looks like a number is one.
+Detectron2 compares exact types: an integer does not replace a float, but a string that looks like a number is one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_TEXT, _NUMBER, _WHOLE = "a text", "a number", "a whole number"
+_STRING, _NUMBER, _WHOLE = "a string", "a number", "a whole number"
 
 # What lists hold whose default is empty, and whole numbers, which a default does not show.
 _ELEMENTS = {
-    "DATASETS.TRAIN": _TEXT,
-    "DATASETS.TEST": _TEXT,
-    "DATASETS.PROPOSAL_FILES_TRAIN": _TEXT,
-    "DATASETS.PROPOSAL_FILES_TEST": _TEXT,
-    "MODEL.FPN.IN_FEATURES": _TEXT,
-    "MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS": _TEXT,
-    "TEST.BUCKETS.NAMES": _TEXT,
+    "DATASETS.TRAIN": _STRING,
+    "DATASETS.TEST": _STRING,
+    "DATASETS.PROPOSAL_FILES_TRAIN": _STRING,
+    "DATASETS.PROPOSAL_FILES_TEST": _STRING,
+    "MODEL.FPN.IN_FEATURES": _STRING,
+    "MODEL.LONG_TAIL.SECOND_STAGE.META.DATASETS": _STRING,
+    "TEST.BUCKETS.NAMES": _STRING,
     "TEST.KEYPOINT_OKS_SIGMAS": _NUMBER,
     "SOLVER.STEPS": _WHOLE,
     "INPUT.MIN_SIZE_TRAIN": _WHOLE,
@@ -33,7 +33,7 @@ _ELEMENTS = {
 
 
 def decoded(value: Any) -> Any:
-    """A value as Detectron2 takes it: a text that is a Python literal, such as "1e-3" or "(1, 2)", becomes its value.
+    """A value as Detectron2 takes it: a string that is a Python literal, such as "1e-3" or "(1, 2)", becomes its value.
 
     Raises:
         TypeError, RecursionError, MemoryError: a literal that Python cannot evaluate.
@@ -67,7 +67,7 @@ def type_problem(path: str, value: Any, default: Any, in_shell: bool = False) ->
     if isinstance(default, bool):
         return "write True or False"
     if isinstance(default, str):
-        return _text_wanted(value, default)
+        return _string_wanted(value, default)
     return _number_wanted(value, default)
 
 
@@ -77,7 +77,7 @@ def element_kind(path: str, default: list[Any] | tuple[Any, ...]) -> str | None:
 
 
 def is_of_kind(element: Any, kind: str) -> bool:
-    if kind == _TEXT:
+    if kind == _STRING:
         return isinstance(element, str)
     if kind == _WHOLE:
         return is_number(element) and float(element).is_integer()
@@ -101,25 +101,25 @@ def is_number(value: Any) -> bool:
 def _kind(element: Any) -> str:
     if isinstance(element, bool):
         return "True or False"
-    return _TEXT if isinstance(element, str) else _NUMBER
+    return _STRING if isinstance(element, str) else _NUMBER
 
 
 def _list_wanted(path: str, value: Any, default: list[Any] | tuple[Any, ...], in_shell: bool) -> str:
     if isinstance(value, str) and value.strip()[:1] in ("[", "("):
         quoted = ", and quote the whole for the shell" if in_shell else ""
-        return f"put its texts in quotes, and close its brackets{quoted}: \"['a', 'b']\""
+        return f"quote its strings, and close its brackets{quoted}: \"['a', 'b']\""
     kind, nested = element_kind(path, default), bool(default) and isinstance(default[0], list | tuple)
     if kind is None or nested or value == "" or not is_of_kind(value, kind):
         return f"write a list, such as {default!r}" if default else f"write a list; {default!r} is an empty one"
     return f'write a list: "{[value]!r}"' if in_shell else f"write a list: {[value]!r}"
 
 
-def _text_wanted(value: Any, default: str) -> str:
+def _string_wanted(value: Any, default: str) -> str:
     if default and not default.startswith("./"):
-        return f"write a text, such as {default!r}"
+        return f"write a string, such as {default!r}"
     if isinstance(value, list | tuple):
-        return "write one text, not a list"
-    return f"""write a text; if {value} is meant as one, put it into both kinds of quotes: "'{value}'\""""
+        return "write one string, not a list"
+    return f"""write a string; for the string {value}, use both kinds of quotes: "'{value}'\""""
 
 
 def _number_wanted(value: Any, default: float) -> str:
