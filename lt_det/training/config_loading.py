@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,10 +138,10 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         _merge(cfg.merge_from_file, config_file, config_file)
     check_values(cfg, defaults, place_of)
     check_overrides(opts, cfg, defaults, retired)
-    for key in opts[::2]:
+    for key, value in dict(zip(opts[::2], opts[1::2], strict=True)).items():
         if has_key(defaults, key) and value_at(defaults, key) is None:
             _merge(cfg.merge_from_list, [key, None], PLACE)  # otherwise a value must have the type of the file's
-    _merge(cfg.merge_from_list, list(opts), PLACE)
+        _merge(cfg.merge_from_list, [key, value], PLACE)
     check_values(cfg, defaults, lambda key: PLACE if key in opts[::2] else place_of(key))
     _expand_paths(cfg)
     warn_of_default_sampler(cfg, content, opts)
@@ -312,4 +313,5 @@ def _check_key(cfg: Any, key: str) -> None:
 
 def _reason(error: Exception) -> str:
     """An exception's text without the quotes that KeyError adds."""
-    return " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    text = " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    return re.sub("^Non-existent (config )?key:", "there is no key", text)  # in a config of Detectron2's version 1

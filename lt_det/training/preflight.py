@@ -302,7 +302,7 @@ def check_device(device: str) -> str:
             warnings.simplefilter("ignore")  # torch warns of names that it once used
             parsed = torch.device(device)
     except (RuntimeError, TypeError):
-        raise LtDetError(f"There is no device '{device}' ({keys}); write cpu, cuda or cuda:0.") from None
+        raise LtDetError(f"There is no device '{device}'; set {keys} to cpu, cuda or cuda:0.") from None
     if parsed.type == "cuda":
         if not torch.cuda.is_available():
             raise LtDetError(

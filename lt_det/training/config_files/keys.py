@@ -34,7 +34,7 @@ def check_keys(content: Mapping[str, Any], cfg: Any, place_of: PlaceOf, retired:
         raise LtDetError(f"{place_of('VERSION')}: VERSION is {version!r:.80}; write VERSION: 2.")
     is_old = version == 1 or ("VERSION" not in content and _looks_old(content))
     for path, value, default in _values(content, cfg, place_of, retired, is_old):
-        if not is_old and (problem := type_problem(path, _decoded(value, path, place_of), default)):
+        if problem := type_problem(path, _decoded(value, path, place_of), default):
             raise LtDetError(f"{place_of(path)}: {path} is {value!r:.120}; {problem}.")
 
 
@@ -55,7 +55,7 @@ def _values(
             continue
         if key not in section:
             if not is_old:
-                raise LtDetError(f"{place_of(path)}: there is no key {path}; {key_advice(path, cfg)}")
+                raise LtDetError(f"{place_of(path)}: there is no key {path}; {_advice_in_file(path, key, cfg)}")
         elif not isinstance(section[key], Mapping):
             yield path, value, section[key]
         elif not isinstance(value, Mapping):
@@ -94,12 +94,26 @@ def has_key(cfg: Any, path: str) -> bool:
     return isinstance(node, Mapping) and key in node
 
 
+def _advice_in_file(path: str, key: str, cfg: Any) -> str:
+    if "." in key and has_key(cfg, path):
+        *sections, last = key.split(".")
+        return (
+            f"write it in its section: {''.join(f'{name}: {{' for name in sections)}{last}: ...{'}' * len(sections)}."
+        )
+    if key.strip("_").upper() == "BASE":
+        return "did you mean _BASE_, at the beginning of the file?"
+    return key_advice(path, cfg)
+
+
 def key_advice(path: str, cfg: Any) -> str:
     """What to do about a key that there is not, as the end of a sentence."""
     if path.startswith(f"{REGISTER}."):
         return f"overrides cannot add keys to {REGISTER}, so write it into the config file."
     if close := _meant(path, cfg):
         return f"did you mean {' or '.join(close)}?"
+    above = path.rpartition(".")[0]
+    if path.startswith(LOSSES) and above.count(".") == 3 and has_key(cfg, above):
+        return f"the keys of this loss are {', '.join(value_at(cfg, above)) or 'none'}."
     if path.startswith(LOSSES):
         return "correct it; a loss of your own must be registered before its config is read, see docs/losses.md."
     return "correct or remove it; docs/config.md lists the keys of lt_det."
@@ -109,6 +123,8 @@ def _meant(path: str, cfg: Any) -> list[str]:
     """Keys that may be meant, the likeliest first."""
     if near := _nearest(path.split("."), cfg):
         return [near]
+    if path.startswith(LOSSES):  # the losses have many keys in common
+        return []
     known = list(_paths(cfg, ""))
     last = path.upper().split(".")[-2:]
     elsewhere = [key for key in known if key.split(".")[-len(last) :] == last]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,11 +31,12 @@ def check_overrides(words: Sequence[str], cfg: Any, defaults: Any, retired: Coll
         LtDetError: words that are no pairs, KEY=VALUE, an option behind the overrides, a key without its value, a key
             that there is not, a section, or a value of another type than the default's.
     """
-    for word in words[::2]:
-        _check_word(str(word), cfg)
     for key, value in zip(words[::2], words[1::2], strict=False):
-        if _is_key(value, cfg):
+        if _is_key(key, cfg) and _is_key(value, cfg):
             raise LtDetError(f"{PLACE}: {key} has no value, because the key {value} follows it; write {key} VALUE.")
+    for key in words[::2]:
+        if key not in retired and not has_key(cfg, key):
+            raise LtDetError(f"{PLACE}: {_unknown(str(key), cfg)}")
     if len(words) % 2:
         raise LtDetError(f"{PLACE}: {words[-1]} has no value; overrides are pairs, KEY VALUE.")
     for key, value in zip(words[::2], words[1::2], strict=True):
@@ -46,14 +48,17 @@ def check_overrides(words: Sequence[str], cfg: Any, defaults: Any, retired: Coll
         logger.warning("%s: %s is given %d times; the last value, %s, is used.", PLACE, key, given.count(key), last)
 
 
-def _check_word(word: str, cfg: Any) -> None:
-    """Refuse what cannot be a key, although it stands in the place of one."""
+def _unknown(word: str, cfg: Any) -> str:
+    """What is wrong with a word that is no key of the config, although it stands in the place of one."""
     if word.startswith("-"):
-        raise LtDetError(f"{PLACE}: {word} is no key; write options before the first KEY VALUE.")
+        return f"{word} is no key; write options before the first KEY VALUE."
     key, equals, value = word.partition("=")
     if equals:
         pair = f"{key} {value}" if has_key(cfg, key) and value else "KEY VALUE"
-        raise LtDetError(f"{PLACE}: {word} is how LazyConfigs are overridden; for a yaml config write {pair}.")
+        return f"{word} is how LazyConfigs are overridden; for a yaml config write {pair}."
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", word):
+        return f"'{word:.80}' is no key; overrides are pairs, KEY VALUE: quote a value that has spaces."
+    return f"there is no key {word}; {key_advice(word, cfg)}"
 
 
 def _is_key(word: Any, cfg: Any) -> bool:
@@ -62,8 +67,6 @@ def _is_key(word: Any, cfg: Any) -> bool:
 
 
 def _check(key: str, value: Any, cfg: Any, defaults: Any) -> None:
-    if not has_key(cfg, key):
-        raise LtDetError(f"{PLACE}: there is no key {key}; {key_advice(key, cfg)}")
     now = value_at(cfg, key)
     if isinstance(now, Mapping):
         raise LtDetError(f"{PLACE}: {key} {value} would replace a section; override a key in it, {key}.KEY.")

@@ -84,9 +84,12 @@ def _bases(value: Any, file: Path) -> list[Path]:
             )
         path = file.parent / Path(base).expanduser()
         if not path.exists():
-            raise LtDetError(f"{file}: its {_BASE} {path} does not exist; correct the path.")
+            raise LtDetError(
+                f"{file}: its {_BASE} {path} does not exist; correct the path, which is relative to the folder of the "
+                f"config, or write {SCHEME}NAME for a shipped config."
+            )
         if not path.is_file():
-            raise LtDetError(f"{file}: its {_BASE} {path} is a folder, or no file; write the path of a yaml file.")
+            raise LtDetError(f"{file}: its {_BASE} {path} is no regular file; write the path of a yaml file.")
         found.append(path)
     return found
 
