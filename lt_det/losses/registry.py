@@ -68,7 +68,7 @@ def loss_class(name: str) -> type[ClassificationLoss]:
         LtDetError: no loss has this name; the message lists the known names.
     """
     if name not in LOSSES:
-        close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
+        close = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else "."
         raise LtDetError(f"There is no loss '{name}'{hint} Known losses: {', '.join(sorted(LOSSES))}.")
     return LOSSES[name]
@@ -140,19 +140,22 @@ def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dic
         known = ", ".join(defaults) or "none"
         raise LtDetError(f"Loss '{name}' has no hyper-parameter '{unknown[0]}'; it has: {known}.")
     for key, value in given.items():
-        if (problem := _problem(value, defaults[key])) is not None:
+        annotation = str(inspect.signature(loss).parameters[key].annotation)
+        if (problem := _problem(value, defaults[key], annotation)) is not None:
             raise LtDetError(f"{name.upper()}.{key.upper()} is {value!r:.80}; {problem}.")
 
 
-def _problem(value: Any, default: Any) -> str | None:
+def _problem(value: Any, default: Any, annotation: str) -> str | None:
     """What to write instead of a value; None if it has the type of the default, or none can be expected."""
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "write True or False"
-    if not isinstance(default, int | float) or value is None:  # None can switch a part off, as in the focal loss
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(default, int | float) or (value is None and annotation not in ("float", "int")):
+        return None  # None can switch a part off, as alpha of the focal loss
+    if isinstance(value, bool | str | list | tuple | dict) or value is None:
         return f"write a number, such as {default}"
-    return None if math.isfinite(value) or math.isinf(default) else f"write a finite number, such as {default}"
+    if isinstance(value, int | float) and not math.isfinite(value) and math.isfinite(default):
+        return f"write a finite number, such as {default}"
+    return None
 
 
 def require_statistics(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,8 +54,8 @@ class ClassReweighting(LossWrapper):
 
     def __init__(self, loss: ClassificationLoss, weights: Sequence[float] | Tensor, *, start: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= start <= 1:
-            raise LtDetError(f"REWEIGHTING.START must be in [0, 1], a fraction of the training, but is {start}.")
+        if isinstance(start, bool) or not isinstance(start, Real) or not 0 <= start <= 1:
+            raise LtDetError(f"REWEIGHTING.START is {start!r}; write a fraction of the training, 0 to 1.")
         if "reduction" not in inspect.signature(loss.forward).parameters:
             raise LtDetError(
                 f"REWEIGHTING needs a loss with a value per RoI, but {type(loss).__name__}.forward has no argument "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -13,10 +12,6 @@ from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lt_det.compat.detectron2 import config_content, retired_keys
 from lt_det.compat.proposals import read_proposals_as_plain_values
@@ -28,6 +23,8 @@ from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import make_logs_printable
 from lt_det.training.config_files.keys import check_keys, has_key, value_at
+from lt_det.training.config_files.lazy_overrides import apply_lazy_overrides
+from lt_det.training.config_files.lazy_values import check_lazy_values
 from lt_det.training.config_files.overrides import PLACE, check_overrides
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.shipped import config_path, shipped_config
@@ -245,7 +242,8 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
         opts: overrides.
 
     Raises:
-        LtDetError: missing file, a yaml file, or an override that does not parse or names an unknown key.
+        LtDetError: missing file, a yaml file, an override that does not parse or names an unknown key, or a value of
+            ``train`` and the like that is out of range or of another type.
     """
     if not config_file:
         raise LtDetError(
@@ -263,52 +261,10 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     missing = [node for node in ("model", "optimizer", "lr_multiplier", "dataloader", "train") if node not in cfg]
     if missing:
         raise LtDetError(f"{config_file} has no '{missing[0]}'; see configs/lazy/mini_lvis_eql.py for what is needed.")
-    return apply_lazy_overrides(cfg, opts)
-
-
-def apply_lazy_overrides(cfg: Any, words: Sequence[str]) -> Any:
-    """A LazyConfig with ``key=value`` for keys that it has, and ``+key=value`` for new ones.
-
-    Detectron2 alone would add a misspelled key without a word.
-
-    Raises:
-        LtDetError: an override that does not parse, or a key that is not in the config.
-    """
-    try:
-        for override in OverridesParser.create().parse_overrides(list(words)):
-            key = override.key_or_group
-            if override.is_delete():
-                raise LtDetError(
-                    f"Override on the command line: {override.input_line} would delete {key}, which Detectron2 cannot; "
-                    "change the config file."
-                )
-            if not (override.is_add() or override.is_force_add()):
-                _check_key(cfg, key)
-        return LazyConfig.apply_overrides(cfg, list(words))
-    except (HydraException, OmegaConfBaseException, KeyError) as error:
-        reason = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
-        raise LtDetError(f"Override on the command line: {reason}; write key=value.") from error
-
-
-def _check_key(cfg: Any, key: str) -> None:
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        path = ".".join(parts[:depth])
-        node = OmegaConf.select(cfg, path) if path else cfg
-        if isinstance(node, ListConfig):
-            names = [str(index) for index in range(len(node))]
-        elif isinstance(node, DictConfig):
-            names = [str(name) for name in node]
-        else:
-            raise LtDetError(f"Override on the command line: {path} is {node} and has no key {part}; correct {key}.")
-        if part in names:
-            continue
-        close = difflib.get_close_matches(part, names, n=1)
-        meant = f"did you mean {'.'.join([*parts[:depth], *close])}? If not," if close else "correct it, or"
-        raise LtDetError(
-            f"Override on the command line: the config has no {'.'.join(parts[: depth + 1])}; {meant} write +{key}=... "
-            "to add it."
-        )
+    cfg = apply_lazy_overrides(cfg, opts)
+    given = [word.lstrip("+").partition("=")[0] for word in opts]
+    check_lazy_values(cfg, lambda key: PLACE if key in given else config_file)
+    return cfg
 
 
 def _reason(error: Exception) -> str:

@@ -69,6 +69,12 @@ _POSITIVE_ELEMENTS = ("SOLVER.STEPS", "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANC
 _NOT_NEGATIVE_ELEMENTS = ("INPUT.MIN_SIZE_TRAIN", "TEST.AUG.MIN_SIZES")  # 0: images keep their size
 _NOT_EMPTY = ("INPUT.MIN_SIZE_TRAIN", "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
 
+# A user's own backbone may read MODEL.TIMM.
+_WITHOUT_TIMM = (
+    *("build_resnet_backbone", "build_resnet_fpn_backbone", "build_retinanet_resnet_fpn_backbone"),
+    "build_mini_backbone",
+)
+
 # Parts of the config, and when the network has them; the keys of others are left alone.
 _PARTS: dict[str, Callable[[Any], bool]] = {
     "MODEL.RETINANET": lambda model: "RetinaNet" in str(model.META_ARCHITECTURE),
@@ -77,6 +83,7 @@ _PARTS: dict[str, Callable[[Any], bool]] = {
     "MODEL.ROI_MASK_HEAD": lambda model: bool(model.MASK_ON),
     "MODEL.ROI_KEYPOINT_HEAD": lambda model: bool(model.KEYPOINT_ON),
     "MODEL.ROI_BOX_CASCADE_HEAD": lambda model: "Cascade" in str(model.ROI_HEADS.NAME),
+    "MODEL.TIMM": lambda model: str(model.BACKBONE.NAME) not in _WITHOUT_TIMM,
     "MODEL.FPN": lambda model: "fpn" in str(model.BACKBONE.NAME),
 }
 
