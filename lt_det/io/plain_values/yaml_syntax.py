@@ -13,7 +13,7 @@ def syntax_problem(error: yaml.YAMLError) -> str:
     context, begin = error.context or "", error.context_mark
     line, start = mark.line + 1, (begin or mark).line + 1
     if "'\\t'" in problem:
-        return f"line {line} has a tab where yaml allows only spaces; indent it with spaces"
+        return f"line {line} has a tab where yaml allows only spaces; replace it by spaces"
     if "cannot start any token" in problem:
         return f"the value in line {line} begins with {problem.split()[2]}; quote it"
     if problem.startswith("mapping values are not allowed"):

@@ -89,7 +89,8 @@ def _bases(value: Any, file: Path) -> list[Path]:
                 f"config, or write {SCHEME}NAME for a shipped config."
             )
         if not path.is_file():
-            raise LtDetError(f"{file}: its {_BASE} {path} is no regular file; write the path of a yaml file.")
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise LtDetError(f"{file}: its {_BASE} {path} is {kind}; write the path of a yaml file.")
         found.append(path)
     return found
 
