@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Protocol
 
 import torch
@@ -84,7 +83,7 @@ def checked_kind(loss: _Loss, kind: str, cosine_scale: float | None) -> str:
         raise LtDetError(
             f"{key}, but the loss scales the cosines itself; set its own scale (MODEL.LONG_TAIL.LOSS.LDAM.SCALE)."
         )
-    if isinstance(cosine_scale, bool) or not isinstance(cosine_scale, Real) or not cosine_scale > 0:
+    if isinstance(cosine_scale, bool | str) or not cosine_scale > 0:
         raise LtDetError(f"{key}; write a number above 0, such as 20.")
     return kind
 

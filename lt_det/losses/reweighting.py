@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,7 +53,7 @@ class ClassReweighting(LossWrapper):
 
     def __init__(self, loss: ClassificationLoss, weights: Sequence[float] | Tensor, *, start: float = 0.0) -> None:
         super().__init__()
-        if isinstance(start, bool) or not isinstance(start, Real) or not 0 <= start <= 1:
+        if isinstance(start, bool | str) or not 0 <= start <= 1:
             raise LtDetError(f"REWEIGHTING.START is {start!r}; write a fraction of the training, 0 to 1.")
         if "reduction" not in inspect.signature(loss.forward).parameters:
             raise LtDetError(

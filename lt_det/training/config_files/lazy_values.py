@@ -29,8 +29,10 @@ _NUMBERS = {"train.clip_norm": 0, "train.checkpointer.period": 1, "optimizer.lr"
 _STRINGS = ("train.output_dir", "train.second_stage", "train.meta_method")
 _STRINGS_OR_NONE = ("train.init_checkpoint", "train.wandb_project")
 _FLAGS = ("train.amp.enabled", "train.cudnn_benchmark")
-_SECTIONS = ("train", "model", "optimizer", "lr_multiplier", "dataloader", "dataloader.train", "dataloader.test")
-_SECTIONS += ("train.amp", "train.ddp", "train.checkpointer", "dataloader.train.dataset", "dataloader.test.dataset")
+_SECTIONS = (
+    *("train", "model", "optimizer", "lr_multiplier", "dataloader", "train.amp", "train.ddp", "train.checkpointer"),
+    *("dataloader.train", "dataloader.test", "dataloader.train.dataset", "dataloader.test.dataset"),
+)
 
 
 def check_lazy_values(cfg: Any, place_of: PlaceOf) -> None:
