@@ -78,7 +78,7 @@ def _decoded(value: Any, path: str, place_of: PlaceOf) -> Any:
 
 
 def value_at(cfg: Any, path: str) -> Any:
-    """The value of a key such as SOLVER.BASE_LR, or a section; None if there is none, and cfg for an empty path."""
+    """The value of a key such as SOLVER.BASE_LR, or a section; None if it is missing, and cfg for an empty path."""
     node: Any = cfg
     for part in path.split(".") if path else ():
         if not isinstance(node, Mapping) or part not in node:

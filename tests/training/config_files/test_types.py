@@ -92,7 +92,7 @@ def test_strings_that_detectron2_evaluates(tmp_path):
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.OUTPUT_DIR) == (0.001, (5, 6), "2024")
 
 
-def test_a_number_of_another_type_than_the_one_it_replaces_where_the_default_is_none():
+def test_a_number_of_another_type_than_the_one_that_it_replaces():
     scale = "MODEL.LONG_TAIL.COSINE_SCALE"
     cfg = load_config("mini_lvis_softmax", [scale, "20", scale, "16.5", "MODEL.LONG_TAIL.LOSS.IB.ALPHA", "1000"])
     assert value_at(cfg, scale) == 16.5
