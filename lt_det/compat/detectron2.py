@@ -181,6 +181,14 @@ def config_content(content: dict[str, Any]) -> Iterator[None]:
         del CfgNode.load_yaml_with_base  # fvcore's is found again
 
 
+def retired_keys(cfg: CfgNode) -> set[str]:
+    """Keys that a config no longer has: those that merging ignores with a warning, and those that it says are renamed.
+
+    Read from attributes, because the methods for single keys log or raise.
+    """
+    return {*cfg.__dict__[CfgNode.DEPRECATED_KEYS], *cfg.__dict__[CfgNode.RENAMED_KEYS]}
+
+
 def write_json_lines_to(writer: JSONWriter, file: Any) -> None:
     """Replace the file that a JSONWriter has opened; its own raises on a full disk."""
     writer._file_handle.close()

@@ -36,6 +36,7 @@ from lt_det.training.accumulation import amp_precision
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
+from lt_det.training.detectron2_keys.part_names import misspelled_part
 from lt_det.training.hooks.options import HookOptions
 from lt_det.training.log.wandb_writer import WandbWriter
 from lt_det.training.preflight import check_batch, check_datasets, check_expected_results, prepare_device
@@ -129,8 +130,9 @@ def _checked(subject: str, check: Callable[..., str | Finding], *arguments: Any)
     except Exception as error:  # Detectron2 does not check everything, and then fails in any way
         reason = " ".join(str(error.args[0] if error.args else error).split())
         if isinstance(error, KeyError) and reason.endswith("registry!"):
-            return Finding(subject, reason, f"correct the name; {_OTHER_SCRIPT}")
-        return Finding(subject, "training fails with this", f"{type(error).__name__}: {reason}", fatal=True)
+            return Finding(subject, misspelled_part(error) or reason, f"correct the name; {_OTHER_SCRIPT}")
+        reason = misspelled_part(error) or f"{type(error).__name__}: {reason}"
+        return Finding(subject, "training fails with this", reason, fatal=True)
 
 
 def _output_dir(cfg: Any) -> str:

@@ -83,8 +83,8 @@ def checked_kind(loss: _Loss, kind: str, cosine_scale: float | None) -> str:
         raise LtDetError(
             f"{key}, but the loss scales the cosines itself; set its own scale (MODEL.LONG_TAIL.LOSS.LDAM.SCALE)."
         )
-    if cosine_scale <= 0:
-        raise LtDetError(f"MODEL.LONG_TAIL.COSINE_SCALE must be above 0, but is {cosine_scale}; 20 is usual.")
+    if isinstance(cosine_scale, bool | str) or not cosine_scale > 0:
+        raise LtDetError(f"{key}; write a number above 0, such as 20.")
     return kind
 
 

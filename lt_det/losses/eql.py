@@ -45,10 +45,11 @@ def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | N
     """
     if frequency_threshold is None:
         return counts < TAIL_IMAGES
-    if not (isinstance(frequency_threshold, int | float) and 0 <= frequency_threshold <= 1):
+    is_number = isinstance(frequency_threshold, int | float) and not isinstance(frequency_threshold, bool)
+    if not (is_number and 0 <= frequency_threshold <= 1):
         raise LtDetError(
-            f"{loss}.FREQUENCY_THRESHOLD is a fraction of the training images between 0 and 1, but is "
-            f"{frequency_threshold}; leave it out for 'every class that is not frequent'."
+            f"{loss}.FREQUENCY_THRESHOLD is {frequency_threshold!r}; write a fraction of the training images, 0 to 1, "
+            "or leave it out: then a class is a tail class if it is in at most 100 of the images."
         )
     return counts / num_images < frequency_threshold
 

@@ -107,8 +107,11 @@ class FederatedLoss(SigmoidFamily):
         prior_prob: float = 0.01,
     ) -> None:
         super().__init__(num_classes, background=background, prior_prob=prior_prob)
-        if num_sampled < 1:
-            raise LtDetError(f"FEDERATED.NUM_SAMPLED must be at least 1, but is {num_sampled}; 50 is usual for LVIS.")
+        if num_sampled < 1 or num_sampled != int(num_sampled):
+            raise LtDetError(
+                f"FEDERATED.NUM_SAMPLED must be a whole number of at least 1, but is {num_sampled}; 50 is usual for "
+                "LVIS."
+            )
         if frequency_power < 0:
             raise LtDetError(f"FEDERATED.FREQUENCY_POWER must be at least 0, but is {frequency_power}; 0.5 is usual.")
         self.num_sampled = num_sampled

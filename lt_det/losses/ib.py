@@ -6,6 +6,7 @@ https://arxiv.org/abs/2110.02444. Checked against https://github.com/pseulki/IB-
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -86,6 +87,10 @@ def ib_loss(
     return reduced(alpha * (rows * (factor.detach() if detach_factor else factor)), reduction)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @register_loss("ib")
 class IBLoss(SoftmaxFamily):
     """Influence-balanced loss. Phase 1 is softmax cross-entropy; phase 2, from `start` on, is `ib_loss`.
@@ -135,12 +140,14 @@ class IBLoss(SoftmaxFamily):
             raise LtDetError(f"IB.START is a fraction of the training between 0 and 1, but is {start}; 0.5 is usual.")
         if alpha == "auto":
             alpha = None
-        if isinstance(alpha, str) or (alpha is not None and alpha <= 0) or epsilon <= 0:
-            raise LtDetError(f"IB.ALPHA and IB.EPSILON must be above 0, but are {alpha} and {epsilon}.")
+        if alpha is not None and not (_is_number(alpha) and alpha > 0):
+            raise LtDetError(f"IB.ALPHA is {alpha!r}; write a number above 0, or auto, which measures it in phase 1.")
+        if epsilon <= 0:
+            raise LtDetError(f"IB.EPSILON must be above 0, but is {epsilon}; 0.001 is usual.")
         if alpha is None and start == 0:
             raise LtDetError("IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA or a later start.")
-        if focal_gamma is not None and focal_gamma < 0:
-            raise LtDetError(f"IB.FOCAL_GAMMA must be at least 0, but is {focal_gamma}; 1 is usual, None is off.")
+        if focal_gamma is not None and not (_is_number(focal_gamma) and focal_gamma >= 0):
+            raise LtDetError(f"IB.FOCAL_GAMMA is {focal_gamma!r}; write a number of at least 0, or None for none.")
         self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
         self.detach_factor, self.detach_features = detach_factor, detach_features
         counts = self.class_counts(instance_counts)

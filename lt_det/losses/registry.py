@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,9 +68,9 @@ def loss_class(name: str) -> type[ClassificationLoss]:
         LtDetError: no loss has this name; the message lists the known names.
     """
     if name not in LOSSES:
-        close = difflib.get_close_matches(name.lower(), LOSSES, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise LtDetError(f"There is no loss '{name}'; {hint}Known losses: {', '.join(sorted(LOSSES))}.")
+        close = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else "."
+        raise LtDetError(f"There is no loss '{name}'{hint} Known losses: {', '.join(sorted(LOSSES))}.")
     return LOSSES[name]
 
 
@@ -133,10 +134,28 @@ def build_loss_without_stats(
 
 
 def _check_hyperparameters(name: str, loss: type[ClassificationLoss], given: dict[str, Any]) -> None:
-    unknown = sorted(set(given) - set(loss.hyperparameters()))
+    defaults = loss.hyperparameters()
+    unknown = sorted(set(given) - set(defaults))
     if unknown:
-        known = ", ".join(loss.hyperparameters()) or "none"
+        known = ", ".join(defaults) or "none"
         raise LtDetError(f"Loss '{name}' has no hyper-parameter '{unknown[0]}'; it has: {known}.")
+    for key, value in given.items():
+        annotation = str(inspect.signature(loss).parameters[key].annotation)
+        if (problem := _problem(value, defaults[key], annotation)) is not None:
+            raise LtDetError(f"{name.upper()}.{key.upper()} is {value!r:.80}; {problem}.")
+
+
+def _problem(value: Any, default: Any, annotation: str) -> str | None:
+    """What to write instead of a value; None if it has the type of the default, or none can be expected."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "write True or False"
+    if not isinstance(default, int | float) or (value is None and annotation not in ("float", "int")):
+        return None  # None can switch a part off, as alpha of the focal loss
+    if isinstance(value, bool | str | list | tuple | dict) or value is None:
+        return f"write a number, such as {default}"
+    if isinstance(value, int | float) and not math.isfinite(value) and math.isfinite(default):
+        return f"write a finite number, such as {default}"
+    return None
 
 
 def require_statistics(model: nn.Module) -> None:

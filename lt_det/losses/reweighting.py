@@ -53,8 +53,8 @@ class ClassReweighting(LossWrapper):
 
     def __init__(self, loss: ClassificationLoss, weights: Sequence[float] | Tensor, *, start: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= start <= 1:
-            raise LtDetError(f"REWEIGHTING.START must be in [0, 1], a fraction of the training, but is {start}.")
+        if isinstance(start, bool | str) or not 0 <= start <= 1:
+            raise LtDetError(f"REWEIGHTING.START is {start!r}; write a fraction of the training, 0 to 1.")
         if "reduction" not in inspect.signature(loss.forward).parameters:
             raise LtDetError(
                 f"REWEIGHTING needs a loss with a value per RoI, but {type(loss).__name__}.forward has no argument "

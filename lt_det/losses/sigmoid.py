@@ -12,7 +12,7 @@ from lt_det.errors import LtDetError
 from lt_det.losses._fused_sigmoid import fused_rows, is_faster
 from lt_det.losses._rows import Reduction, at_least_float32, checked, one_hot, reduced
 from lt_det.losses.base import ClassificationLoss
-from lt_det.losses.registry import register_loss
+from lt_det.losses.registry import register_loss, registered_name
 
 
 def sigmoid_cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
@@ -54,7 +54,8 @@ class SigmoidFamily(ClassificationLoss):
     def __init__(self, num_classes: int, *, background: bool = True, prior_prob: float) -> None:
         super().__init__(num_classes, background=background)
         if not 0 < prior_prob < 1:
-            raise LtDetError(f"PRIOR_PROB must lie between 0 and 1, but is {prior_prob}; 0.001 is usual.")
+            name = registered_name(self).upper()
+            raise LtDetError(f"{name}.PRIOR_PROB must lie between 0 and 1, but is {prior_prob}; 0.001 is usual.")
         self.prior_prob = prior_prob
 
     def class_logits(self, logits: Tensor) -> Tensor:

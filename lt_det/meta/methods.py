@@ -41,9 +41,9 @@ def checked_meta_name(name: str) -> str:
     """
     if name not in META_METHODS:
         close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
+        hint = f"; did you mean '{close[0]}'?" if close else "."
         raise LtDetError(
             f"'{name}' is no meta-learning method (SECOND_STAGE.META.METHOD, LazyConfig: train.meta_method, or meta of "
-            f"a candidate); {hint}known methods: {', '.join(META_METHODS)}."
+            f"a candidate){hint} Known methods: {', '.join(META_METHODS)}."
         )
     return name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -147,7 +149,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _check_file(key: str, value: str, names: Iterable[str]) -> None:
+    """Raise for a value that is neither one of `names`, which the caller has found out, nor a file."""
+    if not Path(value).is_file():
+        close = difflib.get_close_matches(value.strip().lower(), names, n=1)
+        meant = f"did you mean {close[0]}? It can be" if close else "write"
+        raise LtDetError(f"{key} is '{value}'; {meant} {', '.join(names)}, or the path of a json file that exists.")
+
+
 def _read_prior(file: str) -> list[float]:
+    _check_file("LABEL_SMOOTHING.PRIOR", file, PRIORS)
     prior = read_json(file, "LABEL_SMOOTHING.PRIOR (uniform, frequency, or a json file)")
     if not isinstance(prior, list) or not all(map(_is_number, prior)):
         raise LtDetError(f"LABEL_SMOOTHING.PRIOR {file} is not a list of numbers; write one probability per class.")
@@ -156,6 +167,7 @@ def _read_prior(file: str) -> list[float]:
 
 def _read_weights(file: str, stats: ClassStats) -> Tensor:
     """(K,) weights of a file: {class name: weight}, or a list in the order of the classes."""
+    _check_file("REWEIGHTING.WEIGHTS", file, WEIGHTS)
     kind = f"REWEIGHTING.WEIGHTS ({', '.join(WEIGHTS)}, or a json file)"
     weights = read_json(file, kind)
     if isinstance(weights, dict):

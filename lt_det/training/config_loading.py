@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from lt_det.compat.detectron2 import config_content
+from lt_det.compat.detectron2 import config_content, retired_keys
 from lt_det.compat.proposals import read_proposals_as_plain_values
 from lt_det.config import add_keys
 from lt_det.data import register_from_config
@@ -25,10 +21,14 @@ from lt_det.errors import LtDetError
 from lt_det.io.atomic import writing_to
 from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
-from lt_det.terminal import count_of, make_logs_printable
+from lt_det.terminal import make_logs_printable
+from lt_det.training.config_files.keys import check_keys, has_key, value_at
+from lt_det.training.config_files.lazy_overrides import apply_lazy_overrides
+from lt_det.training.config_files.lazy_values import check_lazy_values
+from lt_det.training.config_files.overrides import PLACE, check_overrides
 from lt_det.training.config_files.reading import read_config
 from lt_det.training.config_files.shipped import config_path, shipped_config
-from lt_det.training.config_files.values import check_sections, check_values
+from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
     warn_of_default_sampler,
     warn_of_unused_keys,
@@ -42,7 +42,6 @@ from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_check
 from lt_det.training.resume.output_lock import hold_output_dir
 
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
-_STARTS = ("MODEL.LONG_TAIL.REWEIGHTING.START", "DATALOADER.SAMPLER_START")  # a word or a number
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -124,22 +123,23 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         )
     cfg = get_cfg()
     add_keys(cfg)
-    defaults = cfg.clone()
-    content = read_config(config_file, allow_unsafe)
-    check_sections(content, defaults, config_file)
+    defaults, retired = cfg.clone(), retired_keys(cfg)
+    places: dict[str, Path] = {}
+    content = read_config(config_file, allow_unsafe, places)
+
+    def place_of(key: str) -> str:
+        return str(places.get(key, config_file))
+
+    check_keys(content, defaults, place_of, retired)
     with config_content(content):
         _merge(cfg.merge_from_file, config_file, config_file)
-    check_values(cfg, defaults, config_file)
-    if len(opts) % 2:
-        raise LtDetError(f"Overrides come as KEY VALUE pairs, not as {count_of(len(opts), 'word')}: {' '.join(opts)}.")
-    command_line = "Override on the command line"
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        if isinstance(_value_at(cfg, key), CfgNode):
-            raise LtDetError(f"{command_line}: {key} {value} would replace a section; override a key in it, {key}.KEY.")
-    for key in sorted({*_STARTS} & {*opts[::2]}):
-        _merge(cfg.merge_from_list, [key, None], command_line)  # otherwise a value must have the type of the file's
-    _merge(cfg.merge_from_list, list(opts), command_line)
-    check_values(cfg, defaults, config_file, opts[::2])
+    check_values(cfg, defaults, place_of)
+    check_overrides(opts, cfg, defaults, retired)
+    for key, value in dict(zip(opts[::2], opts[1::2], strict=True)).items():
+        if has_key(defaults, key) and value_at(defaults, key) is None:
+            _merge(cfg.merge_from_list, [key, None], PLACE)  # otherwise a value must have the type of the file's
+        _merge(cfg.merge_from_list, [key, value], PLACE)
+    check_values(cfg, defaults, lambda key: PLACE if key in opts[::2] else place_of(key))
     _expand_paths(cfg)
     warn_of_default_sampler(cfg, content, opts)
     check_heads(cfg)
@@ -166,21 +166,11 @@ def get_config(name: str, opts: Sequence[str] = ()) -> Any:
     return load_lazy_config(file, opts) if file.endswith(".py") else load_config(file, opts)
 
 
-def _value_at(cfg: CfgNode, key: str) -> Any:
-    """The value of a key such as SOLVER.BASE_LR; None if there is no such key."""
-    node: Any = cfg
-    for part in key.split("."):
-        if not isinstance(node, CfgNode) or part not in node:
-            return None
-        node = node[part]
-    return node
-
-
 def _expand_paths(cfg: CfgNode) -> None:
     """Put the values of ~ and $VARIABLES into the paths of a config, as DATASETS.REGISTER does."""
     for path in _PATHS:
         section, _, key = path.rpartition(".")
-        node = _value_at(cfg, section) if section else cfg
+        node = value_at(cfg, section)
         if isinstance(node[key], str):
             node[key] = expanded(node[key])
 
@@ -252,7 +242,8 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
         opts: overrides.
 
     Raises:
-        LtDetError: missing file, a yaml file, or an override that does not parse or names an unknown key.
+        LtDetError: missing file, a yaml file, an override that does not parse or names an unknown key, or a value of
+            ``train`` and the like that is out of range or of another type.
     """
     if not config_file:
         raise LtDetError(
@@ -270,54 +261,13 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     missing = [node for node in ("model", "optimizer", "lr_multiplier", "dataloader", "train") if node not in cfg]
     if missing:
         raise LtDetError(f"{config_file} has no '{missing[0]}'; see configs/lazy/mini_lvis_eql.py for what is needed.")
-    return apply_lazy_overrides(cfg, opts)
-
-
-def apply_lazy_overrides(cfg: Any, words: Sequence[str]) -> Any:
-    """A LazyConfig with ``key=value`` for keys that it has, and ``+key=value`` for new ones.
-
-    Detectron2 alone would add a misspelled key without a word.
-
-    Raises:
-        LtDetError: an override that does not parse, or a key that is not in the config.
-    """
-    try:
-        for override in OverridesParser.create().parse_overrides(list(words)):
-            key = override.key_or_group
-            if override.is_delete():
-                raise LtDetError(
-                    f"Override on the command line: {override.input_line} would delete {key}, which Detectron2 cannot; "
-                    "change the config file."
-                )
-            if not (override.is_add() or override.is_force_add()):
-                _check_key(cfg, key)
-        return LazyConfig.apply_overrides(cfg, list(words))
-    except (HydraException, OmegaConfBaseException, KeyError) as error:
-        reason = str(error.args[0] if error.args else error).strip().split("\n")[0].rstrip(".")
-        raise LtDetError(f"Override on the command line: {reason}; write key=value.") from error
-
-
-def _check_key(cfg: Any, key: str) -> None:
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        path = ".".join(parts[:depth])
-        node = OmegaConf.select(cfg, path) if path else cfg
-        if isinstance(node, ListConfig):
-            names = [str(index) for index in range(len(node))]
-        elif isinstance(node, DictConfig):
-            names = [str(name) for name in node]
-        else:
-            raise LtDetError(f"Override on the command line: {path} is {node} and has no key {part}; correct {key}.")
-        if part in names:
-            continue
-        close = difflib.get_close_matches(part, names, n=1)
-        meant = f"did you mean {'.'.join([*parts[:depth], *close])}? If not," if close else "correct it, or"
-        raise LtDetError(
-            f"Override on the command line: the config has no {'.'.join(parts[: depth + 1])}; {meant} write +{key}=... "
-            "to add it."
-        )
+    cfg = apply_lazy_overrides(cfg, opts)
+    given = [word.lstrip("+").partition("=")[0] for word in opts]
+    check_lazy_values(cfg, lambda key: PLACE if key in given else config_file)
+    return cfg
 
 
 def _reason(error: Exception) -> str:
     """An exception's text without the quotes that KeyError adds."""
-    return " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    text = " ".join(str(error.args[0] if error.args else error).split()).rstrip(".")
+    return re.sub("^Non-existent (config )?key:", "there is no key", text)  # in a config of Detectron2's version 1

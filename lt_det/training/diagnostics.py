@@ -18,6 +18,7 @@ from lt_det.compat.torch_distributed import is_peer_failure
 from lt_det.errors import DISK_FULL, LtDetError, reason_of
 from lt_det.terminal import count_of
 from lt_det.training.checkpointer import last_checkpoint
+from lt_det.training.detectron2_keys.part_names import misspelled_part
 from lt_det.training.resume.output_lock import hold_output_dir, release_output_dir
 
 _REFERENCE_RATE, _REFERENCE_BATCH = 0.02, 16  # of Detectron2's model zoo
@@ -122,6 +123,8 @@ def explained(what: str) -> Iterator[None]:
 
 
 def _unexpected(what: str, error: BaseException) -> LtDetError:
+    if sentence := misspelled_part(error):
+        return LtDetError(sentence)
     return LtDetError(
         f"{what} ({reason_of(error)}); correct the key of the config, or the code, that causes it; --traceback shows "
         "where."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import os
@@ -178,14 +179,20 @@ def check_heads(cfg: CfgNode) -> None:
     Raises:
         LtDetError: unknown loss or ROI heads, or losses of Detectron2's heads together with heads of lt_det.
     """
-    loss_class(cfg.MODEL.LONG_TAIL.LOSS.NAME)
+    try:
+        loss_class(cfg.MODEL.LONG_TAIL.LOSS.NAME)
+    except LtDetError as error:
+        raise LtDetError(f"MODEL.LONG_TAIL.LOSS.NAME: {error}") from error
     heads = cfg.MODEL.ROI_HEADS.NAME
     for key in ("USE_SIGMOID_CE", "USE_FED_LOSS"):
         if heads.startswith("LongTail") and cfg.MODEL.ROI_BOX_HEAD.get(key):
             refuse_stock_loss(key)
     if heads not in ROI_HEADS_REGISTRY:
+        known = [name for name, _ in ROI_HEADS_REGISTRY]
+        close = difflib.get_close_matches(heads, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
         raise LtDetError(
-            f"MODEL.ROI_HEADS.NAME is '{heads}', which is not registered; lt_det's are LongTailROIHeads, "
+            f"MODEL.ROI_HEADS.NAME is '{heads}', which is not registered{hint} lt_det's are LongTailROIHeads, "
             "LongTailCascadeROIHeads and LongTailRes5ROIHeads."
         )
 
@@ -295,7 +302,7 @@ def check_device(device: str) -> str:
             warnings.simplefilter("ignore")  # torch warns of names that it once used
             parsed = torch.device(device)
     except (RuntimeError, TypeError):
-        raise LtDetError(f"There is no device '{device}' ({keys}); write cpu, cuda or cuda:0.") from None
+        raise LtDetError(f"There is no device '{device}'; set {keys} to cpu, cuda or cuda:0.") from None
     if parsed.type == "cuda":
         if not torch.cuda.is_available():
             raise LtDetError(

@@ -235,7 +235,7 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.DEVICE", "abacus"], "device", "There is no device 'abacus'"),
         (["OUTPUT_DIR", "/dev/null/output"], "OUTPUT_DIR", "cannot be written"),
         (["MODEL.LONG_TAIL.LOSS.NAME", "hinge"], "config", "There is no loss 'hinge'"),
-        (["MODEL.WEIGHTS"], "config", "Overrides come as KEY VALUE pairs"),
+        (["MODEL.WEIGHTS"], "config", "MODEL.WEIGHTS has no value"),
     ],
 )
 def test_one_mistake_is_one_fatal_finding(config, opts, subject, advice):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lt_det.errors import LtDetError
-from lt_det.losses import LOSSES, loss_class, plain_formulas, sigmoid_cross_entropy_loss
+from lt_det.losses import LOSSES, build_loss_without_stats, loss_class, plain_formulas, sigmoid_cross_entropy_loss
 
 K = 3
 COUNTS = {"instance_counts": [1, 10, 100]}
@@ -14,7 +14,7 @@ IMAGES = {"image_counts": [1, 10, 100], "num_images": 100}
 ALL = COUNTS | IMAGES
 
 REFUSED = [
-    ("sigmoid", {"prior_prob": 0.0}, "PRIOR_PROB must lie between 0 and 1, but is 0.0"),
+    ("sigmoid", {"prior_prob": 0.0}, "SIGMOID.PRIOR_PROB must lie between 0 and 1, but is 0.0"),
     ("focal", {"gamma": -0.5}, "FOCAL.GAMMA must be at least 0, but is -0.5; 2 is usual"),
     ("focal", {"alpha": 1.5}, r"FOCAL.ALPHA must lie in \[0, 1\], but is 1.5"),
     ("focal", {"divide_by": "images"}, "FOCAL.DIVIDE_BY is 'images'; write foreground or rois"),
@@ -22,10 +22,10 @@ REFUSED = [
     ("label_smoothing", {"prior": "counts"}, "LABEL_SMOOTHING.PRIOR is 'counts'"),
     ("label_smoothing", {"prior": [0.5, 0.5]}, "PRIOR needs 4 probabilities that add up to 1, .* but got 2 that add"),
     ("label_smoothing", {"prior": [0.5, 0.5, 0.5, 0.5]}, "PRIOR needs 4 probabilities .* but got 4 that add up to 2"),
-    ("ib", {**COUNTS, "alpha": "big"}, "IB.ALPHA and IB.EPSILON must be above 0, but are big"),
-    ("eql", {**IMAGES, "frequency_threshold": 1.1}, "EQL.FREQUENCY_THRESHOLD is a fraction .* but is 1.1"),
-    ("eql", {**IMAGES, "frequency_threshold": "rare"}, "EQL.FREQUENCY_THRESHOLD is a fraction .* but is rare"),
-    ("seql", {**IMAGES, "frequency_threshold": -0.1}, "SEQL.FREQUENCY_THRESHOLD is a fraction .* but is -0.1"),
+    ("ib", {**COUNTS, "alpha": "big"}, "IB.ALPHA is 'big'"),
+    ("eql", {**IMAGES, "frequency_threshold": 1.1}, "EQL.FREQUENCY_THRESHOLD is 1.1"),
+    ("eql", {**IMAGES, "frequency_threshold": "rare"}, "EQL.FREQUENCY_THRESHOLD is 'rare'"),
+    ("seql", {**IMAGES, "frequency_threshold": -0.1}, "SEQL.FREQUENCY_THRESHOLD is -0.1"),
     ("seql", {**IMAGES, "gamma": 1.1}, "SEQL.GAMMA is a probability, but is 1.1"),
     ("class_balanced", {**COUNTS, "beta": 1.0}, r"BETA must lie in \[0, 1\), but is 1.0; 0.999 and 0.9999 are usual"),
     ("class_balanced", {"beta": -0.1}, r"BETA must lie in \[0, 1\), but is -0.1"),
@@ -37,15 +37,19 @@ REFUSED = [
     ("cdt", {**COUNTS, "gamma": -0.2}, "CDT.GAMMA must be at least 0, but is -0.2"),
     ("logit_adjustment", {**COUNTS, "tau": -1.0}, "LOGIT_ADJUSTMENT.TAU must be at least 0, but is -1.0"),
     ("ib", {**COUNTS, "start": 1.5}, "IB.START .* is 1.5"),
-    ("ib", {**COUNTS, "alpha": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are 0.0"),
-    ("ib", {**COUNTS, "epsilon": 0.0}, "IB.ALPHA and IB.EPSILON must be above 0, but are None and 0.0"),
+    ("ib", {**COUNTS, "alpha": 0.0}, "IB.ALPHA is 0.0"),
+    ("ib", {**COUNTS, "epsilon": 0.0}, "IB.EPSILON must be above 0, but is 0.0"),
     ("ib", {**COUNTS, "mean_over": "rois"}, "IB.MEAN_OVER is 'rois'; write classes or instances"),
     ("ib", {**COUNTS, "start": 0.0}, "IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA"),
-    ("ib", {**COUNTS, "focal_gamma": -1.0}, "IB.FOCAL_GAMMA must be at least 0, but is -1.0"),
+    ("ib", {**COUNTS, "focal_gamma": -1.0}, "IB.FOCAL_GAMMA is -1.0"),
     ("eqlv2", {"gamma": -1.0}, "EQLV2.GAMMA and EQLV2.ALPHA must be at least 0, but are -1.0 and 4.0"),
     ("seesaw", {"p": -1.0}, "SEESAW needs P and Q of at least 0 and EPSILON above 0, but they are -1.0"),
     ("seesaw", {"epsilon": 0.0}, "SEESAW needs P and Q of at least 0 and EPSILON above 0, .* 0.0"),
-    ("federated", {"num_sampled": 0}, "FEDERATED.NUM_SAMPLED must be at least 1, but is 0"),
+    ("ib", {**COUNTS, "alpha": True}, "IB.ALPHA is True"),
+    ("ib", {**COUNTS, "focal_gamma": "fast"}, "IB.FOCAL_GAMMA is 'fast'"),
+    ("eql", {**IMAGES, "frequency_threshold": True}, "EQL.FREQUENCY_THRESHOLD is True"),
+    ("federated", {"num_sampled": 0}, "FEDERATED.NUM_SAMPLED .* at least 1, but is 0"),
+    ("federated", {"num_sampled": 2.5}, "FEDERATED.NUM_SAMPLED .* whole number .* but is 2.5"),
     ("federated", {"frequency_power": -1.0}, "FEDERATED.FREQUENCY_POWER must be at least 0, but is -1.0"),
     ("ldam", {"instance_counts": [1, 2]}, r"LDAMLoss needs 3 counts, one per class, but got \(2,\)"),
     ("cdt", {"instance_counts": [1, -2, 3]}, "CDTLoss needs counts of at least 0, but class 1 has -2"),
@@ -59,6 +63,14 @@ def test_refused_with_one_sentence(name, arguments, message):
     with pytest.raises(LtDetError, match=message) as caught:
         loss_class(name)(K, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["fast", True, [1.0], float("inf"), float("nan"), None])
+@pytest.mark.parametrize(("name", "key"), [("eqlv2", "mu"), ("cdt", "gamma"), ("seesaw", "q"), ("ldam", "scale")])
+def test_values_that_are_no_finite_numbers(name, key, value):
+    """In a LazyConfig or a candidate of a bake-off; yaml configs are checked when they are read."""
+    with pytest.raises(LtDetError, match=f"{name}.{key} is".upper().replace("IS", "is")):
+        build_loss_without_stats(name, K, **{key: value})
 
 
 def test_ib_without_features():

@@ -89,7 +89,7 @@ def test_checkpoint_holds_nothing_that_follows_from_the_data():
 
 
 def test_bad_arguments():
-    with pytest.raises(LtDetError, match=r"between 0 and 1, but is 1\.5"):
+    with pytest.raises(LtDetError, match=r"FREQUENCY_THRESHOLD is 1\.5"):
         EQL(2, image_counts=[1, 2], num_images=3, frequency_threshold=1.5)
     with pytest.raises(LtDetError, match="needs 2 counts"):
         EQL(2, image_counts=[1, 2, 3], num_images=3)

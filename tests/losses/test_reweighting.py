@@ -246,7 +246,7 @@ def test_files_that_are_refused(content, message, stats_file, tmp_path):
 
 
 def test_a_name_that_is_neither_weights_nor_a_file(stats_file):
-    with pytest.raises(LtDetError, match=r"WEIGHTS .*effective_number, inverse_frequency, sqrt.* root does not exist"):
+    with pytest.raises(LtDetError, match=r"WEIGHTS is 'root'.*effective_number, inverse_frequency, sqrt"):
         from_data(stats_file, weights="root")
 
 

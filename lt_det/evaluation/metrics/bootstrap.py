@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def check_draws(draws: int, key: str) -> None:
         draws: number of draws.
         key: the option or config key that it comes from, for the message.
     """
-    if draws and not MIN_DRAWS <= draws <= MAX_DRAWS:
+    if not isinstance(draws, Integral) or (draws and not MIN_DRAWS <= draws <= MAX_DRAWS):
         raise LtDetError(
             f"{key} is {draws}; write a number of draws from {MIN_DRAWS} to {MAX_DRAWS}, such as 1000, or 0 for no "
             "intervals."

@@ -11,6 +11,7 @@ from yaml.constructor import FullConstructor, SafeConstructor
 
 from lt_det.errors import LtDetError
 from lt_det.io.plain_values.arithmetic import value_of
+from lt_det.io.plain_values.yaml_syntax import syntax_problem
 
 _PREFIX = "tag:yaml.org,2002:"
 _MOST_VALUES = 200_000  # once all aliases are written out; configs have a few hundred
@@ -72,10 +73,12 @@ def read_yaml(file: Path, what: str, run_code: list[str] | None = None, example:
     except (RecursionError, MemoryError) as error:
         raise LtDetError(f"The {what} {file} is nested too deeply; correct its brackets.") from error
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).replace(' in "<unicode string>",', " in").split())
-        raise LtDetError(f"{file} is not valid yaml: {reason}.") from error
+        raise LtDetError(f"{file} is not valid yaml: {syntax_problem(error)}.") from error
     except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a tag whose value does not go with it
-        raise LtDetError(f"{file} is not valid yaml: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error).split())
+        raise LtDetError(
+            f"{file} is not valid yaml: a value does not fit the tag before it ({reason}); omit the tag."
+        ) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -84,7 +87,8 @@ def read_yaml(file: Path, what: str, run_code: list[str] | None = None, example:
 
 def _text(file: Path, what: str) -> str:
     if file.exists() and not file.is_file():
-        raise LtDetError(f"The {what} {file} is a folder, or no file; give a yaml file.")
+        kind = "a folder" if file.is_dir() else "no regular file"
+        raise LtDetError(f"The {what} {file} is {kind}; give a yaml file.")
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -92,8 +96,8 @@ def _text(file: Path, what: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "another encoding, or no text"
-        raise LtDetError(f"The {what} {file} is not in UTF-8 but in {encoding}; save it as UTF-8.") from error
+        encoding = "is in UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "is not in UTF-8"
+        raise LtDetError(f"The {what} {file} {encoding}; save it as UTF-8 text.") from error
 
 
 def _checked(
@@ -149,7 +153,7 @@ def _below(node: yaml.Node, key: str, file: Path) -> Iterator[tuple[yaml.Node, s
         if name.tag != f"{_PREFIX}str":
             shown = name.value if isinstance(name, yaml.ScalarNode) else "a list or a mapping"
             raise LtDetError(
-                f"{file}, line {_line(name)}: the key {shown!r:.80} is no text; put it in quotes, or correct it."
+                f"{file}, line {_line(name)}: the key {shown!r:.80} is not a string; quote it, or correct the line."
             )
         path = f"{key}.{name.value}" if key else name.value
         if name.value in lines:
@@ -169,7 +173,7 @@ def _refused(node: yaml.Node, key: str, file: Path) -> str:
     if tag.endswith(":eval") and isinstance(node, yaml.SequenceNode) and len(node.value) == 1:
         literal = value_of(str(node.value[0].value))
     name = key.rpartition(".")[2]
-    instead = "write its value itself, a number, a text or a list" if literal is None else f"write {name}: {literal}"
+    instead = "write its value itself, a number, a string or a list" if literal is None else f"write {name}: {literal}"
     return (
         f"{file}, line {_line(node)}: {key or 'the file'} has the tag {tag}, which runs code when the file is read; "
         f"{instead}, or, if you trust the file, add {UNSAFE_OPTION} (in Python: allow_unsafe=True)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 _BASE = "_BASE_"
 
 
-def read_config(file: str | Path, allow_unsafe: bool = False) -> dict[str, Any]:
+def read_config(file: str | Path, allow_unsafe: bool = False, places: dict[str, Path] | None = None) -> dict[str, Any]:
     """The keys of a yaml config and of its `_BASE_`, as Detectron2 joins them: a config overrides its base, and of
     several bases the later ones override the earlier. ``lt_det://NAME`` is the shipped config of that name.
 
@@ -25,14 +26,21 @@ def read_config(file: str | Path, allow_unsafe: bool = False) -> dict[str, Any]:
         file: local path.
         allow_unsafe: run the code in tags such as ``!!python/object/apply:eval``, which a file has full power with. A
             warning in the log names each.
+        places: gets the file in which the value of each key stands, by dotted path.
 
     Raises:
         LtDetError: see `read_yaml`; a `_BASE_` that is no path, missing, remote, or leads back to the file.
     """
-    return _read(Path(file), allow_unsafe, (), {})
+    content, found = _read(Path(file), allow_unsafe, (), {})
+    if places is not None:
+        places.update(found)
+    return content
 
 
-def _read(file: Path, allow_unsafe: bool, above: tuple[Path, ...], done: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+_Read = tuple[dict[str, Any], dict[str, Path]]  # content, and the files of its values
+
+
+def _read(file: Path, allow_unsafe: bool, above: tuple[Path, ...], done: dict[Path, _Read]) -> _Read:
     """
     Args:
         file: to read.
@@ -50,11 +58,15 @@ def _read(file: Path, allow_unsafe: bool, above: tuple[Path, ...], done: dict[Pa
     if code:
         logger.warning(f"{UNSAFE_OPTION}: the config {file} has run the code in its tags, at {', '.join(code)}.")
     joined: dict[str, Any] = {}
+    places: dict[str, Path] = {}
     for base in _bases(content.pop(_BASE, []), file):
-        _join(_read(base, allow_unsafe, (*above, place), done), joined, file, "")
+        inherited, inherited_places = _read(base, allow_unsafe, (*above, place), done)
+        _join(inherited, joined, file, "")
+        places.update(inherited_places)
     _join(content, joined, file, "")
-    done[place] = copy.deepcopy(joined)
-    return joined
+    places.update(dict.fromkeys(_paths(content, ""), file))
+    done[place] = (copy.deepcopy(joined), places)
+    return joined, places
 
 
 def _bases(value: Any, file: Path) -> list[Path]:
@@ -72,9 +84,13 @@ def _bases(value: Any, file: Path) -> list[Path]:
             )
         path = file.parent / Path(base).expanduser()
         if not path.exists():
-            raise LtDetError(f"{file}: its {_BASE} {path} does not exist; correct the path.")
+            raise LtDetError(
+                f"{file}: its {_BASE} {path} does not exist; correct the path, which is relative to the folder of the "
+                f"config, or write {SCHEME}NAME for a shipped config."
+            )
         if not path.is_file():
-            raise LtDetError(f"{file}: its {_BASE} {path} is a folder, or no file; write the path of a yaml file.")
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise LtDetError(f"{file}: its {_BASE} {path} is {kind}; write the path of a yaml file.")
         found.append(path)
     return found
 
@@ -90,6 +106,13 @@ def _shipped_base(base: str, file: Path) -> Path:
             "shipped yaml config."
         )
     return shipped
+
+
+def _paths(content: dict[str, Any], above: str) -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{above}{key}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{above}{key}.")
 
 
 def _join(content: dict[str, Any], joined: dict[str, Any], file: Path, above: str) -> None:

@@ -44,7 +44,7 @@ class Metric:
         if self.mode not in _MODES:
             raise LtDetError(
                 f"SOLVER.BEST_CHECKPOINT.MODE (LazyConfig: train.best_checkpoint.mode) is '{self.mode}'; write "
-                f"{', '.join(_MODES)}."
+                "auto, max or min."
             )
 
     def is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:

@@ -27,6 +27,7 @@ def own_heads():
         ("MODEL.ROI_MASK_HEAD.NUM_CONV", ["MODEL.MASK_ON", True]),
         ("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", ["MODEL.KEYPOINT_ON", True]),
         ("MODEL.RETINANET.NUM_CLASSES", ["MODEL.META_ARCHITECTURE", "RetinaNet"]),
+        ("MODEL.TIMM.NAME", ["MODEL.BACKBONE.NAME", "build_timm_fpn_backbone"]),
         ("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", ["MODEL.ROI_HEADS.NAME", "LongTailCascadeROIHeads"]),
     ],
 )

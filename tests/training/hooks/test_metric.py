@@ -59,7 +59,7 @@ def test_the_mean_of_the_buckets():
     ("overrides", "words"),
     [
         (["SOLVER.BEST_CHECKPOINT.MODE", "up"], "BEST_CHECKPOINT.MODE"),
-        ([METRIC, "bbox/AP", "SOLVER.BEST_CHECKPOINT.MODE", "up"], "is 'up'.*auto, max, min"),
+        ([METRIC, "bbox/AP", "SOLVER.BEST_CHECKPOINT.MODE", "up"], "is 'up'.*auto, max or min"),
         ([PATIENCE, 3], "PATIENCE.* is 3.*METRIC"),
         ([PATIENCE, -1], "PATIENCE.* is -1"),
         ([METRIC, "bbox/AP", PATIENCE, 3, "TEST.EVAL_PERIOD", 0], "EVAL_PERIOD.* is 0"),
