@@ -138,9 +138,9 @@ def test_the_order_is_compared_with_the_published_accuracy(results):
     empty = {name: {} for name in ("step_100", "exponential_10", "step_10")}
     rows.write_row("published", "ldam_table2", {"error": {"CIFAR-10": {"exponential_100": published, **empty}}})
     for row, error in published.items():
-        write(f"exponential_100/{row}_3200_seed0", AP=80 - error)
+        write(f"exponential_100/{row}_1600_seed0", AP=80 - error)
     assert "| exponential 100 | 1.00 | 5 |" in tables.imbalance_order()
-    write("exponential_100/cb_rs_3200_seed0", AP=90.0)  # the worst one becomes the best
+    write("exponential_100/cb_rs_1600_seed0", AP=90.0)  # the worst one becomes the best
     assert "| exponential 100 | 0.00 | 5 |" in tables.imbalance_order()
     assert f"| step 10 | {tables.NOT_RUN} | 0 |" in tables.imbalance_order()
 
