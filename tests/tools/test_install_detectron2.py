@@ -1,5 +1,6 @@
 """What the installer refuses, and how it repackages a wheel. The set-up of `make test` does the real installation."""
 
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -30,6 +31,15 @@ def labgym_wheel(path):
         wheel.writestr("LabGym/detectron2/data.py", "from LabGym.detectron2.layers import x\nimport LabGymOther\n")
         wheel.writestr("LabGym/detectron2/model_zoo/configs/a.yaml", "A: 1\n")
     return path
+
+
+def test_the_script_also_makes_a_wheel_for_another_machine():
+    content = runpy.run_path(str(SCRIPT))
+    assert [content[name] for name in ("download", "verify", "repackage")] == [
+        detectron2_wheel.download,
+        detectron2_wheel.verify,
+        detectron2_wheel.repackage,
+    ]
 
 
 def test_an_existing_detectron2_is_not_touched():
