@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lt_det.terminal import one_line, output_failure, prepare_output
@@ -31,6 +32,17 @@ class LtDetError(Exception):
 
     Commands print it without a traceback and exit with code 1.
     """
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a clause that says that a name is unknown.
+
+    Returns:
+        ``; did you mean 'KNOWN'?`` for the closest of the known names, whatever its case; a full stop if none is close.
+    """
+    names = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(str(name).lower(), names, n=1)
+    return f"; did you mean '{names[close[0]]}'?" if close else "."
 
 
 def reason_of(error: BaseException) -> str:

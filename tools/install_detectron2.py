@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lt_det.compat.detectron2_wheel import download, main, repackage, verify
 
-__all__ = ["download", "main", "repackage", "verify"]  # the first, third and fourth make a wheel for another machine
+__all__ = ["download", "main", "repackage", "verify"]  # all but main: to make a wheel for another machine
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -31,8 +31,8 @@ def write_figures(stage: str, case: str, **values: Any) -> None:
     print(line, flush=True)
 
 
-def read_figures() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in figures_file().read_text().splitlines()]
+def read_figures(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def require(condition: bool, failure: str) -> None:

@@ -31,13 +31,8 @@ OPERATIONS = {
     "multinomial": 2,  # whether the weights are finite, and whether they are all zero
     "repeat_interleave": 1,
 }
-_COPIES = {
-    Tensor.tolist,
-    Tensor.cpu,
-    Tensor.numpy,
-    Tensor.new_tensor,
-    torch.tensor,
-}  # between the memories of host and GPU
+# Between the memories of host and GPU.
+_COPIES = {Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.new_tensor, torch.tensor}
 _ON_THE_CPU_ONLY = {checked.__code__, ClassificationLoss.checked_logits.__code__}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.figures import OUTPUT, output_folder, read_figures, summary, write_figures
+from benchmarks.gpu.figures import OUTPUT, figures_file, output_folder, read_figures, summary, write_figures
 from benchmarks.gpu.machine import PREPARED, commit, describe, is_small
 
 TOTAL_SECONDS = 500
@@ -80,7 +80,7 @@ def main() -> int:
             outcome = run_stage(name, limit, output / "log.txt")
             if outcome != "passed":
                 failed.append(name)
-    text = summary(read_figures())
+    text = summary(read_figures(figures_file()))
     (output / "summary.md").write_text(text)
     print(f"\n{text}\nFigures, log and summary: {output}")
     if failed:

@@ -5,25 +5,23 @@ python -m benchmarks.gpu.page
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.figures import read_figures
 from lt_det.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "gpu.jsonl", ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- results, made by benchmarks/gpu/page.py -->\n", "<!-- /results -->"
-STOCK = "Detectron2, softmax"
 
 Figures = dict[str, dict[str, dict[str, Any]]]
 
 
-def read(file: Path = RESULTS) -> Figures:
+def by_case(rows: list[dict[str, Any]]) -> Figures:
     """Figures by stage and case."""
     found: Figures = {}
-    for line in file.read_text().splitlines():
-        row = json.loads(line)
+    for row in rows:
         found.setdefault(row.pop("stage"), {})[row.pop("case")] = row
     return found
 
@@ -95,4 +93,4 @@ def _detections(figures: Figures) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_tables(PAGE.read_text(), read()))
+    PAGE.write_text(with_tables(PAGE.read_text(), by_case(read_figures(RESULTS))))

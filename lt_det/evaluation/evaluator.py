@@ -286,7 +286,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         if not self._pending:
             return
         detections, self._pending = Detections.concatenate(self._pending), []
-        self._processed.match()
+        self._processed.mark_matched()
         self._first.add(detections, self.context.ground_truth)
         for task in _TASKS if detections.masks is not None and self._has_masks else _TASKS[:1]:
             self._match(task, detections)

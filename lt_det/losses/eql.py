@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.numbers import is_number
 from lt_det.losses._fused_sigmoid import fused_rows, is_faster
 from lt_det.losses._remarks import tail_threshold
 from lt_det.losses._rows import Reduction, checked, one_hot, reduced
@@ -45,8 +46,7 @@ def tail_classes(counts: Tensor, num_images: int, frequency_threshold: float | N
     """
     if frequency_threshold is None:
         return counts < TAIL_IMAGES
-    is_number = isinstance(frequency_threshold, int | float) and not isinstance(frequency_threshold, bool)
-    if not (is_number and 0 <= frequency_threshold <= 1):
+    if not (is_number(frequency_threshold) and 0 <= frequency_threshold <= 1):
         raise LtDetError(
             f"{loss}.FREQUENCY_THRESHOLD is {frequency_threshold!r}; write a fraction of the training images, 0 to 1, "
             "or leave it out: then a class is a tail class if it is in at most 100 of the images."

@@ -6,7 +6,6 @@ https://arxiv.org/abs/2110.02444. Checked against https://github.com/pseulki/IB-
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.numbers import is_number
 from lt_det.losses._all_reduce import sum_over_processes
 from lt_det.losses._rows import Reduction, at_least_float32, checked, reduced
 from lt_det.losses.class_weights import Counts, MeanOver, with_mean_one
@@ -87,10 +87,6 @@ def ib_loss(
     return reduced(alpha * (rows * (factor.detach() if detach_factor else factor)), reduction)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 @register_loss("ib")
 class IBLoss(SoftmaxFamily):
     """Influence-balanced loss. Phase 1 is softmax cross-entropy; phase 2, from `start` on, is `ib_loss`.
@@ -140,13 +136,13 @@ class IBLoss(SoftmaxFamily):
             raise LtDetError(f"IB.START is a fraction of the training between 0 and 1, but is {start}; 0.5 is usual.")
         if alpha == "auto":
             alpha = None
-        if alpha is not None and not (_is_number(alpha) and alpha > 0):
+        if alpha is not None and not (is_number(alpha) and alpha > 0):
             raise LtDetError(f"IB.ALPHA is {alpha!r}; write a number above 0, or auto, which measures it in phase 1.")
         if epsilon <= 0:
             raise LtDetError(f"IB.EPSILON must be above 0, but is {epsilon}; 0.001 is usual.")
         if alpha is None and start == 0:
             raise LtDetError("IB.ALPHA is measured in phase 1, but IB.START is 0; set IB.ALPHA or a later start.")
-        if focal_gamma is not None and not (_is_number(focal_gamma) and focal_gamma >= 0):
+        if focal_gamma is not None and not (is_number(focal_gamma) and focal_gamma >= 0):
             raise LtDetError(f"IB.FOCAL_GAMMA is {focal_gamma!r}; write a number of at least 0, or None for none.")
         self.start, self.alpha, self.epsilon, self.focal_gamma = start, alpha, epsilon, focal_gamma
         self.detach_factor, self.detach_features = detach_factor, detach_features

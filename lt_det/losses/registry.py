@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, did_you_mean
 from lt_det.losses.base import ClassificationLoss
 from lt_det.losses.reweighting import ClassReweighting
 from lt_det.registry import Registry
@@ -68,9 +67,9 @@ def loss_class(name: str) -> type[ClassificationLoss]:
         LtDetError: no loss has this name; the message lists the known names.
     """
     if name not in LOSSES:
-        close = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "."
-        raise LtDetError(f"There is no loss '{name}'{hint} Known losses: {', '.join(sorted(LOSSES))}.")
+        raise LtDetError(
+            f"There is no loss '{name}'{did_you_mean(name, LOSSES)} Known losses: {', '.join(sorted(LOSSES))}."
+        )
     return LOSSES[name]
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, did_you_mean
 from lt_det.meta.balms import BalmsReweighter
 from lt_det.meta.hyperparameters import LearnedMargin, LearnedTau
 from lt_det.meta.l2rw import L2RW
@@ -40,10 +39,8 @@ def checked_meta_name(name: str) -> str:
         LtDetError: there is no such method.
     """
     if name not in META_METHODS:
-        close = difflib.get_close_matches(name.lower(), META_METHODS, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "."
         raise LtDetError(
             f"'{name}' is no meta-learning method (SECOND_STAGE.META.METHOD, LazyConfig: train.meta_method, or meta of "
-            f"a candidate){hint} Known methods: {', '.join(META_METHODS)}."
+            f"a candidate){did_you_mean(name, META_METHODS)} Known methods: {', '.join(META_METHODS)}."
         )
     return name

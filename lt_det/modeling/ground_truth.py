@@ -24,7 +24,7 @@ class CheckedGroundTruth:
 
     num_classes: int
     box_predictor: Any
-    _has_compared_classes = False
+    _classes: dict[str, int] | None = None  # of the training sets, which the loader has read by the first batch
 
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
         """The stock method's RoIs.
@@ -32,16 +32,15 @@ class CheckedGroundTruth:
         Raises:
             LtDetError: see `check_ground_truth`.
         """
-        classes = self._classes_of_data()
-        if not self._has_compared_classes:
-            self._has_compared_classes = True
-            warn_of_unused_classes(self.num_classes, classes)
-        check_ground_truth(targets, self.num_classes, classes)
+        if self._classes is None:
+            self._classes = self._classes_of_data()
+            warn_of_unused_classes(self.num_classes, self._classes)
+        check_ground_truth(targets, self.num_classes, self._classes)
         sampled: list[Instances] = super().label_and_sample_proposals(proposals, targets)  # type: ignore[misc]
         return sampled
 
     def _classes_of_data(self) -> dict[str, int]:
-        """The number of classes of each training set that says it; by now the loader has read the sets."""
+        """The number of classes of each training set that says it."""
         predictor = self.box_predictor[0] if isinstance(self.box_predictor, torch.nn.ModuleList) else self.box_predictor
         names = [MetadataCatalog.get(name) for name in getattr(predictor, "training_sets", ())]
         return {one.name: len(one.thing_classes) for one in names if one.get("thing_classes")}

@@ -22,7 +22,8 @@ from lt_det.io.atomic import writing_to
 from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import make_logs_printable
-from lt_det.training.config_files.keys import check_keys, has_key, value_at
+from lt_det.training.config_files.key_paths import has_key, value_at
+from lt_det.training.config_files.keys import check_keys
 from lt_det.training.config_files.lazy_overrides import apply_lazy_overrides
 from lt_det.training.config_files.lazy_values import check_lazy_values
 from lt_det.training.config_files.overrides import PLACE, check_overrides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import os
@@ -22,7 +21,7 @@ from lt_det.config import check_max_to_keep, check_training_keys, num_classes_of
 from lt_det.data import training_stats
 from lt_det.data.loader import check_meta_classes
 from lt_det.data.shared_images import shared_images
-from lt_det.errors import LtDetError
+from lt_det.errors import LtDetError, did_you_mean
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.atomic import check_folder
 from lt_det.losses import loss_class
@@ -188,9 +187,7 @@ def check_heads(cfg: CfgNode) -> None:
         if heads.startswith("LongTail") and cfg.MODEL.ROI_BOX_HEAD.get(key):
             refuse_stock_loss(key)
     if heads not in ROI_HEADS_REGISTRY:
-        known = [name for name, _ in ROI_HEADS_REGISTRY]
-        close = difflib.get_close_matches(heads, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "."
+        hint = did_you_mean(heads, (name for name, _ in ROI_HEADS_REGISTRY))
         raise LtDetError(
             f"MODEL.ROI_HEADS.NAME is '{heads}', which is not registered{hint} lt_det's are LongTailROIHeads, "
             "LongTailCascadeROIHeads and LongTailRes5ROIHeads."

@@ -62,8 +62,8 @@ class ProcessedImages:
         parts.add(this)
         return True
 
-    def match(self) -> None:
-        """All images so far are matched now."""
+    def mark_matched(self) -> None:
+        """The images so far have been matched; other detections of them come too late."""
         self._matched.update(self._parts)
 
     @property

@@ -104,7 +104,7 @@ def check_head(head: bytes, what: str) -> None:
             but = " (a file of torch.save holds none)" if name == "zip" else ""
             raise LtDetError(f"{what} is compressed ({name}); decompress it and name the json inside{but}.")
     if head.lstrip().startswith((b"{'", b"[{'")):
-        raise LtDetError(f"{what} is Python's text of an object, with single quotes; write it with json.dump.")
+        raise LtDetError(f"{what} is a Python literal, with single quotes; write it with json.dump.")
 
 
 def decode_json(text: bytes, what: str, place: Callable[[int], int] = int) -> Any:

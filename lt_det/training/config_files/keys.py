@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from lt_det.errors import LtDetError
+from lt_det.training.config_files.key_paths import has_key, key_paths, value_at
 from lt_det.training.config_files.types import decoded, type_problem
 from lt_det.training.config_files.values import LOSSES
 
@@ -77,23 +78,6 @@ def _decoded(value: Any, path: str, place_of: PlaceOf) -> Any:
         ) from error
 
 
-def value_at(cfg: Any, path: str) -> Any:
-    """The value of a key such as SOLVER.BASE_LR, or a section; None if it is missing, and cfg for an empty path."""
-    node: Any = cfg
-    for part in path.split(".") if path else ():
-        if not isinstance(node, Mapping) or part not in node:
-            return None
-        node = node[part]
-    return node
-
-
-def has_key(cfg: Any, path: str) -> bool:
-    """Whether there is a key such as SOLVER.BASE_LR, or a section."""
-    section, _, key = path.rpartition(".")
-    node = value_at(cfg, section)
-    return isinstance(node, Mapping) and key in node
-
-
 def _advice_in_file(path: str, key: str, cfg: Any) -> str:
     if "." in key and has_key(cfg, path):
         *sections, last = key.split(".")
@@ -125,7 +109,7 @@ def _meant(path: str, cfg: Any) -> list[str]:
         return [near]
     if path.startswith(LOSSES):  # the losses have many keys in common
         return []
-    known = list(_paths(cfg, ""))
+    known = list(key_paths(cfg))
     last = path.upper().split(".")[-2:]
     elsewhere = [key for key in known if key.split(".")[-len(last) :] == last]
     elsewhere = elsewhere or [key for key in known if key.rpartition(".")[2] == last[-1]]
@@ -145,10 +129,3 @@ def _nearest(parts: list[str], section: Any) -> str:
         found.append(name)
         section = section[name]
     return ".".join(found)
-
-
-def _paths(section: Mapping[str, Any], above: str) -> Iterator[str]:
-    for key, value in section.items():
-        yield f"{above}{key}"
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{above}{key}.")

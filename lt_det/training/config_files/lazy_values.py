@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf.errors import InterpolationResolutionError
 
 from lt_det.errors import LtDetError
+from lt_det.io.plain_values.numbers import is_number
+from lt_det.training.config_files.key_paths import value_at
 from lt_det.training.config_files.keys import PlaceOf
-from lt_det.training.config_files.types import is_number
 
 # Lower bounds of whole numbers; None: any.
 _WHOLE: dict[str, int | None] = {
@@ -56,36 +57,27 @@ def check_lazy_values(cfg: Any, place_of: PlaceOf) -> None:
 def _problems(cfg: Any) -> Iterator[tuple[str, Any, str]]:
     """Keys, values, and what to write instead."""
     for key in _SECTIONS:
-        if not isinstance(value := _value(cfg, key, {}), Mapping):
+        if not isinstance(value := value_at(cfg, key, {}), Mapping):
             yield key, value, "write its keys, as in configs/lazy/mini_lvis_eql.py"
     for key, least in _WHOLE.items():
-        value = _value(cfg, key, least or 0)
+        value = value_at(cfg, key, least or 0)
         if type(value) is not int or (least is not None and value < least):
             yield key, value, f"write a whole number{'' if least is None else f' of at least {least}'}"
     for key, least in _NUMBERS.items():
-        value = _value(cfg, key, least)
+        value = value_at(cfg, key, least)
         if not (is_number(value) and value >= least) and not (value is None and key == "train.clip_norm"):
             yield key, value, f"write a number of at least {least}"
     for key in (*_STRINGS, *_STRINGS_OR_NONE):
-        value = _value(cfg, key, "")
+        value = value_at(cfg, key, "")
         if not (isinstance(value, str) or (value is None and key in _STRINGS_OR_NONE)):
             yield key, value, "write a string"
     for key in _FLAGS:
-        if (value := _value(cfg, key, False)) not in (True, False, None):
+        if (value := value_at(cfg, key, False)) not in (True, False, None):
             yield key, value, "write True or False"
-    names = _value(cfg, "dataloader.train.dataset.names", "")
+    names = value_at(cfg, "dataloader.train.dataset.names", "")
     if not isinstance(names, str) and not (_is_list(names) and all(isinstance(name, str) for name in names)):
         yield "dataloader.train.dataset.names", names, "write the names of registered datasets"
 
 
 def _is_list(value: Any) -> bool:
     return hasattr(value, "__iter__") and not isinstance(value, Mapping)
-
-
-def _value(cfg: Any, path: str, default: Any) -> Any:
-    """The value under a dotted path; the default where it is missing."""
-    for key in path.split("."):
-        if not isinstance(cfg, Mapping) or key not in cfg:
-            return default
-        cfg = cfg[key]
-    return cfg

@@ -10,7 +10,8 @@ from typing import Any
 from detectron2.utils import comm
 
 from lt_det.errors import LtDetError
-from lt_det.training.config_files.keys import REGISTER, has_key, key_advice, value_at
+from lt_det.training.config_files.key_paths import has_key, value_at
+from lt_det.training.config_files.keys import REGISTER, key_advice
 from lt_det.training.config_files.types import decoded, type_problem
 
 PLACE = "Override on the command line"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lt_det.errors import LtDetError
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION, read_yaml
+from lt_det.training.config_files.key_paths import key_paths
 from lt_det.training.config_files.shipped import SCHEME, shipped_config
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def _read(file: Path, allow_unsafe: bool, above: tuple[Path, ...], done: dict[Pa
         _join(inherited, joined, file, "")
         places.update(inherited_places)
     _join(content, joined, file, "")
-    places.update(dict.fromkeys(_paths(content, ""), file))
+    places.update(dict.fromkeys(key_paths(content), file))
     done[place] = (copy.deepcopy(joined), places)
     return joined, places
 
@@ -106,13 +106,6 @@ def _shipped_base(base: str, file: Path) -> Path:
             "shipped yaml config."
         )
     return shipped
-
-
-def _paths(content: dict[str, Any], above: str) -> Iterator[str]:
-    for key, value in content.items():
-        yield f"{above}{key}"
-        if isinstance(value, dict):
-            yield from _paths(value, f"{above}{key}.")
 
 
 def _join(content: dict[str, Any], joined: dict[str, Any], file: Path, above: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,3 @@ def config_in(folder: Path) -> Any:
         return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
-
-
-def value_at(content: Any, path: str) -> Any:
-    """The value under a dotted path of keys; None if it is missing."""
-    for key in path.split("."):
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content

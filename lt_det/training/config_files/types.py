@@ -6,9 +6,10 @@ Detectron2 compares exact types: an integer does not replace a float, but a stri
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from lt_det.io.plain_values.numbers import is_number
 
 _STRING, _NUMBER, _WHOLE = "a string", "a number", "a whole number"
 
@@ -91,11 +92,6 @@ def flat(values: Any) -> Iterator[Any]:
             yield from flat(value)
         else:
             yield value
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _kind(element: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from detectron2.utils import comm
 
 from lt_det.modeling.roi_heads import STOCK_HEADS
-from lt_det.training.config_files.run_config import config_in, value_at
+from lt_det.training.config_files.key_paths import value_at
+from lt_det.training.config_files.run_config import config_in
 from lt_det.training.config_files.values import LOSSES, is_used
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 

@@ -14,7 +14,8 @@ from lt_det.layers import CosineClassifier
 from lt_det.losses import LOSSES, name_in_checkpoint, registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS
-from lt_det.training.config_files.run_config import config_in, value_at
+from lt_det.training.config_files.key_paths import value_at
+from lt_det.training.config_files.run_config import config_in
 
 FAMILIES_KEY = "long_tail_families"  # in lt_det's checkpoints
 
