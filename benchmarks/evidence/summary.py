@@ -136,17 +136,17 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def _over_images(row: Cell, baseline: Cell, metric: str, seeds: Sequence[int]) -> tuple[float, float] | None:
-    """From the draws of the seeds for which both have some, of the same images."""
+    """From the draws of all seeds; None if one has none, or has them of other images than the baseline."""
     values, draws = [], []
     for seed in seeds:
         after, before = (_draws(one.jobs[seed]) for one in (row, baseline))
         if after is None or before is None or metric not in after or metric not in before:
-            continue
+            return None
         if (after["images"], after["seed"]) != (before["images"], before["seed"]):
-            continue
+            return None
         values.append(row.values(metric)[seed] - baseline.values(metric)[seed])
         draws.append(np.array(after[metric], dtype=float) - np.array(before[metric], dtype=float))
-    return interval(np.mean(draws, axis=0), statistics.fmean(values)) if draws else None
+    return interval(np.mean(draws, axis=0), statistics.fmean(values))
 
 
 def _draws(job: Job) -> dict[str, Any] | None:
