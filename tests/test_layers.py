@@ -34,6 +34,7 @@ FLOORS = (
     "registry",
     "lazy_imports",
     "errors",
+    "numbers",
     "terminal",
 )
 
@@ -47,6 +48,7 @@ PACKAGES_OF = {
     "registry": set(),
     "lazy_imports": set(),
     "errors": set(),
+    "numbers": set(),
     "terminal": set(),
 }
 WITHOUT_DETECTRON2 = ("reporting", "datasets", "evaluation", "io")

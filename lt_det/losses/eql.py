@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.io.plain_values.numbers import is_number
 from lt_det.losses._fused_sigmoid import fused_rows, is_faster
 from lt_det.losses._remarks import tail_threshold
 from lt_det.losses._rows import Reduction, checked, one_hot, reduced
 from lt_det.losses.class_weights import Counts
 from lt_det.losses.registry import register_loss
 from lt_det.losses.sigmoid import SigmoidFamily
+from lt_det.numbers import is_number
 
 if TYPE_CHECKING:
     from lt_det.statistics.class_stats import ClassStats

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.io.plain_values.numbers import is_number
 from lt_det.losses._all_reduce import sum_over_processes
 from lt_det.losses._rows import Reduction, at_least_float32, checked, reduced
 from lt_det.losses.class_weights import Counts, MeanOver, with_mean_one
 from lt_det.losses.registry import register_loss
 from lt_det.losses.softmax import SoftmaxFamily
+from lt_det.numbers import is_number
 
 _MOMENTUM = 0.99  # of the running means, which cover about the last hundred iterations
 

@@ -88,7 +88,7 @@ def test_losses_and_layers_import_torch_and_numpy_only():
         name
         for name in found
         if name.startswith(("lt_det.losses", "lt_det.layers"))
-        or name in {"lt_det.errors", "lt_det.registry", "lt_det.terminal"}
+        or name in {"lt_det.errors", "lt_det.numbers", "lt_det.registry", "lt_det.terminal"}
     }
     outside = {name.split(".")[0] for name in found - inside}
     assert outside - sys.stdlib_module_names <= {"torch", "numpy"}

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf.errors import InterpolationResolutionError
 
 from lt_det.errors import LtDetError
-from lt_det.io.plain_values.numbers import is_number
+from lt_det.numbers import is_number
 from lt_det.training.config_files.key_paths import value_at
 from lt_det.training.config_files.keys import PlaceOf
 

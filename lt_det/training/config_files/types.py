@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lt_det.io.plain_values.numbers import is_number
+from lt_det.numbers import is_number
 
 _STRING, _NUMBER, _WHOLE = "a string", "a number", "a whole number"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lt_det.errors import LtDetError
-from lt_det.io.plain_values.numbers import is_number
+from lt_det.numbers import is_number
 from lt_det.training.config_files.types import element_kind, flat, is_of_kind, type_problem
 
 # Keys for which null means none, as "" or [] does.
