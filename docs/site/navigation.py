@@ -62,6 +62,12 @@ GROUPS: dict[str, list[str | tuple[str, str]]] = {
 
 # Pages below a page, in the order of its table.
 BELOW: dict[str, list[str]] = {
+    "docs/data": [
+        "docs/checks",
+        "docs/subsets",
+        "docs/large_annotation_files",
+        "docs/mini_lvis",
+    ],
     "docs/training": [
         "docs/clusters",
         "docs/resuming",
