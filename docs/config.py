@@ -33,7 +33,7 @@ SECTIONS = {
         f"{LOSS}.NAME": "losses.md",
         "MODEL.LONG_TAIL.CLASSIFIER": "losses.md",
         "MODEL.LONG_TAIL.COSINE_SCALE": "losses.md",
-        "MODEL.LONG_TAIL.CLASS_STATS": "data.md#class-counts",
+        "MODEL.LONG_TAIL.CLASS_STATS": "class_counts.md#class-counts",
         "MODEL.LONG_TAIL.LOSS_OF_WEIGHTS": "starting_from_a_detector.md#how-lt_det-knows-the-loss-of-your-weights",
     },
     HYPERPARAMETERS: {f"{LOSS}.{name.upper()}": f"losses/{name}.md" for name in sorted(LOSSES)},
@@ -64,11 +64,11 @@ SECTIONS = {
     },
     "Post-hoc adjustment": {"MODEL.LONG_TAIL.CALIBRATION": "post_hoc_adjustment.md"},
     "Evaluation": {
-        "TEST.RESAMPLES": "evaluation.md#intervals",
-        "TEST.MAX_DETS": "evaluation.md#dense-scenes",
+        "TEST.RESAMPLES": "metrics.md#intervals",
+        "TEST.MAX_DETS": "metrics.md#dense-scenes",
         "TEST.VAL_LOSS": "tracking.md#validation-loss",
     },
-    "Buckets": {"TEST.BUCKETS": "evaluation.md#buckets"},
+    "Buckets": {"TEST.BUCKETS": "class_counts.md#buckets"},
 }
 
 # What lt_det's parts need of a key of Detectron2, or do with it beyond what Detectron2 does.
@@ -91,7 +91,7 @@ DETECTRON2_KEYS = {
         "`FILE?ema=False` the weights.",
     ),
     "DATASETS.TRAIN": (
-        "data.md#class-counts",
+        "class_counts.md#class-counts",
         "lt_det counts the classes of these sets, for the losses and the buckets, unless "
         "`MODEL.LONG_TAIL.CLASS_STATS` names a file with the counts.",
     ),
@@ -121,7 +121,7 @@ DETECTRON2_KEYS = {
         "needs a value above 0.",
     ),
     "TEST.DETECTIONS_PER_IMAGE": (
-        "evaluation.md#dense-scenes",
+        "metrics.md#dense-scenes",
         "The network's own limit, beside `TEST.MAX_DETS`; lt_det warns if images contain more objects.",
     ),
     "TEST.PRECISE_BN.ENABLED": (

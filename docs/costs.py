@@ -47,7 +47,7 @@ NOTES = """
 - "no training": the config adjusts the classifier of a finished `lvis_softmax` detector, and writes its weights.
 - LVIS itself needs another [21 GB, and 40 GB during the download](lvis.md#download-the-data).
 """
-METRICS = "27 s for the boxes of 19,809 images ([measured on one CPU core](evaluation.md#speed))"
+METRICS = "27 s for the boxes of 19,809 images ([measured on one CPU core](evaluation_speed.md#from-files))"
 
 
 def read_configs():

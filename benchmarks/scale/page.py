@@ -87,7 +87,7 @@ EVALUATION = """
 ## Evaluation
 
 Boxes of {images} images with 300 detections each, COCO protocol; each package in its own process.
-[Evaluation](evaluation.md#speed) has more on memory.
+[Evaluation](evaluation_speed.md#many-classes) has more on memory.
 """
 
 CACHE = """

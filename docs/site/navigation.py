@@ -65,6 +65,7 @@ BELOW: dict[str, list[str]] = {
     "docs/data": [
         "docs/checks",
         "docs/subsets",
+        "docs/class_counts",
         "docs/large_annotation_files",
         "docs/mini_lvis",
     ],
@@ -75,6 +76,10 @@ BELOW: dict[str, list[str]] = {
         "docs/tracking",
         "docs/failures",
         "docs/detectron2_keys",
+    ],
+    "docs/evaluation": [
+        "docs/metrics",
+        "docs/evaluation_speed",
     ],
     "docs/losses": [
         f"docs/losses/{name}"
