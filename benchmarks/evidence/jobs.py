@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.plan import Job, Plan
-from benchmarks.evidence.rows import DRAWN, circumstances, metrics_of, read_row, write_row
+from benchmarks.evidence.rows import circumstances, draws_of, metrics_of, read_row, write_row
 
 _WEIGHTS = "model_final.pth"
 _EVALUATION = "inference/mini_lvis_val/evaluation.json"
@@ -78,7 +78,7 @@ def keep_result(job: Job, plan: Plan, work: Path) -> Path:
     row["class_ap"] = [None if ap is None else round(ap, 2) for ap in boxes["class_ap"]]
     file = write_row(kind, name, row)
     if job.dataset != plan.search.get("dataset") and boxes.get("resamples"):
-        write_row(f"draws/{kind}", name, _draws(boxes["resamples"]))
+        write_row(f"draws/{kind}", name, draws_of(boxes["resamples"]))
     return file
 
 
@@ -90,11 +90,16 @@ def remove_checkpoints(job: Job, work: Path) -> None:
 
 def add_missing_draws(job: Job, work: Path) -> bool:
     """Keep the draws of a training that was run again, if its result has none; whether its metrics are the same."""
-    kind, name = job.name.split("/")
-    boxes, result = _boxes(work / job.name), job.result() or {}
-    same = bool(metrics_of(boxes["metrics"]) == result["metrics"])
-    if same and boxes.get("resamples") and read_row(f"draws/{kind}", name) is None:
-        write_row(f"draws/{kind}", name, _draws(boxes["resamples"]))
+    return add_draws(job.name, work / job.name, (job.result() or {})["metrics"])
+
+
+def add_draws(name: str, folder: Path, metrics: dict[str, float | None]) -> bool:
+    """Keep the draws of the evaluation in a folder, if there are none of this name; whether its metrics are these."""
+    kind, stem = name.split("/")
+    boxes = _boxes(folder)
+    same = metrics_of(boxes["metrics"]) == metrics
+    if same and boxes.get("resamples") and read_row(f"draws/{kind}", stem) is None:
+        write_row(f"draws/{kind}", stem, draws_of(boxes["resamples"]))
     return same
 
 
@@ -105,16 +110,6 @@ def _boxes(folder: Path) -> dict[str, Any]:
 
 def _metrics(folder: Path) -> dict[str, float | None]:
     return metrics_of(_boxes(folder)["metrics"])
-
-
-def _draws(resamples: dict[str, Any]) -> dict[str, Any]:
-    """The bootstrap draws of an evaluation, in hundredths of a point: with the same images, the n-th are paired."""
-    values = {name: resamples["values"][name] for name in DRAWN if name in resamples["values"]}
-    return {
-        "seed": resamples["seed"],
-        "images": resamples["images"],
-        **{name: [None if draw is None else round(draw, 2) for draw in draws] for name, draws in values.items()},
-    }
 
 
 def iterations_done(job: Job, work: Path) -> int:

@@ -66,3 +66,13 @@ def read_training_rows() -> dict[str, dict[str, Any]]:
 
 def metrics_of(values: dict[str, float | None]) -> dict[str, float | None]:
     return {name: values[name] for name in METRICS if name in values}
+
+
+def draws_of(resamples: dict[str, Any]) -> dict[str, Any]:
+    """The bootstrap draws of an evaluation, in hundredths of a point: with the same images, the n-th are paired."""
+    values = {name: resamples["values"][name] for name in DRAWN if name in resamples["values"]}
+    return {
+        "seed": resamples["seed"],
+        "images": resamples["images"],
+        **{name: [None if draw is None else round(draw, 2) for draw in draws] for name, draws in values.items()},
+    }

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.evidence import photographs
+from benchmarks.evidence import fit, photographs
 from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule, has_schedule, schedule_cells
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
 from benchmarks.evidence.rank_correlation import spearman
@@ -254,10 +254,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "imbalance": imbalance,
     "imbalance differences": imbalance_differences,
     "imbalance order": imbalance_order,
+    "fit": fit.table,
     "conditions": conditions,
     "balanced": balanced,
     "photographs by iteration": photographs.curve,
     "photographs": photographs.candidates,
+    "photographs end to end": photographs.end_to_end,
     "machines": machines,
 }
 
