@@ -55,6 +55,10 @@ def training_row(run: Path) -> dict[str, Any]:
 def bakeoff_row(run: Path) -> dict[str, Any]:
     """For each candidate its metrics on both sets, and its differences on the test set."""
     val, test = (json.loads((run / folder / "bakeoff.json").read_text()) for folder in ("bakeoff", "bakeoff_test"))
+    if val["dataset"] == test["dataset"]:
+        raise SystemExit(
+            f"Both bake-offs of {run} evaluate {val['dataset']}; the first one has to choose on other images."
+        )
     on_val = {one["name"]: one for one in val["candidates"]}
     return {
         **circumstances(),

@@ -12,6 +12,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
 from detectron2.engine import default_setup
+from detectron2.utils import comm
 
 from lt_det.compat.detectron2 import config_content, retired_keys
 from lt_det.compat.proposals import read_proposals_as_plain_values
@@ -28,6 +29,7 @@ from lt_det.training.config_files.lazy_overrides import apply_lazy_overrides
 from lt_det.training.config_files.lazy_values import check_lazy_values
 from lt_det.training.config_files.overrides import PLACE, check_overrides
 from lt_det.training.config_files.reading import read_config
+from lt_det.training.config_files.run_config import training_config_kept
 from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
@@ -91,7 +93,11 @@ def _allows_unsafe(args: argparse.Namespace) -> bool:
 
 def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     what, elsewhere = "log.txt and config.yaml", "another OUTPUT_DIR"
-    with contextlib.nullcontext() if "://" in output_dir else writing_to(Path(output_dir), what, elsewhere):
+    with contextlib.ExitStack() as stack:
+        if "://" not in output_dir:
+            stack.enter_context(writing_to(Path(output_dir), what, elsewhere))
+            if args.eval_only and comm.is_main_process():
+                stack.enter_context(training_config_kept(Path(output_dir)))
         set_up_log_files(output_dir)
         # It logs the content of the file.
         default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_path(args.config_file)}))

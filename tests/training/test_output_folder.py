@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from detectron2.utils.events import EventStorage
 
 from lt_det.errors import LtDetError
@@ -45,6 +46,25 @@ def test_a_second_training_is_refused_and_an_evaluation_is_not(sixty_config, tmp
         first.communicate()
     setup(arguments(sixty_config, tmp_path))
     release_output_dir(str(tmp_path))
+
+
+def setting_after_evaluation(config, folder, value):
+    """What the folder's config.yaml says after an evaluation with another value."""
+    overrides = ("DATASETS.TEST", "('streamed',)", "TEST.DETECTIONS_PER_IMAGE", str(value))
+    setup(arguments(config, folder, "--eval-only", *overrides))
+    return yaml.safe_load((folder / "config.yaml").read_text())["TEST"]["DETECTIONS_PER_IMAGE"]
+
+
+@pytest.mark.parametrize("trace", ["model_final.pth", "metrics.json"])
+def test_an_evaluation_leaves_the_config_of_the_training(sixty_config, tmp_path, trace):
+    """Other commands read it: after an evaluation of the test set, a bake-off would choose on that set."""
+    assert setting_after_evaluation(sixty_config, tmp_path, 11) == 11  # no training here
+    assert setting_after_evaluation(sixty_config, tmp_path, 12) == 12
+    written = (tmp_path / "config.yaml").read_bytes()
+    (tmp_path / trace).touch()
+    assert setting_after_evaluation(sixty_config, tmp_path, 13) == 12
+    assert (tmp_path / "config.yaml").read_bytes() == written
+    assert f"{tmp_path / 'config.yaml'} is kept as the training wrote it" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")

@@ -1,16 +1,46 @@
-"""The config.yaml that a training has written, where it only gives a hint."""
+"""The config.yaml that a training has written."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lt_det.io.atomic import write_atomically
+
+logger = logging.getLogger(__name__)
+
+_NAME = "config.yaml"
+
 
 def config_in(folder: Path) -> Any:
     """Content of the config.yaml in a folder, of a yaml config or a LazyConfig; None if it is missing or unreadable."""
     try:
-        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        return yaml.safe_load((folder / _NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
+
+
+@contextlib.contextmanager
+def training_config_kept(folder: Path) -> Iterator[None]:
+    """Context in which an evaluation may write config.yaml to a folder: afterwards, that of a training is there again.
+
+    Other commands read it as the config of the weights in the folder. Detectron2's `default_setup` replaces it with the
+    config of the evaluation, which may have another test set.
+    """
+    file = folder / _NAME
+    content = file.read_bytes() if _is_of_a_training(folder) and file.is_file() else None
+    try:
+        yield
+    finally:
+        if content is not None and file.read_bytes() != content:
+            write_atomically(file, content)
+            logger.info("%s is kept as the training wrote it; the config of this evaluation is logged above.", file)
+
+
+def _is_of_a_training(folder: Path) -> bool:
+    return (folder / "metrics.json").exists() or any(folder.glob("*.pth"))
