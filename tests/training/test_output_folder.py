@@ -13,6 +13,7 @@ from detectron2.utils.events import EventStorage
 from lt_det.errors import LtDetError
 from lt_det.io import lock
 from lt_det.training import LongTailTrainer, argument_parser, setup
+from lt_det.training.config_files.run_config import training_config_kept
 from lt_det.training.log.writers import EventFileWriter
 from lt_det.training.resume.output_lock import release_output_dir
 from tests.helpers import logged_training
@@ -65,6 +66,22 @@ def test_an_evaluation_leaves_the_config_of_the_training(sixty_config, tmp_path,
     assert setting_after_evaluation(sixty_config, tmp_path, 13) == 12
     assert (tmp_path / "config.yaml").read_bytes() == written
     assert f"{tmp_path / 'config.yaml'} is kept as the training wrote it" in (tmp_path / "log.txt").read_text()
+    assert not list(tmp_path.glob(".config*"))
+
+
+def write_config_on_full_disk(folder):
+    with training_config_kept(folder):
+        (folder / "config.yaml").symlink_to(FULL)
+        (folder / "config.yaml").write_text("of the evaluation")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_an_evaluation_on_a_full_disk_leaves_the_config_of_the_training(tmp_path):
+    (tmp_path / "config.yaml").write_text("of the training")
+    (tmp_path / "model_final.pth").touch()
+    with pytest.raises(OSError, match="No space left"):
+        write_config_on_full_disk(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "of the training"
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")

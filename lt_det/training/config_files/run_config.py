@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from lt_det.io.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +31,18 @@ def training_config_kept(folder: Path) -> Iterator[None]:
     Other commands read it as the config of the weights in the folder. Detectron2's `default_setup` replaces it with the
     config of the evaluation, which may have another test set.
     """
-    file = folder / _NAME
-    content = file.read_bytes() if _is_of_a_training(folder) and file.is_file() else None
+    file, kept = folder / _NAME, folder / f".{_NAME}.{os.getpid()}"
+    is_kept = _is_of_a_training(folder) and file.is_file()
+    if is_kept:
+        file.replace(kept)  # not a copy, for which a full disk has no room
     try:
         yield
     finally:
-        if content is not None and file.read_bytes() != content:
-            write_atomically(file, content)
-            logger.info("%s is kept as the training wrote it; the config of this evaluation is logged above.", file)
+        if is_kept:
+            differs = file.is_file() and file.read_bytes() != kept.read_bytes()
+            kept.replace(file)
+            if differs:
+                logger.info("%s is kept as the training wrote it; the config of this evaluation is logged above.", file)
 
 
 def _is_of_a_training(folder: Path) -> bool:
