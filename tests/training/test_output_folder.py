@@ -71,6 +71,7 @@ def test_an_evaluation_leaves_the_config_of_the_training(sixty_config, tmp_path,
 
 def write_config_on_full_disk(folder):
     with training_config_kept(folder):
+        (folder / "config.yaml").unlink()
         (folder / "config.yaml").symlink_to(FULL)
         (folder / "config.yaml").write_text("of the evaluation")
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from lt_det.io.atomic import write_atomically
+
 logger = logging.getLogger(__name__)
 
 _NAME = "config.yaml"
@@ -32,17 +34,18 @@ def training_config_kept(folder: Path) -> Iterator[None]:
     config of the evaluation, which may have another test set.
     """
     file, kept = folder / _NAME, folder / f".{_NAME}.{os.getpid()}"
-    is_kept = _is_of_a_training(folder) and file.is_file()
-    if is_kept:
-        file.replace(kept)  # not a copy, for which a full disk has no room
+    if not (_is_of_a_training(folder) and file.is_file()):
+        yield
+        return
+    content = file.read_bytes()
+    write_atomically(kept, content)  # a disk that is full refuses this before anything is lost
     try:
         yield
     finally:
-        if is_kept:
-            differs = file.is_file() and file.read_bytes() != kept.read_bytes()
-            kept.replace(file)
-            if differs:
-                logger.info("%s is kept as the training wrote it; the config of this evaluation is logged above.", file)
+        differs = not file.is_file() or file.read_bytes() != content
+        kept.replace(file)
+    if differs:
+        logger.info("%s is kept as the training wrote it; the config of this evaluation is logged above.", file)
 
 
 def _is_of_a_training(folder: Path) -> bool:
