@@ -9,7 +9,7 @@ from benchmarks.evidence import adjusted, rows
 from benchmarks.evidence.plan import Job, read_plan
 from benchmarks.evidence.rows import metrics_of
 from tests.helpers import REPOSITORY
-from tests.helpers.random_detector import random_checkpoint
+from tests.helpers.proposals import random_detector
 
 KEYS = ("MODEL.ROI_HEADS.NUM_CLASSES", "12", "TEST.DETECTIONS_PER_IMAGE", "30")
 PLAN = """
@@ -33,7 +33,7 @@ def test_the_draws_are_those_of_the_chosen_strength(tmp_path, datasets_root):
     config = "configs/mini_lvis_tau_norm.yaml"
     job = Job("trainings/tau_norm_10_seed0", "tau_norm", "mini_lvis", 0, config, KEYS, 0, detector=detector)
     (work / detector.name).mkdir(parents=True)
-    random_checkpoint(Path(detector.config).resolve(), work / detector.name, *KEYS)
+    random_detector(Path(detector.config).resolve(), work / detector.name, *KEYS)
     folder = adjusted.evaluate(job, "1", work, datasets_root)
     found = json.loads((folder / "calibration.json").read_text())
     assert found["chosen"] == 1, "the test needs a strength that helps this detector"

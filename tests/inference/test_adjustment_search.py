@@ -14,7 +14,7 @@ from lt_det.inference import adjustment_search
 from lt_det.inference.adjustment_search import AdjustmentSearch
 from lt_det.training import LongTailCheckpointer, LongTailTrainer, load_config
 from tests.helpers import REPOSITORY, first_images
-from tests.helpers.random_detector import random_checkpoint
+from tests.helpers.proposals import random_detector
 
 CALIBRATION = "MODEL.LONG_TAIL.CALIBRATION"
 
@@ -58,7 +58,7 @@ def run(config, capsys):
 
 @pytest.fixture(scope="module")
 def weights(config, tmp_path_factory):
-    return random_checkpoint(config, tmp_path_factory.mktemp("weights"))
+    return random_detector(config, tmp_path_factory.mktemp("weights")).MODEL.WEIGHTS
 
 
 def names(folder):
@@ -100,7 +100,7 @@ def test_the_written_config_evaluates_the_chosen_value(run, weights, tmp_path):
 )
 def test_every_metric_is_that_of_its_checkpoint(run, config, tmp_path, method, options):
     """Several stages, masks, more columns; 1 is chosen, whatever its AP."""
-    weights = random_checkpoint(config, tmp_path, *options)
+    weights = random_detector(config, tmp_path, *options).MODEL.WEIGHTS
     options += ["MODEL.WEIGHTS", weights, f"{CALIBRATION}.METHOD", method, f"{CALIBRATION}.VALUES", "[1.0, 1.5]"]
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
