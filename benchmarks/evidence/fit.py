@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
+from benchmarks.evidence.summary import classes_of_thirds
 
 KIND = "fit"
 _SIDES = ("training", "test")
@@ -29,9 +30,7 @@ def row_of(diagnosis: dict[str, Any], metrics: dict[str, float | None]) -> dict[
     `metrics` are those of the training, which may differ from the table's if it ran on another processor.
     """
     images = [one["images"] for one in diagnosis["classes"]]
-    order = np.argsort(images, kind="stable")
-    number = len(order) // 3
-    parts = {"rarest third": order[:number], "most frequent third": order[-number:]}
+    parts = classes_of_thirds(images)
     (stage,) = diagnosis["stages"]
     row: dict[str, Any] = {**circumstances(), "metrics": metrics_of(metrics), "class_images": images}
     for side in _SIDES:

@@ -13,7 +13,7 @@ the validation images, and reported on the test images. Run in the root of the r
     python -m benchmarks.evidence.photographs bakeoff output/trashcan
     python -m benchmarks.evidence.tables                                 # makes the tables of docs/evidence.md
 
-A loss end to end is the first three commands with MODEL.LONG_TAIL.LOSS.NAME and another OUTPUT_DIR.
+A loss end to end is the first three commands with its MODEL.LONG_TAIL.LOSS.NAME or sampler, and another OUTPUT_DIR.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _trainings() -> dict[str, dict[str, Any]]:
 
 def _title(name: str) -> str:
     loss, _, seed = name.rpartition("_seed")
-    return f"{loss}, seed {seed}"
+    return f"{loss.replace('-', ' with ')}, seed {seed}"
 
 
 def _header(first: str, titles: list[str]) -> list[str]:
@@ -211,7 +211,9 @@ def main() -> None:
         row = bakeoff_row(args.run)
         print(write_row(KIND, f"bakeoff_{seed}", {**row, "commit": args.commit or row["commit"]}))
         return
-    name = f"{config['MODEL']['LONG_TAIL']['LOSS']['NAME']}_{seed}"
+    sampler = config["DATALOADER"]["SAMPLER_TRAIN"]
+    loss = config["MODEL"]["LONG_TAIL"]["LOSS"]["NAME"]
+    name = f"{loss}{'' if sampler == 'TrainingSampler' else f'-{sampler}'}_{seed}"
     row = training_row(args.run)
     print(write_row(KIND, name, {**row, "commit": args.commit or row["commit"]}))
     print(write_row(f"draws/{KIND}", name, draws_of(_test_boxes(args.run)["resamples"])))

@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.evidence.plan import DEFAULT_DATASET, Job, Plan
 from benchmarks.evidence.rows import read_row
@@ -104,14 +105,18 @@ def thirds(result: dict[str, Any]) -> dict[str, float | None]:
     """AP of the rarest and of the most frequent third of the classes, by training images."""
     if "class_images" not in result:
         return {}
-    order = np.argsort(result["class_images"], kind="stable")
     of_class = np.array(result["class_ap"], dtype=float)  # None becomes nan
-    number = len(order) // 3
-    parts = {"AP rarest third": order[:number], "AP most frequent third": order[-number:]}
     return {
-        name: float(np.nanmean(of_class[part])) if np.isfinite(of_class[part]).any() else None
-        for name, part in parts.items()
+        f"AP {name}": float(np.nanmean(of_class[part])) if np.isfinite(of_class[part]).any() else None
+        for name, part in classes_of_thirds(result["class_images"]).items()
     }
+
+
+def classes_of_thirds(images: Sequence[int]) -> dict[str, NDArray[np.intp]]:
+    """Indices of the classes in the rarest and in the most frequent third; of equal classes, the first is rarer."""
+    order = np.argsort(images, kind="stable")
+    number = len(order) // 3
+    return {"rarest third": order[:number], "most frequent third": order[-number:]}
 
 
 def difference(row: Cell, baseline: Cell, metric: str) -> Difference | None:

@@ -67,7 +67,7 @@ def test_what_is_kept_of_a_training(tmp_path, monkeypatch):
     run = tmp_path / "run"
     (run / "inference" / "trashcan_test").mkdir(parents=True)
     config = {"SEED": 3, "MODEL": {"LONG_TAIL": {"LOSS": {"NAME": "ib"}}}}
-    (run / "config.yaml").write_text(json.dumps(config))
+    (run / "config.yaml").write_text(json.dumps({**config, "DATALOADER": {"SAMPLER_TRAIN": "TrainingSampler"}}))
     evaluated = {"iteration": 999, **{f"bbox/{name}": 2.5 for name in BUCKETS}}
     (run / "metrics.json").write_text(f'{{"iteration": 19}}\n{json.dumps(evaluated)}\n')
     boxes = {"metrics": {"AP": 3.0, "ARs": 1.0}, "resamples": {"seed": 0, "images": "a", "values": {"AP": [3.004]}}}
@@ -77,3 +77,7 @@ def test_what_is_kept_of_a_training(tmp_path, monkeypatch):
     row = rows.read_row("photographs", "ib_seed3")
     assert (row["curve"], row["test"]) == ({"1000": dict.fromkeys(BUCKETS, 2.5)}, {"AP": 3.0})
     assert rows.read_row("draws/photographs", "ib_seed3") == {"seed": 0, "images": "a", "AP": [3.0]}
+    # Another sampler is another training, which must not take the place of the first.
+    (run / "config.yaml").write_text(json.dumps({**config, "DATALOADER": {"SAMPLER_TRAIN": "Other"}}))
+    photographs.main()
+    assert set(rows.read_rows("photographs")) == {"ib_seed3", "ib-Other_seed3"}
