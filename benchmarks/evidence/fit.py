@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evidence.markdown import header, line
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
 from benchmarks.evidence.summary import classes_of_thirds
 
@@ -44,11 +45,11 @@ def table() -> str:
     """Markdown: one line for each training, ERM first."""
     columns = [(part, side) for part in ("rarest third", "most frequent third") for side in _SIDES]
     titles = ["AP", *(f"{part}: {side}" for part, side in columns)]
-    lines = [f"| row | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    lines = header("row", titles)
     for name, row in sorted(read_rows(KIND).items(), key=lambda item: ("_erm_" not in item[0], item[0])):
-        numbers = " | ".join(f"{row[side][part]:.1f}" for part, side in columns)
+        numbers = [row["metrics"]["AP"], *(row[side][part] for part, side in columns)]
         title = name.removeprefix("exponential_100_").rsplit("_", 2)[0]
-        lines.append(f"| {title} | {row['metrics']['AP']:.1f} | {numbers} |")
+        lines.append(line(title, [f"{number:.1f}" for number in numbers]))
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.evidence.markdown import header, line
 from benchmarks.evidence.rank_correlation import spearman
 from benchmarks.evidence.rows import circumstances, draws_of, metrics_of, read_row, read_rows, write_row
 from lt_det.evaluation.metrics.intervals import interval
@@ -40,13 +41,13 @@ _DETECTOR = "softmax"  # whose classifier the bake-offs train
 
 def training_row(run: Path) -> dict[str, Any]:
     """AP on the validation images by iteration, and the metrics on the test images."""
-    lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    records = [json.loads(record) for record in (run / "metrics.json").read_text().splitlines()]
     return {
         **circumstances(),
         "curve": {  # Detectron2 logs the evaluation after 1000 iterations as 999, and the last one as 8000
-            str(round(line["iteration"], -1)): {name: line[f"bbox/{name}"] for name in _BUCKETS}
-            for line in lines
-            if "bbox/AP" in line
+            str(round(record["iteration"], -1)): {name: record[f"bbox/{name}"] for name in _BUCKETS}
+            for record in records
+            if "bbox/AP" in record
         },
         "test": metrics_of(_test_boxes(run)["metrics"]),
     }
@@ -82,11 +83,11 @@ def curve() -> str:
     """Markdown: AP and APr on the validation images by iteration, for each training."""
     rows = _trainings()
     points = list(rows[f"{_DETECTOR}_seed0"]["curve"])
-    lines = [*_header("training", [*points])]
+    lines = header("training", points)
     for name, row in rows.items():
         for metric in _BUCKETS[:2]:
             numbers = [decimals(row["curve"][point][metric]) for point in points]
-            lines.append(f"| {_title(name)}: {metric} | {' | '.join(numbers)} |")
+            lines.append(line(f"{_title(name)}: {metric}", numbers))
     return "\n".join(lines)
 
 
@@ -95,7 +96,7 @@ def candidates() -> str:
     bakeoffs = [row["candidates"] for name, row in _rows().items() if name.startswith("bakeoff_")]
     means = {name: _over_detectors([one[name] for one in bakeoffs]) for name in bakeoffs[0]}
     seeds = range(len(bakeoffs))
-    lines = _header(
+    lines = header(
         "classifier",
         [
             "val: mean over buckets",
@@ -110,7 +111,7 @@ def candidates() -> str:
             for metric in _BUCKETS[:2]
             for of in bakeoffs
         ]
-        lines.append(f"| {name} | {' | '.join([*numbers, *deltas])} |")
+        lines.append(line(name, [*numbers, *deltas]))
     return "\n".join([*lines, "", _rank_correlations(bakeoffs, means)])
 
 
@@ -128,7 +129,7 @@ def _rank_correlations(bakeoffs: list[dict[str, Any]], means: dict[str, Any]) ->
 
 def end_to_end() -> str:
     """Markdown: whole trainings on the test images, each against the softmax training of its seed."""
-    lines = _header(
+    lines = header(
         "training",
         ["val: AP", *(f"test: {name}" for name in _BUCKETS), *(f"test {name} minus softmax" for name in _BUCKETS[:2])],
     )
@@ -138,7 +139,7 @@ def end_to_end() -> str:
         numbers = [decimals(list(row["curve"].values())[-1]["AP"]), *(decimals(row["test"][one]) for one in _BUCKETS)]
         baseline = f"{_DETECTOR}_{name.rpartition('_')[2]}"
         deltas = ["" if name == baseline else _difference(name, baseline, metric) for metric in _BUCKETS[:2]]
-        lines.append(f"| {_title(name)} | {' | '.join([*numbers, *deltas])} |")
+        lines.append(line(_title(name), [*numbers, *deltas]))
     return "\n".join(lines)
 
 
@@ -164,10 +165,6 @@ def _trainings() -> dict[str, dict[str, Any]]:
 def _title(name: str) -> str:
     loss, _, seed = name.rpartition("_seed")
     return f"{loss.replace('-', ' with ')}, seed {seed}"
-
-
-def _header(first: str, titles: list[str]) -> list[str]:
-    return [f"| {first} | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
 
 
 def _over_detectors(entries: list[dict[str, Any]]) -> dict[str, Any]:

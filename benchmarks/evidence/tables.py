@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.evidence import fit, photographs
 from benchmarks.evidence.figure import IMAGE, LENGTHS, draw_schedule, has_schedule, schedule_cells
+from benchmarks.evidence.markdown import header, line
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
 from benchmarks.evidence.rank_correlation import spearman
 from benchmarks.evidence.rows import read_row, read_training_rows
@@ -41,9 +42,9 @@ def plan_named(name: str) -> Plan:
 def schedule() -> str:
     """AP and APr by schedule length, with the config's learning rate."""
     plan = plan_named("table2")
-    lines = _header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
+    lines = header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
     for row, of_row in schedule_cells(plan).items():
-        lines.append(_line(row, [_number(one, name, count=True) for name in ("AP", "APr") for one in of_row.values()]))
+        lines.append(line(row, [_number(one, name, count=True) for name in ("AP", "APr") for one in of_row.values()]))
     if has_schedule(plan):
         lines += ["", f"![AP and APr by schedule length]({IMAGE.relative_to(PAGE.parent)})"]
     return "\n".join(lines)
@@ -52,7 +53,7 @@ def schedule() -> str:
 def schedule_differences() -> str:
     """Each loss minus softmax with as many iterations, and the interval over images."""
     cells = schedule_cells(plan_named("table2"))
-    lines = _header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
+    lines = header("loss", [f"{name}, {length}" for name in ("AP", "APr") for length in LENGTHS])
     for row, of_row in cells.items():
         if row == _BASELINE:
             continue
@@ -60,18 +61,18 @@ def schedule_differences() -> str:
         for name in ("AP", "APr"):
             found = [difference(one, cells[_BASELINE][length], name) for length, one in of_row.items()]
             texts += [NOT_RUN if one is None else f"{signed(one.value)} {_interval(one.over_images)}" for one in found]
-        lines.append(_line(row, texts))
+        lines.append(line(row, texts))
     return "\n".join(lines)
 
 
 def methods() -> str:
     """All methods of table 2 at the final length, with the chosen learning rate."""
     plan = plan_named("table2")
-    lines = _header("method", ["learning rate or strength", *_BUCKETS, "seeds"])
+    lines = header("method", ["learning rate or strength", *_BUCKETS, "seeds"])
     rows = [(row, cell(plan, row, _FINAL)) for row in plan.rows]
     for row, one in sorted(rows, key=lambda pair: -(pair[1].mean("AP") or 0)):
         numbers = [_number(one, name) for name in _BUCKETS]
-        lines.append(_line(row, [_setting(plan, row), *numbers, str(len(one.metrics))]))
+        lines.append(line(row, [_setting(plan, row), *numbers, str(len(one.metrics))]))
     return "\n".join(lines)
 
 
@@ -97,23 +98,23 @@ def learning_rates() -> str:
     plan = plan_named("table2")
     jobs = {row: plan.search_jobs(row) for row, spec in plan.rows.items() if "adjusts" not in spec}
     factors = sorted({job.factor for of_row in jobs.values() for job in of_row})
-    lines = _header("method", [*(f"×{factor:g}" for factor in factors), "chosen"])
+    lines = header("method", [*(f"×{factor:g}" for factor in factors), "chosen"])
     for row, of_row in jobs.items():
         found = {job.factor: job.result() for job in of_row}
         ap = {factor: f"{result['metrics']['AP']:.1f}" if result else NOT_RUN for factor, result in found.items()}
         factor, missing = plan.chosen_factor(row)
-        lines.append(_line(row, [*(ap.get(one, "") for one in factors), "" if missing else f"×{factor:g}"]))
+        lines.append(line(row, [*(ap.get(one, "") for one in factors), "" if missing else f"×{factor:g}"]))
     return "\n".join(lines)
 
 
 def imbalance() -> str:
     """Table 3: the rows of the LDAM paper's table on each dataset."""
     plan = plan_named("table3")
-    lines = _header("row", [f"{dataset.replace('_', ' ')}: {name}" for dataset in plan.datasets for name in _THIRDS])
+    lines = header("row", [f"{dataset.replace('_', ' ')}: {name}" for dataset in plan.datasets for name in _THIRDS])
     for row in plan.rows:
         cells = [cell(plan, row, _IMBALANCE, dataset, 1) for dataset in plan.datasets]
         lines.append(
-            _line(row, [_number(one, metric, count=not i) for one in cells for i, metric in enumerate(_THIRDS)])
+            line(row, [_number(one, metric, count=not i) for one in cells for i, metric in enumerate(_THIRDS)])
         )
     return "\n".join(lines)
 
@@ -132,7 +133,7 @@ def imbalance_order() -> str:
     """Table 3: the rank correlation of AP with the accuracy that the LDAM paper reports."""
     plan = plan_named("table3")
     published = (read_row("published", "ldam_table2") or {})["error"]
-    lines = _header("dataset", [part for name in published for part in (f"Spearman correlation with {name}", "rows")])
+    lines = header("dataset", [part for name in published for part in (f"Spearman correlation with {name}", "rows")])
     for dataset in plan.datasets:
         ap = {row: cell(plan, row, _IMBALANCE, dataset, 1).mean("AP") for row in plan.rows}
         texts = []
@@ -141,27 +142,27 @@ def imbalance_order() -> str:
             pairs = [(value, -errors[row]) for row, value in ap.items() if value is not None and row in errors]
             enough = len(pairs) >= _MIN_RANKED
             texts += [decimals(spearman(*np.array(pairs).T), 2) if enough else NOT_RUN, str(len(pairs))]
-        lines.append(_line(dataset.replace("_", " "), texts))
+        lines.append(line(dataset.replace("_", " "), texts))
     return "\n".join(lines)
 
 
 def balanced() -> str:
     """Detectron2's own heads on balanced sets."""
     plan = plan_named("balanced")
-    lines = _header("dataset", ["classes", "iterations", "AP", "AP50", "lowest AP of a class", "seeds"])
+    lines = header("dataset", ["classes", "iterations", "AP", "AP50", "lowest AP of a class", "seeds"])
     for dataset, length, row in _places(plan):
         one = cell(plan, row, length, dataset, 1)
         lowest = [min(ap for ap in (job.result() or {})["class_ap"] if ap is not None) for job in one.jobs.values()]
         numbers = [_number(one, "AP"), _number(one, "AP50"), f"{min(lowest):.1f}" if lowest else NOT_RUN]
         classes = str(plan.datasets[dataset]["num_classes"])
-        lines.append(_line(dataset, [classes, str(length), *numbers, str(len(one.metrics))]))
+        lines.append(line(dataset, [classes, str(length), *numbers, str(len(one.metrics))]))
     return "\n".join(lines)
 
 
 def conditions() -> str:
     """Table 4: each row of its plan, minus the baseline that the plan names for it."""
     plan = plan_named("table4")
-    lines = _header(
+    lines = header(
         "row", ["dataset", "iterations", *_BUCKETS, "AP minus", "interval over seeds", "interval over images", "seeds"]
     )
     for dataset, length, row in _places(plan):
@@ -172,14 +173,14 @@ def conditions() -> str:
         if minus is not None:
             texts = [f"{baseline}: {signed(minus.value)}", _interval(minus.over_seeds), _interval(minus.over_images)]
         numbers = [_number(one, name) for name in _BUCKETS]
-        lines.append(_line(row, [dataset, str(length), *numbers, *texts, str(len(one.metrics))]))
+        lines.append(line(row, [dataset, str(length), *numbers, *texts, str(len(one.metrics))]))
     return "\n".join(lines)
 
 
 def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) -> str:
     """Rows minus a baseline, with both intervals, in descending order of the first metric."""
     titles = [f"{name}{part}" for name in metrics for part in ("", ", interval over seeds", ", interval over images")]
-    lines = _header("row", [*titles, "seeds"])
+    lines = header("row", [*titles, "seeds"])
     found = {row: [difference(one, baseline, name) for name in metrics] for row, one in cells.items()}
     run = {row: values for row, values in found.items() if any(values)}
     for row, values in sorted(run.items(), key=lambda item: -(item[1][0].value if item[1][0] else -1000)):
@@ -189,7 +190,7 @@ def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) 
                 texts += [NOT_RUN, "", ""]
             else:
                 texts += [signed(value.value), _interval(value.over_seeds), _interval(value.over_images)]
-        lines.append(_line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
+        lines.append(line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
     missing = f"Not run: {', '.join(row for row in found if row not in run)}."
     if not run:
         return missing
@@ -217,19 +218,11 @@ def machines() -> str:
         found.setdefault(key, []).append(name)
         commits.setdefault(key, set()).add(row["commit"])
         seconds += [row["seconds"]] if "seconds" in row else []
-    lines = _header("processor", ["threads", "torch", "Detectron2", "Python", "commits", "results"])
+    lines = header("processor", ["threads", "torch", "Detectron2", "Python", "commits", "results"])
     for key, names in sorted(found.items()):
-        lines.append(_line(key[0], [*key[1:], ", ".join(sorted(commits[key])), str(len(names))]))
+        lines.append(line(key[0], [*key[1:], ", ".join(sorted(commits[key])), str(len(names))]))
     known = f"{len(seconds)} of these results have their CPU time noted: {sum(seconds) / 3600:.1f} core-hours."
     return "\n".join([*lines, "", known])
-
-
-def _header(first: str, titles: Sequence[str]) -> list[str]:
-    return [_line(first, titles), "|---|" + "---:|" * len(titles)]
-
-
-def _line(first: str, cells: Sequence[str]) -> str:
-    return f"| {first} | {' | '.join(cells)} |"
 
 
 def _number(one: Cell, metric: str, count: bool = False) -> str:
