@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
+from benchmarks.evidence.tables.markdown import header, line
 from lt_det.bakeoff.bakeoff import FEATURES
 from lt_det.bakeoff.candidates import Candidate
 from lt_det.bakeoff.detector import Classifiers, ClassifierStates
@@ -111,13 +112,13 @@ def _kept(result: TaskEvaluation, baseline: TaskEvaluation) -> dict[str, Any]:
 def table(name: str) -> str:
     """Markdown."""
     titles = [*_SHOWN, *(f"{metric} minus {_BASELINE}" for metric in _COMPARED)]
-    lines = [f"| classifier on the same features | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    lines = header("classifier on the same features", titles)
     for variant, row in read_rows("cdt")[name]["variants"].items():
         cells = [f"{row[metric]:.1f}" for metric in _SHOWN]
         for metric in _COMPARED:
             value, *ends = row[f"minus {_BASELINE}"][metric]
             cells.append("" if variant == _BASELINE else f"{signed(value)} {signed_interval(ends)}")
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
+        lines.append(line(variant, cells))
     return "\n".join(lines)
 
 

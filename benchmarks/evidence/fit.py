@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence.markdown import header, line
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
 from benchmarks.evidence.summary import classes_of_thirds
+from benchmarks.evidence.tables.markdown import header, line
 
 KIND = "fit"
 _SIDES = ("training", "test")

@@ -24,19 +24,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from benchmarks.evidence.markdown import header, line
-from benchmarks.evidence.rank_correlation import spearman
-from benchmarks.evidence.rows import circumstances, draws_of, metrics_of, read_row, read_rows, write_row
-from lt_det.evaluation.metrics.intervals import interval
-from lt_det.terminal import decimals, signed, signed_interval
+from benchmarks.evidence.rows import circumstances, draws_of, metrics_of, write_row
 
 KIND = "photographs"
-_BUCKETS = ("AP", "APr", "APc", "APf")
-_MEAN = "bucket mean"
-_DETECTOR = "softmax"  # whose classifier the bake-offs train
+BUCKETS = ("AP", "APr", "APc", "APf")
+MEAN = "bucket mean"
 
 
 def training_row(run: Path) -> dict[str, Any]:
@@ -45,7 +39,7 @@ def training_row(run: Path) -> dict[str, Any]:
     return {
         **circumstances(),
         "curve": {  # Detectron2 logs the evaluation after 1000 iterations as 999, and the last one as 8000
-            str(round(record["iteration"], -1)): {name: record[f"bbox/{name}"] for name in _BUCKETS}
+            str(round(record["iteration"], -1)): {name: record[f"bbox/{name}"] for name in BUCKETS}
             for record in records
             if "bbox/AP" in record
         },
@@ -68,127 +62,25 @@ def bakeoff_row(run: Path) -> dict[str, Any]:
         "candidates": {
             one["name"]: {
                 "kind": one["kind"],
-                "folds": _mean([fold["metrics"][_MEAN] for fold in one["folds"]]),
+                "folds": mean_or_none([fold["metrics"][MEAN] for fold in one["folds"]]),
                 "val": _means(on_val[one["name"]]),
                 "test": _means(one),
-                "test_intervals": {name: one["intervals"][name] for name in _BUCKETS},
-                "test_minus_retrained": {name: one["differences"][name] for name in _BUCKETS},
+                "test_intervals": {name: one["intervals"][name] for name in BUCKETS},
+                "test_minus_retrained": {name: one["differences"][name] for name in BUCKETS},
             }
             for one in test["candidates"]
         },
     }
 
 
-def curve() -> str:
-    """Markdown: AP and APr on the validation images by iteration, for each training."""
-    rows = _trainings()
-    points = list(rows[f"{_DETECTOR}_seed0"]["curve"])
-    lines = header("training", points)
-    for name, row in rows.items():
-        for metric in _BUCKETS[:2]:
-            numbers = [decimals(row["curve"][point][metric]) for point in points]
-            lines.append(line(f"{_title(name)}: {metric}", numbers))
-    return "\n".join(lines)
-
-
-def candidates() -> str:
-    """Markdown: each candidate on both sets, in the order of the validation images; means over the detectors."""
-    bakeoffs = [row["candidates"] for name, row in _rows().items() if name.startswith("bakeoff_")]
-    means = {name: _over_detectors([one[name] for one in bakeoffs]) for name in bakeoffs[0]}
-    seeds = range(len(bakeoffs))
-    lines = header(
-        "classifier",
-        [
-            "val: mean over buckets",
-            *(f"test: {name}" for name in _BUCKETS),
-            *(f"test {name} minus retrained, detector {seed}" for name in _BUCKETS[:2] for seed in seeds),
-        ],
-    )
-    for name, one in sorted(means.items(), key=lambda item: -item[1]["val"][_MEAN]):
-        numbers = [decimals(one["val"][_MEAN]), *(decimals(one["test"][metric]) for metric in _BUCKETS)]
-        deltas = [
-            "" if of[name]["kind"] == "retrained" else _delta(of[name]["test_minus_retrained"][metric])
-            for metric in _BUCKETS[:2]
-            for of in bakeoffs
-        ]
-        lines.append(line(name, [*numbers, *deltas]))
-    return "\n".join([*lines, "", _rank_correlations(bakeoffs, means)])
-
-
-def _rank_correlations(bakeoffs: list[dict[str, Any]], means: dict[str, Any]) -> str:
-    val, test = ([one[part][_MEAN] for one in means.values()] for part in ("val", "test"))
-    trained = [one for one in means.values() if one["folds"] is not None]
-    folds = spearman([one["folds"] for one in trained], [one["test"][_MEAN] for one in trained])
-    detectors = [[of[name]["test"][_MEAN] for name in means] for of in bakeoffs[:2]]
-    return (
-        f"Rank correlation (Spearman) of the mean over the buckets: {decimals(spearman(val, test), 2)} between val and "
-        f"test, and {decimals(spearman(*detectors), 2)} between the two detectors on test, over all {len(means)} rows; "
-        f"{decimals(folds, 2)} between the held-out training images and test, over the {len(trained)} trained ones."
-    )
-
-
-def end_to_end() -> str:
-    """Markdown: whole trainings on the test images, each against the softmax training of its seed."""
-    lines = header(
-        "training",
-        ["val: AP", *(f"test: {name}" for name in _BUCKETS), *(f"test {name} minus softmax" for name in _BUCKETS[:2])],
-    )
-    for name, row in _trainings().items():
-        if "test" not in row:
-            continue
-        numbers = [decimals(list(row["curve"].values())[-1]["AP"]), *(decimals(row["test"][one]) for one in _BUCKETS)]
-        baseline = f"{_DETECTOR}_{name.rpartition('_')[2]}"
-        deltas = ["" if name == baseline else _difference(name, baseline, metric) for metric in _BUCKETS[:2]]
-        lines.append(line(_title(name), [*numbers, *deltas]))
-    return "\n".join(lines)
-
-
-def _difference(name: str, baseline: str, metric: str) -> str:
-    after, before = (read_row(f"draws/{KIND}", one) or {} for one in (name, baseline))
-    assert after["images"] == before["images"], f"{name} and {baseline} were evaluated on other images"
-    rows = _rows()
-    value = rows[name]["test"][metric] - rows[baseline]["test"][metric]
-    ends = interval(np.array(after[metric], dtype=float) - np.array(before[metric], dtype=float), value)
-    return f"{signed(value)} {'none' if ends is None else signed_interval(ends)}"
-
-
-def _rows() -> dict[str, dict[str, Any]]:
-    return read_rows(KIND)
-
-
-def _trainings() -> dict[str, dict[str, Any]]:
-    """Softmax first."""
-    found = {name: row for name, row in _rows().items() if "curve" in row}
-    return dict(sorted(found.items(), key=lambda item: (not item[0].startswith(_DETECTOR), item[0])))
-
-
-def _title(name: str) -> str:
-    loss, _, seed = name.rpartition("_seed")
-    return f"{loss.replace('-', ' with ')}, seed {seed}"
-
-
-def _over_detectors(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the detectors of one candidate's metrics."""
-    return {
-        **{
-            part: {name: statistics.fmean(entry[part][name] for entry in entries) for name in (*_BUCKETS, _MEAN)}
-            for part in ("val", "test")
-        },
-        "folds": _mean([entry["folds"] for entry in entries if entry["folds"] is not None]),
-    }
-
-
 def _means(entry: dict[str, Any]) -> dict[str, float | None]:
     means = {name: spread["mean"] for name, spread in entry["metrics"].items()}
-    return {**metrics_of(means), _MEAN: means[_MEAN]}
+    return {**metrics_of(means), MEAN: means[MEAN]}
 
 
-def _mean(values: list[float]) -> float | None:
+def mean_or_none(values: list[float]) -> float | None:
+    """None without values."""
     return statistics.fmean(values) if values else None
-
-
-def _delta(delta: dict[str, Any]) -> str:
-    return f"{signed(delta['value'])} {signed_interval(delta['interval'])}"
 
 
 def _test_boxes(run: Path) -> dict[str, Any]:

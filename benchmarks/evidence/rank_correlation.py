@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evidence.rows import circumstances, metrics_of, read_rows, write_row
+from benchmarks.evidence.tables.markdown import header, line
 from lt_det.terminal import decimals
 
 DETECTOR = "softmax_3200_seed0"
@@ -59,11 +60,11 @@ def table() -> str:
         for loss in trained
         if loss == "softmax" or loss in cached
     }
-    lines = ["| loss | end to end: AP | APr | APc | APf | on the softmax detector's features: AP | APr | APc | APf |"]
-    lines.append("|---|" + "---:|" * 8)
-    for loss, sides in sorted(pairs.items(), key=lambda item: -item[1][0]["AP"]):
-        numbers = [f"{side[name]:.1f}" for side in sides for name in _SHOWN]
-        lines.append(f"| {loss} | {' | '.join(numbers)} |")
+    sides = ("end to end", "on the softmax detector's features")
+    lines = header("loss", [f"{side}: {name}" if name == "AP" else name for side in sides for name in _SHOWN])
+    for loss, of_loss in sorted(pairs.items(), key=lambda item: -item[1][0]["AP"]):
+        numbers = [f"{side[name]:.1f}" for side in of_loss for name in _SHOWN]
+        lines.append(line(loss, numbers))
     lines.append("")
     for text, left_out in (("all", ()), ("without softmax", ("softmax",))):
         kept = [sides for loss, sides in pairs.items() if loss not in left_out]

@@ -126,9 +126,9 @@ def difference(row: Cell, baseline: Cell, metric: str) -> Difference | None:
     if not seeds:
         return None
     differences = [values[seed] - base[seed] for seed in seeds]
-    return Difference(
-        statistics.fmean(differences), len(seeds), t_interval(differences), _over_images(row, baseline, metric, seeds)
-    )
+    mean = statistics.fmean(differences)
+    pairs = [(row.jobs[seed].name, baseline.jobs[seed].name) for seed in seeds]
+    return Difference(mean, len(seeds), t_interval(differences), paired_interval(pairs, metric, mean))
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -140,20 +140,23 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def _over_images(row: Cell, baseline: Cell, metric: str, seeds: Sequence[int]) -> tuple[float, float] | None:
-    """From the draws of all seeds; None if one has none, or has them of other images than the baseline."""
-    values, draws = [], []
-    for seed in seeds:
-        after, before = (_draws(one.jobs[seed]) for one in (row, baseline))
-        if after is None or before is None or metric not in after or metric not in before:
+def paired_interval(pairs: Sequence[tuple[str, str]], metric: str, value: float) -> tuple[float, float] | None:
+    """95 % interval of a mean difference by the paired bootstrap of the images.
+
+    Args:
+        pairs: KIND/NAME of a result and of its baseline, one pair for each seed.
+        metric: one of those in the draws.
+        value: the mean of the measured differences.
+
+    Returns:
+        Lower and upper end; None if a result has no draws, or has them of other images than its baseline.
+    """
+    draws = []
+    for pair in pairs:
+        after, before = (read_row(f"draws/{kind}", name) or {} for kind, name in (one.split("/") for one in pair))
+        if metric not in after or metric not in before:
             return None
         if (after["images"], after["seed"]) != (before["images"], before["seed"]):
             return None
-        values.append(row.values(metric)[seed] - baseline.values(metric)[seed])
         draws.append(np.array(after[metric], dtype=float) - np.array(before[metric], dtype=float))
-    return interval(np.mean(draws, axis=0), statistics.fmean(values))
-
-
-def _draws(job: Job) -> dict[str, Any] | None:
-    kind, name = job.name.split("/")
-    return read_row(f"draws/{kind}", name)
+    return interval(np.mean(draws, axis=0), value)

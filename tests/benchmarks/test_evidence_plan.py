@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.evidence import rows
 from benchmarks.evidence.plan import PlanError, read_plan
-from benchmarks.evidence.tables import PLANS
+from benchmarks.evidence.tables.cells import PLANS
 from lt_det.losses import LOSSES
 from lt_det.training import load_config
 from tests.helpers import REPOSITORY

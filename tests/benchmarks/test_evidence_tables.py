@@ -8,10 +8,14 @@ import statistics
 import numpy as np
 import pytest
 
-from benchmarks.evidence import figure, rows, summary, tables
+from benchmarks.evidence import rows, summary
 from benchmarks.evidence.plan import read_plan
 from benchmarks.evidence.rows import RESULTS
 from benchmarks.evidence.summary import cell, difference, t_interval
+from benchmarks.evidence.tables import figure, schedule
+from benchmarks.evidence.tables.cells import NOT_RUN, number
+from benchmarks.evidence.tables.imbalance import imbalance_order
+from benchmarks.evidence.tables.page import PAGE, with_tables
 from lt_det.evaluation.metrics.intervals import interval
 from tests.helpers import REPOSITORY
 
@@ -29,18 +33,18 @@ def _in_the_root(monkeypatch):
 
 
 def test_the_page_is_made_from_the_results():
-    page = tables.PAGE.read_text()
-    assert tables.with_tables(page) == page, "run python -m benchmarks.evidence.tables"
+    page = PAGE.read_text()
+    assert with_tables(page) == page, "run python -m benchmarks.evidence.tables"
     assert not re.search(r"[-+]0\.0\b", page), "what rounds to 0 has no sign"
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():
     with pytest.raises(ValueError, match="machines"):
-        tables.with_tables(tables.PAGE.read_text().replace("<!-- /machines -->", ""))
+        with_tables(PAGE.read_text().replace("<!-- /machines -->", ""))
 
 
 def test_a_cell_of_the_page_is_the_mean_of_its_results():
-    lines = tables.PAGE.read_text().split("<!-- schedule -->")[1].split("<!-- /schedule -->")[0].splitlines()
+    lines = PAGE.read_text().split("<!-- schedule -->")[1].split("<!-- /schedule -->")[0].splitlines()
     found = [json.loads(file.read_text()) for file in sorted((RESULTS / "trainings").glob("softmax_3200_seed?.json"))]
     (line,) = [line for line in lines if line.startswith("| softmax |")]
     texts = [text.strip() for text in line.split("|")[2:-1]]
@@ -74,9 +78,9 @@ def test_mean_spread_and_what_is_not_run(plan):
     assert (one.mean("AP"), one.spread("AP")) == (11.0, math.sqrt(3))
     assert (one.mean("APr"), one.spread("APr")) == (4.0, None)
     assert one.mean("APc") is None
-    assert tables._number(one, "AP", count=True) == "11.0 ± 1.7 (3)"
-    assert tables._number(one, "APc") == "n/a"
-    assert tables._number(cell(plan, "seesaw", 80), "AP") == tables.NOT_RUN
+    assert number(one, "AP", count=True) == "11.0 ± 1.7 (3)"
+    assert number(one, "APc") == "n/a"
+    assert number(cell(plan, "seesaw", 80), "AP") == NOT_RUN
 
 
 def test_a_difference_pairs_seeds(plan):
@@ -123,14 +127,13 @@ def test_an_adjustment_is_reported_at_the_strength_chosen_on_held_out_images(pla
 
 
 def test_the_figure_is_shown_once_there_are_two_lengths(results, monkeypatch):
-    plan = tables.plan_named("table2")
     write("trainings/seesaw_800_seed0", AP=40.0, APr=10.0)
-    assert not figure.has_schedule(plan)
-    assert "evidence_schedule.png" not in tables.schedule()
+    assert not schedule.has_schedule(schedule.schedule_cells())
+    assert "evidence_schedule.png" not in schedule.lengths()
     write("trainings/seesaw_3200_seed0", AP=60.0, APr=None)
-    assert "(images/evidence_schedule.png)" in tables.schedule()
+    assert "(images/evidence_schedule.png)" in schedule.lengths()
     monkeypatch.setattr(figure, "IMAGE", results / "figure.png")
-    figure.draw_schedule(plan)
+    figure.draw_schedule(schedule.schedule_cells())
     assert (results / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -140,10 +143,10 @@ def test_the_order_is_compared_with_the_published_accuracy(results):
     rows.write_row("published", "ldam_table2", {"error": {"CIFAR-10": {"exponential_100": published, **empty}}})
     for row, error in published.items():
         write(f"exponential_100/{row}_1600_seed0", AP=80 - error)
-    assert "| exponential 100 | 1.00 | 5 |" in tables.imbalance_order()
+    assert "| exponential 100 | 1.00 | 5 |" in imbalance_order()
     write("exponential_100/cb_rs_1600_seed0", AP=90.0)  # the worst one becomes the best
-    assert "| exponential 100 | 0.00 | 5 |" in tables.imbalance_order()
-    assert f"| step 10 | {tables.NOT_RUN} | 0 |" in tables.imbalance_order()
+    assert "| exponential 100 | 0.00 | 5 |" in imbalance_order()
+    assert f"| step 10 | {NOT_RUN} | 0 |" in imbalance_order()
 
 
 def test_thirds_of_the_classes_by_training_images():
