@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.bakeoff import trials
 from lt_det.bakeoff.bakeoff import run_bakeoff
@@ -92,6 +93,38 @@ def test_the_recommended_detector_has_the_metrics_of_the_table(cfg, finished):
     metrics = evaluate_written(bakeoff.written.config, VAL)["bbox"]
     table = bakeoff.entry(bakeoff.written.name).seeds[0].metrics
     np.testing.assert_equal({name: math.nan if table[name] is None else table[name] for name in metrics}, metrics)
+
+
+def test_datasets_that_a_users_function_makes(cfg, finished, own_functions, tmp_path):
+    """Without a file of annotations, as in Detectron2's tutorial."""
+    bakeoff, _, _ = finished
+    own = cfg.clone()
+    own.defrost()
+    own.DATASETS.TRAIN, own.DATASETS.TEST = ([own_functions(name)] for name in (TRAIN, VAL))
+    own.OUTPUT_DIR = str(tmp_path)
+    result = run_bakeoff(own, options_in(cfg, tmp_path / "bakeoff", seeds=1))
+    assert not result.unfinished
+    assert result.entry("seesaw").learning_rate == bakeoff.entry("seesaw").learning_rate
+    table, metrics = result.entry("as it is").seeds[0].metrics, LongTailTrainer.evaluate(own)["bbox"]
+    np.testing.assert_equal({name: math.nan if table[name] is None else table[name] for name in metrics}, metrics)
+
+
+@pytest.fixture
+def own_functions():
+    """Registers the records of a dataset under another name, with a function and the names of the classes alone."""
+    made = []
+
+    def register(name):
+        records = DatasetCatalog.get(name)
+        made.append(f"own_{name}")
+        DatasetCatalog.register(made[-1], lambda: records)
+        MetadataCatalog.get(made[-1]).set(thing_classes=MetadataCatalog.get(name).thing_classes)
+        return made[-1]
+
+    yield register
+    for name in made:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def test_a_second_call_trains_nothing_and_may_write_another_candidate(cfg, finished, no_training):
