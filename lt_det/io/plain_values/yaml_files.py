@@ -54,7 +54,7 @@ def read_yaml(file: Path, what: str, run_code: list[str] | None = None, example:
 
     Raises:
         LtDetError: the file cannot be read, is no yaml in UTF-8, is empty or no mapping, has a key twice or one that is
-            no text, is nested too deeply, or has a tag that would run code.
+            no text, a number that yaml reads as another one, is nested too deeply, or has a tag that would run code.
     """
     loader: Any = None
     try:
@@ -131,12 +131,29 @@ def _checked(
             node.value.encode()
         except UnicodeEncodeError as error:  # from an escape such as "\ud800"
             raise LtDetError(f"{file}, line {_line(node)}: {key} has half of a surrogate pair; correct it.") from error
+    if isinstance(node, yaml.ScalarNode) and node.tag in (f"{_PREFIX}int", f"{_PREFIX}float"):
+        _check_number(node, key, file)
     size = 1
     for below, path in _below(node, key, file):
         below_size, below_code = _checked(below, path, file, unsafe, sizes)
         size, code = size + below_size, code + below_code
     sizes[id(node)] = size
     return size, code
+
+
+def _check_number(node: yaml.ScalarNode, key: str, file: Path) -> None:
+    """Refuse what yaml does not read as the decimal number that it looks like: 010 is octal, 1:30 has base 60."""
+    digits = node.value.lower().lstrip("+-").replace("_", "")
+    if digits.startswith(("0x", "0b", ".")):
+        return
+    constructor = SafeConstructor()
+    is_int = node.tag.endswith("int")
+    value = constructor.construct_yaml_int(node) if is_int else constructor.construct_yaml_float(node)
+    if ":" in digits or float(digits) != abs(value):
+        raise LtDetError(
+            f"{file}, line {_line(node)}: yaml reads {key} {node.value} as {value}; write a decimal number without "
+            "leading zeros, or put it in quotes if it is text."
+        )
 
 
 def _below(node: yaml.Node, key: str, file: Path) -> Iterator[tuple[yaml.Node, str]]:

@@ -60,6 +60,20 @@ def test_refused(tmp_path, content, complaint):
     assert complaint in refusal(tmp_path / "a.yaml", content)
 
 
+@pytest.mark.parametrize(
+    ("number", "reading"), [("010", "8"), ("-0_17", "-15"), ("1:30", "90"), ("1:30.5", "90.5"), ("[00, 0777]", "511")]
+)
+def test_numbers_that_yaml_reads_as_others(tmp_path, number, reading):
+    assert f"as {reading};" in refusal(tmp_path / "a.yaml", f"A: {number}\n")
+
+
+def test_numbers_that_look_like_what_they_are(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("A: [0, 007, -3, +1_000, 0.5, .5, 01.50, 1.0e-5, 0x1F, 0b11, .inf, '010', 'a:1']\n")
+    values = [0, 7, -3, 1000, 0.5, 0.5, 1.5, 1e-5, 31, 3, float("inf"), "010", "a:1"]
+    assert read_yaml(file, "config") == {"A": values}
+
+
 def test_aliases_that_multiply(tmp_path):
     """Nine lines that stand for 10**9 values."""
     lines = ["A0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
