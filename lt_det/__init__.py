@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lt_det.modeling import LongTailCascadeROIHeads, LongTailPredictor, LongTailRes5ROIHeads, LongTailROIHeads
     from lt_det.statistics import ClassStats, FrequencyBuckets
     from lt_det.training import get_config
+    from lt_det.user_modules import register_config_keys
 
 __version__ = "0.1.0.dev0"  # the only place: pyproject.toml reads it
 
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "add_lt_config",
     "get_config",
+    "register_config_keys",
     "register_dataset",
     "register_from_config",
 ]
@@ -101,6 +103,7 @@ __getattr__, __dir__ = lazy_exports(
         "LongTailROIHeads": "lt_det.modeling",
         "LongTailRes5ROIHeads": "lt_det.modeling",
         "get_config": "lt_det.training",
+        "register_config_keys": "lt_det.user_modules",
         "register_dataset": "lt_det.data",
         "register_from_config": "lt_det.data",
         # `import lt_det` is enough to use its parts.

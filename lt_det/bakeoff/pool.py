@@ -21,6 +21,7 @@ from lt_det.bakeoff.options import BakeoffOptions
 from lt_det.bakeoff.trials import Trials
 from lt_det.data.registration import register_from_config
 from lt_det.errors import LtDetError
+from lt_det.user_modules import import_user_modules
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def _prepare(cfg: Any, options: BakeoffOptions, features: Path, folder: Path, th
     threading.Thread(target=_end_with, args=(main_process.pid,), daemon=True).start()
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     try:
+        import_user_modules()
         if cfg.MODEL.DEVICE == "cuda":
             number = int(multiprocessing.current_process().name.rpartition("-")[2])
             cfg.MODEL.DEVICE = f"cuda:{number % torch.cuda.device_count()}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lt_det.cli import (
@@ -29,7 +30,9 @@ from lt_det.cli.tools import HELP, run_tool
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
 from lt_det.terminal import make_logs_printable
+from lt_det.user_modules import VARIABLE, import_user_modules
 
+_IMPORT = "--import"
 _format_warning = warnings.formatwarning
 # In the order of the help, which is that of the work; a name is a command of `lt_det.cli.tools`.
 _COMMANDS = (
@@ -59,17 +62,33 @@ _COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. A user's mistake gives one sentence on standard error and exit code 1."""
     words = list(sys.argv[1:] if argv is None else argv)
-    command = next((index for index, word in enumerate(words) if not word.startswith("-")), None)
-    if command is not None and words[command] in HELP:
+    command = _place_of_command(words)
+    if command < len(words) and words[command] in HELP:
         args = _parser().parse_args(words[: command + 1])
-        return run_tool(words[command], ["--traceback"] * args.traceback + words[command + 1 :])
+        rest = ["--traceback"] * args.traceback + words[command + 1 :]
+        return exit_code_of(lambda: _with_user_modules(args, lambda: run_tool(words[command], rest)), args.traceback)
     args = _parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
     warnings.formatwarning = _warning_text
     silence_known_warnings()
-    return exit_code_of(lambda: int(args.run(args)), args.traceback)
+    return exit_code_of(lambda: _with_user_modules(args, lambda: int(args.run(args))), args.traceback)
+
+
+def _place_of_command(words: Sequence[str]) -> int:
+    """The index of the first word that is neither an option nor the value of one."""
+    place = 0
+    while place < len(words) and words[place].startswith("-"):
+        place += 2 if words[place] == _IMPORT else 1
+    return place
+
+
+def _with_user_modules(args: argparse.Namespace, run: Callable[[], int]) -> int:
+    if args.modules:
+        os.environ[VARIABLE] = ",".join(args.modules)  # for the processes that the command starts
+    import_user_modules()
+    return run()
 
 
 def _warning_text(
@@ -86,6 +105,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="lt-det",
         description="Long-tailed object detection for Detectron2.",
         epilog="lt-det COMMAND --help shows the options of a command.",
+    )
+    parser.add_argument(
+        _IMPORT,
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of your project first, which registers datasets, losses, config keys or other parts of "
+        f"Detectron2; can be repeated (or list them in {VARIABLE})",
     )
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=ShowVersions, help="show the versions of lt_det and of what it runs on")

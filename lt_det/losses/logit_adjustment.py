@@ -50,7 +50,8 @@ class LogitAdjustmentLoss(SoftmaxFamily):
     """Logit-adjusted softmax cross-entropy; see `logit_adjustment_loss`.
 
     The log prior is added in training, so that the raw logits, which are used at test time, fit balanced classes. The
-    log prior is log(K n_k / sum n) for the foreground classes, a prior of mean 1, and 0 for background. `lt_det.modeling.post_hoc_adjustment` has the form that needs no training.
+    log prior is log(K n_k / sum n) for the foreground classes, a prior of mean 1, and 0 for background.
+    `lt_det.modeling.post_hoc_adjustment` has the form that needs no training.
 
     Args:
         num_classes, background: see `ClassificationLoss`.

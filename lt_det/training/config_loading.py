@@ -43,6 +43,7 @@ from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
 from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
 from lt_det.training.resume.output_lock import hold_output_dir
+from lt_det.user_modules import add_user_keys
 
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
 
@@ -130,6 +131,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         )
     cfg = get_cfg()
     add_keys(cfg)
+    add_user_keys(cfg)
     defaults, retired = cfg.clone(), retired_keys(cfg)
     places: dict[str, Path] = {}
     content = read_config(config_file, allow_unsafe, places)

@@ -327,7 +327,8 @@ def check_datasets(names: Sequence[str]) -> None:
     for name in names:
         if name not in DatasetCatalog:
             raise LtDetError(
-                f"The dataset '{name}' is not registered; list it in DATASETS.REGISTER or correct the name."
+                f"The dataset '{name}' is not registered; list it in DATASETS.REGISTER, correct the name, or "
+                "import the module that registers it (lt-det --import MODULE)."
             )
         metadata = MetadataCatalog.get(name)
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):

@@ -138,6 +138,17 @@ def test_function_that_fails(own_function):
         training_stats([own_function])
 
 
+def test_function_that_returns_the_ids_of_a_json():
+    DatasetCatalog.register("ids", lambda: [{"file_name": "a.jpg", "annotations": [{"category_id": 2}]}])
+    MetadataCatalog.get("ids").set(thing_classes=["a", "b"])
+    try:
+        with pytest.raises(LtDetError, match=r"'ids' returns category_id 2 for a\.jpg, .* from 0 to 1"):
+            training_stats(["ids"])
+    finally:
+        DatasetCatalog.remove("ids")
+        MetadataCatalog.remove("ids")
+
+
 def test_cache_of_two_sets_of_which_one_is_gone_and_the_other_changed(name, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(json.dumps(annotations()))

@@ -26,18 +26,23 @@ def annotations_of_function(name: str) -> dict[str, Any]:
     """
     if name not in DatasetCatalog:
         raise LtDetError(f"There is no dataset '{name}'; register it before it is evaluated.")
-    metadata = MetadataCatalog.get(name)
-    if (classes := metadata.get("thing_classes")) is None:
-        raise LtDetError(f"'{name}' has no metadata thing_classes; set it with MetadataCatalog.get('{name}').set(...).")
-    class_of = metadata.get("thing_dataset_id_to_contiguous_id") or {k: k for k in range(len(classes))}
-    id_of = {k: id_ for id_, k in class_of.items()}
-    images, annotations = [], []
     try:
-        for index, record in enumerate(DatasetCatalog.get(name)):
+        records = DatasetCatalog.get(name)  # which may set the metadata, as Detectron2's own functions do
+        metadata = MetadataCatalog.get(name)
+        if (classes := metadata.get("thing_classes")) is None:
+            raise LtDetError(
+                f"'{name}' has no metadata thing_classes; set it with MetadataCatalog.get('{name}').set(...)."
+            )
+        class_of = metadata.get("thing_dataset_id_to_contiguous_id") or {k: k for k in range(len(classes))}
+        id_of = {k: id_ for id_, k in class_of.items()}
+        images, annotations = [], []
+        for index, record in enumerate(records):
             image = {key: record[key] for key in ("file_name", "height", "width")}
             images.append({**image, "file_name": str(image["file_name"]), "id": record.get("image_id", index)})
             annotations += [(images[-1]["id"], _annotation(found, id_of)) for found in record.get("annotations", ())]
         categories = [{"id": id_of[k], "name": class_name} for k, class_name in enumerate(classes)]
+    except LtDetError:
+        raise
     except Exception as error:  # a user's program can fail in any way
         raise LtDetError(
             f"The function that makes the dataset '{name}' fails, or its records are not in Detectron2's format "

@@ -99,8 +99,8 @@ def key_advice(path: str, cfg: Any) -> str:
     if path.startswith(LOSSES) and above.count(".") == 3 and has_key(cfg, above):
         return f"the keys of this loss are {', '.join(value_at(cfg, above)) or 'none'}."
     if path.startswith(LOSSES):
-        return "correct it; a loss of your own must be registered before its config is read, see docs/losses.md."
-    return "correct or remove it; docs/config.md lists the keys of lt_det."
+        return "correct it, or register a loss of your own first: lt-det --import MODULE, see docs/losses.md."
+    return "correct or remove it; docs/config.md lists the keys of lt_det, and lt-det --import MODULE adds your own."
 
 
 def _meant(path: str, cfg: Any) -> list[str]:

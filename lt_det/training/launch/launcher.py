@@ -14,6 +14,7 @@ from lt_det.training.launch.options import address, processes_per_machine
 from lt_det.training.launch.spawn import spawn
 from lt_det.training.launch.timeouts import Timeouts
 from lt_det.training.launch.worker import run_worker
+from lt_det.user_modules import import_user_modules
 
 
 def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
@@ -29,6 +30,7 @@ def run(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> 
 
 
 def _launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    import_user_modules()
     Timeouts.from_args(args)  # refuse a bad one before any process starts
     process = process_from_environment(os.environ)
     per_machine = processes_per_machine(args, process)

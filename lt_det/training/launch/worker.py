@@ -24,6 +24,7 @@ from lt_det.training.launch.env import ProcessInfo
 from lt_det.training.launch.rendezvous import connect, join_group, leave_group, wait_for_keys
 from lt_det.training.launch.timeouts import Timeouts
 from lt_det.training.preemption import STOP_SIGNALS
+from lt_det.user_modules import import_user_modules
 
 _REPORTED = "reported"
 _LINGER = 1.0  # seconds in which processes with the same error can see in rank 0's store that it has been reported
@@ -62,6 +63,7 @@ def run_worker(
     silence_known_warnings()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by `spawn`
+        import_user_modules()
         timeouts = Timeouts.from_args(args)
         store = connect(process, timeouts)
         join_group(process, store, timeouts, on_cpu=uses_cpu(args))
