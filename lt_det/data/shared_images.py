@@ -1,9 +1,11 @@
-"""Images that a training set and an evaluation set share, by their files."""
+"""Images that two training sets, or a training set and an evaluation set, share, by their files."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from detectron2.data import MetadataCatalog
 
@@ -15,8 +17,9 @@ _SHOWN = 3  # names in a message
 
 
 def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
-    """One sentence for each pair of sets that share images; AP on such images is that of training images.
+    """One sentence for each pair of sets that share images.
 
+    AP on images that training uses, too, is that of training images; what two training sets share is counted twice.
     Sets that a user's own function makes are left out. Image files are compared by their paths, and not opened.
 
     Args:
@@ -26,20 +29,43 @@ def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
     Raises:
         LtDetError: an annotation file cannot be read.
     """
-    found = []
-    if not test:
-        return []
-    trained = {name: set(map(os.path.abspath, _image_files(name, True))) for name in dict.fromkeys(train)}
+    times = Counter(train)
+    found = [
+        f"the training set '{name}' is listed {number} times, so its images and objects count {number} times"
+        for name, number in times.items()
+        if number > 1
+    ]
+    if not test and len(times) < 2:
+        return found
+    trained = {name: list(map(os.path.abspath, _image_files(name, True))) for name in times}
+    for first, second in combinations(trained, 2):
+        if shared := _in_both(trained[second], trained[first]):
+            found.append(
+                f"{_number_of(shared, trained[second], second)} are in the training set '{first}', too "
+                f"({_names(shared)}); their objects count twice in training and in the class counts"
+            )
     for name in dict.fromkeys(test):
         files = list(map(os.path.abspath, _image_files(name, False)))
         for training_set, known in trained.items():
-            if shared := [file for file in files if file in known]:
-                names = ", ".join(map(os.path.basename, shared[:_SHOWN])) + (", ..." if len(shared) > _SHOWN else "")
+            if shared := _in_both(files, known):
                 found.append(
-                    f"{len(shared)} of {len(files)} images of '{name}' are in the training set '{training_set}', too "
-                    f"({names}); AP on them does not show how the detector generalizes"
+                    f"{_number_of(shared, files, name)} are in the training set '{training_set}', too "
+                    f"({_names(shared)}); AP on them does not show how the detector generalizes"
                 )
     return found
+
+
+def _in_both(files: Sequence[str], others: Sequence[str]) -> list[str]:
+    known = set(others)
+    return [file for file in files if file in known]
+
+
+def _number_of(shared: Sequence[str], files: Sequence[str], name: str) -> str:
+    return f"{len(shared)} of {len(files)} images of '{name}'"
+
+
+def _names(files: Sequence[str]) -> str:
+    return ", ".join(map(os.path.basename, files[:_SHOWN])) + (", ..." if len(files) > _SHOWN else "")
 
 
 def _image_files(name: str, training: bool) -> Iterator[str]:

@@ -224,7 +224,7 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
             yield Finding(
-                "datasets", message, "evaluate on other images; ignore this warning if the overlap is intended"
+                "datasets", message, "use other images; ignore this warning if the overlap is intended"
             )
     class_stats, stats = cfg.MODEL.LONG_TAIL.CLASS_STATS, None
     try:

@@ -27,6 +27,16 @@ def register(tmp_path, request):
         MetadataCatalog.remove(name)
 
 
+def test_training_sets_that_share_images(register):
+    train, more = register("train", ["a.jpg", "b.jpg"]), register("more", ["b.jpg", "c.jpg", "d.jpg"])
+    (message,) = shared_images([train, more], [])
+    assert f"1 of 3 images of '{more}' are in the training set '{train}', too (b.jpg)" in message
+    assert "count twice" in message
+    assert not shared_images([train, register("new", ["e.jpg"])], [])
+    (message,) = shared_images([train, train], [])
+    assert f"'{train}' is listed 2 times" in message
+
+
 def test_shared_images(register):
     train = register("train", ["a.jpg", "b.jpg", "c.jpg"])
     val = register("val", ["b.jpg", "../images/c.jpg", "d.jpg"])
