@@ -94,7 +94,7 @@ def _rows() -> dict[str, dict[str, Any]]:
 def _trainings() -> dict[str, dict[str, Any]]:
     """Softmax first."""
     found = {name: row for name, row in _rows().items() if "curve" in row}
-    return dict(sorted(found.items(), key=lambda item: (not item[0].startswith(_DETECTOR), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (not item[0].startswith(f"{_DETECTOR}_"), item[0])))
 
 
 def _title(name: str) -> str:
