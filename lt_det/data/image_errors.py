@@ -10,6 +10,7 @@ from PIL import Image
 
 from lt_det.errors import LtDetError, reason_of
 from lt_det.io.image_decoding import ImageFile, decoding_problem
+from lt_det.io.not_an_image import first_line, why_unreadable
 from lt_det.io.regular_files import check_regular
 
 _CANNOT_BE_READ = (OSError, EOFError, SyntaxError)  # what Pillow raises
@@ -57,11 +58,9 @@ class NameUnreadable:
         except SizeMismatchError as error:
             raise UnreadableImage(_other_size(record, error)) from error
         except _CANNOT_BE_READ as error:
-            # Some of Pillow's messages end with a full stop, and some have a second line.
-            raise UnreadableImage(
-                f"The image {record.get('file_name')} cannot be read ({_first_line(error)}); download it again, or "
-                "remove it from the annotation file."
-            ) from error
+            why = why_unreadable(record.get("file_name", ""), error)
+            advice = "" if ";" in why else "; download it again, or remove it from the annotation file"
+            raise UnreadableImage(f"The image {record.get('file_name')} {why}{advice}.") from error
         except Exception as error:  # a mapper can be a user's program, and then fails in any way
             raise FailedMapper(_failure(record, error)) from error
 
@@ -90,7 +89,7 @@ def _other_size(record: dict[str, Any], error: SizeMismatchError) -> str:
             "exchange 'width' and 'height' if the boxes are those of the turned image, which viewers show; else remove "
             "the orientation from the file"
         )
-    return f"The image {name} does not have the size of its annotations ({problem or _first_line(error)}); {advice}."
+    return f"The image {name} does not have the size of its annotations ({problem or first_line(error)}); {advice}."
 
 
 def _failure(record: dict[str, Any], error: Exception) -> str:
@@ -109,7 +108,3 @@ def _failure(record: dict[str, Any], error: Exception) -> str:
         f"The mapper fails on the image {name} ({reason_of(error)}); correct the annotations of this image, or the "
         "INPUT keys or the mapper that cannot process them."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")

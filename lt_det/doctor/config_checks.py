@@ -223,9 +223,7 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
     can_train = unusable.isdisjoint([*cfg.DATASETS.TRAIN, *meta])
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
-            yield Finding(
-                "datasets", message, "use other images; ignore this warning if the overlap is intended"
-            )
+            yield Finding("datasets", message, "use other images; ignore this warning if the overlap is intended")
     class_stats, stats = cfg.MODEL.LONG_TAIL.CLASS_STATS, None
     try:
         stats = training_stats(cfg.DATASETS.TRAIN, class_stats=class_stats, cache_dir=cfg.OUTPUT_DIR)

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 from detectron2.data import detection_utils
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lt_det.compat.detectron2 import read_16_bit_images
 from lt_det.errors import LtDetError, writing_advice
 from lt_det.io.atomic import write_atomically
+from lt_det.io.not_an_image import why_unreadable
 from lt_det.io.regular_files import check_regular
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -106,9 +107,7 @@ def read_image(file: Path) -> NDArray[np.uint8]:
         ValueError,
         Image.DecompressionBombError,
     ) as error:  # all Pillow's
-        unknown = isinstance(error, UnidentifiedImageError)  # its text is the repr of an object
-        reason = "not an image" if unknown else (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
-        raise UnreadableMedia(f"{file} cannot be read ({reason})") from error
+        raise UnreadableMedia(f"{file} {why_unreadable(file, error)}") from error
 
 
 def write_image(file: Path, image: NDArray[np.uint8]) -> None:

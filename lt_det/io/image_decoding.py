@@ -16,6 +16,7 @@ from PIL import Image
 
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import image_file_name
+from lt_det.io.not_an_image import why_unreadable
 from lt_det.io.progress import progress_bar
 
 _ORIENTATION = 274  # EXIF tag
@@ -71,7 +72,7 @@ def decoding_problem(image: ImageFile) -> str | None:
                 width, height = opened.size[::-1] if turned else opened.size
                 opened.convert("RGB")
     except Exception as error:  # Pillow's plug-ins raise whatever a corrupt file makes them raise
-        return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
+        return f"it {why_unreadable(image.path, error)}"
     if (width, height) == (image.width, image.height):
         return None
     turned_from = f"{height} x {width} pixels, which its EXIF orientation turns to " if turned else ""
