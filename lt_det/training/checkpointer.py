@@ -32,6 +32,7 @@ from lt_det.training.warm_start import WarmStart, other_classes, refuse_moved_cl
 from lt_det.training.weights.averaged import use_averages
 from lt_det.training.weights.fit import check_fit, check_numbers
 from lt_det.training.weights.initialization import backbone_problem
+from lt_det.training.weights.prefix import prefix_of
 from lt_det.training.weights.reading import check_file, check_sums, finite_weights, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
@@ -308,6 +309,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
         checkpoint = read_weights(filename)
+        if prefix := prefix_of(checkpoint["model"], self.model.state_dict()):
+            logger.info(f"The names of the weights in {filename} begin with {prefix}, which is left out.")
+            checkpoint["model"] = {name.removeprefix(prefix): weight for name, weight in checkpoint["model"].items()}
         options = parse_qs(self._path.partition("?")[2])
         wants_average = (ema := options.pop("ema", ["True"])) == ["True"]
         if ema not in (["True"], ["False"]):
