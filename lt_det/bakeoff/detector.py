@@ -12,6 +12,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from lt_det.config import REWEIGHTING_DEFAULTS, chosen_classifier
+from lt_det.data.class_names import class_names
 from lt_det.errors import LtDetError
 from lt_det.modeling import LongTailPredictor
 from lt_det.training.checkpointer import evaluation_checkpointer
@@ -98,7 +99,8 @@ def load_detector(cfg: Any) -> nn.Module:
     converted = detector_config(cfg)
     model: nn.Module = build_model(converted)
     box_predictors(model)
-    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(converted.MODEL.WEIGHTS)
+    method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+    evaluation_checkpointer(model, "", method, class_names(cfg)).load(converted.MODEL.WEIGHTS)
     return model.eval()
 
 

@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from lt_det.config import bucket_options
+from lt_det.data.class_names import class_names
 from lt_det.errors import LtDetError, writing_advice
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.evaluation.progress import Track
@@ -134,7 +135,8 @@ def _trained_model(cfg: Any) -> nn.Module:
             "The model has no lt_det box head to adjust; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, "
             "LongTailCascadeROIHeads or LongTailRes5ROIHeads, which read the checkpoints of Detectron2's heads."
         )
-    evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+    method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+    evaluation_checkpointer(model, "", method, class_names(cfg)).load(cfg.MODEL.WEIGHTS)
     model.roi_heads.mask_on = model.roi_heads.keypoint_on = False
     return model.eval()
 

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_det.config import buckets_of_config, network_node, num_classes_of
-from lt_det.data.class_counts import CACHE_NAME, annotation_file, training_stats
-from lt_det.data.formats import annotations_of
+from lt_det.data.class_counts import CACHE_NAME, training_stats
+from lt_det.data.class_names import dataset_class_names
 from lt_det.errors import LtDetError
 from lt_det.reporting.visualizer import Detections
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -118,22 +117,10 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
     else:
         return stats.names, buckets_of_config(cfg, stats)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        names = _names_of(name)
+        names = dataset_class_names(name)
         if len(names) == num_classes:
             return names, None
     return tuple(str(k) for k in range(num_classes)), None
-
-
-def _names_of(dataset: str) -> tuple[str, ...]:
-    """Class names of a registered dataset, from its metadata or its json; empty if neither exists."""
-    if dataset not in DatasetCatalog:
-        return ()
-    names = MetadataCatalog.get(dataset).get("thing_classes")
-    json_file = annotation_file(dataset)
-    if names is None and json_file is not None and json_file.exists():
-        categories = annotations_of(dataset)["categories"]
-        names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
-    return tuple(map(str, names or ()))
 
 
 class TrainedDetector:

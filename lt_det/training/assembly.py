@@ -16,14 +16,15 @@ import torch
 from detectron2.engine import HookBase, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lt_det.modeling.compilation import compile_backbone
 from lt_det.statistics.buckets import FrequencyBuckets
+from lt_det.terminal import count_of
 from lt_det.trainer_keys import COMPILE, MAX_TO_KEEP, WANDB, mark_applied
 from lt_det.training.accumulation import build_step_trainer
-from lt_det.training.checkpointer import warn_if_finished
 from lt_det.training.decoupled import build_checkpointer
 from lt_det.training.hooks.best_checkpoint import BestCheckpoint
 from lt_det.training.hooks.early_stopping import EarlyStopping
@@ -138,6 +139,7 @@ class Assembly:
             image_stream=self.images,
             training_data=self._data,
         )
+        self.checkpointer.classes = self._data.fingerprint.classes or ()
         self._model = model
         self._meta = None
         if options.decoupled == "meta":
@@ -244,12 +246,28 @@ class Assembly:
             check_loaded_state(path, self._trainer.iter, optimizer)
             compare_options(configured, options_of(optimizer), path)
         start = self._trainer.iter + 1 if resumes else 0
-        warn_if_finished(self.checkpointer, start, options.max_iter)
+        _warn_if_finished(self.checkpointer, start, options.max_iter)
         for images in [self.images] if self._meta is None else [self.images, self._meta.images]:
             images.skip(start * options.images_per_step // comm.get_world_size())
         if start and comm.is_main_process():
             rewind_metrics(options.output_dir, start)
         return start
+
+
+def _warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> None:
+    """Log that a resumed training has no iteration left; otherwise it would end silently.
+
+    If it was killed before model_final.pth was written, that is written now.
+    """
+    if done < max_iter:
+        return
+    logger.warning(
+        f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {count_of(done, 'iteration')} "
+        f"done of {max_iter}. To train longer, raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to start another "
+        "training from its weights, set MODEL.WEIGHTS (train.init_checkpoint) to them and OUTPUT_DIR to a new folder."
+    )
+    if not checkpointer.get_checkpoint_file().endswith("model_final.pth"):
+        checkpointer.save("model_final", iteration=done - 1)
 
 
 def _as_it_stands(evaluate: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -27,10 +28,11 @@ from lt_det.training.resume.checkpoint_folder import (
     named_checkpoint,
 )
 from lt_det.training.resume.loaded_state import refused
-from lt_det.training.warm_start import WarmStart, unusual_families
+from lt_det.training.warm_start import WarmStart, other_classes, refuse_moved_classes, unusual_families
 from lt_det.training.weights.averaged import use_averages
 from lt_det.training.weights.fit import check_fit, check_numbers
 from lt_det.training.weights.initialization import backbone_problem
+from lt_det.training.weights.prefix import prefix_of
 from lt_det.training.weights.reading import check_file, check_sums, finite_weights, open_checkpoint, read_weights
 
 logger = logging.getLogger(__name__)
@@ -77,22 +79,6 @@ def decoupled_method_of(path: Path) -> str | None:
     return None if contents is None else str(contents.get(_DECOUPLED_KEY, ""))
 
 
-def warn_if_finished(checkpointer: Checkpointer, done: int, max_iter: int) -> None:
-    """Log that a resumed training has no iteration left; otherwise it would end silently.
-
-    If it was killed before model_final.pth was written, that is written now.
-    """
-    if done < max_iter:
-        return
-    logger.warning(
-        f"Nothing is trained: the training in {checkpointer.save_dir} is finished, with {count_of(done, 'iteration')} "
-        f"done of {max_iter}. To train longer, raise SOLVER.MAX_ITER (LazyConfig: train.max_iter); to start another "
-        "training from its weights, set MODEL.WEIGHTS (train.init_checkpoint) to them and OUTPUT_DIR to a new folder."
-    )
-    if not checkpointer.get_checkpoint_file().endswith("model_final.pth"):
-        checkpointer.save("model_final", iteration=done - 1)
-
-
 def _first_cause(error: BaseException) -> BaseException:
     """The operating system's error: on a full disk torch's own is about the position of its writer."""
     cause = error
@@ -114,12 +100,14 @@ class LongTailCheckpointer(DetectionCheckpointer):
         exact: refuse weights that are not those of the same network and loss.
         for_evaluation: the model is loaded to evaluate or use it, not to train it, see `evaluation_checkpointer`.
         decoupled: the method of decoupled training, which checkpoints record; only the same method resumes them.
+        classes: names of the classes of the data, which those of the weights are compared with; empty if unknown.
         problem_at_start: why the weights that a training started from may not train, in a sentence; empty: nothing.
     """
 
     exact = False
     for_evaluation = False
     decoupled = ""
+    classes: Sequence[str] = ()
     problem_at_start = ""
     _resumed_from = ""  # until the next checkpoint is saved, if it is not the one that last_checkpoint names
     _resumes = False
@@ -321,6 +309,9 @@ class LongTailCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """In place of Detectron2's, which runs programs in a file; see `read_weights`."""
         checkpoint = read_weights(filename)
+        if prefix := prefix_of(checkpoint["model"], self.model.state_dict()):
+            logger.info(f"The names of the weights in {filename} begin with {prefix}, which is left out.")
+            checkpoint["model"] = {name.removeprefix(prefix): weight for name, weight in checkpoint["model"].items()}
         options = parse_qs(self._path.partition("?")[2])
         wants_average = (ema := options.pop("ema", ["True"])) == ["True"]
         if ema not in (["True"], ["False"]):
@@ -368,13 +359,15 @@ class LongTailCheckpointer(DetectionCheckpointer):
         if self.exact:
             check_numbers(checkpoint["model"], self.model, self._path)
         start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
+        others = other_classes(checkpoint, self._path, self.classes)
         incompatible = super()._load_model(checkpoint)
         if self.exact and incompatible is not None:
             check_fit(incompatible, self.model, self._path)
         if self.for_evaluation:
             start.refuse_other_family(incompatible)
+            refuse_moved_classes(others, self._path)
         elif not (self.exact or self._resumes):
-            start.reset_unusable(incompatible)
+            start.reset_unusable(incompatible, others)
             if incompatible is not None:
                 self._warn_about_backbone(backbone_problem(self.model, self._path, set(incompatible.missing_keys)))
         return incompatible
@@ -385,15 +378,18 @@ class LongTailCheckpointer(DetectionCheckpointer):
             logger.warning(problem)
 
 
-def evaluation_checkpointer(model: nn.Module, save_dir: str = "", decoupled: str = "") -> LongTailCheckpointer:
-    """For a model to evaluate or to use: weights of another network or loss are refused.
+def evaluation_checkpointer(
+    model: nn.Module, save_dir: str = "", decoupled: str = "", classes: Sequence[str] = ()
+) -> LongTailCheckpointer:
+    """For a model to evaluate or to use: weights of another network, loss or order of classes are refused.
 
     Args:
         model: without its weights.
         save_dir: OUTPUT_DIR, for its last checkpoint.
         decoupled: SECOND_STAGE.METHOD of the config.
+        classes: see `LongTailCheckpointer`.
     """
     checkpointer = LongTailCheckpointer(model, save_dir)
     checkpointer.exact = checkpointer.for_evaluation = True
-    checkpointer.decoupled = decoupled
+    checkpointer.decoupled, checkpointer.classes = decoupled, classes
     return checkpointer

@@ -25,7 +25,7 @@ from lt_det.terminal import count_of
 from lt_det.trainer_keys import DECOUPLED, mark_applied
 from lt_det.training.checkpointer import BOX_HEAD_KEY, LongTailCheckpointer, decoupled_method_of
 from lt_det.training.resume.checkpoint_folder import holds_checkpoint
-from lt_det.training.warm_start import WarmStart
+from lt_det.training.warm_start import WarmStart, other_classes, refuse_moved_classes
 
 logger = logging.getLogger(__name__)
 
@@ -135,10 +135,12 @@ class DecoupledCheckpointer(LongTailCheckpointer):
         if self._starts:
             if self.decoupled == "lws":
                 start = WarmStart(self.model, checkpoint, checkpoint.get(BOX_HEAD_KEY), self._path, self.save_dir)
+            others = other_classes(checkpoint, self._path, self.classes)
             self._keep_initialized(checkpoint)
         incompatible = super()._load_model(checkpoint)
         if start is not None:
             start.warn_of_unusable(incompatible)
+            refuse_moved_classes(others, self._path)
         missing = [name for name in incompatible.missing_keys if not name.endswith("num_batches_tracked")]
         if missing:
             raise LtDetError(

@@ -18,6 +18,7 @@ from torch import nn
 from lt_det.compat.detectron2 import create_ddp_model
 from lt_det.config import META_DEFAULT
 from lt_det.data.class_counts import remember_counts
+from lt_det.data.class_names import class_names_of
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
@@ -146,7 +147,10 @@ def evaluate_lazy(cfg: Any, resume: bool = False) -> Any:
     check_same_config(cfg)
     cfg = _prepared(cfg)
     model = create_ddp_model(instantiate(cfg.model).to(cfg.train.device), cfg.train.device, **cfg.train.ddp)
-    checkpointer = evaluation_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""))
+    classes = class_names_of(
+        names_of(cfg.dataloader.train.dataset), [cfg.dataloader.test.dataset.names], cache_dir=cfg.train.output_dir
+    )
+    checkpointer = evaluation_checkpointer(model, cfg.train.output_dir, cfg.train.get("second_stage", ""), classes)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     with watched_evaluation():
         return _evaluate(cfg, model)

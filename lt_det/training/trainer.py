@@ -25,6 +25,7 @@ from torch import nn
 from lt_det.compat.detectron2 import ddp_on
 from lt_det.config import bucket_options, buckets_of_config, checked_meta_method, unused_loss
 from lt_det.data.cache.records import load_records
+from lt_det.data.class_names import class_names
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
 from lt_det.data.worker_signals import end_only_with_parent
@@ -256,7 +257,8 @@ class LongTailTrainer(DefaultTrainer):
         check_same_config(cfg)
         check_augmentation(cfg, cls.build_evaluator)
         model = cls.build_model(cfg)
-        checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD)
+        method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+        checkpointer = evaluation_checkpointer(model, cfg.OUTPUT_DIR, method, class_names(cfg))
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         with watched_evaluation():
             results = cls.test(cfg, model)

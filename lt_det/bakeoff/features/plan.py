@@ -23,6 +23,7 @@ from lt_det.bakeoff.features.proposals import TestProposals
 from lt_det.bakeoff.features.selection import annotated_classes, choose_images, sample_images
 from lt_det.bakeoff.features.size import CacheSize, TrainingSample, thinning_for
 from lt_det.bakeoff.features.training_rois import TrainingRois
+from lt_det.data.class_names import class_names
 from lt_det.io.atomic import write_atomically
 from lt_det.modeling.recorder import recording
 from lt_det.training.checkpointer import evaluation_checkpointer
@@ -61,7 +62,8 @@ class Plan:
         model = build_model(cfg).eval()
         with recording(getattr(model, "roi_heads", model)) as stages:
             num_stages, channels = len(stages), int(stages[0].bbox_pred.in_features)
-        evaluation_checkpointer(model, "", cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD).load(cfg.MODEL.WEIGHTS)
+        method = cfg.MODEL.LONG_TAIL.SECOND_STAGE.METHOD
+        evaluation_checkpointer(model, "", method, class_names(cfg)).load(cfg.MODEL.WEIGHTS)
         seed, datasets = key["seed"], key["datasets"]
         records = training_records(cfg)
         images, weights = _sampled(records, options.max_roi_images, seed)

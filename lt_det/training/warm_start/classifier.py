@@ -19,6 +19,7 @@ from lt_det.losses import registered_name
 from lt_det.modeling import LongTailPredictor
 from lt_det.terminal import count_of
 from lt_det.trainer_keys import LOSS_OF_WEIGHTS
+from lt_det.training.warm_start.classes import OtherClasses, keeps_classifier
 from lt_det.training.warm_start.origin import (
     FAMILIES_KEY,
     Origin,
@@ -51,23 +52,25 @@ class WarmStart:
         path: str,
         output_dir: str,
     ) -> None:
-        self._weights, self._path = checkpoint["model"], path
+        self._model, self._weights, self._path = model, checkpoint["model"], path
         self._predictors = {n: module for n, module in model.named_modules() if isinstance(module, LongTailPredictor)}
         self._initial = {name: _classifier_and_loss(predictor) for name, predictor in self._predictors.items()}
         self._heads, self._families = heads or [], checkpoint.get(FAMILIES_KEY) or []
         self._output_dir = output_dir
 
     @torch.no_grad()
-    def reset_unusable(self, incompatible: Any) -> None:
+    def reset_unusable(self, incompatible: Any, others: OtherClasses | None = None) -> None:
         """Give classifiers that the model's loss cannot start from their initial values, and say so in the log.
 
         Args:
             incompatible: what `_load_model` of Detectron2's checkpointer returned.
+            others: how the classes of the weights differ from those of the data.
 
         Raises:
             LtDetError: MODEL.LONG_TAIL.LOSS_OF_WEIGHTS contradicts the checkpoint.
         """
         shapes = {name: (found[0], wanted[0]) for name, found, wanted in incompatible.incorrect_shapes if found}
+        keeps = keeps_classifier(self._model, incompatible)
         levels = {}  # of the log, by sentence: the same one for each stage of a cascade
         for stage, (name, predictor) in enumerate(self._predictors.items()):
             weight = f"{name}.cls_score.weight"
@@ -77,13 +80,20 @@ class WarmStart:
             elif weight not in incompatible.missing_keys:
                 origin = self._origin(stage, name, predictor, incompatible)
                 self._refuse_contradiction(origin, predictor)
-                reason = self._reset_one(name, predictor, origin)
+                reason = self._reset_one(name, predictor, origin, others)
+                keeps = keeps and not reason
                 was, now = f"the box classifier, {origin},", registered_name(predictor.loss)
                 if reason:
                     sentence = f"{was} starts fresh for {now}, because {reason}; all else is loaded"
                     levels[sentence] = logging.WARNING
                 elif origin.loss != now:
                     levels[f"{was} is kept for {now}, which can start from it"] = logging.INFO
+        if keeps and others is not None:
+            levels[
+                "the box classifier is kept, but was trained for other class names than those of the data: "
+                f"{others.difference}; if they are other classes and not only other names, start it fresh: delete "
+                "cls_score and bbox_pred from the file"
+            ] = logging.WARNING
         for sentence, level in levels.items():
             logger.log(level, f"Weights {self._path}: {sentence}.")
 
@@ -163,7 +173,7 @@ class WarmStart:
                 f"classifier; leave {LOSS_OF_WEIGHTS} out."
             )
 
-    def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin) -> str:
+    def _reset_one(self, name: str, predictor: LongTailPredictor, origin: Origin, others: OtherClasses | None) -> str:
         """Reset a loaded classifier if its loss cannot start from it, and return why; empty if it can."""
         classifier = predictor.cls_score
         scale = self._loaded(f"{name}.cls_score.scale")
@@ -171,6 +181,8 @@ class WarmStart:
             scale = torch.as_tensor(scale).to(classifier.weight)
             classifier.weight.mul_(scale[:, None])  # f_k (w_k . h) is (f_k w_k) . h
         reason = why_unusable(origin, predictor)
+        if not reason and others is not None and others.moved:
+            reason = f"its classes have other places in the data: {others.difference}"
         if reason:
             self._restore(name)
         return reason

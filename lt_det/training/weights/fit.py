@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lt_det.errors import LtDetError
 from lt_det.terminal import count_of
 
+_FURTHER_HEADS = {"mask": "MODEL.MASK_ON", "keypoint": "MODEL.KEYPOINT_ON"}
+
 
 def check_numbers(weights: Mapping[str, Any], model: nn.Module, path: str) -> None:
     """Refuse weights that torch would round or cut without an error when it copies them into the model.
@@ -54,6 +56,12 @@ def check_fit(incompatible: Any, model: nn.Module, path: str) -> None:
         raise LtDetError(
             f"The checkpoint {path} was trained with another loss ({missing[0]} is missing); use its config."
         )
+    for part, key in _FURTHER_HEADS.items():
+        if missing and all(name.startswith(f"roi_heads.{part}_") for name in missing):
+            raise LtDetError(
+                f"The checkpoint {path} has no {part} head ({missing[0]} is missing); set {key} to False, as where it "
+                "was trained, or give a checkpoint that was trained with it."
+            )
     if missing:
         raise LtDetError(
             f"The checkpoint {path} has no trained box head ({missing[0]} is missing); give the checkpoint of a "

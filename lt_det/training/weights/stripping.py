@@ -80,12 +80,34 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
 
 
+def _only_weights(content: dict[str, Any], path: Path) -> list[Any]:
+    """The weights under a key that is not known, such as "model_ema".
+
+    Raises:
+        LtDetError: there are several of them.
+    """
+    found = {key: value for key, value in content.items() if _are_weights(value)}
+    if len(found) > 1:
+        raise LtDetError(
+            f"{path} holds weights under {', '.join(map(repr, found))}, and nothing says which to use; load it, and "
+            "save one of them with torch.save."
+        )
+    return list(found.values())
+
+
+def _are_weights(value: Any) -> bool:
+    if isinstance(value, nn.Module):
+        return True
+    return isinstance(value, dict) and bool(value) and all(isinstance(weight, Tensor) for weight in value.values())
+
+
 def _found_weights(content: Any, path: Path) -> dict[str, Any]:
     """The checkpoint of `read_weights`, with the weights alone."""
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if isinstance(content, dict):
         inner = [content[key] for key in _WEIGHTS if isinstance(content.get(key), dict | nn.Module)]
+        inner = inner or _only_weights(content, path)
         if inner and path.suffix not in (".pkl", ".pyth"):
             kept = {key: content[key] for key in _WHAT_THE_WEIGHTS_ARE if _is_plain(content.get(key))}
             content = inner[0].state_dict() if isinstance(inner[0], nn.Module) else inner[0]

@@ -273,6 +273,12 @@ def test_resume_with_changed_annotations(mini, tmp_path, caplog):
         LongTailTrainer(config_of(tmp_path, swapped, "swapped")).resume_or_load(resume=True)
 
     saved = tmp_path / "output" / "model_0000001.pth"
+    caplog.clear()
+    cfg = config_of(tmp_path, swapped, "swapped")
+    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = str(tmp_path / "fine_tuned"), str(saved)
+    LongTailTrainer(cfg).resume_or_load(resume=False)
+    assert len([text for text in messages(caplog, logging.WARNING) if "class 3 is" in text]) == 1
+
     contents = torch.load(saved, weights_only=False)
     del contents["training_data"]
     torch.save(contents, saved)

@@ -56,3 +56,11 @@ def test_records_of_another_type(model, tmp_path, heads):
     torch.save({"model": model.state_dict(), "long_tail_box_heads": heads}, tmp_path / "model.pth")
     with pytest.raises(LtDetError, match=r"model\.pth"):
         evaluation_checkpointer(model).load(str(tmp_path / "model.pth"))
+
+
+@pytest.mark.parametrize(("part", "key"), [("mask", "MASK_ON"), ("keypoint", "KEYPOINT_ON")])
+def test_a_head_that_was_not_trained(model, tmp_path, part, key):
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    more = seeded_model(small_config(**{f"MODEL.{key}": True}))
+    with pytest.raises(LtDetError, match=rf"no {part} head .*MODEL\.{key}"):
+        evaluation_checkpointer(more).load(str(tmp_path / "model.pth"))

@@ -74,3 +74,13 @@ def test_what_the_weights_belong_to_stays(tmp_path):
     found = read_weights(tmp_path / "b.pth")
     assert {key: found.get(key) for key in kept} == kept
     assert "optimizer" not in found
+
+
+def test_weights_under_another_key(tmp_path):
+    weights = {"a": torch.ones(2)}
+    torch.save({"model_ema": weights, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "average.pth")
+    strip_weights(tmp_path / "average.pth", tmp_path / "new.pth")
+    assert torch.equal(read_weights(tmp_path / "new.pth")["model"]["a"], weights["a"])
+    torch.save({"model_ema": weights, "teacher": weights}, tmp_path / "two.pth")
+    with pytest.raises(LtDetError, match="'model_ema', 'teacher'"):
+        strip_weights(tmp_path / "two.pth", tmp_path / "other.pth")
