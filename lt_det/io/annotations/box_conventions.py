@@ -17,7 +17,10 @@ _TOO_MANY = 0.5  # fraction of boxes beyond their image: whole objects of which 
 _OTHERS = {
     "corners": "they are corners [x1, y1, x2, y2]; write [x1, y1, x2 - x1, y2 - y1]",
     "centers": "they are [x, y, width, height] with the center of the box; subtract half of width and height",
-    "swapped sizes": "'width' and 'height' of the images are swapped; swap them",
+    "corners y first": "they are corners [y1, x1, y2, x2]; write [x1, y1, x2 - x1, y2 - y1]",
+    # Both fit the same boxes.
+    "swapped sizes": "they have y first ([y, x, height, width]), or 'width' and 'height' of the images are swapped; "
+    "compare a size with its image file, and swap what is wrong",
 }
 
 
@@ -41,6 +44,7 @@ class BoxConventions:
         self._counts["as written"] += _outside(first[filled], (first + second)[filled], sizes[filled])
         self._counts["corners"] += _outside(first, second, sizes)
         self._counts["centers"] += _outside(first - second / 2, first + second / 2, sizes)
+        self._counts["corners y first"] += _outside(first[:, ::-1], second[:, ::-1], sizes)
         self._counts["swapped sizes"] += _outside(first, first + second, sizes[:, ::-1])
 
     def mistake(self, min_fraction: float, min_boxes: int) -> str | None:

@@ -37,6 +37,14 @@ MISTAKES = {
         "20 of 20 boxes.*fractions of the image",
     ),
     "swapped sizes": (document([(5.0, 100.0, 30.0, 40.0)] * 20), "'width' and 'height'.*swapped"),
+    "y first": (
+        document([(y, x, h, w) for x, y, w, h in BOXES] + [(5.0, 100.0, 9.0, 40.0)]),
+        r"y first \(\[y, x, height, width\]\), or 'width'",
+    ),
+    "corners y first": (
+        document([(y, x, y + h, x + w) for x, y, w, h in BOXES]),
+        r"exceed their image: they are corners \[y1, x1, y2, x2\]",
+    ),
     "another resolution": (document([(x * 4, y * 4, w * 4, h * 4) for x, y, w, h in BOXES]), "different resolutions"),
     "no area": (
         document([(*box[:2], 0, 0) if i < 3 else box for i, box in enumerate(BOXES)]),
