@@ -170,6 +170,8 @@ class AnnotationChecks:
         counts, total = self._counts, self._counts["all"]
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=True, by_number=True)
+        for doubt in self._boxes.doubts():
+            yield Problem(doubt, fatal=False, as_written=True)
         if (mistake := self._places.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=False, as_written=True)
         if _is_many(counts["no area"], total):
