@@ -73,7 +73,7 @@ def nowhere_hint(sample: Sample, boxes: Floats, images: Ints, as_written: int) -
     return (
         f"Only {as_written} of the {len(sample)} highest-scoring boxes overlap an object of any class (IoU 0.5 or "
         f"more), and about {by_chance:.0f} do in other images: either the detector is weak or hardly trained, or the "
-        "boxes belong to other images or are in a convention that lt_det does not know; draw some of them on their images."
+        "boxes belong to other images or follow a convention that lt_det does not know; draw some on their images."
     )
 
 
