@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
 _FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
+_COPY = re.compile(r"^(.+)\.rf\.[0-9a-zA-Z]{16,}\.\w+$")  # Roboflow's augmented copies of a photograph
+_COPY_PATTERN = r"^(.+)\.rf\."
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def write_split(
 def _group_of(
     images: Sequence[Mapping[str, Any]], json_file: Path, key: str | None, pattern: str | None
 ) -> GroupOf | None:
-    """The key of each image's group; None: each file is a group, with a warning if they look like frames of videos."""
+    """The key of each image's group; None: each file is a group, with a warning if they seem to belong together."""
     if key is not None:
         for image in images:
             if _group(image.get(key)) is None:
@@ -97,7 +99,7 @@ def _group_of(
                 )
         return lambda image: _group(image[key])
     if pattern is None:
-        _warn_of_videos(images, json_file)
+        _warn_of_groups(images, json_file)
         return None
     try:
         expression = re.compile(pattern)
@@ -123,15 +125,29 @@ def _group(value: Any) -> tuple[type, Any] | None:
     return (type(value), value) if isinstance(value, str | int) else None
 
 
-def _warn_of_videos(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
+def _warn_of_groups(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
     videos = {str(image.get("video_id")) for image in images if image.get("video_id") is not None}
     if videos and len(videos) < len(images):
-        what, advice = "have a video_id", "--group-by video_id"
+        what, group, advice = "have a video_id", "a video", "--group-by video_id"
+    elif frame := _example(_FRAME, images):
+        what, group, advice = f"look like frames of videos ({frame})", "a video", f"--group-pattern '{_FRAME_PATTERN}'"
+    elif copy := _example(_COPY, images):
+        what, group = f"look like Roboflow's augmented copies of photographs ({copy})", "a photograph"
+        advice = f"--group-pattern '{_COPY_PATTERN}'"
     else:
-        frames = [found for image in images if (found := _FRAME.match(str(image.get("file_name"))))]
-        if len(frames) < len(images) / 2 or len({frame[1] for frame in frames}) > len(frames) / 2:
-            return
-        what, advice = f"look like frames of videos ({frames[0][0]})", f"--group-pattern '{_FRAME_PATTERN}'"
+        return
     logger.warning(
-        "%s: the images %s; a video that is in two parts makes every number too good; add %s.", json_file, what, advice
+        "%s: the images %s; %s that is in two parts makes every number too good; add %s.",
+        json_file,
+        what,
+        group,
+        advice,
     )
+
+
+def _example(name: re.Pattern[str], images: Sequence[Mapping[str, Any]]) -> str | None:
+    """The first name, if half of the names match, and their groups have two images on average; else None."""
+    found = [match for image in images if (match := name.match(str(image.get("file_name"))))]
+    if len(found) < len(images) / 2 or len({match[1] for match in found}) > len(found) / 2:
+        return None
+    return found[0][0]

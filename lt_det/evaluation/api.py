@@ -15,6 +15,7 @@ from lt_det.evaluation.checks import (
     warn_of_missing_buckets,
     warn_of_objects,
     warn_of_one_bucket,
+    warn_of_own_counts,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
@@ -116,6 +117,8 @@ def evaluate(
         add_categories(annotations, results, listed)
     chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)
     context = make_context(annotations, chosen.with_max_dets(max_dets), buckets, stats, tasks)
+    if buckets_need_counts(buckets, annotations.categories):
+        warn_of_own_counts(ground_truth, train)
     images = ImageIds(annotations.data["images"])
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
@@ -312,6 +315,15 @@ def make_buckets(
     elif buckets is not None and not isinstance(buckets, BucketOptions):
         buckets = BucketOptions(edges=list(buckets))
     return resolve_buckets(buckets, stats, categories)
+
+
+def buckets_need_counts(buckets: AnyBuckets, categories: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the counts of a training set, if one is given, define the buckets; see `resolve_buckets`."""
+    if buckets is None:
+        return not all(category.get("frequency") for category in categories)
+    if isinstance(buckets, BucketOptions):
+        return buckets.bucket_map is None
+    return not isinstance(buckets, FrequencyBuckets | Mapping)
 
 
 def match_task(

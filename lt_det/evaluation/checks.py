@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +69,25 @@ def warn_of_missing_buckets(buckets: FrequencyBuckets, asked_for: bool, name: st
             missing,
             total,
             name,
+            _PASS_TRAIN,
+        )
+
+
+def warn_of_own_counts(ground_truth: Any, train: Any) -> None:
+    """Log if the counts that define the buckets are those of the ground truth.
+
+    Args:
+        ground_truth, train: as the user has given them: paths or the content of files.
+    """
+    try:
+        is_same = train is ground_truth or os.path.samefile(train, ground_truth)
+    except (TypeError, OSError):  # not two paths
+        return
+    if is_same:
+        logger.warning(
+            "The training set is the ground truth itself, so the buckets come from the counts of the evaluated "
+            "objects, which is right only for a detector that was trained on them; otherwise name its training set: "
+            "%s.",
             _PASS_TRAIN,
         )
 

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_utils
 from lt_det.errors import LtDetError
 from lt_det.evaluation import BucketOptions, ClassStats, FrequencyBuckets, LongTailAP, evaluate
 from lt_det.io.annotations.coco_json import load_annotations
+from tests.helpers import jittered_detections
 from tests.helpers.worlds import noisy_detections, to_rle
 
 TASKS = ["bbox", "segm"]
@@ -328,6 +329,30 @@ def test_warnings_name_the_argument_of_the_training_set(lvis_world, caplog):
         evaluate(data | {"categories": categories}, detections)
         (message,) = [message for message in caplog.messages if "frequency" in message]
         assert "pass train (command line: --train-stats)" in message
+
+
+def test_a_training_set_that_is_the_ground_truth(lvis_world, tmp_path, caplog):
+    data = jittered_detections.world(1)
+    classes = data["categories"]
+    detections = [annotation | {"score": 0.5} for annotation in data["annotations"]]
+    file, other = tmp_path / "val.json", tmp_path / "train.json"
+    for path in (file, other):
+        path.write_text(json.dumps(data))
+    (tmp_path / "link.json").symlink_to(file)
+    for train in (str(file), tmp_path / "link.json"):
+        for buckets in (None, [1, 2]):
+            caplog.clear()
+            evaluate(file, detections, train=train, buckets=buckets)
+            assert "training set is the ground truth itself" in caplog.text
+    caplog.clear()
+    evaluate(data, detections, train=data)
+    assert "training set is the ground truth itself" in caplog.text
+    caplog.clear()
+    evaluate(file, detections, train=other)
+    evaluate(file, detections)
+    evaluate(file, detections, train=file, buckets={category["name"]: "all" for category in classes})
+    evaluate(lvis_world[0], lvis_world[1], train=lvis_world[0])  # `frequency` defines the buckets
+    assert "training set is the ground truth itself" not in caplog.text
 
 
 def test_torchvision_masks_are_thresholded():

@@ -16,7 +16,7 @@ def world(seed, images=20, category_ids=(1, 2, 3, 4, 5)):
         for _ in range(rng.integers(1, 8)):
             size = np.exp(rng.normal(4, 0.8, 2)).clip(4, 300)
             box = [*(rng.random(2) * [WIDTH - size[0], HEIGHT - size[1]]), *size]
-            annotation = {"image_id": image, "category_id": int(rng.choice(category_ids)), "bbox": box}
+            annotation = {"image_id": image, "category_id": rng.choice(category_ids).item(), "bbox": box}
             annotations.append({"id": len(annotations) + 1, **annotation})
     return {
         "images": [{"id": image, "height": HEIGHT, "width": WIDTH} for image in range(1, images + 1)],

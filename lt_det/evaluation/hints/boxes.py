@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lt_det.evaluation._arrays import Floats, Ints
+from lt_det.evaluation.hints.displaced import displaced_hint, nowhere_hint
 from lt_det.evaluation.hints.resized import resized_hint
 from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.matching.detections import Detections
@@ -60,6 +61,8 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
             counts[form, unit] = sample.count(sample.overlaps(boxes))
     as_written = counts.pop((own_form, "pixels"))
     (form, unit), best = max(counts.items(), key=lambda entry: entry[1])
+    if hint := displaced_hint(sample, _FORMS[own_form](sample.boxes), as_written, best):
+        return hint
     if is_better(best, as_written, len(sample)):
         return (
             f"Of the {len(sample)} highest-scoring boxes, {as_written} overlap an object as {own_form} in pixels (IoU "
@@ -75,7 +78,7 @@ def box_hint(detections: Detections, truth: GroundTruth, written_as: str, sample
             f"{outside} of {total} boxes lie mostly outside their images; write {own_form} in pixels of the original "
             "image (with the size in the ground truth), not of the resized one."
         )
-    return None
+    return nowhere_hint(sample, _FORMS[own_form](sample.boxes), detections.images[sample.detections], as_written)
 
 
 def _outside(detections: Detections, truth: GroundTruth) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Category ids that are class indices, or off by one."""
+"""Category ids that are class indices, or off by one, or those of other categories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lt_det.evaluation._arrays import Ints
+from lt_det.evaluation.hints.class_order import class_order_hint
 from lt_det.evaluation.hints.id_readings import ADVICE, id_readings
 from lt_det.evaluation.hints.sample import Sample, is_better
 from lt_det.evaluation.matching.detections import Detections
@@ -28,19 +29,23 @@ def category_hint(detections: Detections, category_ids: Sequence[Any] | None, sa
     are_indices = category_ids is None
     if category_ids is None:
         category_ids = range(sample.truth.num_classes)
-    if not all(type(id_) is int for id_ in category_ids) or not len(sample):
+    if not len(sample):
         return None
     near = sample.overlaps(sample.boxes)
+    readings = id_readings(category_ids) if all(type(id_) is int for id_ in category_ids) else {}
     classes, target = detections.classes[sample.detections][sample.pair], sample.truth.classes[sample.target]
     total, as_written = sample.count(near), sample.count(near & (classes == target))
     index = {id_: k for k, id_ in enumerate(category_ids)}
     best, best_words = 0, ""
     wanted = _MIN_INDICES if are_indices else _MIN_CLASSES
-    for words, meaning in id_readings(category_ids).items():
+    for words, meaning in readings.items():
         read: Ints = np.asarray([index.get(meaning(id_), -1) for id_ in category_ids], dtype=np.int64)
         right = near & (read[classes] == target)
         if sample.count(right) > best and len(np.unique(classes[right])) >= wanted:
             best, best_words = sample.count(right), words
+    noun = "class" if are_indices else "category"
+    if hint := class_order_hint(detections, category_ids, noun, sample, near, best):
+        return hint
     if not is_better(best, as_written, total):
         return None
     if are_indices:

@@ -156,6 +156,20 @@ class AnnotationChecks:
                 yield Problem(
                     message, fatal=False, as_written=True, kind="same name", noun="category name", id=f"'{name}'"
                 )
+        alike: dict[str, list[str]] = {}
+        for name in self._names:
+            alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+        for key, names in alike.items():
+            message = ""
+            if not key:
+                message = "a category has an empty name; name it"
+            elif len(names) > 1:
+                shown = " and ".join(f"'{name}'" for name in names)
+                message = (
+                    f"category names {shown} differ only in case or spaces; make them one category if they are one"
+                )
+            if message:
+                yield Problem(message, fatal=False, as_written=True, kind="like names", noun="category", id=names[0])
         for heading, number in self._headings.items():
             if self._annotated and heading in self._names and self._ids_of_names[heading] not in self._annotated:
                 message = (
@@ -170,6 +184,8 @@ class AnnotationChecks:
         counts, total = self._counts, self._counts["all"]
         if (mistake := self._boxes.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=True, by_number=True)
+        for doubt in self._boxes.doubts():
+            yield Problem(doubt, fatal=False, as_written=True)
         if (mistake := self._places.mistake(MIN_FRACTION, MIN_RECORDS)) is not None:
             yield Problem(mistake, fatal=False, as_written=True)
         if _is_many(counts["no area"], total):

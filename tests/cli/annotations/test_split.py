@@ -106,6 +106,26 @@ def test_videos_are_noticed(capsys, annotations, tmp_path, caplog):
     assert caplog.text == ""
 
 
+def test_augmented_copies_are_noticed(capsys, annotations, tmp_path, caplog):
+    data = json.loads(annotations.read_text())
+    for copies in (1, 3):  # an export without augmentation has one of each
+        caplog.clear()
+        for number, image in enumerate(data["images"]):
+            image.pop("video_id", None)
+            image["file_name"] = f"photo{number // copies}_jpg.rf.{number:032x}.jpg"
+        annotations.write_text(json.dumps(data))
+        assert split(capsys, annotations, "--out", tmp_path, "--force")[0] == 0
+        assert ("copies of photographs" in caplog.text) == (copies > 1)
+    pattern = caplog.text.partition("--group-pattern '")[2].partition("'")[0]
+    caplog.clear()
+    assert split(capsys, annotations, "--out", tmp_path, "--force", "--group-pattern", pattern)[0] == 0
+    train, val = (
+        {image["file_name"].partition(".rf.")[0] for image in part["images"]} for part in read(tmp_path, "train", "val")
+    )
+    assert not train & val
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -28,6 +28,12 @@ from tests.helpers.jittered_detections import (
 )
 
 
+def mirrored(boxes, axes):
+    written = boxes.copy()
+    written[:, axes] = (SIDES[:2] - boxes[:, :2] - boxes[:, 2:])[:, axes]
+    return written
+
+
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK, BAD])
 def test_right_results_are_not_suspected(quality, clip):
@@ -35,10 +41,12 @@ def test_right_results_are_not_suspected(quality, clip):
         data = world(seed, images=2 if seed % 2 else 20)
         truth, images = GroundTruth.from_json(data), ImageIds(data["images"])
         found = detections_of(truth, quality, seed, clip)
-        assert result_hints(found, truth, "xywh", images=images) == []
-        assert result_hints(found, truth, "xyxy", images=images) == []
+        for written_as in ("xywh", "xyxy"):
+            hints = result_hints(found, truth, written_as, images=images)
+            assert hints == [] or (quality == BAD and hints[0].startswith("Only "))  # its boxes are anywhere
         one_class = Detections(found.images, np.zeros_like(found.classes), found.scores, found.boxes)
-        assert result_hints(one_class, truth, "xywh", images=images) == []
+        hints = result_hints(one_class, truth, "xywh", images=images)
+        assert all(hint.startswith(("All detections have", "Only ")) for hint in hints)
 
 
 @pytest.mark.parametrize("quality", [EXACT, GOOD, WEAK])
@@ -57,6 +65,10 @@ def test_right_results_are_not_suspected(quality, clip):
         (lambda boxes: boxes * 0.5, "all images had been resized by a factor of about 0.5"),
         (lambda boxes: boxes / SIDES * 300, "each image had been resized to about"),
         (lambda boxes: boxes + 700, "mostly outside their images"),
+        (lambda boxes: boxes + np.array([20, 60, 0, 0]), "if moved by -"),
+        (lambda boxes: mirrored(boxes, [1]), "with y from the bottom of the image"),
+        (lambda boxes: mirrored(boxes, [0]), "with x from its right side"),
+        (lambda boxes: mirrored(boxes, [0, 1]), "with both from the lower right"),
     ],
 )
 def test_other_conventions_are_named(write, words, quality):
@@ -64,6 +76,19 @@ def test_other_conventions_are_named(write, words, quality):
     found = detections_of(truth, quality, 1, clip=True)
     (hint,) = result_hints(rewritten(found, write(found.boxes)), truth, "xywh", images=ImageIds())
     assert words in hint
+
+
+def test_boxes_of_other_images_are_noticed_where_no_reading_fits():
+    """Those of a weak detector overlap more objects in their own images than in others."""
+    for seed in range(12):
+        truth = GroundTruth.from_json(world(seed, images=40))
+        for quality in (GOOD, WEAK):
+            found = detections_of(truth, quality, seed)
+            assert result_hints(found, truth, "xywh", images=ImageIds()) == []
+            others = np.random.default_rng(seed).permutation(40)[found.images]
+            exchanged = Detections(others, found.classes, found.scores, found.boxes)
+            (hint,) = result_hints(exchanged, truth, "xywh", images=ImageIds())
+            assert hint.startswith("Only ")
 
 
 @pytest.mark.parametrize(("side", "words"), [(max, "longer side of each image"), (min, "shorter side of each image")])

@@ -26,3 +26,15 @@ def test_scores(lowest, highest, words):
     assert len(hints) == bool(words)
     assert words in "".join(hints)
     assert ("percent" in words) == any("divide" in hint for hint in hints)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.9, 1.0, 50.0])
+def test_scores_that_are_all_the_same(score):
+    zeros = np.zeros(10, dtype=np.int64)
+    detections = Detections(zeros, zeros, np.full(10, score), np.ones((10, 4)))
+    assert f"All 10 scores are {score:g}" in score_hints(detections)[0]
+    detections.scores[3] = score / 2 + 0.1
+    assert not any("All" in hint for hint in score_hints(detections))
+    assert not any(
+        "All" in hint for hint in score_hints(Detections(zeros[:9], zeros[:9], np.full(9, score), np.ones((9, 4))))
+    )

@@ -240,3 +240,20 @@ def test_two_categories_with_one_name(tmp_path, caplog):
     twice = {**GOOD, "categories": [{"id": 3, "name": "cup"}, {"id": 4, "name": "cup"}]}
     assert main(["stats", str(write(tmp_path, twice))]) == 0
     assert "'cup' is used 2 times" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["Car", "car "], "'Car' and 'car ' differ only in case or spaces"),
+        (["stop  sign", "stop sign"], "'stop  sign' and 'stop sign' differ only"),
+        (["", "cup"], "a category has an empty name"),
+        ([" ", "cup"], "a category has an empty name"),
+        (["car", "cars", "stop_sign", "stopsign"], ""),
+    ],
+)
+def test_names_that_are_nearly_the_same_or_empty(names, message, caplog):
+    categories = [{"id": 3 + number, "name": name} for number, name in enumerate(names)]
+    check_annotations({**GOOD, "categories": categories}, "set.json")
+    assert message in caplog.text
+    assert bool(message) == bool(caplog.text)

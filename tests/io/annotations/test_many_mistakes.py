@@ -1,7 +1,9 @@
 """What is harmless in one record is an error of the file when many records share it."""
 
 import copy
+import re
 
+import numpy as np
 import pytest
 
 from lt_det.errors import LtDetError
@@ -37,6 +39,14 @@ MISTAKES = {
         "20 of 20 boxes.*fractions of the image",
     ),
     "swapped sizes": (document([(5.0, 100.0, 30.0, 40.0)] * 20), "'width' and 'height'.*swapped"),
+    "y first": (
+        document([(y, x, h, w) for x, y, w, h in BOXES] + [(5.0, 100.0, 9.0, 40.0)]),
+        r"y first \(\[y, x, height, width\]\), or 'width'",
+    ),
+    "corners y first": (
+        document([(y, x, y + h, x + w) for x, y, w, h in BOXES]),
+        r"exceed their image: they are corners \[y1, x1, y2, x2\]",
+    ),
     "another resolution": (document([(x * 4, y * 4, w * 4, h * 4) for x, y, w, h in BOXES]), "different resolutions"),
     "no area": (
         document([(*box[:2], 0, 0) if i < 3 else box for i, box in enumerate(BOXES)]),
@@ -86,6 +96,58 @@ def test_many_are_an_error_that_names_the_format(mistake):
 )
 def test_few_are_not(data):
     assert not any(problem.fatal for problem in find_problems(data, "x"))
+
+
+SIZES = [(1920, 1080), (1280, 720), (4000, 3000)]
+
+
+def photographs(write, sizes=SIZES, number=60, seed=0):
+    """Images of some sizes, with three boxes each, given as fractions and the size of their image to `write`."""
+    rng = np.random.default_rng(seed)
+    data = document([])
+    data["images"], data["annotations"] = [], []
+    for image in range(number):
+        width, height = sizes[image % len(sizes)]
+        data["images"].append({"id": image, "width": width, "height": height, "file_name": f"{image}.jpg"})
+        for _ in range(3):
+            size = rng.uniform(0.02, 0.3, 2)
+            box = write(np.array([*(rng.random(2) * (1 - size)), *size]), np.array([width, height] * 2))
+            annotation = {"id": len(data["annotations"]), "image_id": image, "category_id": 1, "bbox": box.tolist()}
+            data["annotations"].append(annotation)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("write", "sizes", "message"),
+    [
+        (lambda box, side: box * 100, SIZES, "images of 180 of them are .* percent of the image"),
+        (lambda box, side: box * 100, SIZES[:1], "percent of the image"),
+        (lambda box, side: box * 1000, SIZES, "images of 60 of them are .* thousandths of the image"),
+        (lambda box, side: box * 640, SIZES, "6[0-9]{2} pixels to the right .* the pixels of resized images"),
+        (lambda box, side: np.append((box * side)[:2], box[2:]), SIZES, "180 of 180 boxes are at most one pixel"),
+        (lambda box, side: np.append((box * side)[:2], [1, 1]), SIZES, "180 of 180 boxes .* may be points"),
+    ],
+)
+def test_boxes_on_another_canvas_are_doubted(write, sizes, message, caplog):
+    check_annotations(photographs(write, sizes), "set.json", accept_many=True)
+    assert re.search(message, caplog.text)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        photographs(np.multiply),
+        photographs(np.multiply, number=3),
+        photographs(np.multiply, [(90, 60), (64, 64), (200, 120)]),  # small images
+        photographs(np.multiply, [(640, 480)] * 9 + [(6000, 400)]),  # one in ten is a panorama
+        photographs(lambda box, side: box * side * 0.3, [(1920, 1080)]),  # a camera of which one corner is annotated
+        photographs(lambda box, side: np.append((box * side)[:2], [2, 2])),  # tiny objects
+        photographs(lambda box, side: box * 100, number=4),  # too few
+    ],
+)
+def test_boxes_in_pixels_are_not_doubted(data, caplog):
+    check_annotations(data, "set.json")
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("area", [1.0, 600 / (160 * 90), 6000])
