@@ -22,15 +22,19 @@ from lt_det.errors import LtDetError
 from lt_det.reporting.visualizer import Detections
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.config_files.run_config import NAME as CONFIG_OF_RUN
 from lt_det.training.config_loading import load_config
 from lt_det.training.detectron2_keys.checks import predicts_no_classes
 from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
 from lt_det.training.preflight import check_device
+from lt_det.training.resume.checkpoint_folder import last_checkpoint_in
 
 logger = logging.getLogger(__name__)
 
 # The keys of the minimum score, of R-CNNs and of RetinaNet.
 SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
+
+WEIGHTS_HELP = "default: the last checkpoint beside a run's config.yaml, otherwise model_final.pth in OUTPUT_DIR"
 
 
 def load_trained_config(
@@ -47,7 +51,8 @@ def load_trained_config(
 
     Args:
         config_file, opts: see `load_config`.
-        weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else ``model_final.pth`` in OUTPUT_DIR.
+        weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else the last checkpoint beside the
+            ``config.yaml`` of a run, or ``model_final.pth`` in OUTPUT_DIR.
         threshold: minimum score of a detection; None: the config's.
         allow_unsafe: see `load_config`.
 
@@ -64,7 +69,7 @@ def load_trained_config(
     _check_network(cfg)
     warn_of_plain_predictions(cfg)
     if weights is not None or "MODEL.WEIGHTS" not in opts[::2]:
-        cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+        cfg.MODEL.WEIGHTS = weights or str(_weights_of_run(config_file, cfg.OUTPUT_DIR, "OUTPUT_DIR" in opts[::2]))
     if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
         raise LtDetError(
             f"The weights {cfg.MODEL.WEIGHTS} do not exist; give the checkpoint of a finished training with --weights."
@@ -77,6 +82,18 @@ def load_trained_config(
     if not cfg.MODEL.LONG_TAIL.CLASS_STATS and counts.is_file():
         cfg.MODEL.LONG_TAIL.CLASS_STATS = str(counts)
     return cfg
+
+
+def _weights_of_run(config_file: str, output_dir: str, is_given: bool) -> Path:
+    """The weights that a config was written beside: a run may lie elsewhere than the OUTPUT_DIR it was trained in.
+
+    Args:
+        is_given: whether an override names OUTPUT_DIR, which is then right.
+    """
+    beside = None
+    if Path(config_file).name == CONFIG_OF_RUN and not is_given:
+        beside = last_checkpoint_in(Path(config_file).parent)
+    return beside or Path(output_dir, "model_final.pth")
 
 
 def threshold_of(cfg: CfgNode) -> float:

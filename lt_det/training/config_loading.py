@@ -41,7 +41,7 @@ from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
-from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
+from lt_det.training.resume.checkpoint_folder import last_checkpoint_in
 from lt_det.training.resume.output_lock import hold_output_dir
 
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
@@ -211,7 +211,7 @@ def config_of_run(folder: str | Path, opts: list[str], allow_unsafe: bool = Fals
     cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts], allow_unsafe)
     if "MODEL.WEIGHTS" in opts[::2]:
         return cfg
-    weights = named_checkpoint(folder) or next(iter(checkpoints_in(folder)), folder / Path(cfg.MODEL.WEIGHTS).name)
+    weights = last_checkpoint_in(folder) or folder / Path(cfg.MODEL.WEIGHTS).name
     if not weights.is_file():
         raise LtDetError(
             f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."

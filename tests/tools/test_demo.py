@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -102,6 +103,25 @@ def test_an_option_and_an_override_of_the_same_key(key, options, option):
 def test_a_network_that_cannot_detect_in_an_image_alone(opts, words):
     with pytest.raises(LtDetError, match=words):
         load_trained_config(SEESAW, opts=[*OPTS, *opts])
+
+
+def test_a_copied_run_uses_its_own_weights(tmp_path):
+    """Its config.yaml names the OUTPUT_DIR of the original, which still exists."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    for folder in (original, copy):
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"_BASE_: {REPOSITORY / SEESAW}\nOUTPUT_DIR: {original}\n")
+        (folder / "model_final.pth").touch()
+
+    def weights_of(config, *opts):
+        return Path(load_trained_config(str(copy / config), opts=[*OPTS, *opts]).MODEL.WEIGHTS)
+
+    assert weights_of("config.yaml") == copy / "model_final.pth"
+    assert weights_of("config.yaml", "OUTPUT_DIR", str(original)) == original / "model_final.pth"
+    (copy / "model_final.pth").rename(copy / "model_0000089.pth")  # ended early
+    assert weights_of("config.yaml") == copy / "model_0000089.pth"
+    shutil.copy(copy / "config.yaml", copy / "mine.yaml")  # not written by a training
+    assert weights_of("mine.yaml") == original / "model_final.pth"
 
 
 def test_retinanet_has_its_own_threshold_and_classes(tmp_path, caplog):

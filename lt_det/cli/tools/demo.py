@@ -8,7 +8,14 @@ from pathlib import Path
 
 from lt_det.errors import LtDetError
 from lt_det.inference.demo import Demo, write_numbers
-from lt_det.inference.detector import SCORE_KEYS, TrainedDetector, classes_of, load_trained_config, threshold_of
+from lt_det.inference.detector import (
+    SCORE_KEYS,
+    WEIGHTS_HELP,
+    TrainedDetector,
+    classes_of,
+    load_trained_config,
+    threshold_of,
+)
 from lt_det.inference.media import find_files, with_results
 from lt_det.io.atomic import check_folder
 from lt_det.io.options import GivenOnce
@@ -29,6 +36,7 @@ def main(args: argparse.Namespace) -> None:
     is_given = args.threshold is not None or not {*SCORE_KEYS}.isdisjoint(args.opts[::2])
     threshold = args.threshold if is_given else THRESHOLD
     cfg = load_trained_config(args.config, args.weights, args.opts, threshold, args.allow_unsafe_config)
+    print(f"Weights: {cfg.MODEL.WEIGHTS}")
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
     demo = Demo(TrainedDetector(cfg), visualizer)
@@ -61,7 +69,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
     )
-    parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
+    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"
     )
