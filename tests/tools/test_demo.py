@@ -180,6 +180,34 @@ def test_unreadable_inputs_are_named_and_the_others_processed(weights, media, tm
     assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 3
 
 
+def test_a_later_call_keeps_the_numbers_of_an_earlier_one(weights, media, tmp_path, monkeypatch):
+    first, second, _ = sorted(media.glob("*.jpg"))
+    out = tmp_path / "out"
+    earlier = run(weights, [first], out)["images"]
+    result = run(weights, [second], out)["images"]
+    assert [result[0], result[1]["file"]] == [*earlier, str(second)]
+    with pytest.raises(LtDetError, match=r"detections of \S+ from an earlier call with other threshold; .* --output"):
+        run(weights, [first], out, "--threshold", "0.9")
+    monkeypatch.chdir(tmp_path)  # another way to write the same weights, folder and result
+    again = run(os.path.relpath(weights), [first], Path("out"))["images"]
+    assert [Path(image["result"]).name for image in again] == [second.name, first.name]
+    (media / "000.jpg").write_bytes(b"not an image")
+    before = (out / "detections.json").read_bytes()
+    with pytest.raises(LtDetError, match="cannot be read"):
+        run(weights, [media / "000.jpg"], out)
+    assert (out / "detections.json").read_bytes() == before
+    result = run(weights, [first, second], out, "--threshold", "0.9")  # nothing of the earlier calls is left
+    assert (result["threshold"], len(result["images"])) == (0.9, 2)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": [1]}', '{"images": 1}'])
+def test_another_file_of_that_name_is_kept(content, weights, media, tmp_path):
+    (tmp_path / "detections.json").write_text(content)
+    with pytest.raises(LtDetError, match=r"detections\.json"):
+        run(weights, [media], tmp_path)
+    assert (tmp_path / "detections.json").read_text() == content
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lt_det.errors import LtDetError
-from lt_det.inference.demo import Demo, write_numbers
+from lt_det.inference.demo import Demo
 from lt_det.inference.detector import (
     SCORE_KEYS,
     WEIGHTS_HELP,
@@ -17,13 +17,13 @@ from lt_det.inference.detector import (
     threshold_of,
 )
 from lt_det.inference.media import find_files, with_results
+from lt_det.inference.numbers_file import NumbersFile
 from lt_det.io.atomic import check_folder
 from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 
-RESULTS = "detections.json"
 THRESHOLD = 0.3
 
 
@@ -39,21 +39,19 @@ def main(args: argparse.Namespace) -> None:
     print(f"Weights: {cfg.MODEL.WEIGHTS}")
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
+    about = {"weights": cfg.MODEL.WEIGHTS, "threshold": threshold_of(cfg), "classes": visualizer.names}
+    numbers = NumbersFile(Path(args.output), about, media)
     demo = Demo(TrainedDetector(cfg), visualizer)
-    results = Path(args.output) / RESULTS
     try:
         demo.run(media)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted; the results so far are in {args.output}.") from None
     finally:
-        content = {
-            "weights": cfg.MODEL.WEIGHTS,
-            "threshold": threshold_of(cfg),
-            "classes": visualizer.names,
-        }
-        write_numbers(results, {**content, "images": demo.images})
+        numbers.write(demo.images)
     count = sum(len(image["detections"]) for image in demo.images)
-    print(f"Detections: {count}, images and frames: {len(demo.images)}; drawn in {args.output}, numbers in {results}")
+    if demo.images:
+        shown = f"drawn in {args.output}, numbers in {numbers.file}"
+        print(f"Detections: {count}, images and frames: {len(demo.images)}; {shown}")
     if demo.unreadable:
         raise LtDetError(
             f"{len(demo.unreadable)} of {len(media)} inputs cannot be read in full: {'; '.join(demo.unreadable)}; "
