@@ -11,8 +11,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.modeling import build_model
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from lt_det.config import buckets_of_config, network_node, num_classes_of
@@ -171,10 +173,9 @@ class TrainedDetector:
         self._format = cfg.INPUT.FORMAT
 
     def model_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) RGB to the model's (3, H', W') float32, resized and ordered as at test time."""
-        if self._format == "BGR":
-            image = image[:, :, ::-1]
-        resized = self._resize.get_transform(image).apply_image(image)
+        """(H, W, 3) RGB to the model's (C, H', W') float32, in INPUT.FORMAT and resized as at test time."""
+        converted = convert_PIL_to_numpy(Image.fromarray(image), self._format)
+        resized = self._resize.get_transform(converted).apply_image(converted)
         return torch.as_tensor(np.ascontiguousarray(resized.astype("float32").transpose(2, 0, 1)))
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from detectron2.data import DatasetMapper
 from detectron2.engine import DefaultPredictor
 
 from lt_det import register_dataset
@@ -153,6 +154,14 @@ def test_detections_are_those_of_detectron2(channels, weights, media):
     np.testing.assert_allclose(found.scores, theirs.scores.numpy())
     np.testing.assert_allclose(found.boxes, theirs.pred_boxes.tensor.numpy())
     assert found.classes.tolist() == theirs.pred_classes.tolist()
+
+
+@pytest.mark.parametrize("channels", ["L", "YUV-BT.601", "HSV"])
+def test_images_are_converted_as_in_training(channels, weights, media):
+    cfg = load_trained_config(SEESAW, str(weights), [*OPTS, "INPUT.FORMAT", channels, "INPUT.MIN_SIZE_TEST", "176"])
+    file = min(media.glob("*.jpg"))
+    theirs = DatasetMapper(cfg, is_train=False)({"file_name": str(file)})["image"]
+    np.testing.assert_array_equal(TrainedDetector(cfg).model_input(read_image(file)), theirs.float())
 
 
 def test_counts_beside_the_weights_define_the_buckets(weights, mini, tmp_path, caplog):
