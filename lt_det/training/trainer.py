@@ -23,10 +23,11 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lt_det.compat.detectron2 import ddp_on
-from lt_det.config import bucket_options, buckets_of_config, checked_meta_method, unused_loss
+from lt_det.config import bucket_options, buckets_of_config, checked_meta_method
 from lt_det.data.cache.records import load_records
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
+from lt_det.data.unused_loss import unused_loss
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
