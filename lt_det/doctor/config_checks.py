@@ -33,6 +33,7 @@ from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
+from lt_det.training.config_files.without_effect import doubtful_rates
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
@@ -155,11 +156,12 @@ def _batch(cfg: Any) -> str:
     return count_of(images, "image") + (f" in {count_of(passes, 'pass')}" if passes > 1 else "")
 
 
-def _schedule(cfg: Any) -> str:
+def _schedule(cfg: Any) -> Finding:
     check_schedule(cfg)
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
-    return f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
+    found = f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
+    return Finding("schedule", found, "; ".join(doubtful_rates(cfg)))
 
 
 def _keys(cfg: Any) -> str:
