@@ -177,7 +177,7 @@ def _weights(cfg: Any) -> str:
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
     if weights and (remote := check_remote_weights(weights)):
         return remote
-    if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
+    if weights and "://" not in weights and not Path(weights.partition("?")[0]).exists():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
     if weights and "://" not in weights:
         read_weights(weights.partition("?")[0])

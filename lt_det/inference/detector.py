@@ -72,7 +72,7 @@ def load_trained_config(
     warn_of_plain_predictions(cfg)
     if weights is not None or "MODEL.WEIGHTS" not in opts[::2]:
         cfg.MODEL.WEIGHTS = weights or str(_weights_of_run(config_file, cfg.OUTPUT_DIR, "OUTPUT_DIR" in opts[::2]))
-    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
+    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).exists():
         raise LtDetError(
             f"The weights {cfg.MODEL.WEIGHTS} do not exist; give the checkpoint of a finished training with --weights."
         )

@@ -221,6 +221,7 @@ def test_a_network_that_a_script_registers(config):
         (["DATALOADER.SAMPLER_TRAIN", "Sampler"], "sampling", "There is no sampler 'Sampler'"),
         (["MODEL.ROI_HEADS.NUM_CLASSES", "80"], "classes", "set MODEL.ROI_HEADS.NUM_CLASSES to 12"),
         (["MODEL.WEIGHTS", "gone.pth"], "weights", "MODEL.WEIGHTS gone.pth does not exist"),
+        (["MODEL.WEIGHTS", "."], "weights", "it is a folder; give the checkpoint in it"),
         (["MODEL.LONG_TAIL.SECOND_STAGE.METHOD", "crt"], "weights", "needs the network of a finished training"),
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
         (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql"),
