@@ -39,6 +39,7 @@ from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
+from lt_det.training.detectron2_keys.features import missing_feature
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
@@ -108,9 +109,15 @@ class LongTailTrainer(DefaultTrainer):
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it.
+            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it, or
+                names a feature that the backbone lacks.
         """
-        model: nn.Module = super().build_model(cfg)
+        try:
+            model: nn.Module = super().build_model(cfg)
+        except KeyError as error:
+            if sentence := missing_feature(cfg, error):
+                raise LtDetError(sentence) from error
+            raise
         _check_loss_is_used(cfg, model)
         return model
 

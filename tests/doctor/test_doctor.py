@@ -226,6 +226,8 @@ def test_a_network_that_a_script_registers(config):
         (["MODEL.LONG_TAIL.CLASSIFIER", "round"], "network", "CLASSIFIER is 'round'"),
         (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "network", "LOSS.NAME is eql"),
         (["SOLVER.LR_SCHEDULER_NAME", "Never"], "network", "Never"),
+        (["MODEL.ROI_HEADS.IN_FEATURES", "['p3', 'p4']"], "network", "ROI_HEADS.IN_FEATURES names 'p4', which"),
+        (["MODEL.RPN.IN_FEATURES", "['p9']"], "network", "RPN.IN_FEATURES names 'p9', which"),
         (["TEST.BUCKETS.MAP", "gone.json"], "buckets", "The bucket map gone.json does not exist; check the path"),
         (["TEST.BUCKETS.EQUAL_GROUPS", "13"], "buckets", "into 13 groups; write a number from 1 to 12"),
         (["TEST.RESAMPLES", "1"], "evaluation", "TEST.RESAMPLES is 1"),
