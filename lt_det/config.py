@@ -387,12 +387,3 @@ def loss_hyperparameters(cfg: Any) -> dict[str, Any]:
     """
     node = cfg.MODEL.LONG_TAIL.LOSS
     return {key: node[node.NAME.upper()][key.upper()] for key in loss_class(node.NAME).hyperparameters()}
-
-
-def unused_loss(cfg: Any) -> str:
-    """The sentence for a config whose loss no head would use."""
-    return (
-        f"MODEL.LONG_TAIL.LOSS.NAME is {cfg.MODEL.LONG_TAIL.LOSS.NAME}, but the network (MODEL.ROI_HEADS.NAME "
-        f"{cfg.MODEL.ROI_HEADS.NAME}) has no box head of lt_det and would train with another loss; set "
-        "MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or LongTailRes5ROIHeads."
-    )

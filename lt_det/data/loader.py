@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler
 
 from lt_det.compat.detectron2 import image_source, unmapped
-from lt_det.config import resampling_start, unused_loss
+from lt_det.config import resampling_start
 from lt_det.data.cache.records import Records, load_records
 from lt_det.data.class_counts import training_stats
 from lt_det.data.image_errors import NameUnreadable
@@ -22,6 +22,7 @@ from lt_det.data.sampling.bucket_fractions import log_instances
 from lt_det.data.sampling.builtin import training_buckets
 from lt_det.data.sampling.registry import SAMPLERS
 from lt_det.data.sampling.samplers import DeferredSampler, ShapeSampler
+from lt_det.data.unused_loss import unused_loss
 from lt_det.errors import LtDetError
 from lt_det.trainer_keys import PRECISION, TrainerKeys
 

@@ -15,10 +15,10 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_utils
 
-from lt_det.config import unused_loss
 from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
 from lt_det.data.formats.registry import COCO, format_reader
 from lt_det.data.keypoints import check_flip_map, forget_derived_pairs, keypoint_names
+from lt_det.data.unused_loss import unused_loss
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name

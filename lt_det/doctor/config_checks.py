@@ -33,6 +33,7 @@ from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
+from lt_det.training.config_files.without_effect import doubtful_rates
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
@@ -155,11 +156,12 @@ def _batch(cfg: Any) -> str:
     return count_of(images, "image") + (f" in {count_of(passes, 'pass')}" if passes > 1 else "")
 
 
-def _schedule(cfg: Any) -> str:
+def _schedule(cfg: Any) -> Finding:
     check_schedule(cfg)
     beyond = [step for step in cfg.SOLVER.STEPS if step > cfg.SOLVER.MAX_ITER]
     no_effect = f"; SOLVER.STEPS {beyond} are beyond them and have no effect" if beyond else ""
-    return f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
+    found = f"{count_of(cfg.SOLVER.MAX_ITER, 'iteration')}{no_effect}"
+    return Finding("schedule", found, "; ".join(doubtful_rates(cfg)))
 
 
 def _keys(cfg: Any) -> str:
@@ -175,7 +177,7 @@ def _weights(cfg: Any) -> str:
     check_decoupled_training(method, weights, cfg.OUTPUT_DIR, resume=False)
     if weights and (remote := check_remote_weights(weights)):
         return remote
-    if weights and "://" not in weights and not Path(weights.partition("?")[0]).is_file():  # ?: Detectron2's options
+    if weights and "://" not in weights and not Path(weights.partition("?")[0]).exists():  # ?: Detectron2's options
         raise LtDetError(f"MODEL.WEIGHTS {weights} does not exist; correct the path, or leave it empty for no weights.")
     if weights and "://" not in weights:
         read_weights(weights.partition("?")[0])

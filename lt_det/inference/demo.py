@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from lt_det.errors import LtDetError, writing_advice
 from lt_det.inference.detector import TrainedDetector
 from lt_det.inference.media import MediaFile, UnreadableMedia, VideoReader, VideoWriter, read_image, write_image
-from lt_det.io.atomic import write_atomically
 from lt_det.io.progress import progress_bar
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
 
@@ -87,17 +83,3 @@ class Demo:
                 entry["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
             dicts.append(entry)
         return dicts
-
-
-def write_numbers(file: Path, content: dict[str, Any]) -> None:
-    """
-    Raises:
-        LtDetError: the disk is full or read-only.
-    """
-    try:
-        write_atomically(file, json.dumps(content))
-    except OSError as error:
-        raise LtDetError(
-            f"{file} cannot be written ({error.strerror or error}); {writing_advice(error, 'another --output')}: the "
-            "images drawn so far are there, their numbers are not."
-        ) from error

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.modeling import build_model
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from lt_det.config import buckets_of_config, network_node, num_classes_of
@@ -21,15 +23,19 @@ from lt_det.errors import LtDetError
 from lt_det.reporting.visualizer import Detections
 from lt_det.statistics.buckets import FrequencyBuckets
 from lt_det.training.checkpointer import evaluation_checkpointer
+from lt_det.training.config_files.run_config import NAME as CONFIG_OF_RUN
 from lt_det.training.config_loading import load_config
 from lt_det.training.detectron2_keys.checks import predicts_no_classes
 from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
 from lt_det.training.preflight import check_device
+from lt_det.training.resume.checkpoint_folder import last_checkpoint_in
 
 logger = logging.getLogger(__name__)
 
 # The keys of the minimum score, of R-CNNs and of RetinaNet.
 SCORE_KEYS = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST")
+
+WEIGHTS_HELP = "default: the last checkpoint beside a run's config.yaml, otherwise model_final.pth in OUTPUT_DIR"
 
 
 def load_trained_config(
@@ -46,7 +52,8 @@ def load_trained_config(
 
     Args:
         config_file, opts: see `load_config`.
-        weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else ``model_final.pth`` in OUTPUT_DIR.
+        weights: a checkpoint; None: MODEL.WEIGHTS if `opts` sets it, else the last checkpoint beside the
+            ``config.yaml`` of a run, or ``model_final.pth`` in OUTPUT_DIR.
         threshold: minimum score of a detection; None: the config's.
         allow_unsafe: see `load_config`.
 
@@ -63,8 +70,8 @@ def load_trained_config(
     _check_network(cfg)
     warn_of_plain_predictions(cfg)
     if weights is not None or "MODEL.WEIGHTS" not in opts[::2]:
-        cfg.MODEL.WEIGHTS = weights or str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
-    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
+        cfg.MODEL.WEIGHTS = weights or str(_weights_of_run(config_file, cfg.OUTPUT_DIR, "OUTPUT_DIR" in opts[::2]))
+    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).exists():
         raise LtDetError(
             f"The weights {cfg.MODEL.WEIGHTS} do not exist; give the checkpoint of a finished training with --weights."
         )
@@ -76,6 +83,18 @@ def load_trained_config(
     if not cfg.MODEL.LONG_TAIL.CLASS_STATS and counts.is_file():
         cfg.MODEL.LONG_TAIL.CLASS_STATS = str(counts)
     return cfg
+
+
+def _weights_of_run(config_file: str, output_dir: str, is_given: bool) -> Path:
+    """The weights that a config was written beside: a run may lie elsewhere than the OUTPUT_DIR it was trained in.
+
+    Args:
+        is_given: whether an override names OUTPUT_DIR, which is then right.
+    """
+    beside = None
+    if Path(config_file).name == CONFIG_OF_RUN and not is_given:
+        beside = last_checkpoint_in(Path(config_file).parent)
+    return beside or Path(output_dir, "model_final.pth")
 
 
 def threshold_of(cfg: CfgNode) -> float:
@@ -141,10 +160,9 @@ class TrainedDetector:
         self._format = cfg.INPUT.FORMAT
 
     def model_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) RGB to the model's (3, H', W') float32, resized and ordered as at test time."""
-        if self._format == "BGR":
-            image = image[:, :, ::-1]
-        resized = self._resize.get_transform(image).apply_image(image)
+        """(H, W, 3) RGB to the model's (C, H', W') float32, in INPUT.FORMAT and resized as at test time."""
+        converted = convert_PIL_to_numpy(Image.fromarray(image), self._format)
+        resized = self._resize.get_transform(converted).apply_image(converted)
         return torch.as_tensor(np.ascontiguousarray(resized.astype("float32").transpose(2, 0, 1)))
 
     @torch.no_grad()

@@ -171,7 +171,7 @@ def description(
         else [buckets.names[bucket] if bucket >= 0 else None for bucket in buckets.assignment],
         "input": {
             "layout": "channels, height, width",
-            "type": "float32, 0 to 255",
+            "type": "float32, " + ("Y from 0 to 1" if cfg.INPUT.FORMAT.startswith("YUV") else "0 to 255"),
             "channels": cfg.INPUT.FORMAT,
             "normalized_inside": {"mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)},
             "shorter_side": cfg.INPUT.MIN_SIZE_TEST,

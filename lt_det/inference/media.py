@@ -84,7 +84,8 @@ def with_results(files: Sequence[Path], output: str) -> list[MediaFile]:
             raise LtDetError(f"The result of {file} would overwrite an input; choose another --output than {output}.")
         if result in media:
             raise LtDetError(
-                f"{media[result].file} and {file} would both be written to {result}; give them in two calls."
+                f"{media[result].file} and {file} would both be written to {result}; give them in two calls, each with "
+                "its own --output."
             )
         media[result] = MediaFile(file, result)
     return list(media.values())

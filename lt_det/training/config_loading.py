@@ -33,6 +33,8 @@ from lt_det.training.config_files.run_config import training_config_kept
 from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
+    doubtful_rates,
+    warn_of_cpu,
     warn_of_default_sampler,
     warn_of_unused_keys,
     warn_of_unused_weights,
@@ -41,9 +43,11 @@ from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
-from lt_det.training.resume.checkpoint_folder import checkpoints_in, named_checkpoint
+from lt_det.training.resume.checkpoint_folder import last_checkpoint_in
 from lt_det.training.resume.output_lock import hold_output_dir
 from lt_det.user_modules import add_user_keys
+
+logger = logging.getLogger(__name__)
 
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
 
@@ -61,6 +65,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     warn_of_unused_keys(cfg, args.opts[::2])
     if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, training=not args.eval_only)
+    warn_of_cpu(args, cfg.MODEL.DEVICE)
+    for message in () if args.eval_only or not comm.is_main_process() else doubtful_rates(cfg):
+        logger.warning("%s.", message)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
     if not args.eval_only:
@@ -81,6 +88,7 @@ def setup_lazy(args: argparse.Namespace) -> Any:
     if args.resume and any(word.startswith("train.init_checkpoint=") for word in args.opts):
         key, training = "train.init_checkpoint", not args.eval_only
         warn_of_unused_weights(key, cfg.train.init_checkpoint, cfg.train.output_dir, training=training)
+    warn_of_cpu(args, cfg.train.device)
     check_lazy_config(cfg, training=not args.eval_only, resume=args.resume)
     if not args.eval_only:
         hold_output_dir(cfg.train.output_dir)
@@ -213,7 +221,7 @@ def config_of_run(folder: str | Path, opts: list[str], allow_unsafe: bool = Fals
     cfg = load_config(str(config), ["OUTPUT_DIR", str(folder), *opts], allow_unsafe)
     if "MODEL.WEIGHTS" in opts[::2]:
         return cfg
-    weights = named_checkpoint(folder) or next(iter(checkpoints_in(folder)), folder / Path(cfg.MODEL.WEIGHTS).name)
+    weights = last_checkpoint_in(folder) or folder / Path(cfg.MODEL.WEIGHTS).name
     if not weights.is_file():
         raise LtDetError(
             f"{folder} has no checkpoint; give the OUTPUT_DIR of a training that has saved one, or MODEL.WEIGHTS FILE."

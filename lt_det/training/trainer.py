@@ -23,11 +23,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lt_det.compat.detectron2 import ddp_on
-from lt_det.config import bucket_options, buckets_of_config, checked_meta_method, unused_loss
+from lt_det.config import bucket_options, buckets_of_config, checked_meta_method
 from lt_det.data.cache.records import load_records
 from lt_det.data.class_names import class_names
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
+from lt_det.data.unused_loss import unused_loss
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -39,6 +40,7 @@ from lt_det.training.box_evaluator import box_evaluator
 from lt_det.training.checkpointer import evaluation_checkpointer
 from lt_det.training.decoupled import train_classifier_only
 from lt_det.training.detectron2_keys.checks import check_keys_of_heads
+from lt_det.training.detectron2_keys.features import missing_feature
 from lt_det.training.detectron2_keys.keypoint_ap import with_keypoints
 from lt_det.training.detectron2_keys.test_time_augmentation import SUFFIX, augmented_folder, check_augmentation
 from lt_det.training.diagnostics import explained, watched, watched_evaluation
@@ -108,9 +110,15 @@ class LongTailTrainer(DefaultTrainer):
     def build_model(cls, cfg: Any) -> nn.Module:
         """
         Raises:
-            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it.
+            LtDetError: the config chooses a loss or a classifier, but the network has no head of lt_det to use it, or
+                names a feature that the backbone lacks.
         """
-        model: nn.Module = super().build_model(cfg)
+        try:
+            model: nn.Module = super().build_model(cfg)
+        except KeyError as error:
+            if sentence := missing_feature(cfg, error):
+                raise LtDetError(sentence) from error
+            raise
         _check_loss_is_used(cfg, model)
         return model
 

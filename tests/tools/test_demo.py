@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from detectron2.data import DatasetMapper
 from detectron2.engine import DefaultPredictor
 
 from lt_det import register_dataset
@@ -104,6 +106,25 @@ def test_a_network_that_cannot_detect_in_an_image_alone(opts, words):
         load_trained_config(SEESAW, opts=[*OPTS, *opts])
 
 
+def test_a_copied_run_uses_its_own_weights(tmp_path):
+    """Its config.yaml names the OUTPUT_DIR of the original, which still exists."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    for folder in (original, copy):
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"_BASE_: {REPOSITORY / SEESAW}\nOUTPUT_DIR: {original}\n")
+        (folder / "model_final.pth").touch()
+
+    def weights_of(config, *opts):
+        return Path(load_trained_config(str(copy / config), opts=[*OPTS, *opts]).MODEL.WEIGHTS)
+
+    assert weights_of("config.yaml") == copy / "model_final.pth"
+    assert weights_of("config.yaml", "OUTPUT_DIR", str(original)) == original / "model_final.pth"
+    (copy / "model_final.pth").rename(copy / "model_0000089.pth")  # ended early
+    assert weights_of("config.yaml") == copy / "model_0000089.pth"
+    shutil.copy(copy / "config.yaml", copy / "mine.yaml")  # not written by a training
+    assert weights_of("mine.yaml") == original / "model_final.pth"
+
+
 def test_retinanet_has_its_own_threshold_and_classes(tmp_path, caplog):
     (tmp_path / "model.pth").touch()
     opts = ["MODEL.DEVICE", "cpu", "MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", "7"]
@@ -135,6 +156,14 @@ def test_detections_are_those_of_detectron2(channels, weights, media):
     assert found.classes.tolist() == theirs.pred_classes.tolist()
 
 
+@pytest.mark.parametrize("channels", ["L", "YUV-BT.601", "HSV"])
+def test_images_are_converted_as_in_training(channels, weights, media):
+    cfg = load_trained_config(SEESAW, str(weights), [*OPTS, "INPUT.FORMAT", channels, "INPUT.MIN_SIZE_TEST", "176"])
+    file = min(media.glob("*.jpg"))
+    theirs = DatasetMapper(cfg, is_train=False)({"file_name": str(file)})["image"]
+    np.testing.assert_array_equal(TrainedDetector(cfg).model_input(read_image(file)), theirs.float())
+
+
 def test_counts_beside_the_weights_define_the_buckets(weights, mini, tmp_path, caplog):
     """Also on a machine without the training set; without both, the classes have names or numbers."""
     away = ["DATASETS.TRAIN", "('nowhere',)", "DATASETS.TEST", "()"]
@@ -158,6 +187,34 @@ def test_unreadable_inputs_are_named_and_the_others_processed(weights, media, tm
     with pytest.raises(LtDetError, match=r"^2 of 5 inputs cannot be .*000.jpg cannot be .*video.mp4 cannot be read"):
         run(weights, [media], tmp_path / "out")
     assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 3
+
+
+def test_a_later_call_keeps_the_numbers_of_an_earlier_one(weights, media, tmp_path, monkeypatch):
+    first, second, _ = sorted(media.glob("*.jpg"))
+    out = tmp_path / "out"
+    earlier = run(weights, [first], out)["images"]
+    result = run(weights, [second], out)["images"]
+    assert [result[0], result[1]["file"]] == [*earlier, str(second)]
+    with pytest.raises(LtDetError, match=r"detections of \S+ from an earlier call with other threshold; .* --output"):
+        run(weights, [first], out, "--threshold", "0.9")
+    monkeypatch.chdir(tmp_path)  # another way to write the same weights, folder and result
+    again = run(os.path.relpath(weights), [first], Path("out"))["images"]
+    assert [Path(image["result"]).name for image in again] == [second.name, first.name]
+    (media / "000.jpg").write_bytes(b"not an image")
+    before = (out / "detections.json").read_bytes()
+    with pytest.raises(LtDetError, match="cannot be read"):
+        run(weights, [media / "000.jpg"], out)
+    assert (out / "detections.json").read_bytes() == before
+    result = run(weights, [first, second], out, "--threshold", "0.9")  # nothing of the earlier calls is left
+    assert (result["threshold"], len(result["images"])) == (0.9, 2)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"images": [1]}', '{"images": 1}'])
+def test_another_file_of_that_name_is_kept(content, weights, media, tmp_path):
+    (tmp_path / "detections.json").write_text(content)
+    with pytest.raises(LtDetError, match=r"detections\.json"):
+        run(weights, [media], tmp_path)
+    assert (tmp_path / "detections.json").read_text() == content
 
 
 @pytest.mark.parametrize(

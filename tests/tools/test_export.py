@@ -35,8 +35,8 @@ def test_model_description_and_check(weights, mini, tmp_path, capsys):
     assert said["outputs"] == ["pred_boxes", "pred_classes", "scores", "image_size"]
     assert (said["score_threshold"], said["loss"], said["input"]["channels"]) == (0.2, "seesaw", "BGR")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 5 + 3 + 1  # heading; samples; another size, a corner, gray; what was written
-    assert sum(int(line.split()[0]) for line in lines[1:-1]) > 5
+    assert len(lines) == 2 + 5 + 3 + 1  # weights, heading; samples; another size, a corner, gray; what was written
+    assert sum(int(line.split()[0]) for line in lines[2:-1]) > 5
     model = torch.jit.load(str(tmp_path / "out" / "model.ts"))
     assert len(model(torch.rand(3, 96, 160) * 255)) == len(said["outputs"])
 

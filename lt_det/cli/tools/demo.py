@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lt_det.errors import LtDetError
-from lt_det.inference.demo import Demo, write_numbers
-from lt_det.inference.detector import SCORE_KEYS, TrainedDetector, classes_of, load_trained_config, threshold_of
+from lt_det.inference.demo import Demo
+from lt_det.inference.detector import (
+    SCORE_KEYS,
+    WEIGHTS_HELP,
+    TrainedDetector,
+    classes_of,
+    load_trained_config,
+    threshold_of,
+)
 from lt_det.inference.media import find_files, with_results
+from lt_det.inference.numbers_file import NumbersFile
 from lt_det.io.atomic import check_folder
 from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
 
-RESULTS = "detections.json"
 THRESHOLD = 0.3
 
 
@@ -29,23 +36,22 @@ def main(args: argparse.Namespace) -> None:
     is_given = args.threshold is not None or not {*SCORE_KEYS}.isdisjoint(args.opts[::2])
     threshold = args.threshold if is_given else THRESHOLD
     cfg = load_trained_config(args.config, args.weights, args.opts, threshold, args.allow_unsafe_config)
+    print(f"Weights: {cfg.MODEL.WEIGHTS}")
     check_folder(Path(args.output), "--output")
     visualizer = DetectionVisualizer(*classes_of(cfg))
+    about = {"weights": cfg.MODEL.WEIGHTS, "threshold": threshold_of(cfg), "classes": visualizer.names}
+    numbers = NumbersFile(Path(args.output), about, media)
     demo = Demo(TrainedDetector(cfg), visualizer)
-    results = Path(args.output) / RESULTS
     try:
         demo.run(media)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted; the results so far are in {args.output}.") from None
     finally:
-        content = {
-            "weights": cfg.MODEL.WEIGHTS,
-            "threshold": threshold_of(cfg),
-            "classes": visualizer.names,
-        }
-        write_numbers(results, {**content, "images": demo.images})
+        numbers.write(demo.images)
     count = sum(len(image["detections"]) for image in demo.images)
-    print(f"Detections: {count}, images and frames: {len(demo.images)}; drawn in {args.output}, numbers in {results}")
+    if demo.images:
+        shown = f"drawn in {args.output}, numbers in {numbers.file}"
+        print(f"Detections: {count}, images and frames: {len(demo.images)}; {shown}")
     if demo.unreadable:
         raise LtDetError(
             f"{len(demo.unreadable)} of {len(media)} inputs cannot be read in full: {'; '.join(demo.unreadable)}; "
@@ -61,7 +67,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
     )
-    parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
+    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"
     )

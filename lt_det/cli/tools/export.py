@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.inference.detector import TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import WEIGHTS_HELP, TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export_detectron2, stock_config
 from lt_det.inference.media import find_files, is_video, read_image
@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> None:
     if not samples:
         raise LtDetError("--sample-image has only videos; give images.")
     cfg = load_trained_config(args.config, args.weights, args.opts, args.threshold, args.allow_unsafe_config)
+    print(f"Weights: {cfg.MODEL.WEIGHTS}")
     if args.format == DETECTRON2:
         _check_own_files_are_kept(args, cfg)
     check_folder(Path(args.output), "--output")
@@ -103,7 +104,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
     )
-    parser.add_argument("--weights", metavar="FILE", help="default: model_final.pth in the config's OUTPUT_DIR")
+    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--format",
         choices=(*FORMATS, DETECTRON2),

@@ -14,6 +14,7 @@ from lt_det.errors import LtDetError
 from lt_det.numbers import is_number
 from lt_det.training.config_files.key_paths import value_at
 from lt_det.training.config_files.keys import PlaceOf
+from lt_det.training.config_files.ranges import MAX_SEED
 
 # Lower bounds of whole numbers; None: any.
 _WHOLE: dict[str, int | None] = {
@@ -63,6 +64,8 @@ def _problems(cfg: Any) -> Iterator[tuple[str, Any, str]]:
         value = value_at(cfg, key, least or 0)
         if type(value) is not int or (least is not None and value < least):
             yield key, value, f"write a whole number{'' if least is None else f' of at least {least}'}"
+    if (seed := value_at(cfg, "train.seed", 0)) > MAX_SEED:
+        yield "train.seed", seed, f"write a whole number of at most {MAX_SEED}"
     for key, least in _NUMBERS.items():
         value = value_at(cfg, key, least)
         if not (is_number(value) and value >= least) and not (value is None and key == "train.clip_norm"):

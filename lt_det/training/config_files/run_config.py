@@ -15,13 +15,13 @@ from lt_det.io.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 
-_NAME = "config.yaml"
+NAME = "config.yaml"
 
 
 def config_in(folder: Path) -> Any:
     """Content of the config.yaml in a folder, of a yaml config or a LazyConfig; None if it is missing or unreadable."""
     try:
-        return yaml.safe_load((folder / _NAME).read_text(encoding="utf-8"))
+        return yaml.safe_load((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
 
@@ -33,7 +33,7 @@ def training_config_kept(folder: Path) -> Iterator[None]:
     Other commands read it as the config of the weights in the folder. Detectron2's `default_setup` replaces it with the
     config of the evaluation, which may have another test set.
     """
-    file, kept = folder / _NAME, folder / f".{_NAME}.{os.getpid()}"
+    file, kept = folder / NAME, folder / f".{NAME}.{os.getpid()}"
     if not (_is_of_a_training(folder) and file.is_file()):
         yield
         return

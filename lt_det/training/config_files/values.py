@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from lt_det.errors import LtDetError
 from lt_det.numbers import is_number
+from lt_det.training.config_files.ranges import elements_problem, matcher_problems, range_problem
 from lt_det.training.config_files.types import element_kind, flat, is_of_kind, type_problem
 
 # Keys for which null means none, as "" or [] does.
@@ -33,42 +35,6 @@ _NULL_IS_EMPTY = (
 
 # Numbers whose default is null, which stays possible.
 _NUMBER_OR_NULL = ("MODEL.LONG_TAIL.COSINE_SCALE", "SOLVER.WEIGHT_DECAY_BIAS")
-
-_AT_LEAST = {
-    "SOLVER.MAX_ITER": 1,
-    "SOLVER.IMS_PER_BATCH": 1,
-    "SOLVER.CHECKPOINT_PERIOD": 1,
-    "SOLVER.BASE_LR": 0,
-    "SOLVER.WARMUP_ITERS": 0,
-    "SOLVER.WARMUP_FACTOR": 0,
-    "SOLVER.WEIGHT_DECAY": 0,
-    "SOLVER.MOMENTUM": 0,
-    "SOLVER.GAMMA": 0,
-    "SOLVER.REFERENCE_WORLD_SIZE": 0,
-    "DATALOADER.NUM_WORKERS": 0,
-    "TEST.RESAMPLES": 0,
-    "TEST.BUCKETS.EQUAL_GROUPS": 0,
-    "INPUT.MAX_SIZE_TRAIN": 1,
-    "INPUT.MAX_SIZE_TEST": 1,
-    "INPUT.MIN_SIZE_TEST": 0,  # 0: images keep their size
-    "MODEL.ROI_HEADS.NUM_CLASSES": 1,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 1,
-    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0,
-    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 1,
-    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": 0,
-    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 1,
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 1,
-    "MODEL.RPN.POSITIVE_FRACTION": 0,
-    "MODEL.RPN.LOSS_WEIGHT": 0,
-    "MODEL.RPN.BBOX_REG_LOSS_WEIGHT": 0,
-    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 1,
-    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 1,
-}
-_POSITIVE_ELEMENTS = ("SOLVER.STEPS", "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
-_NOT_NEGATIVE_ELEMENTS = ("INPUT.MIN_SIZE_TRAIN", "TEST.AUG.MIN_SIZES")  # 0: images keep their size
-_NOT_EMPTY = ("INPUT.MIN_SIZE_TRAIN", "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
 
 # A user's own backbone may read MODEL.TIMM.
 _WITHOUT_TIMM = (
@@ -100,11 +66,12 @@ def check_values(cfg: Any, defaults: Any, place_of: Callable[[str], str]) -> Non
         place_of: where a key is written, for messages: its file, or the command line.
 
     Raises:
-        LtDetError: null, a value or an element of a list with another type, a number that is NaN, infinite or too
-            small; the message names the key, and the file or the command line.
+        LtDetError: null, a value or an element of a list with another type, a number that is NaN, infinite or out
+            of range, a name that is no choice; the message names the key, and the file or the command line.
     """
-    for key, value, problem in _problems(cfg, defaults, cfg, ""):
-        raise LtDetError(f"{place_of(key)}: {key} is {'null' if value is None else repr(value):.120}; {problem}.")
+    for key, value, problem in chain(_problems(cfg, defaults, cfg, ""), matcher_problems(cfg)):
+        end = "" if problem.endswith("?") else "."
+        raise LtDetError(f"{place_of(key)}: {key} is {'null' if value is None else repr(value):.120}; {problem}{end}")
 
 
 def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> Iterator[tuple[str, Any, str]]:
@@ -115,7 +82,7 @@ def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> I
             continue
         if isinstance(default, Mapping):
             yield from _problems(node[key], default, cfg, f"{path}.")
-        elif (problem := _problem(path, node[key], default)) is not None:
+        elif (problem := _problem(path, node[key], default, cfg)) is not None:
             yield path, node[key], problem
 
 
@@ -127,7 +94,7 @@ def is_used(path: str, cfg: Any) -> bool:
     return path not in _PARTS or _PARTS[path](cfg.MODEL)
 
 
-def _problem(path: str, value: Any, default: Any) -> str | None:
+def _problem(path: str, value: Any, default: Any, cfg: Any) -> str | None:
     """What to write instead of a value; None if it is right."""
     if value is None:
         if default is None or path in _NULL_IS_EMPTY:
@@ -146,27 +113,19 @@ def _problem(path: str, value: Any, default: Any) -> str | None:
         return problem
     if isinstance(value, float) and not _is_usable(value, default, path):
         return "write a number"
-    least = _AT_LEAST.get(path)
-    if least is not None and not least <= value < math.inf:
-        return f"write a number of at least {least}"
-    return None
+    return range_problem(path, value, cfg)
 
 
 def _problem_of_list(path: str, value: Any, default: Any) -> str | None:
     if problem := type_problem(path, value, default):
         return problem
-    if not value and path in _NOT_EMPTY:
-        return "write at least one"
     kind = element_kind(path, default)
     nested = any(isinstance(element, list | tuple) for element in default)
-    for element in flat(value) if nested else value:
+    elements = list(flat(value) if nested else value)
+    for element in elements:
         if kind is not None and not is_of_kind(element, kind):
             return f"its element {element!r:.40} must be {kind}"
-        if path in _POSITIVE_ELEMENTS and element <= 0:
-            return f"its element {element} must be above 0"
-        if path in _NOT_NEGATIVE_ELEMENTS and element < 0:
-            return f"its element {element} must be 0 or above"
-    return None
+    return elements_problem(path, value, elements)
 
 
 def _is_usable(value: float, default: float, path: str) -> bool:

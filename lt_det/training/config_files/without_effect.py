@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +81,35 @@ def warn_of_unused_weights(key: str, weights: str, output_dir: str, *, training:
             weights,
             output_dir,
             ", and give another OUTPUT_DIR" if training else "",
+        )
+
+
+def doubtful_rates(cfg: Any) -> Iterator[str]:
+    """What keeps the learning rate from BASE_LR, as clauses without a full stop; it may be meant.
+
+    Args:
+        cfg: of a training.
+    """
+    solver = cfg.SOLVER
+    if solver.BASE_LR == 0:
+        yield "SOLVER.BASE_LR is 0, so that the weights stay as they are; set it, unless this is intended"
+    elif solver.WARMUP_ITERS >= solver.MAX_ITER and solver.WARMUP_FACTOR < 1:
+        yield (
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS} and SOLVER.MAX_ITER {solver.MAX_ITER}, so that the training "
+            f"ends before the learning rate reaches SOLVER.BASE_LR ({solver.BASE_LR:g}); lower WARMUP_ITERS"
+        )
+
+
+def warn_of_cpu(args: Any, device: str) -> None:
+    """Log that a training for which someone gave GPUs is on the CPU.
+
+    Args:
+        args: options; those of Detectron2's own parser have a number of GPUs that nobody gave.
+        device: MODEL.DEVICE.
+    """
+    if hasattr(args, "num_processes") and args.num_gpus and device == "cpu" and comm.is_main_process():
+        logger.warning(
+            "--num-gpus is %d, but the device is cpu, so that no GPU is used; set MODEL.DEVICE (LazyConfig: "
+            "train.device) to cuda, or leave out --num-gpus.",
+            args.num_gpus,
         )

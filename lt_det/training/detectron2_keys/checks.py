@@ -15,14 +15,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from lt_det.data.registration import uses_stock_heads
+from lt_det.data.unused_loss import WITHOUT_ROI_HEADS, advice_for_heads
 from lt_det.errors import LtDetError
 from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
 
 logger = logging.getLogger(__name__)
-
-# Detectron2's networks without ROI heads, and what they predict.
-_WITHOUT_ROI_HEADS = {"RetinaNet": "instances", "ProposalNetwork": "proposals", "SemanticSegmentor": "sem_seg"}
 
 # Detectron2's samplers that read a key which its default config lacks.
 _SAMPLER_KEYS = {
@@ -64,7 +62,7 @@ def check_detectron2_keys(cfg: Any, *, training: bool) -> None:
 
 def predicts_no_classes(cfg: Any) -> bool:
     """Whether the network is one of Detectron2's that predict something else than boxes of classes."""
-    return _WITHOUT_ROI_HEADS.get(cfg.MODEL.META_ARCHITECTURE, "instances") != "instances"
+    return cfg.MODEL.META_ARCHITECTURE in WITHOUT_ROI_HEADS and cfg.MODEL.META_ARCHITECTURE != "RetinaNet"
 
 
 def check_keys_of_heads(cfg: Any) -> None:
@@ -84,8 +82,7 @@ def check_keys_of_heads(cfg: Any) -> None:
             raise LtDetError(
                 f"MODEL.LONG_TAIL.{key} is {value}, but the network (MODEL.META_ARCHITECTURE "
                 f"{cfg.MODEL.META_ARCHITECTURE}, ROI_HEADS.NAME {cfg.MODEL.ROI_HEADS.NAME}) has no box head of lt_det "
-                "and would ignore it; set MODEL.ROI_HEADS.NAME to LongTailROIHeads, LongTailCascadeROIHeads or "
-                "LongTailRes5ROIHeads, or leave the key out."
+                f"and would ignore it; {advice_for_heads(cfg)}, or leave the key out."
             )
 
 
@@ -110,7 +107,7 @@ def _without_effect(cfg: Any) -> Iterator[str]:
             "proposals"
         )
     network = cfg.MODEL.META_ARCHITECTURE
-    for key in ("MASK_ON", "KEYPOINT_ON") if network in _WITHOUT_ROI_HEADS else ():
+    for key in ("MASK_ON", "KEYPOINT_ON") if network in WITHOUT_ROI_HEADS else ():
         if cfg.MODEL[key]:
             what = "masks" if key == "MASK_ON" else "keypoints"
             yield f"MODEL.{key} is True, but {network} has no head for {what}, and neither learns nor predicts them"
@@ -150,7 +147,7 @@ def _of_network(cfg: Any) -> Iterator[str]:
             f"MODEL.META_ARCHITECTURE {network} predicts no boxes of classes, which are what lt_det evaluates; set "
             "DATASETS.TEST to ()."
         )
-    if network in _WITHOUT_ROI_HEADS or uses_stock_heads(cfg):
+    if network in WITHOUT_ROI_HEADS or uses_stock_heads(cfg):
         check_keys_of_heads(cfg)
 
 

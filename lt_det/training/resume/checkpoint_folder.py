@@ -44,6 +44,12 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [folder / name for name in [*final, *descending, *best]]
 
 
+def last_checkpoint_in(folder: Path) -> Path | None:
+    """The checkpoint that ``last_checkpoint`` names, or without such a file the first of `checkpoints_in`."""
+    named = named_checkpoint(folder)
+    return named if named is not None and named.is_file() else next(iter(checkpoints_in(folder)), None)
+
+
 def holds_checkpoint(folder: Path) -> bool:
     """Whether a training has saved a checkpoint in the folder, even if ``last_checkpoint`` is missing or damaged."""
     return os.path.lexists(folder / LAST_CHECKPOINT) or bool(checkpoints_in(folder))

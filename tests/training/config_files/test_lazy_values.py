@@ -15,6 +15,7 @@ NAME = "lazy/mini_lvis_eql"
         *("train.max_iter=fast", "train.max_iter=0", "train.max_iter=1.5", "train.max_iter=null", "train.max_iter="),
         *("train.accumulate=x", "train.accumulate=2.0", "train.seed=x", "train.eval_period=null", "train.log_period=0"),
         *("train.checkpointer.period=0", "train.clip_norm=x", "train.clip_norm=-1", "train.amp.enabled=yes"),
+        "train.seed=5000000000",
         *("train.output_dir=null", "train.init_checkpoint=3", "train.second_stage=3", "train.wandb_project=3"),
         *("optimizer.lr=fast", "optimizer.lr=-1", "optimizer.lr=nan", "dataloader.train.num_workers=-1"),
         *("dataloader.train.total_batch_size=0", "dataloader.train.total_batch_size=2.5"),

@@ -1,5 +1,7 @@
 """null, values of another type, and numbers out of range: one sentence with the key and where it was written."""
 
+import re
+
 import pytest
 from detectron2.config import get_cfg
 
@@ -50,6 +52,25 @@ CASES = [
     ("MODEL.RPN.LOSS_WEIGHT", "-1.0", "at least 0"),
     ("INPUT.MIN_SIZE_TRAIN", "[]", "at least one"),
     ("INPUT.MIN_SIZE_TRAIN", "[-1]", "0 or above"),
+    ("INPUT.RANDOM_FLIP", "both", "horizontal, vertical or none"),
+    ("INPUT.RANDOM_FLIP", "horisontal", "did you mean 'horizontal'?"),
+    ("INPUT.MASK_FORMAT", "bitmap", "did you mean 'bitmask'?"),
+    ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "ranges", "did you mean 'range'?"),
+    ("INPUT.FORMAT", "rgb", "did you mean 'RGB'?"),
+    ("SEED", "5000000000", "at most"),
+    ("SOLVER.GAMMA", "10.0", "at most 1"),
+    ("SOLVER.WARMUP_FACTOR", "1000.0", "at most 1"),
+    ("SOLVER.MOMENTUM", "9.0", "below 1"),
+    ("TEST.DETECTIONS_PER_IMAGE", "0", "-1 for all"),
+    ("MODEL.PIXEL_STD", "[0.0, 0.0, 0.0]", "above 0"),
+    ("MODEL.RPN.NMS_THRESH", "7.0", "at most 1"),
+    ("MODEL.RPN.IOU_THRESHOLDS", "[0.7, 0.3]", "ascending"),
+    ("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", "[0.0, 0.0, 0.0, 0.0]", "above 0"),
+    ("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[50]", "at most 1"),
+    ("MODEL.ROI_HEADS.IOU_LABELS", "[0, -1, 1]", "2 labels"),
+    ("MODEL.ROI_HEADS.NMS_THRESH_TEST", "50.0", "at most 1"),
+    ("MODEL.ROI_HEADS.POSITIVE_FRACTION", "25.0", "at most 1"),
+    ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "5.0", "below 1"),
     ("OUTPUT_DIR", "null", "null"),
     ("SEED", "null", "null"),
     ("VERSION", "x", "VERSION: 2"),
@@ -139,3 +160,36 @@ def test_steps_and_the_end_of_the_training():
             check_schedule(cfg)
     for steps in ("()", "(30, 60)", "(60, 200)"):  # Detectron2 leaves out those beyond, and warns
         check_schedule(load_config(str(MINI), ["SOLVER.MAX_ITER", "90", "SOLVER.STEPS", steps]))
+
+
+def test_unusual_values_that_detectron2_allows():
+    unusual = {
+        "SOLVER.GAMMA": "1.0",
+        "SOLVER.MOMENTUM": "0.0",
+        "SOLVER.WARMUP_FACTOR": "1.0",
+        "SOLVER.CLIP_GRADIENTS.ENABLED": "False",
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": "0.0",
+        "INPUT.CROP.TYPE": "own",  # not enabled
+        "INPUT.FORMAT": "L",
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": "1.0",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "-1.0",
+        "MODEL.ROI_HEADS.IOU_THRESHOLDS": "[0.5, 0.5]",
+        "MODEL.ROI_HEADS.IOU_LABELS": "[0, -1, 1]",
+        "MODEL.ROI_HEADS.POSITIVE_FRACTION": "1.0",
+        "SEED": "4000000000",
+        "TEST.DETECTIONS_PER_IMAGE": "-1",
+    }
+    load_config(str(MINI), [word for pair in unusual.items() for word in pair])
+
+
+@pytest.mark.parametrize(
+    ("switch", "key", "value", "complaint"),
+    [
+        ("SOLVER.CLIP_GRADIENTS.ENABLED", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "-1.0", "above 0"),
+        ("INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "relativ", "did you mean 'relative'?"),
+    ],
+)
+def test_values_that_only_matter_if_enabled(switch, key, value, complaint):
+    load_config(str(MINI), [switch, "False", key, value])
+    with pytest.raises(LtDetError, match=rf"{key} is .*{re.escape(complaint)}"):
+        load_config(str(MINI), [switch, "True", key, value])

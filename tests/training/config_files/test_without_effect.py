@@ -4,11 +4,19 @@ import logging
 
 import pytest
 from detectron2.config import get_cfg
+from detectron2.engine import default_argument_parser
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 
 from lt_det.config import add_keys
 from lt_det.training import load_config
-from lt_det.training.config_files.without_effect import warn_of_unused_keys, warn_of_unused_weights
+from lt_det.training.config_files.without_effect import (
+    doubtful_rates,
+    warn_of_cpu,
+    warn_of_unused_keys,
+    warn_of_unused_weights,
+)
+from lt_det.training.launch.options import argument_parser
+from tests.helpers.configs import SEESAW
 
 
 @pytest.fixture
@@ -77,3 +85,33 @@ def test_weights_of_a_job_that_is_restarted(tmp_path, caplog, recorded, training
     with caplog.at_level(logging.WARNING):
         warn_of_unused_weights("MODEL.WEIGHTS", "first.pth", str(tmp_path), training=training)
     assert ("first.pth is not loaded" in caplog.text) == is_named
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (["SOLVER.BASE_LR", "0.0"], "BASE_LR is 0"),
+        (["SOLVER.MAX_ITER", "90", "SOLVER.WARMUP_ITERS", "90"], "WARMUP_ITERS is 90 and SOLVER.MAX_ITER 90"),
+        (["SOLVER.MAX_ITER", "90", "SOLVER.WARMUP_ITERS", "89"], ""),
+        (["SOLVER.MAX_ITER", "90", "SOLVER.WARMUP_ITERS", "90", "SOLVER.WARMUP_FACTOR", "1.0"], ""),  # no warm-up
+    ],
+)
+def test_a_learning_rate_that_stays_below_base_lr(opts, words):
+    found = list(doubtful_rates(load_config(SEESAW, opts)))
+    assert len(found) == bool(words)
+    assert words in "".join(found)
+
+
+def test_gpus_for_a_training_on_the_cpu(caplog):
+    parser = argument_parser()
+    for words, device, is_named in (
+        (["--num-gpus", "1"], "cpu", True),
+        (["--num-gpus", "1"], "cuda", False),
+        ([], "cpu", False),
+        (["--num-processes", "1"], "cpu", False),
+    ):
+        caplog.clear()
+        warn_of_cpu(parser.parse_args(["--config", SEESAW, *words]), device)
+        assert ("--num-gpus is 1, but the device is cpu" in caplog.text) == is_named
+    warn_of_cpu(default_argument_parser().parse_args([]), "cpu")  # Detectron2's default is 1
+    assert not caplog.text

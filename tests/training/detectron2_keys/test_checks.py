@@ -29,7 +29,10 @@ FILES = ["MODEL.LOAD_PROPOSALS", "True", "MODEL.PROPOSAL_GENERATOR.NAME", "Preco
         ([*STOCK, "MODEL.LONG_TAIL.CLASSIFIER", "cosine"], "CLASSIFIER is cosine"),
         ([*STOCK, "MODEL.LONG_TAIL.COSINE_SCALE", "20.0"], "COSINE_SCALE is 20"),
         ([*STOCK, "MODEL.LONG_TAIL.REWEIGHTING.START", "0"], "REWEIGHTING.START is 0"),
-        (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.LONG_TAIL.CLASSIFIER", "cosine"], "CLASSIFIER is cosine"),
+        (
+            ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.LONG_TAIL.CLASSIFIER", "cosine"],
+            "CLASSIFIER is cosine, .*; set MODEL.META_ARCHITECTURE to GeneralizedRCNN, or",
+        ),
         (["MODEL.META_ARCHITECTURE", "ProposalNetwork"], "ProposalNetwork .*DATASETS.TEST"),
         (["MODEL.META_ARCHITECTURE", "SemanticSegmentor"], "SemanticSegmentor .*DATASETS.TEST"),
         (["MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"], "LOAD_PROPOSALS is False"),
