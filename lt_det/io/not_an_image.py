@@ -21,6 +21,8 @@ _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif
 
 def other_content(file: str | os.PathLike[str]) -> str | None:
     """What a file is if it is no image that can be decoded, and what to do, as a predicate; None if that is unknown."""
+    if not os.path.isfile(file):  # opening a pipe would wait for ever
+        return None
     try:
         with open(file, "rb") as opened:
             start = opened.read(_LONGEST)

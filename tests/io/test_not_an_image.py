@@ -1,5 +1,7 @@
 """Files that are in the place of an image are recognized."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -31,3 +33,5 @@ def test_images_and_absent_files(tmp_path):
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
     assert other_content(tmp_path / "a.png") is None
     assert other_content(tmp_path / "absent.png") is None
+    os.mkfifo(tmp_path / "pipe.png")
+    assert other_content(tmp_path / "pipe.png") is None
