@@ -53,7 +53,7 @@ CASES = [
     ("INPUT.MIN_SIZE_TRAIN", "[]", "at least one"),
     ("INPUT.MIN_SIZE_TRAIN", "[-1]", "0 or above"),
     ("INPUT.RANDOM_FLIP", "both", "horizontal, vertical or none"),
-    ("INPUT.RANDOM_FLIP", "horisontal", "did you mean 'horizontal'?"),
+    ("INPUT.RANDOM_FLIP", "horizontall", "did you mean 'horizontal'?"),
     ("INPUT.MASK_FORMAT", "bitmap", "did you mean 'bitmask'?"),
     ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "ranges", "did you mean 'range'?"),
     ("INPUT.FORMAT", "rgb", "did you mean 'RGB'?"),
@@ -186,7 +186,7 @@ def test_unusual_values_that_detectron2_allows():
     ("switch", "key", "value", "complaint"),
     [
         ("SOLVER.CLIP_GRADIENTS.ENABLED", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "-1.0", "above 0"),
-        ("INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "relativ", "did you mean 'relative'?"),
+        ("INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "relatve", "did you mean 'relative'?"),
     ],
 )
 def test_values_that_only_matter_if_enabled(switch, key, value, complaint):
