@@ -53,7 +53,7 @@ CASES = [
     ("INPUT.MIN_SIZE_TRAIN", "[]", "at least one"),
     ("INPUT.MIN_SIZE_TRAIN", "[-1]", "0 or above"),
     ("INPUT.RANDOM_FLIP", "both", "horizontal, vertical or none"),
-    ("INPUT.RANDOM_FLIP", "horizontall", "did you mean 'horizontal'?"),
+    ("INPUT.RANDOM_FLIP", "horizontal_", "did you mean 'horizontal'?"),
     ("INPUT.MASK_FORMAT", "bitmap", "did you mean 'bitmask'?"),
     ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "ranges", "did you mean 'range'?"),
     ("INPUT.FORMAT", "rgb", "did you mean 'RGB'?"),
