@@ -80,11 +80,11 @@ _NOT_EMPTY = ("INPUT.MIN_SIZE_TRAIN", "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANC
 
 _CHOICES = {
     "INPUT.CROP.TYPE": ("relative_range", "relative", "absolute", "absolute_range"),
-    "INPUT.FORMAT": ("BGR", "RGB", "L", "YUV-BT.601", "HSV", "LAB", "YCbCr", "CMYK", "RGBA", "I", "F"),  # and Pillow's
     "INPUT.MASK_FORMAT": ("polygon", "bitmask"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
 }
+_FORMATS = ("BGR", "RGB", "L", "YUV-BT.601", "HSV", "LAB", "YCbCr")  # of INPUT.FORMAT; a user's mapper may have others
 
 
 def range_problem(path: str, value: Any, cfg: Any) -> str | None:
@@ -100,6 +100,8 @@ def range_problem(path: str, value: Any, cfg: Any) -> str | None:
         return "write how many detections to keep in an image, or -1 for all"
     if path == "SOLVER.CLIP_GRADIENTS.CLIP_VALUE" and cfg.SOLVER.CLIP_GRADIENTS.ENABLED and not value > 0:
         return "write a number above 0, or set SOLVER.CLIP_GRADIENTS.ENABLED to False"
+    if path == "INPUT.FORMAT" and value not in _FORMATS:
+        return next((f"write {name}" for name in _FORMATS if name.lower() == value.lower()), None)
     if path in _CHOICES and value not in _CHOICES[path] and (path != "INPUT.CROP.TYPE" or cfg.INPUT.CROP.ENABLED):
         return f"write {_listed(_CHOICES[path])}{did_you_mean(value, _CHOICES[path])}".removesuffix(".")
     return None

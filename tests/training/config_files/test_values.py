@@ -56,7 +56,7 @@ CASES = [
     ("INPUT.RANDOM_FLIP", "horizontal_", "did you mean 'horizontal'?"),
     ("INPUT.MASK_FORMAT", "bitmap", "did you mean 'bitmask'?"),
     ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "ranges", "did you mean 'range'?"),
-    ("INPUT.FORMAT", "rgb", "did you mean 'RGB'?"),
+    ("INPUT.FORMAT", "rgb", "write RGB"),
     ("SEED", "5000000000", "at most"),
     ("SOLVER.GAMMA", "10.0", "at most 1"),
     ("SOLVER.WARMUP_FACTOR", "1000.0", "at most 1"),
