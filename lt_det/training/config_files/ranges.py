@@ -58,13 +58,11 @@ _AT_MOST = {
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": 1,
     "MODEL.RETINANET.NMS_THRESH_TEST": 1,
     "MODEL.RPN.NMS_THRESH": 1,
-}
-# Negative scores and counts are allowed: they stand for all detections.
-_BELOW = {
-    "SOLVER.MOMENTUM": 1,
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 1,
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 1,  # 1: no detections
     "MODEL.RETINANET.SCORE_THRESH_TEST": 1,
 }
+# Negative scores and counts are allowed: they stand for all detections.
+_BELOW = {"SOLVER.MOMENTUM": 1}
 
 _IOUS = (
     *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "MODEL.RPN.IOU_THRESHOLDS", "MODEL.RETINANET.IOU_THRESHOLDS"),

@@ -70,7 +70,7 @@ CASES = [
     ("MODEL.ROI_HEADS.IOU_LABELS", "[0, -1, 1]", "2 labels"),
     ("MODEL.ROI_HEADS.NMS_THRESH_TEST", "50.0", "at most 1"),
     ("MODEL.ROI_HEADS.POSITIVE_FRACTION", "25.0", "at most 1"),
-    ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "5.0", "below 1"),
+    ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "5.0", "at most 1"),
     ("OUTPUT_DIR", "null", "null"),
     ("SEED", "null", "null"),
     ("VERSION", "x", "VERSION: 2"),
