@@ -10,7 +10,9 @@ import pytest
 from lt_det import user_modules
 from lt_det.cli import main
 from lt_det.errors import LtDetError
-from lt_det.training import load_config
+from lt_det.training import argument_parser, load_config
+from lt_det.training import run as run_training
+from lt_det.training.launch.single_process import run_single_process
 from lt_det.user_modules import VARIABLE
 from tests.helpers import REPOSITORY
 
@@ -125,6 +127,16 @@ def test_options_before_the_command(project, capsys):
     out = capsys.readouterr().out
     assert out.startswith("first_module\nsecond_module\n")
     assert "lt-det train" in out
+
+
+@pytest.mark.parametrize("run", [run_single_process, run_training])
+def test_the_scripts_in_tools(project, monkeypatch, run):
+    (project / "first_module.py").write_text("")
+    monkeypatch.setenv(VARIABLE, "first_module")
+    found = []
+    args = argument_parser().parse_args(["--config", "config.yaml"])
+    assert run(lambda args: found.append("first_module" in sys.modules), args) == 0
+    assert found == [True]
 
 
 def test_keys_that_cannot_be_added(monkeypatch):

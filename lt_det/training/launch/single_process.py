@@ -10,13 +10,19 @@ from collections.abc import Callable
 
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
+from lt_det.user_modules import import_user_modules
 
 
 def run_single_process(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
     """Run `main(args)` and return the exit code; a user's mistake (`LtDetError`) is printed as one sentence, code 1."""
     silence_inference()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs the finally blocks, as Ctrl-C does
-    return exit_code_of(lambda: main(args), args.traceback)
+
+    def run() -> None:
+        import_user_modules()
+        main(args)
+
+    return exit_code_of(run, args.traceback)
 
 
 def silence_inference() -> None:
