@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from yaml.constructor import FullConstructor, SafeConstructor
 
 from lt_det.errors import LtDetError
 from lt_det.io.plain_values.arithmetic import value_of
-from lt_det.io.plain_values.yaml_syntax import syntax_problem
+from lt_det.io.plain_values.yaml_syntax import BACKSLASH, syntax_problem
 
 _PREFIX = "tag:yaml.org,2002:"
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\x00-\x1f]")  # whose backslash became a control character, as in "C:\new"
 _MOST_VALUES = 200_000  # once all aliases are written out; configs have a few hundred
 
 UNSAFE_OPTION = "--allow-unsafe-config"
@@ -131,6 +133,8 @@ def _checked(
             node.value.encode()
         except UnicodeEncodeError as error:  # from an escape such as "\ud800"
             raise LtDetError(f"{file}, line {_line(node)}: {key} has half of a surrogate pair; correct it.") from error
+    if isinstance(node, yaml.ScalarNode) and _WINDOWS_PATH.match(node.value):
+        raise LtDetError(f"{file}, line {_line(node)}: {key} is a path, in which {BACKSLASH}.")
     if isinstance(node, yaml.ScalarNode) and node.tag in (f"{_PREFIX}int", f"{_PREFIX}float"):
         _check_number(node, key, file)
     size = 1

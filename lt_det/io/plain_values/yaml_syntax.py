@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+BACKSLASH = "a backslash in double quotes begins an escape sequence; use slashes, as in C:/data, or single quotes"
+
 
 def syntax_problem(error: yaml.YAMLError) -> str:
     """The end of a sentence that begins with the file: which line is wrong, and what to write there."""
@@ -23,6 +25,8 @@ def syntax_problem(error: yaml.YAMLError) -> str:
         )
     if problem == "could not find expected ':'":
         return f"line {start} has no value; write KEY: value, with a space after the colon"
+    if "escape" in problem or "hexadecimal" in problem:  # \\x and \\u want digits
+        return f"in line {line}, {BACKSLASH}"
     if "quoted scalar" in context:
         return f"the quotes that open in line {start} are not closed; close them"
     if "flow" in context:

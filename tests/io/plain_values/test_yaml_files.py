@@ -60,6 +60,12 @@ def test_refused(tmp_path, content, complaint):
     assert complaint in refusal(tmp_path / "a.yaml", content)
 
 
+def test_a_path_of_windows_in_double_quotes(tmp_path):
+    assert "line 1: A is a path, in which a backslash" in refusal(tmp_path / "a.yaml", 'A: "C:\\new\\train.json"\n')
+    (tmp_path / "a.yaml").write_text('A: \'C:\\new\\train.json\'\nB: "C:/new"\nC: "ab:\\tb"\n')
+    assert read_yaml(tmp_path / "a.yaml", "config") == {"A": "C:\\new\\train.json", "B": "C:/new", "C": "ab:\tb"}
+
+
 @pytest.mark.parametrize(
     ("number", "reading"), [("010", "8"), ("-0_17", "-15"), ("1:30", "90"), ("1:30.5", "90.5"), ("[00, 0777]", "511")]
 )

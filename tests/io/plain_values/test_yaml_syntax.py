@@ -20,6 +20,8 @@ from lt_det.io.plain_values.yaml_files import read_yaml
         ("A: 1\nB: @c\n", "line 2", "'@'"),
         ("A: 1\n---\nB: 2\n", "line 2", "'---'"),
         ("A: *b\n", "line 1", "'b'"),
+        ('A: 1\nB: "C:\\data\\a.json"\n', "line 2", "single quotes"),
+        ('A: "C:\\users\\a.json"\n', "line 1", "single quotes"),
         ("A: !!int b\n", "'b'", "tag"),
         ("A: \0\n", "position 3", "not allowed"),
     ],
