@@ -271,6 +271,11 @@ def load_lazy_config(config_file: str, opts: Sequence[str] = ()) -> Any:
         raise LtDetError(f"{config_file} is not a LazyConfig (.py); train it with tools/train_net.py or lt-det train.")
     try:
         cfg = LazyConfig.load(config_file)
+    except SystemExit as error:  # of a training script, which parses the options of the command that loads it
+        raise LtDetError(
+            f"{config_file} ends the program when it is loaded: it is a script and no LazyConfig; run it with "
+            "python, or give a config."
+        ) from error
     except Exception as error:  # a LazyConfig is a program, and can fail in any way
         raise LtDetError(
             f"{config_file} cannot be loaded ({type(error).__name__}: {_reason(error)}); correct it."

@@ -104,3 +104,10 @@ model, optimizer, lr_multiplier, train, dataloader = (
     said = set_up(tmp_path / "other.py", tmp_path)
     assert complaint in said
     assert "write dataloader.evaluator = L(LongTailEvaluator)(dataset_name=TEST_SET, stats=" in said
+
+
+def test_a_training_script_is_no_lazy_config(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("import argparse\nargparse.ArgumentParser().parse_args(['--no-such-option'])\n")
+    with pytest.raises(LtDetError, match=r"train\.py ends the program .*no LazyConfig"):
+        load_lazy_config(str(script))
