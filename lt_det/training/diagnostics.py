@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 from detectron2.utils import comm
@@ -23,6 +23,7 @@ from lt_det.training.resume.output_lock import hold_output_dir, release_output_d
 
 _REFERENCE_RATE, _REFERENCE_BATCH = 0.02, 16  # of Detectron2's model zoo
 
+_Explained = TypeVar("_Explained")
 _TRAIN_LOOP = logging.getLogger("detectron2.engine.train_loop")
 
 
@@ -53,7 +54,7 @@ def watched(trainer: Any, checkpointer: Checkpointer) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = monitor.explain(error)
+        explained = _uninterrupted(monitor.explain, error)
         if explained is None or explained is error:
             raise
         raise explained from error
@@ -74,9 +75,22 @@ def watched_evaluation() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_dead_worker(error):
+        if not _uninterrupted(is_dead_worker, error):
             raise
         raise LtDetError(f"A data loading worker died during the evaluation {_advice(error)}.") from error
+
+
+def _uninterrupted(explain: Callable[[Exception], _Explained], error: Exception) -> _Explained:
+    """What `explain` says of an error, although torch may raise another one in the meantime.
+
+    Its handler of SIGCHLD raises an error in the main thread, wherever that is, once a killed worker is gone.
+    """
+    while True:
+        try:
+            return explain(error)
+        except RuntimeError as another:
+            if not str(another).startswith(DEAD_WORKER):
+                raise
 
 
 def _advice(error: BaseException) -> str:

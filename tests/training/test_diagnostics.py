@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 import torch
@@ -189,6 +190,22 @@ def test_a_worker_that_is_killed_among_its_handovers(tmp_path, delay, caplog):
         trainer.train(0, 10**6)
     killer.join()
     assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_a_worker_whose_end_is_signalled_while_the_error_is_explained(tmp_path, monkeypatch):
+    """torch's handler of SIGCHLD raises its error anywhere in the main thread."""
+    interruptions = [RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")]
+    frames = traceback.extract_tb
+
+    def extract_tb(*args, **options):
+        if interruptions:
+            raise interruptions.pop()
+        return frames(*args, **options)
+
+    monkeypatch.setattr(traceback, "extract_tb", extract_tb)
+    with pytest.raises(LtDetError, match=r"during the evaluation .*ConnectionResetError"), watched_evaluation():
+        next(iter(torch.utils.data.DataLoader(Fetched(ConnectionResetError()), num_workers=1, batch_size=None)))
+    assert not interruptions
 
 
 def test_other_errors_of_a_loader_stay_what_they_are(tmp_path):
