@@ -30,14 +30,15 @@ class NumbersFile:
         """
         self.file, self._detector = folder / NAME, detector
         content = _content(self.file) if self.file.exists() else {**detector, "images": []}
-        self._earlier: list[dict[str, Any]] = content["images"]
+        earlier: list[dict[str, Any]] = content["images"]
         differing = [key for key in detector if _compared(key, content.get(key)) != _compared(key, detector[key])]
-        kept = _others(self._earlier, (media_file.result.name for media_file in media))
+        kept = _others(earlier, (media_file.result.name for media_file in media))
         if differing and kept:
             raise LtDetError(
                 f"{self.file} has the detections of {kept[0]['result']} from an earlier call with other "
                 f"{' and '.join(differing)}; choose another --output, or remove the file."
             )
+        self._earlier = [] if differing else earlier  # which this call replaces, even if it is interrupted
 
     def write(self, images: list[dict[str, Any]]) -> None:
         """Write the detections of this call and of earlier ones; without any of this call, nothing is written.
