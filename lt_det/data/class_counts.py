@@ -247,9 +247,10 @@ def _from_function(name: str) -> ClassStats:
     names = MetadataCatalog.get(name).get("thing_classes")
     if names is None:
         raise LtDetError(f"'{name}' has no metadata thing_classes; set it with MetadataCatalog.get('{name}').set(...).")
+    classes = set(range(len(names)))
     for record in records:
         for annotation in record.get("annotations", ()):
-            if (found := annotation.get("category_id")) not in range(len(names)):
+            if (found := annotation.get("category_id")) not in classes:
                 raise LtDetError(
                     f"The function that makes the dataset '{name}' returns category_id {found} for "
                     f"{record.get('file_name')}, but thing_classes has {len(names)} names; return classes from 0 to "

@@ -58,9 +58,8 @@ class NameUnreadable:
         except SizeMismatchError as error:
             raise UnreadableImage(_other_size(record, error)) from error
         except _CANNOT_BE_READ as error:
-            why = why_unreadable(record.get("file_name", ""), error)
-            advice = "" if ";" in why else "; download it again, or remove it from the annotation file"
-            raise UnreadableImage(f"The image {record.get('file_name')} {why}{advice}.") from error
+            file, advice = record.get("file_name", ""), "; download it again, or remove it from the annotation file"
+            raise UnreadableImage(f"The image {file} {why_unreadable(file, error, advice)}.") from error
         except Exception as error:  # a mapper can be a user's program, and then fails in any way
             raise FailedMapper(_failure(record, error)) from error
 

@@ -38,26 +38,22 @@ def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
     if not test and len(times) < 2:
         return found
     trained = {name: list(map(os.path.abspath, _image_files(name, True))) for name in times}
+    known = {name: set(files) for name, files in trained.items()}
     for first, second in combinations(trained, 2):
-        if shared := _in_both(trained[second], trained[first]):
+        if shared := [file for file in trained[second] if file in known[first]]:
             found.append(
                 f"{_number_of(shared, trained[second], second)} are in the training set '{first}', too "
                 f"({_names(shared)}); their objects count twice in training and in the class counts"
             )
     for name in dict.fromkeys(test):
         files = list(map(os.path.abspath, _image_files(name, False)))
-        for training_set, known in trained.items():
-            if shared := _in_both(files, known):
+        for training_set in trained:
+            if shared := [file for file in files if file in known[training_set]]:
                 found.append(
                     f"{_number_of(shared, files, name)} are in the training set '{training_set}', too "
                     f"({_names(shared)}); AP on them does not show how the detector generalizes"
                 )
     return found
-
-
-def _in_both(files: Sequence[str], others: Sequence[str]) -> list[str]:
-    known = set(others)
-    return [file for file in files if file in known]
 
 
 def _number_of(shared: Sequence[str], files: Sequence[str], name: str) -> str:

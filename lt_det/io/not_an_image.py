@@ -36,13 +36,19 @@ def other_content(file: str | os.PathLike[str]) -> str | None:
     return next((what for beginning, what in _BEGINNINGS.items() if found.startswith(beginning)), None)
 
 
-def why_unreadable(file: str | os.PathLike[str], error: Exception) -> str:
-    """What is wrong with a file from which Pillow could make no image, as a predicate."""
+def why_unreadable(file: str | os.PathLike[str], error: Exception, advice: str = "") -> str:
+    """What is wrong with a file from which Pillow could make no image, as a predicate.
+
+    Args:
+        file: its path.
+        error: of Pillow.
+        advice: the end of the sentence where the content of the file suggests nothing better.
+    """
     if content := other_content(file):
         return content
-    if isinstance(error, UnidentifiedImageError):  # its text is the repr of an object
-        return "cannot be read (not an image)"
-    return f"cannot be read ({first_line(error)})"
+    # The text of an UnidentifiedImageError is the repr of an object.
+    reason = "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)
+    return f"cannot be read ({reason}){advice}"
 
 
 def first_line(error: Exception) -> str:

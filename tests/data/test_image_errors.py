@@ -43,3 +43,16 @@ def test_turned_image_whose_annotations_are_turned(tmp_path):
     record = {"file_name": str(tmp_path / "0.jpg"), "width": 48, "height": 64, "annotations": []}
     mapper = NameUnreadable(DatasetMapper(is_train=True, augmentations=[], image_format="BGR"))
     assert mapper(record)["image"].shape == (3, 64, 48)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", r"a\.png is a Git LFS pointer, .*; run `git lfs pull`\.$"),
+        (b"no image; at all", r"a\.png cannot be read \(not an image\); download it again, or remove it .*file\.$"),
+    ],
+)
+def test_what_stands_in_the_place_of_an_image(tmp_path, content, words):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UnreadableImage, match=words):
+        NameUnreadable(lambda record: Image.open(record["file_name"]))({"file_name": str(tmp_path / "a.png")})
