@@ -24,6 +24,7 @@ FLOORS = (
     "datasets",
     "evaluation",
     "trainer_keys",
+    "unused_loss",
     "config",
     "meta",
     "losses",
@@ -41,6 +42,7 @@ FLOORS = (
 
 # Other packages that a floor may import, so that it works where the rest is not installed.
 PACKAGES_OF = {
+    "unused_loss": set(),
     "config": {"fvcore", "numpy"},
     "meta": {"torch"},
     "losses": {"torch", "numpy"},

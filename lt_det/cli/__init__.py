@@ -66,14 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command < len(words) and words[command] in HELP:
         args = _parser().parse_args(words[: command + 1])
         rest = ["--traceback"] * args.traceback + words[command + 1 :]
-        return exit_code_of(lambda: _with_user_modules(args, lambda: run_tool(words[command], rest)), args.traceback)
+        return _run(args, lambda: run_tool(words[command], rest))
     args = _parser().parse_args(words)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     make_logs_printable(logging.getLogger())
     logging.captureWarnings(True)
     warnings.formatwarning = _warning_text
     silence_known_warnings()
-    return exit_code_of(lambda: _with_user_modules(args, lambda: int(args.run(args))), args.traceback)
+    return _run(args, lambda: int(args.run(args)))
 
 
 def _place_of_command(words: Sequence[str]) -> int:
@@ -84,11 +84,16 @@ def _place_of_command(words: Sequence[str]) -> int:
     return place
 
 
-def _with_user_modules(args: argparse.Namespace, run: Callable[[], int]) -> int:
+def _run(args: argparse.Namespace, command: Callable[[], int]) -> int:
+    """Import the user's modules and run a command; return its exit code."""
     if args.modules:
         os.environ[VARIABLE] = ",".join(args.modules)  # for the processes that the command starts
-    import_user_modules()
-    return run()
+
+    def run() -> int:
+        import_user_modules()
+        return command()
+
+    return exit_code_of(run, args.traceback)
 
 
 def _warning_text(

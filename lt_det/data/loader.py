@@ -22,9 +22,9 @@ from lt_det.data.sampling.bucket_fractions import log_instances
 from lt_det.data.sampling.builtin import training_buckets
 from lt_det.data.sampling.registry import SAMPLERS
 from lt_det.data.sampling.samplers import DeferredSampler, ShapeSampler
-from lt_det.data.unused_loss import unused_loss
 from lt_det.errors import LtDetError
 from lt_det.trainer_keys import PRECISION, TrainerKeys
+from lt_det.unused_loss import unused_loss
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from pycocotools import mask as mask_utils
 from lt_det.data.formats import annotations_of, read_annotations, reads_coco_json
 from lt_det.data.formats.registry import COCO, format_reader
 from lt_det.data.keypoints import check_flip_map, forget_derived_pairs, keypoint_names
-from lt_det.data.unused_loss import unused_loss
 from lt_det.errors import LtDetError
 from lt_det.io.annotations.checks import check_annotations
 from lt_det.io.annotations.coco_json import image_file_name
@@ -26,6 +25,7 @@ from lt_det.io.annotations.fields import short_repr
 from lt_det.io.paths import expanded
 from lt_det.io.shapes import box_polygon, usable_segmentation
 from lt_det.terminal import count_of
+from lt_det.unused_loss import unused_loss
 
 logger = logging.getLogger(__name__)
 

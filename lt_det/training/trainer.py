@@ -28,7 +28,6 @@ from lt_det.data.cache.records import load_records
 from lt_det.data.class_names import class_names
 from lt_det.data.image_errors import NameUnreadable
 from lt_det.data.loader import build_train_loader, meta_config, one_pass_config, resample
-from lt_det.data.unused_loss import unused_loss
 from lt_det.data.worker_signals import end_only_with_parent
 from lt_det.errors import LtDetError
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -56,6 +55,7 @@ from lt_det.training.preemption import StoppableEvaluator
 from lt_det.training.preflight import check_scaled_batch, training_stats_of
 from lt_det.training.trial import try_evaluation, try_training_records
 from lt_det.training.world_size_scaling import scaled_to_processes, scaling_line
+from lt_det.unused_loss import unused_loss
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from lt_det.data.registration import uses_stock_heads
-from lt_det.data.unused_loss import WITHOUT_ROI_HEADS, advice_for_heads
 from lt_det.errors import LtDetError
 from lt_det.terminal import count_of
 from lt_det.training.detectron2_keys.test_time_augmentation import check_augmentation
+from lt_det.unused_loss import WITHOUT_ROI_HEADS, advice_for_heads
 
 logger = logging.getLogger(__name__)
 

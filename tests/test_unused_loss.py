@@ -2,8 +2,8 @@
 
 import pytest
 
-from lt_det.data.unused_loss import unused_loss
 from lt_det.training import load_config
+from lt_det.unused_loss import unused_loss
 from tests.helpers.configs import SEESAW
 
 
