@@ -140,7 +140,7 @@ def shipped(monkeypatch):
     """The jobs of all plans of the repository."""
     monkeypatch.chdir(REPOSITORY)
     files = sorted(PLANS.glob("*.yaml"))
-    assert len(files) == 4
+    assert len(files) == 5
     return [job for file in files for job in read_plan(file).jobs()]
 
 
