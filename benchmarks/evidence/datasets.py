@@ -3,7 +3,7 @@
 An entry of a plan's `datasets` has the options of `lt-det mini-lvis` (`num_classes`, `imbalance`, `ratio`, ...), or
 
 - `split_of`: the training images of another dataset, of which four fifths are trained on and the rest is evaluated on;
-- `thinned_from`: another dataset, where frequent classes are not annotated in a `share` of their training images. Such
+- `thinned_from`: another dataset, where frequent classes are not annotated in a `fraction` of their training images. Such
   objects are background in training, as the objects of LVIS that nobody was asked to annotate.
 """
 
@@ -42,7 +42,7 @@ def make_dataset(work: Path, name: str, datasets: Mapping[str, Mapping[str, Any]
     if source := options.get("split_of"):
         _split(make_dataset(work, source, datasets) / _FOLDER, folder / _FOLDER)
     elif source := options.get("thinned_from"):
-        _thin_out(make_dataset(work, source, datasets) / _FOLDER, folder / _FOLDER, options["share"])
+        _thin_out(make_dataset(work, source, datasets) / _FOLDER, folder / _FOLDER, options["fraction"])
     else:
         words = [str(word) for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
         _lt_det("mini-lvis", str(folder / _FOLDER), *words)
@@ -60,8 +60,8 @@ def _split(source: Path, out: Path) -> None:
     images.symlink_to((source / "train").resolve())
 
 
-def _thin_out(source: Path, out: Path, share: float) -> None:
-    """Write a mini_lvis whose frequent classes are not annotated in a share of their training images.
+def _thin_out(source: Path, out: Path, fraction: float) -> None:
+    """Write a mini_lvis whose frequent classes are not annotated in a fraction of their training images.
 
     The images are drawn at random. No class becomes less than frequent.
     """
@@ -72,7 +72,7 @@ def _thin_out(source: Path, out: Path, share: float) -> None:
     generator = np.random.default_rng(0)
     removed: set[tuple[int, int]] = set()
     for category, images in sorted(images_of.items()):
-        number = min(round(share * len(images)), max(0, len(images) - _FREQUENT))
+        number = min(round(fraction * len(images)), max(0, len(images) - _FREQUENT))
         removed |= {(category, int(image)) for image in generator.permutation(sorted(images))[:number]}
     content["annotations"] = [
         annotation

@@ -8,7 +8,7 @@ from benchmarks.evidence.datasets import make_dataset
 
 _DATASETS = {
     "source": {"num_train": 300, "num_val": 10, "num_classes": 6, "imbalance": "exponential", "ratio": 20},
-    "thinned": {"thinned_from": "source", "share": 0.8},
+    "thinned": {"thinned_from": "source", "fraction": 0.8},
 }
 
 
