@@ -3,8 +3,8 @@
 An entry of a plan's `datasets` has the options of `lt-det mini-lvis` (`num_classes`, `imbalance`, `ratio`, ...), or
 
 - `split_of`: the training images of another dataset, of which four fifths are trained on and the rest is evaluated on;
-- `thinned_from`: another dataset, where frequent classes are not annotated in a `fraction` of their training images. Such
-  objects are background in training, as the objects of LVIS that nobody was asked to annotate.
+- `thinned_from`: another dataset, where frequent classes are not annotated in a `fraction` of their training images.
+  Such objects are background in training, as the objects of LVIS that nobody was asked to annotate.
 """
 
 from __future__ import annotations
