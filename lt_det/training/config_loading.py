@@ -43,7 +43,8 @@ from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
-from lt_det.training.resume.checkpoint_folder import last_checkpoint_in
+from lt_det.training.resume.changed_keys import changed_keys_logged
+from lt_det.training.resume.checkpoint_folder import holds_checkpoint, last_checkpoint_in
 from lt_det.training.resume.output_lock import hold_output_dir
 from lt_det.user_modules import add_user_keys
 
@@ -107,6 +108,8 @@ def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
             stack.enter_context(writing_to(Path(output_dir), what, elsewhere))
             if args.eval_only and comm.is_main_process():
                 stack.enter_context(training_config_kept(Path(output_dir)))
+            elif args.resume and comm.is_main_process() and holds_checkpoint(Path(output_dir)):
+                stack.enter_context(changed_keys_logged(Path(output_dir)))
         set_up_log_files(output_dir)
         # It logs the content of the file.
         default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_path(args.config_file)}))

@@ -18,10 +18,25 @@ logger = logging.getLogger(__name__)
 NAME = "config.yaml"
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads objects, such as the ShapeSpecs that Detectron2 writes for a LazyConfig, as the plain values in them."""
+
+    def plain(self, tag: str, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        return self.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", _Loader.plain)
+
+
 def config_in(folder: Path) -> Any:
-    """Content of the config.yaml in a folder, of a yaml config or a LazyConfig; None if it is missing or unreadable."""
+    """Content of the config.yaml in a folder, of a yaml config or a LazyConfig; None if it is missing or unreadable.
+
+    No code in the file runs.
+    """
     try:
-        return yaml.safe_load((folder / NAME).read_text(encoding="utf-8"))
+        return yaml.load((folder / NAME).read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
 
