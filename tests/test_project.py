@@ -13,7 +13,7 @@ import yaml
 
 from lt_det.bakeoff.bakeoff import DETECTOR
 from lt_det.bakeoff.options import BakeoffOptions
-from lt_det.cli import _parser
+from lt_det.cli.command_line import _parser
 from lt_det.losses import LOSSES
 from lt_det.training import load_config
 from lt_det.training.launch.options import argument_parser

@@ -170,13 +170,26 @@ def test_doctor_on_a_server_without_libgl(tmp_path):
 def test_a_warning_of_lt_det_is_its_sentence(tmp_path):
     """And that of another package says where it comes from."""
     program = (
-        "import logging, sys, warnings; from lt_det import cli; main = cli.main; "
-        "cli.stats.add_parser.__globals__['run'] = lambda args: ("
+        "import logging, sys, warnings; from lt_det import cli; from lt_det.cli.annotations import stats; "
+        "stats.add_parser.__globals__['run'] = lambda args: ("
         "warnings.warn_explicit('3 classes', UserWarning, cli.__file__, 7), "
         "warnings.warn_explicit('deprecated', UserWarning, '/other/package.py', 8)) and 0; "
-        f"sys.exit(main(['stats', {str(tmp_path / 'a.json')!r}]))"
+        f"sys.exit(cli.main(['stats', {str(tmp_path / 'a.json')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "WARNING: 3 classes\n" in done.stderr
     assert "package.py:8: UserWarning: deprecated" in done.stderr
+
+
+def test_ctrl_c_while_the_command_is_imported(monkeypatch, capsys):
+    class Interrupting:
+        @staticmethod
+        def find_spec(name, path, target=None):
+            if name == "lt_det.cli.command_line":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "lt_det.cli.command_line")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting, *sys.meta_path])
+    assert main(["stats", "a.json"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"

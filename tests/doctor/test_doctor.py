@@ -9,7 +9,8 @@ import cv2
 import pytest
 import torch
 
-from lt_det.cli import _parser, main
+from lt_det.cli import main
+from lt_det.cli.command_line import _parser
 from lt_det.data.cache import record_cache
 from lt_det.doctor.config_checks import examine_config
 from lt_det.doctor.environment import examine_environment
