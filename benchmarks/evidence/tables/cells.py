@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.evidence.plan import DEFAULT_DATASET, Plan, read_plan
-from benchmarks.evidence.summary import Cell, difference
+from benchmarks.evidence.summary import Cell, Difference, difference
 from benchmarks.evidence.tables.markdown import header, line
 from lt_det.terminal import signed, signed_interval
 
@@ -43,19 +43,25 @@ def interval_text(ends: tuple[float, float] | None) -> str:
     return "none" if ends is None else signed_interval(ends)
 
 
+def difference_titles(metrics: Sequence[str]) -> list[str]:
+    """Above the texts of `difference_texts`, for each metric."""
+    return [f"{name}{part}" for name in metrics for part in ("", ", interval over seeds", ", interval over images")]
+
+
+def difference_texts(value: Difference | None) -> list[str]:
+    """The value and its two intervals."""
+    if value is None:
+        return [NOT_RUN, "", ""]
+    return [signed(value.value), interval_text(value.over_seeds), interval_text(value.over_images)]
+
+
 def differences(cells: dict[str, Cell], baseline: Cell, metrics: Sequence[str]) -> str:
     """Markdown: rows minus a baseline, with both intervals, in descending order of the first metric."""
-    titles = [f"{name}{part}" for name in metrics for part in ("", ", interval over seeds", ", interval over images")]
-    lines = header("row", [*titles, "seeds"])
+    lines = header("row", [*difference_titles(metrics), "seeds"])
     found = {row: [difference(one, baseline, name) for name in metrics] for row, one in cells.items()}
     run = {row: values for row, values in found.items() if any(values)}
     for row, values in sorted(run.items(), key=lambda item: -(item[1][0].value if item[1][0] else -1000)):
-        texts = []
-        for value in values:
-            if value is None:
-                texts += [NOT_RUN, "", ""]
-            else:
-                texts += [signed(value.value), interval_text(value.over_seeds), interval_text(value.over_images)]
+        texts = [text for value in values for text in difference_texts(value)]
         lines.append(line(row, [*texts, str(values[0].seeds if values[0] else 0)]))
     missing = f"Not run: {', '.join(row for row in found if row not in run)}."
     if not run:

@@ -1,29 +1,69 @@
-"""Table 4, where EQL, CDT and focal help, and the balanced sets."""
+"""Table 4, where EQL, CDT and focal help, the hinge form of LDAM, and the balanced sets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.evidence.summary import cell, difference
-from benchmarks.evidence.tables.cells import BUCKETS, NOT_RUN, interval_text, number, places, plan_named
+from benchmarks.evidence.tables.cells import (
+    BUCKETS,
+    NOT_RUN,
+    difference_texts,
+    difference_titles,
+    number,
+    places,
+    plan_named,
+)
 from benchmarks.evidence.tables.markdown import header, line
-from lt_det.terminal import signed
+
+_THIRD = ("AP", "AP rarest third")
 
 
 def conditions() -> str:
-    """Each row of the plan, minus the baseline that the plan names for it."""
-    plan = plan_named("table4")
-    lines = header(
-        "row", ["dataset", "iterations", *BUCKETS, "AP minus", "interval over seeds", "interval over images", "seeds"]
-    )
+    """Table 4: the rows of the plan that have been run, and a list of the others."""
+    return _rows("table4", BUCKETS)
+
+
+def condition_differences() -> str:
+    """Each row of table 4 minus the baseline that the plan names for it."""
+    return _minus_baselines("table4", ("AP", "APr", "APc"))
+
+
+def hinge() -> str:
+    """Trainings that look for the reason why the hinge form of LDAM loses in table 3."""
+    return _rows("hinge", _THIRD)
+
+
+def hinge_differences() -> str:
+    """Each of them minus the softmax form."""
+    return _minus_baselines("hinge", _THIRD)
+
+
+def _rows(plan_name: str, metrics: Sequence[str]) -> str:
+    plan = plan_named(plan_name)
+    lines = header("row", ["dataset", "iterations", *metrics, "seeds"])
+    missing: dict[str, list[str]] = {}
     for dataset, length, row in places(plan):
         one = cell(plan, row, length, dataset, 1)
-        baseline = plan.rows[row].get("baseline")
-        minus = difference(one, cell(plan, baseline, length, dataset, 1), "AP") if baseline else None
-        texts = [f"{baseline}: {NOT_RUN}" if baseline else "", "", ""]
-        if minus is not None:
-            ends = (interval_text(minus.over_seeds), interval_text(minus.over_images))
-            texts = [f"{baseline}: {signed(minus.value)}", *ends]
-        numbers = [number(one, name) for name in BUCKETS]
-        lines.append(line(row, [dataset, str(length), *numbers, *texts, str(len(one.metrics))]))
+        if one.metrics:
+            numbers = [number(one, metric) for metric in metrics]
+            lines.append(line(row, [dataset, str(length), *numbers, str(len(one.metrics))]))
+        else:
+            missing.setdefault(f"{dataset}, {length} iterations", []).append(row)
+    places_missing = [f"{', '.join(rows)} ({place})" for place, rows in missing.items()]
+    return "\n".join([*lines, "", f"Not run: {'; '.join(places_missing)}."] if missing else lines)
+
+
+def _minus_baselines(plan_name: str, metrics: Sequence[str]) -> str:
+    plan = plan_named(plan_name)
+    lines = header("row", ["minus", "dataset", "iterations", *difference_titles(metrics), "seeds"])
+    for dataset, length, row in places(plan):
+        if baseline := plan.rows[row].get("baseline"):
+            one, base = (cell(plan, name, length, dataset, 1) for name in (row, baseline))
+            values = [difference(one, base, metric) for metric in metrics]
+            if values[0]:
+                texts = [text for value in values for text in difference_texts(value)]
+                lines.append(line(row, [baseline, dataset, str(length), *texts, str(values[0].seeds)]))
     return "\n".join(lines)
 
 

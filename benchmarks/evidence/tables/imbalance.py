@@ -19,24 +19,32 @@ _MIN_RANKED = 5  # rows, for a rank correlation
 
 
 def imbalance() -> str:
-    """The rows of the LDAM paper's table on each dataset."""
+    """The rows of the LDAM paper's table on each dataset, and what has not been run."""
     plan = plan_named("table3")
     cells = {dataset: _cells(plan, dataset) for dataset in plan.datasets}
-    lines = header("row", [f"{_title(dataset)}: {name}" for dataset in cells for name in _METRICS])
+    missing = [
+        _title(dataset) for dataset, of_rows in cells.items() if not any(one.metrics for one in of_rows.values())
+    ]
+    run = {dataset: of_rows for dataset, of_rows in cells.items() if _title(dataset) not in missing}
+    lines = header("row", [f"{_title(dataset)}: {name}" for dataset in run for name in _METRICS])
     for row in plan.rows:
-        of_row = [one[row] for one in cells.values()]
-        lines.append(line(row, [number(one, name, count=name == "AP") for one in of_row for name in _METRICS]))
-    return "\n".join(lines)
+        of_row = [one[row] for one in run.values()]
+        if any(one.metrics for one in of_row):
+            lines.append(line(row, [number(one, name, count=name == "AP") for one in of_row for name in _METRICS]))
+        else:
+            missing.append(row)
+    return "\n".join([*lines, "", f"Not run: {', '.join(missing)}."] if missing else lines)
 
 
 def imbalance_differences() -> str:
-    """Each row minus ERM."""
+    """Each row minus ERM, where there are results."""
     plan = plan_named("table3")
     parts = []
     for dataset in plan.datasets:
-        cells = _cells(plan, dataset)
-        minus = differences(cells, cells.pop(_BASELINE), _METRICS)
-        parts.append(f"{_title(dataset)}, minus {_BASELINE}:\n\n{minus}")
+        cells = {row: one for row, one in _cells(plan, dataset).items() if one.metrics}
+        if _BASELINE in cells:
+            minus = differences(cells, cells.pop(_BASELINE), _METRICS)
+            parts.append(f"{_title(dataset)}, minus {_BASELINE}:\n\n{minus}")
     return "\n\n".join(parts)
 
 
@@ -46,7 +54,9 @@ def imbalance_order() -> str:
     published = (read_row("published", "ldam_table2") or {})["error"]
     lines = header("dataset", [part for name in published for part in (f"Spearman correlation with {name}", "rows")])
     for dataset in plan.datasets:
-        ap = {row: one.mean("AP") for row, one in _cells(plan, dataset).items()}
+        ap = {row: one.mean("AP") for row, one in _cells(plan, dataset).items() if one.metrics}
+        if not ap:
+            continue
         texts = []
         for of_dataset in published.values():
             errors = of_dataset[dataset]

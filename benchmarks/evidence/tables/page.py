@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.evidence import fit
+from benchmarks.evidence import fit, negatives
 from benchmarks.evidence.tables import conditions, imbalance, machines, methods, photographs, schedule
 
 PAGE = Path("docs/evidence.md")
@@ -18,8 +18,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "imbalance": imbalance.imbalance,
     "imbalance differences": imbalance.imbalance_differences,
     "imbalance order": imbalance.imbalance_order,
+    "hinge": conditions.hinge,
+    "hinge differences": conditions.hinge_differences,
     "fit": fit.table,
     "conditions": conditions.conditions,
+    "condition differences": conditions.condition_differences,
+    "negatives": negatives.table,
     "balanced": conditions.balanced,
     "photographs by iteration": photographs.curve,
     "photographs": photographs.candidates,
