@@ -40,6 +40,7 @@ from lt_det.training.config_files.without_effect import (
     warn_of_unused_weights,
 )
 from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
+from lt_det.training.log.early_warnings import early_warnings_in_log
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
 
 
+@early_warnings_in_log()
 def setup(args: argparse.Namespace) -> CfgNode:
     """Load the yaml config of a training command, check it against machine and data, prepare OUTPUT_DIR and logs.
 
@@ -76,6 +78,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+@early_warnings_in_log()
 def setup_lazy(args: argparse.Namespace) -> Any:
     """As `setup`, for a LazyConfig file with ``key=value`` overrides.
 
