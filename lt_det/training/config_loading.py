@@ -33,6 +33,7 @@ from lt_det.training.config_files.run_config import training_config_kept
 from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
+    doubtful_pixels,
     doubtful_rates,
     warn_of_cpu,
     warn_of_default_sampler,
@@ -68,8 +69,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, training=not args.eval_only)
     warn_of_cpu(args, cfg.MODEL.DEVICE)
-    for message in () if args.eval_only or not comm.is_main_process() else doubtful_rates(cfg):
-        logger.warning("%s.", message)
+    if not args.eval_only and comm.is_main_process():
+        for message in (*doubtful_rates(cfg), *doubtful_pixels(cfg)):
+            logger.warning("%s.", message)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
     if not args.eval_only:
