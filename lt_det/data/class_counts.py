@@ -17,6 +17,7 @@ from detectron2.structures import BoxMode
 
 from lt_det.data.cache.record_cache import cached_records, follows_json
 from lt_det.data.formats import annotations_of, reads_coco_json
+from lt_det.data.missing_files import advice_for_missing_files, is_in_datasets_folder
 from lt_det.errors import LtDetError
 from lt_det.statistics.class_stats import LVIS_V1_ANNOTATED_IMAGES, ClassStats
 
@@ -240,9 +241,11 @@ def _from_function(name: str) -> ClassStats:
     try:
         records = DatasetCatalog.get(name)
     except Exception as error:  # a user's program can fail in any way
+        advice = "fix it, or set MODEL.LONG_TAIL.CLASS_STATS to saved counts"
+        if isinstance(error, FileNotFoundError) and is_in_datasets_folder(name):
+            advice = advice_for_missing_files(name)
         raise LtDetError(
-            f"The function that makes the dataset '{name}' fails ({type(error).__name__}: {error}); fix it, or set "
-            "MODEL.LONG_TAIL.CLASS_STATS to saved counts."
+            f"The function that makes the dataset '{name}' fails ({type(error).__name__}: {error}); {advice}."
         ) from error
     names = MetadataCatalog.get(name).get("thing_classes")
     if names is None:

@@ -33,7 +33,7 @@ from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
-from lt_det.training.config_files.without_effect import doubtful_rates
+from lt_det.training.config_files.without_effect import doubtful_pixels, doubtful_rates
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
@@ -109,6 +109,9 @@ def _findings(
             device = cfg.MODEL.DEVICE
     if unfit := unfit_pixel_statistics(cfg):
         yield unfit
+    else:
+        for message in doubtful_pixels(cfg):
+            yield Finding("pixels", f"MODEL.PIXEL_MEAN {list(cfg.MODEL.PIXEL_MEAN)}", message)
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it

@@ -20,6 +20,7 @@ _HIGH_THRESHOLD, _LOW_THRESHOLD = 0.05, 0.0001  # Detectron2's default; that of 
 _LVIS_DETECTIONS = 300  # per image, of the lvis protocol
 _MANY_CLASSES = 2000  # more than LVIS, whose published detectors have boxes and masks for each class
 _BYTES = 4  # of a float32
+_OTHER_SCALE = 1.5  # between training and test: objects are then of sizes that the detector has hardly seen
 
 
 def hints(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
@@ -32,6 +33,7 @@ def hints(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
     yield from _evaluations(cfg)
     yield from _detections(cfg, stats)
     yield from _class_specific_outputs(cfg)
+    yield from _image_sizes(cfg)
 
 
 def _epochs(cfg: Any, stats: ClassStats) -> Iterator[Finding]:
@@ -104,6 +106,32 @@ def _class_specific_outputs(cfg: Any) -> Iterator[Finding]:
             "learn boxes or masks of their own"
         )
         yield Finding("box head", ", ".join(found), f"{' and '.join(advice)}; {rest}")
+
+
+def _image_sizes(cfg: Any) -> Iterator[Finding]:
+    """Sizes of which one limits the other, and test images at another scale than those of training."""
+    sizes = cfg.INPUT
+    train, test = sorted(sizes.MIN_SIZE_TRAIN), sizes.MIN_SIZE_TEST
+    for split, shortest in (("TRAIN", train[0]), ("TEST", test)):
+        longest = sizes[f"MAX_SIZE_{split}"]
+        if shortest > longest:
+            yield Finding(
+                "images",
+                f"INPUT.MIN_SIZE_{split} {shortest} is above MAX_SIZE_{split} {longest}, so that it has no effect",
+                f"raise MAX_SIZE_{split}, unless images are to be resized by their longer edge alone",
+            )
+    if not (train[0] and test) or sizes.CROP.ENABLED:  # 0: images keep their size; a crop is enlarged
+        return
+    smallest, largest = (min(edge, sizes.MAX_SIZE_TRAIN) for edge in (train[0], train[-1]))
+    tested = min(test, sizes.MAX_SIZE_TEST)
+    if not smallest / _OTHER_SCALE <= tested <= largest * _OTHER_SCALE:
+        trained = f"{smallest} to {largest}" if smallest < largest else f"{largest}"
+        yield Finding(
+            "images",
+            f"the shorter edge is {trained} pixels in training, but {tested} in the evaluation",
+            f"set INPUT.MIN_SIZE_TEST to {largest}, for example: a detector finds objects at the scale at which it has "
+            "learned them",
+        )
 
 
 def _size(num_bytes: float) -> str:

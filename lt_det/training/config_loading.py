@@ -33,6 +33,7 @@ from lt_det.training.config_files.run_config import training_config_kept
 from lt_det.training.config_files.shipped import config_path, shipped_config
 from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
+    doubtful_pixels,
     doubtful_rates,
     warn_of_cpu,
     warn_of_default_sampler,
@@ -40,6 +41,7 @@ from lt_det.training.config_files.without_effect import (
     warn_of_unused_weights,
 )
 from lt_det.training.detectron2_keys.test_time_augmentation import warn_of_plain_predictions
+from lt_det.training.log.early_warnings import early_warnings_in_log
 from lt_det.training.log.environment import log_environment
 from lt_det.training.log.files import set_up_log_files
 from lt_det.training.preflight import check_config, check_heads, check_lazy_config
@@ -53,6 +55,7 @@ logger = logging.getLogger(__name__)
 _PATHS = ("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.LONG_TAIL.CLASS_STATS", "TEST.BUCKETS.MAP")
 
 
+@early_warnings_in_log()
 def setup(args: argparse.Namespace) -> CfgNode:
     """Load the yaml config of a training command, check it against machine and data, prepare OUTPUT_DIR and logs.
 
@@ -67,8 +70,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, training=not args.eval_only)
     warn_of_cpu(args, cfg.MODEL.DEVICE)
-    for message in () if args.eval_only or not comm.is_main_process() else doubtful_rates(cfg):
-        logger.warning("%s.", message)
+    if not args.eval_only and comm.is_main_process():
+        for message in (*doubtful_rates(cfg), *doubtful_pixels(cfg)):
+            logger.warning("%s.", message)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
     if not args.eval_only:
@@ -77,6 +81,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+@early_warnings_in_log()
 def setup_lazy(args: argparse.Namespace) -> Any:
     """As `setup`, for a LazyConfig file with ``key=value`` overrides.
 

@@ -20,6 +20,7 @@ from detectron2.utils.registry import locate
 from lt_det.config import check_max_to_keep, check_training_keys, num_classes_of
 from lt_det.data import training_stats
 from lt_det.data.loader import check_meta_classes
+from lt_det.data.missing_files import advice_for_missing_files
 from lt_det.data.shared_images import shared_images
 from lt_det.errors import LtDetError, did_you_mean
 from lt_det.evaluation.evaluator import LongTailEvaluator
@@ -39,14 +40,6 @@ from lt_det.training.weights.address import check_remote_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 logger = logging.getLogger(__name__)
-
-# The lt-det commands that make or download datasets, by the prefix of their names.
-_SOURCES = {
-    "mini_lvis": "mini-lvis",
-    "lvis_v1_": "download lvis",
-    "lvis_v0.5_": "download lvis --version v0.5",
-    "coco_2017_": "download coco",
-}
 
 
 @explained("The config cannot be checked")
@@ -334,9 +327,6 @@ def check_datasets(names: Sequence[str]) -> None:
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
             path = metadata.get(key)
             if path and not Path(path).exists():
-                commands = (command for prefix, command in _SOURCES.items() if name.startswith(prefix))
-                hint = next((f"run `lt-det {command}`" for command in commands), "put it there")
                 raise LtDetError(
-                    f"The {what} {path} of the dataset '{name}' does not exist; {hint}, or set DETECTRON2_DATASETS "
-                    "to the folder that holds your datasets."
+                    f"The {what} {path} of the dataset '{name}' does not exist; {advice_for_missing_files(name)}."
                 )

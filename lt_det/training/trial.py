@@ -14,7 +14,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.evaluator import inference_context
-from detectron2.modeling import ROIHeads
+from detectron2.modeling import PanopticFPN, ROIHeads, SemanticSegmentor
 from detectron2.modeling.proposal_generator import RPN
 from numpy.typing import NDArray
 from torch import nn
@@ -61,7 +61,8 @@ def try_training_records(model: nn.Module, loader: Any, names: Sequence[str], pa
         part: what they are, for messages: "training set", "meta set" or `VALIDATION_SET`.
 
     Raises:
-        LtDetError: the mapper fails on a record, or gives the model no boxes, masks or keypoints to learn.
+        LtDetError: the mapper fails on a record, or gives the model no boxes, masks, keypoints or segmentation to
+            learn.
     """
     mapped = _map_records(loader, names, part)
     if any(isinstance(module, RPN) for module in model.modules()):
@@ -70,6 +71,14 @@ def try_training_records(model: nn.Module, loader: Any, names: Sequence[str], pa
                 raise LtDetError(
                     f"The {part} '{_set_of(record, names)}': the record of the image {record.get('file_name')} has no "
                     "'annotations'; give it a list, which is empty for an image without objects."
+                )
+    if any(isinstance(module, PanopticFPN | SemanticSegmentor) for module in model.modules()):
+        for record, made in mapped:
+            if isinstance(made, Mapping) and "sem_seg" not in made:
+                raise LtDetError(
+                    f"The {part} '{_set_of(record, names)}': the network learns semantic segmentation, but the record "
+                    f"of the image {record.get('file_name')} has no 'sem_seg_file_name'; register the set with "
+                    "Detectron2's register_coco_panoptic_separated, or set MODEL.META_ARCHITECTURE to GeneralizedRCNN."
                 )
     heads = [module for module in model.modules() if isinstance(module, ROIHeads)]
     for attribute, field, key, annotated in _LEARNED:

@@ -140,3 +140,36 @@ def test_boxes_and_masks_for_each_of_many_classes(opts, keys):
 )
 def test_nothing_to_say_of_class_agnostic_heads_or_lvis(opts):
     assert "box head" not in hinted(config(*GOOD, *opts), stats())
+
+
+EDGES = ("INPUT.MIN_SIZE_TRAIN", "(96, 128)", "INPUT.MAX_SIZE_TRAIN", 400)
+
+
+@pytest.mark.parametrize(
+    ("opts", "found"),
+    [
+        (EDGES, "96 to 128 pixels in training, but 800 in the evaluation"),
+        ((*EDGES, "INPUT.MIN_SIZE_TEST", 60), "96 to 128 pixels in training, but 60"),
+        (("INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MIN_SIZE_TEST", 150), "is 96 pixels in training, but 150"),
+        (("INPUT.MAX_SIZE_TEST", 600), "MIN_SIZE_TEST 800 is above MAX_SIZE_TEST 600"),
+        (("INPUT.MIN_SIZE_TRAIN", "(2000,)", "INPUT.MIN_SIZE_TEST", 1333), "MIN_SIZE_TRAIN 2000 is above"),
+    ],
+)
+def test_image_sizes(opts, found):
+    assert found in hinted(config(*GOOD, *opts), stats())["images"][0]
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        (*EDGES, "INPUT.MIN_SIZE_TEST", 190),
+        (*EDGES, "INPUT.MIN_SIZE_TEST", 64),
+        (*EDGES, "INPUT.MIN_SIZE_TEST", 0),
+        (*EDGES, "INPUT.MIN_SIZE_TEST", 300, "INPUT.CROP.ENABLED", True),
+        ("INPUT.MIN_SIZE_TRAIN", "(0,)"),
+        ("INPUT.MIN_SIZE_TRAIN", "(480, 1200)"),
+        ("INPUT.MAX_SIZE_TRAIN", 640, "INPUT.MIN_SIZE_TRAIN", "(640,)"),
+    ],
+)
+def test_nothing_to_say_of_image_sizes(opts):
+    assert "images" not in hinted(config(*GOOD, *opts), stats())

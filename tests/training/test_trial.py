@@ -78,6 +78,11 @@ def test_sets_with_and_without_masks(data, started, tmp_path):
     assert started(DATASETS__TRAIN=names, DATASETS__TEST=[])
 
 
+def test_a_network_that_learns_segmentation_on_boxes(started):
+    with pytest.raises(LtDetError, match=r"0.*\.(png|jpg) has no 'sem_seg_file_name'"):
+        started(MODEL__META_ARCHITECTURE="PanopticFPN", MODEL__MASK_ON=True).train()
+
+
 def test_a_crop_without_shapely(started, monkeypatch):
     monkeypatch.setitem(sys.modules, "shapely", None)
     with pytest.raises(LtDetError, match=r"_train'.*train0\.png.*pip install shapely"):

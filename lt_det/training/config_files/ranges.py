@@ -7,7 +7,6 @@ What only looks unusual, such as non-maximum suppression at 1 (none), is allowed
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from lt_det.errors import did_you_mean
@@ -124,19 +123,6 @@ def elements_problem(path: str, value: Any, elements: list[Any]) -> str | None:
     if path.endswith(".IOU_THRESHOLDS") and elements != sorted(elements):
         return "write ascending numbers"
     return None
-
-
-def matcher_problems(cfg: Any) -> Iterator[tuple[str, Any, str]]:
-    """Thresholds without a label for each range between them: keys, values, and what to write instead."""
-    for section in ("RETINANET",) if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else ("ROI_HEADS", "RPN"):
-        node, key = cfg.MODEL[section], f"MODEL.{section}.IOU_LABELS"
-        if len(node.IOU_LABELS) != len(node.IOU_THRESHOLDS) + 1:
-            yield (
-                key,
-                node.IOU_LABELS,
-                f"write {len(node.IOU_THRESHOLDS) + 1} labels (0 negative, -1 ignored, 1 positive), one more than "
-                f"IOU_THRESHOLDS {list(node.IOU_THRESHOLDS)} has numbers",
-            )
 
 
 def _listed(names: tuple[str, ...]) -> str:

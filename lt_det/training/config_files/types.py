@@ -101,6 +101,8 @@ def _kind(element: Any) -> str:
 
 
 def _list_wanted(path: str, value: Any, default: list[Any] | tuple[Any, ...], in_shell: bool) -> str:
+    if isinstance(value, str) and value.startswith("(") and not in_shell and ")" not in value:
+        return "within { } of yaml, write a list in brackets: [1, 2]"  # yaml has split (1, 2) at its comma
     if isinstance(value, str) and value.strip()[:1] in ("[", "("):
         quoted = ", and quote the whole for the shell" if in_shell else ""
         return f"quote its strings, and close its brackets{quoted}: \"['a', 'b']\""

@@ -13,7 +13,8 @@ from typing import Any
 
 from lt_det.errors import LtDetError
 from lt_det.numbers import is_number
-from lt_det.training.config_files.ranges import elements_problem, matcher_problems, range_problem
+from lt_det.training.config_files.combinations import combination_problems
+from lt_det.training.config_files.ranges import elements_problem, range_problem
 from lt_det.training.config_files.types import element_kind, flat, is_of_kind, type_problem
 
 # Keys for which null means none, as "" or [] does.
@@ -67,9 +68,10 @@ def check_values(cfg: Any, defaults: Any, place_of: Callable[[str], str]) -> Non
 
     Raises:
         LtDetError: null, a value or an element of a list with another type, a number that is NaN, infinite or out
-            of range, a name that is no choice; the message names the key, and the file or the command line.
+            of range, a name that is no choice, values that do not fit each other; the message names the key, and the
+            file or the command line.
     """
-    for key, value, problem in chain(_problems(cfg, defaults, cfg, ""), matcher_problems(cfg)):
+    for key, value, problem in chain(_problems(cfg, defaults, cfg, ""), combination_problems(cfg)):
         end = "" if problem.endswith("?") else "."
         raise LtDetError(f"{place_of(key)}: {key} is {'null' if value is None else repr(value):.120}; {problem}{end}")
 

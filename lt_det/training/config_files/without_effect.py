@@ -100,6 +100,20 @@ def doubtful_rates(cfg: Any) -> Iterator[str]:
         )
 
 
+def doubtful_pixels(cfg: Any) -> Iterator[str]:
+    """Statistics of pixels from 0 to 1, as other libraries write them, as clauses without a full stop.
+
+    Only a user's own mapper makes such pixels; Detectron2's are from 0 to 255.
+    """
+    mean, std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+    if std and max(std) < 1:
+        yield (
+            f"MODEL.PIXEL_STD is {std}, but pixels are from 0 to 255, so that the network sees values up to "
+            f"{255 / min(std):.0f}; multiply PIXEL_MEAN {mean} and PIXEL_STD by 255, unless your own mapper makes "
+            "pixels from 0 to 1"
+        )
+
+
 def warn_of_cpu(args: Any, device: str) -> None:
     """Log that a training for which someone gave GPUs is on the CPU.
 

@@ -106,6 +106,9 @@ def _without_effect(cfg: Any) -> Iterator[str]:
             f"MODEL.LOAD_PROPOSALS is True, but MODEL.PROPOSAL_GENERATOR.NAME is {generator}, which makes its own "
             "proposals"
         )
+    files = [key for key in ("PROPOSAL_FILES_TRAIN", "PROPOSAL_FILES_TEST") if cfg.DATASETS[key]]
+    if files and not cfg.MODEL.LOAD_PROPOSALS:
+        yield f"DATASETS.{files[0]} names files, but MODEL.LOAD_PROPOSALS is False, so that none of them is read"
     network = cfg.MODEL.META_ARCHITECTURE
     for key in ("MASK_ON", "KEYPOINT_ON") if network in WITHOUT_ROI_HEADS else ():
         if cfg.MODEL[key]:
@@ -123,6 +126,11 @@ def _problems(cfg: Any, training: bool) -> Iterator[str]:
     yield from _of_network(cfg)
     yield from _of_proposals(cfg, training)
     yield from _of_stock_loss(cfg, training)
+    if training and cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
+        yield (
+            "SOLVER.LR_SCHEDULER_NAME is WarmupStepWithFixedGammaLR, with which Detectron2 fails after the last "
+            "iteration of every training; set it to WarmupMultiStepLR and SOLVER.STEPS to the iterations of the drops."
+        )
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if training and name in _SAMPLER_KEYS:
         node, key = _SAMPLER_KEYS[name]
@@ -146,6 +154,16 @@ def _of_network(cfg: Any) -> Iterator[str]:
         yield (
             f"MODEL.META_ARCHITECTURE {network} predicts no boxes of classes, which are what lt_det evaluates; set "
             "DATASETS.TEST to ()."
+        )
+    if (
+        network == "PanopticFPN"
+        and cfg.DATASETS.TEST
+        and cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED
+        and not cfg.MODEL.MASK_ON
+    ):
+        yield (
+            "MODEL.META_ARCHITECTURE PanopticFPN combines masks with the semantic segmentation, but MODEL.MASK_ON is "
+            "False; set it to True, or MODEL.PANOPTIC_FPN.COMBINE.ENABLED to False."
         )
     if network in WITHOUT_ROI_HEADS or uses_stock_heads(cfg):
         check_keys_of_heads(cfg)

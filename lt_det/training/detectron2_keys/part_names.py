@@ -41,6 +41,10 @@ _CHOICES = {
         "POOLER_TYPE of MODEL.ROI_BOX_HEAD, ROI_MASK_HEAD or ROI_KEYPOINT_HEAD",
         ("ROIAlignV2", "ROIAlign", "ROIPool", "ROIAlignRotated"),
     ),
+    r"Invalid dense box regression loss type '(.*)'": (
+        "BBOX_REG_LOSS_TYPE of MODEL.ROI_BOX_HEAD, RPN or RETINANET",
+        ("smooth_l1", "giou", "diou", "ciou"),
+    ),
     r"'(.*)' is not a valid GradientClipType": ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", ("value", "norm")),
 }
 

@@ -105,3 +105,10 @@ def test_infinity(tmp_path):
     assert "EQLV2.MU is inf" in refusal(str(file))
     file.write_text(f"_BASE_: {MINI}\nSOLVER: {{CLIP_GRADIENTS: {{NORM_TYPE: .inf}}}}\n")
     assert math.isinf(load_config(str(file)).SOLVER.CLIP_GRADIENTS.NORM_TYPE)  # the maximum norm
+
+
+def test_a_tuple_that_yaml_splits_at_its_commas(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("INPUT: {MIN_SIZE_TRAIN: (96, 128), MIN_SIZE_TEST: 96}\n")
+    with pytest.raises(LtDetError, match=r"MIN_SIZE_TRAIN is '\(96'; .*\[1, 2\]"):
+        load_config(str(file))

@@ -10,6 +10,7 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, StandardROIHeads
 from lt_det.config import add_keys
 from lt_det.training import load_config
 from lt_det.training.config_files.without_effect import (
+    doubtful_pixels,
     doubtful_rates,
     warn_of_cpu,
     warn_of_unused_keys,
@@ -100,6 +101,24 @@ def test_a_learning_rate_that_stays_below_base_lr(opts, words):
     found = list(doubtful_rates(load_config(SEESAW, opts)))
     assert len(found) == bool(words)
     assert words in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "limit"),
+    [
+        ("[0.485, 0.456, 0.406]", "[0.229, 0.224, 0.25]", "up to 1138"),
+        ("[0.0, 0.0, 0.0]", "[0.5, 0.5, 0.5]", "up to 510"),
+        ("[103.53, 116.28, 123.675]", "[1.0, 1.0, 1.0]", ""),
+        ("[0.0, 0.0, 0.0]", "[1.0, 1.0, 1.0]", ""),
+        ("[0.0, 0.0, 0.0]", "[255.0, 255.0, 255.0]", ""),
+    ],
+)
+def test_pixel_statistics_of_images_from_0_to_1(mean, std, limit):
+    cfg = load_config(SEESAW, ["MODEL.PIXEL_MEAN", mean, "MODEL.PIXEL_STD", std])
+    found = list(doubtful_pixels(cfg))
+    assert len(found) == bool(limit)
+    assert limit in "".join(found)
+    assert not limit or "by 255" in found[0]
 
 
 def test_gpus_for_a_training_on_the_cpu(caplog):

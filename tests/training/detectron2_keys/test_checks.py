@@ -40,6 +40,8 @@ FILES = ["MODEL.LOAD_PROPOSALS", "True", "MODEL.PROPOSAL_GENERATOR.NAME", "Preco
         ([*FILES, "DATASETS.PROPOSAL_FILES_TRAIN", "('gone.pkl',)"], "gone.pkl .*PROPOSAL_FILES_TRAIN"),
         (["DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler"], "DATALOADER.RANDOM_SUBSET_RATIO"),
         (["DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler"], "DATASETS.TRAIN_REPEAT_FACTOR"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR"], "last iteration.*WarmupMultiStepLR"),
+        (["MODEL.META_ARCHITECTURE", "PanopticFPN"], r"MODEL\.MASK_ON is False"),
         ([*STOCK, "MODEL.ROI_BOX_HEAD.USE_FED_LOSS", "True"], "USE_SIGMOID_CE"),
         (
             [*STOCK, "MODEL.ROI_BOX_HEAD.USE_FED_LOSS", "True", "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", "True"],
@@ -60,6 +62,7 @@ def test_what_nothing_would_apply_is_refused(small_config, opts, match):
         (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.MASK_ON", "True"], "MODEL.MASK_ON is True, but RetinaNet"),
         (["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.KEYPOINT_ON", "True"], "MODEL.KEYPOINT_ON is True, but"),
         (["MODEL.MASK_ON", "True"], ""),
+        (["DATASETS.PROPOSAL_FILES_TRAIN", "('a.pkl',)"], "PROPOSAL_FILES_TRAIN names files, but"),
         (["MODEL.LOAD_PROPOSALS", "True", "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"], "its own proposals"),
     ],
 )

@@ -1,6 +1,7 @@
 """Misspelled names of Detectron2's parts: Detectron2's own errors become the key and the name that was meant."""
 
 import pytest
+import torch
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from torch import nn
@@ -51,3 +52,12 @@ def test_of_the_solver(key, name, meant):
 def test_other_errors_are_left_alone():
     for error in (KeyError("p9"), KeyError("No object named 'a' found in 'MINE' registry!"), ValueError(), OSError(3)):
         assert misspelled_part(error) is None
+
+
+def test_the_loss_of_boxes():
+    config = ["MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", "l1", "MODEL.DEVICE", "cpu"]
+    predictor = build_model(load_config("mini_lvis_softmax", config)).roi_heads.box_predictor
+    boxes, labels = torch.tensor([[0.0, 0.0, 9.0, 9.0]]), torch.tensor([0])
+    match = r"BBOX_REG_LOSS_TYPE of MODEL\.ROI_BOX_HEAD.*'l1'.*write one of smooth_l1"
+    with pytest.raises(LtDetError, match=match), explained("It fails"):
+        predictor.box_reg_loss(boxes, boxes, torch.zeros(1, 4), labels)

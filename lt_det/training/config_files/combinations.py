@@ -1,0 +1,105 @@
+"""Keys of a config whose values must fit each other: Detectron2 fails without naming them, or trains on nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Problem = tuple[str, Any, str]  # key, value, and what to write instead
+
+_CASCADES = ("CascadeROIHeads", "LongTailCascadeROIHeads")  # a user's own may read the keys otherwise
+
+
+def combination_problems(cfg: Any) -> Iterator[Problem]:
+    """
+    Args:
+        cfg: whose values have the right types, see `lt_det.training.config_files.values`.
+    """
+    yield from _of_matchers(cfg)
+    yield from _of_cascade(cfg)
+    yield from _of_input(cfg)
+
+
+def _of_matchers(cfg: Any) -> Iterator[Problem]:
+    """Thresholds without a label for each range between them, and labels that are none or the wrong way round."""
+    for section in ("RETINANET",) if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else ("ROI_HEADS", "RPN"):
+        thresholds, labels = cfg.MODEL[section].IOU_THRESHOLDS, cfg.MODEL[section].IOU_LABELS
+        decided = [label for label in labels if label != -1]
+        advice = ""
+        if len(labels) != len(thresholds) + 1:
+            advice = (
+                f"write {len(thresholds) + 1} labels (0 negative, -1 ignored, 1 positive), one more than "
+                f"IOU_THRESHOLDS {list(thresholds)} has numbers"
+            )
+        elif not set(labels) <= {-1, 0, 1}:
+            advice = "write 0 for negative, -1 for ignored and 1 for positive"
+        elif decided != sorted(decided) or labels[-1] != 1:
+            advice = (
+                "write the labels from the lowest to the highest IoU, so that the last is 1 (positive), such as "
+                f"{[0] + [-1] * (len(labels) - 2) + [1]}"
+            )
+        if advice:
+            yield f"MODEL.{section}.IOU_LABELS", labels, advice
+
+
+def _of_cascade(cfg: Any) -> Iterator[Problem]:
+    if cfg.MODEL.ROI_HEADS.NAME not in _CASCADES:
+        return
+    cascade, first = cfg.MODEL.ROI_BOX_CASCADE_HEAD, cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS
+    if len(cascade.IOUS) != len(cascade.BBOX_REG_WEIGHTS):
+        yield (
+            "MODEL.ROI_BOX_CASCADE_HEAD.IOUS",
+            cascade.IOUS,
+            f"write one threshold per stage, or give BBOX_REG_WEIGHTS, which is for {len(cascade.BBOX_REG_WEIGHTS)} "
+            "stages, one group of weights for each",
+        )
+    elif cascade.IOUS and first and cascade.IOUS[0] != first[0]:
+        yield (
+            "MODEL.ROI_HEADS.IOU_THRESHOLDS",
+            first,
+            f"write [{cascade.IOUS[0]}], the threshold of the first stage in MODEL.ROI_BOX_CASCADE_HEAD.IOUS, or "
+            "change both",
+        )
+    if not cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG:
+        yield (
+            "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG",
+            False,
+            f"set it to True, because {cfg.MODEL.ROI_HEADS.NAME} predicts the same box for all classes",
+        )
+
+
+def _of_input(cfg: Any) -> Iterator[Problem]:
+    sizes = list(cfg.INPUT.MIN_SIZE_TRAIN)
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and (len(sizes) != 2 or sizes != sorted(sizes)):
+        yield (
+            "INPUT.MIN_SIZE_TRAIN",
+            cfg.INPUT.MIN_SIZE_TRAIN,
+            f"write two sizes, the smallest and the largest, such as [{min(sizes)}, {max(sizes)}], or set "
+            "INPUT.MIN_SIZE_TRAIN_SAMPLING to choice",
+        )
+    crop, key = cfg.INPUT.CROP, "INPUT.CROP.SIZE"
+    if not crop.ENABLED:
+        return
+    size = list(crop.SIZE)
+    if len(size) != 2:
+        yield key, crop.SIZE, "write two numbers"
+    elif crop.TYPE.startswith("relative") and not all(0 <= part <= 1 for part in size):
+        yield (
+            key,
+            crop.SIZE,
+            f"with INPUT.CROP.TYPE {crop.TYPE}, write two fractions of the image, 0 to 1; for pixels, set TYPE to "
+            "absolute or absolute_range",
+        )
+    elif crop.TYPE.startswith("absolute") and not all(_is_pixels(part) for part in size):
+        yield (
+            key,
+            crop.SIZE,
+            f"with INPUT.CROP.TYPE {crop.TYPE}, write two whole numbers of pixels; for fractions of the image, set "
+            "TYPE to relative or relative_range",
+        )
+    elif crop.TYPE == "absolute_range" and size[0] > size[1]:
+        yield key, crop.SIZE, "with INPUT.CROP.TYPE absolute_range, write the smallest size before the largest"
+
+
+def _is_pixels(size: Any) -> bool:
+    return isinstance(size, int) and size >= 1

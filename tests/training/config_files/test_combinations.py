@@ -1,0 +1,62 @@
+"""Values that do not fit each other are refused with their key, and all combinations that Detectron2 trains are not."""
+
+import pytest
+
+from lt_det.errors import LtDetError
+from lt_det.training import load_config
+
+CASCADE = ["MODEL.ROI_HEADS.NAME", "LongTailCascadeROIHeads"]
+CROP = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE"]
+RANGE = ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"]
+LABELS, IOUS = "MODEL.ROI_HEADS.IOU_LABELS", "MODEL.ROI_BOX_CASCADE_HEAD.IOUS"
+TWO_STAGES = ["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", "((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0))"]
+THRESHOLDS, SIZE, EDGES = "MODEL.ROI_HEADS.IOU_THRESHOLDS", "INPUT.CROP.SIZE", "INPUT.MIN_SIZE_TRAIN"
+AGNOSTIC = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "value", "complaint"),
+    [
+        ([], LABELS, "[1, 0]", "the last is 1"),
+        ([], LABELS, "[0, 2]", "-1 for ignored"),
+        ([], "MODEL.RPN.IOU_LABELS", "[0, 1, -1]", "such as [0, -1, 1]"),
+        (CASCADE, IOUS, "(0.5, 0.6)", "for 3 stages"),
+        (CASCADE, THRESHOLDS, "[0.6]", "write [0.5]"),
+        (CASCADE, AGNOSTIC, "False", "set it to True"),
+        ([*CROP, "relative"], SIZE, "[300, 300]", "fractions"),
+        ([*CROP, "absolute"], SIZE, "[0.9, 0.9]", "pixels"),
+        ([*CROP, "absolute"], SIZE, "[600.0, 600.0]", "whole numbers"),
+        ([*CROP, "absolute_range"], SIZE, "[600, 300]", "before the largest"),
+        ([*CROP, "relative"], SIZE, "[0.9]", "two numbers"),
+        (RANGE, EDGES, "(64, 80, 96)", "such as [64, 96]"),
+        (RANGE, EDGES, "(96, 64)", "such as [64, 96]"),
+    ],
+)
+def test_values_that_do_not_fit(before, key, value, complaint):
+    with pytest.raises(LtDetError) as error:
+        load_config("mini_lvis_softmax", [*before, key, value])
+    assert f"{key} is " in str(error.value)
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        [LABELS, "[-1, 0, 1]", THRESHOLDS, "[0.1, 0.5]"],  # as in Fast R-CNN
+        ["MODEL.RPN.IOU_LABELS", "[0, 1]", "MODEL.RPN.IOU_THRESHOLDS", "[0.5]"],
+        CASCADE,
+        [*CASCADE, IOUS, "(0.4, 0.5)", THRESHOLDS, "[0.4]", *TWO_STAGES],
+        [IOUS, "(0.5, 0.6)", THRESHOLDS, "[0.6]", AGNOSTIC, "False"],  # no cascade
+        [*CROP, "relative", SIZE, "[1, 0.5]"],
+        [*CROP, "relative_range", SIZE, "[0.0, 0.0]"],
+        [*CROP, "absolute", SIZE, "[600, 300]"],
+        [*CROP, "absolute_range", SIZE, "[384, 600]"],  # of DETR
+        ["INPUT.CROP.TYPE", "absolute"],  # not enabled
+        [*RANGE, EDGES, "(64, 96)"],
+        [*RANGE, EDGES, "(64, 64)"],
+        [EDGES, "(96, 64, 80)"],
+    ],
+)
+def test_values_that_fit(opts):
+    load_config("mini_lvis_softmax", opts)
