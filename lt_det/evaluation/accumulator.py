@@ -56,8 +56,8 @@ from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.task_results import TaskResult, summarize_task
 
 _IN_PART = (
-    "Of several processes, each sees only its own images: gather their detections, and pass them to one LongTailAP. For "
-    "AP of some images, pass a json of these images alone."
+    "Of several processes, each sees only its own images: gather their detections, and pass them to one LongTailAP. "
+    "For AP of some images, pass a json of these images alone."
 )
 
 

@@ -33,6 +33,7 @@ from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
+from lt_det.evaluation.io.model_outputs import ModelOutputs
 from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -213,7 +214,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         # Start with no detections, so that a model that detects nothing has an AP, too.
         self._match("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self.context.ground_truth, "bbox"))
         self._pending: list[Detections] = []
-        self._processed = ProcessedImages()
+        self._outputs, self._processed = ModelOutputs(self._has_masks), ProcessedImages()
         self._first = FirstDetections()
         self._num_detections = 0
         self.lost_files = False  # to a full disk
@@ -227,17 +228,18 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
 
         Raises:
-            LtDetError: an image is not in the dataset; see also `check_predictions`.
+            LtDetError: an image is not in the dataset; see also `ModelOutputs` and `check_predictions`.
         """
+        truth = self.context.ground_truth
         for image, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to("cpu")
+            (index,) = self.image_indices([image.get("image_id")]).tolist()
+            instances = self._outputs.instances(output, image["image_id"], tuple(truth.sizes[index].tolist()))
             if self.warns_of_keypoints and instances.has("pred_keypoints"):
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
-            (index,) = self.image_indices([image.get("image_id")]).tolist()
             found = boxes_as_arrays(instances, index)
-            check_predictions(found, self.context.ground_truth)
+            check_predictions(found, truth)
             if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
                 self._match_pending()
             if not self._processed.is_new(index, image["image_id"], found):
