@@ -16,7 +16,7 @@ from lt_det.inference.export import FORMATS, Exported, description, difference, 
 from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export_detectron2, stock_config
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
-from lt_det.io.options import GivenOnce
+from lt_det.io.options import OneValueParser
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
@@ -96,14 +96,12 @@ def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneValueParser(
         program,
         description="Write a trained detector as one file that runs without lt_det and Detectron2, or as a checkpoint "
         "and a config for Detectron2 alone, and check it against the model.",
     )
-    parser.add_argument(
-        "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
-    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
     parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--format",

@@ -37,7 +37,7 @@ class ModelOutputs:
             LtDetError: the output is something else, lacks a field, or has a field of another type or shape.
         """
         where = f"The model's output for image {image_id}"
-        instances = output.get("instances") if isinstance(output, Mapping) else None
+        instances: Any = output.get("instances") if isinstance(output, Mapping) else None
         if not hasattr(instances, "get_fields"):
             raise LtDetError(
                 f"{where} is {_description(output)}; LongTailEvaluator needs a dictionary with 'instances' "
