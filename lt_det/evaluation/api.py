@@ -16,6 +16,7 @@ from lt_det.evaluation.checks import (
     warn_of_objects,
     warn_of_one_bucket,
     warn_of_own_counts,
+    warn_of_unused_counts,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
@@ -287,6 +288,8 @@ def make_context(
     if stats is not None:
         stats.check_names(annotations.class_names, annotations.name)
     made = make_buckets(buckets, stats, annotations.categories)
+    if buckets is None:
+        warn_of_unused_counts(annotations.categories, stats, annotations.name)
     if annotations.ordered_ids is None or buckets is not None or stats is not None:
         warn_of_missing_buckets(made, buckets is not None, annotations.name)
         warn_of_one_bucket(made, stats)

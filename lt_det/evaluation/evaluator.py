@@ -27,7 +27,7 @@ from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
-from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
+from lt_det.evaluation import checks
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.hints.image_id_readings import ImageIds
@@ -112,12 +112,14 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._names = [str(category["name"]) for category in categories]
         if stats is not None:
             stats.check_names(self._names, source)
+        if buckets is None:
+            checks.warn_of_unused_counts(categories, stats, source)
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
-        warn_of_one_bucket(buckets, stats)
+        checks.warn_of_one_bucket(buckets, stats)
         check_max_dets(max_dets, "TEST.MAX_DETS")
         self.context = EvaluationContext(truth, protocol.with_max_dets(max_dets), buckets)
-        warn_of_objects(self.context)
+        checks.warn_of_objects(self.context)
         check_draws(draws, "TEST.RESAMPLES")
         self._stats, self._draws = stats, draws
         is_json = json_file is not None and reads_coco_json(dataset_name)
@@ -154,7 +156,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             draws=cfg.TEST.RESAMPLES,
             max_dets=cfg.TEST.MAX_DETS,
         )
-        warn_of_full_images(evaluator.context, cfg.TEST.DETECTIONS_PER_IMAGE)
+        checks.warn_of_full_images(evaluator.context, cfg.TEST.DETECTIONS_PER_IMAGE)
         return evaluator
 
     @property
@@ -239,7 +241,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
             found = boxes_as_arrays(instances, index)
-            check_predictions(found, truth)
+            checks.check_predictions(found, truth)
             if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
                 self._match_pending()
             if not self._processed.is_new(index, image["image_id"], found):

@@ -387,3 +387,23 @@ except lt_det.LtDetError as error:
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert "Boxes, in_memory (coco protocol)" in result.stdout, result.stderr
     assert "pandas, which is not installed" in result.stdout
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_training_set_whose_counts_are_not_used(lvis_world, mini, tmp_path, caplog, fits):
+    """The letters of the ground truth define the buckets also where a part of the training set is given."""
+    train = load_annotations(mini.train_json)
+    if not fits:
+        train["images"] = train["images"][:20]
+        ids = {image["id"] for image in train["images"]}
+        train["annotations"] = [entry for entry in train["annotations"] if entry["image_id"] in ids]
+    (tmp_path / "train.json").write_text(json.dumps(train))
+    data, detections = lvis_world
+    result = evaluate(data, detections, tmp_path / "train.json")
+    assert ("by their images in " + str(tmp_path / "train.json") in caplog.text) == (not fits)
+    letters = {"rare": "r", "common": "c", "frequent": "f"}
+    frequency = {category["id"]: category["frequency"] for category in data["categories"]}
+    assert all(letters[entry.bucket] == frequency[entry.id] for entry in result.per_class["bbox"])
+    caplog.clear()
+    evaluate(data, detections, tmp_path / "train.json", buckets=[10, 100])
+    assert "defines the buckets" not in caplog.text
