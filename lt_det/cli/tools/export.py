@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.inference.detector import WEIGHTS_HELP, TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import WEIGHTS_HELP, TooNarrow, TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export_detectron2, stock_config
 from lt_det.inference.media import find_files, is_video, read_image
@@ -39,7 +39,12 @@ def main(args: argparse.Namespace) -> None:
         _check_own_files_are_kept(args, cfg)
     check_folder(Path(args.output), "--output")
     detector = TrainedDetector(cfg)
-    images = {str(file): detector.model_input(read_image(file)) for file in samples}
+    images = {}
+    for file in samples:
+        try:
+            images[str(file)] = detector.model_input(read_image(file))
+        except TooNarrow as error:
+            raise LtDetError(f"{file} {error}.") from error
     first = next(iter(images.values()))
     adapter = traceable(detector.model, first)
     # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
