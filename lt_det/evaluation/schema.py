@@ -248,6 +248,9 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
     """
     files = sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
     if not files:
+        inside = next((folder for folder in (output_dir, *output_dir.parents) if folder.name == "inference"), None)
+        if inside is not None and any(inside.glob(f"*/{EVALUATION_NAME}")):
+            raise LtDetError(f"{output_dir} is in the folder of a run; name that folder, {inside.parent}.")
         raise LtDetError(
             f"{output_dir} has no inference/*/evaluation.json; train there first, run lt-det train with "
             "--eval-only, or lt-det evaluate with --out."

@@ -231,8 +231,8 @@ def _read_image(entry: Mapping[str, Any], tasks: Sequence[Task], where: str) -> 
             )
         if stack.dtype.kind == "f" and (stack < 0).any():
             raise LtDetError(
-                f"{where}: 'masks' go from {stack.min():.3g} to {stack.max():.3g}, so they may be logits; pass masks of "
-                "0 and 1, or probabilities, which are thresholded at 0.5."
+                f"{where}: 'masks' go from {stack.min():.3g} to {stack.max():.3g}, so they may be logits; pass masks "
+                "of 0 and 1, or probabilities, which are thresholded at 0.5."
             )
         binary = stack > 0.5 if stack.dtype.kind == "f" else stack.astype(np.bool_)
         masks = mask_utils.encode(np.asfortranarray(binary.transpose(1, 2, 0), dtype=np.uint8)) if len(binary) else []
