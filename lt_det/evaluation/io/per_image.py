@@ -179,9 +179,9 @@ def with_image_ids(
     """
     if isinstance(predictions, Mapping):
         own_image_ids(list(predictions.values()), source)
-        ids = [_single_id(key, f"{source}, a key of the mapping") for key in predictions]
-        check_distinct(ids, source)  # two tensors are two keys
-        return list(zip(ids, predictions.values(), strict=True))
+        keys = [_single_id(key, f"{source}, a key of the mapping") for key in predictions]
+        check_distinct(keys, source)  # two tensors are two keys
+        return list(zip(keys, predictions.values(), strict=True))
     ids = own_image_ids(predictions, source)
     if ids is None and ordered_ids is None and len(predictions):
         raise LtDetError(
