@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from lt_det.cli.console import console, track_step
-from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
@@ -20,7 +19,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--config",
-        action=GivenOnce,
         required=True,
         metavar="FILE",
         help="yaml config with MODEL.LONG_TAIL.CALIBRATION, or the name of a shipped one, such as lvis_norcal",

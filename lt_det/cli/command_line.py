@@ -29,6 +29,7 @@ from lt_det.cli.options.version import ShowVersions
 from lt_det.cli.tools import HELP, run_tool
 from lt_det.compat.known_warnings import silence_known_warnings
 from lt_det.errors import exit_code_of
+from lt_det.io.options import OneValueParser
 from lt_det.terminal import make_logs_printable
 from lt_det.user_modules import VARIABLE, import_user_modules
 
@@ -110,7 +111,7 @@ def _warning_text(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneValueParser(
         prog="lt-det",
         description="Long-tailed object detection for Detectron2.",
         epilog="lt-det COMMAND --help shows the options of a command.",

@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from lt_det.cli.console import console
 from lt_det.errors import LtDetError
-from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
@@ -19,9 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Check the installation: versions, devices, datasets. With --config, also try what training will "
         "do: open the weights, read images and train two iterations. The exit code is 1 if training would fail.",
     )
-    parser.add_argument(
-        "--config", action=GivenOnce, metavar="FILE", help="yaml config, or the name of a shipped one, such as lvis_eql"
-    )
+    parser.add_argument("--config", metavar="FILE", help="yaml config, or the name of a shipped one, such as lvis_eql")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
     parser.set_defaults(run=run)

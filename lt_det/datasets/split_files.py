@@ -126,6 +126,7 @@ def _group(value: Any) -> tuple[type, Any] | None:
 
 
 def _warn_of_groups(images: Sequence[Mapping[str, Any]], json_file: Path) -> None:
+    names = [image.get("file_name") for image in images]
     videos = {str(image.get("video_id")) for image in images if image.get("video_id") is not None}
     if videos and len(videos) < len(images):
         what, group, advice = "have a video_id", "a video", "--group-by video_id"
@@ -134,6 +135,8 @@ def _warn_of_groups(images: Sequence[Mapping[str, Any]], json_file: Path) -> Non
     elif copy := _example(_COPY, images):
         what, group = f"look like Roboflow's augmented copies of photographs ({copy})", "a photograph"
         advice = f"--group-pattern '{_COPY_PATTERN}'"
+    elif all(names) and (again := len(names) - len(set(names))):
+        what, group, advice = f"have the file of another one ({again} of them)", "a file", "--group-by file_name"
     else:
         return
     logger.warning(

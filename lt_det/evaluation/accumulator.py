@@ -48,11 +48,17 @@ from lt_det.evaluation.io.per_image import (
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import ClassLists, GroundTruth
 from lt_det.evaluation.matching.match import Matches
+from lt_det.evaluation.matching.processed_images import warn_of_missing_images
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors
 from lt_det.evaluation.protocols import COCO, LVIS, AreaFrom, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.task_results import TaskResult, summarize_task
+
+_IN_PART = (
+    "Of several processes, each sees only its own images: gather their detections, and pass them to one LongTailAP. "
+    "For AP of some images, pass a json of these images alone."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +165,7 @@ class LongTailAP:
     def compute(self) -> EvaluationResult:
         """Evaluate all images so far. `update` can be called again afterwards.
 
-        With an annotation file, images without `update` count as images without detections.
+        With an annotation file, images without `update` count as images without detections, with a warning.
 
         Raises:
             LtDetError: there are no images, or buckets or training set do not fit the classes.
@@ -167,6 +173,7 @@ class LongTailAP:
         if self._annotations is not None:
             context, annotations = self._context, self._annotations
             matched = {task: self._matched_with_file(task) for task in self._tasks}
+            warn_of_missing_images(len(self._image_ids), len(self._known_ids), annotations.name, _IN_PART)
         elif self._batches:
             context, annotations, matched = self._joined()
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from lt_det.errors import LtDetError
@@ -16,6 +17,7 @@ from lt_det.evaluation.checks import (
     warn_of_objects,
     warn_of_one_bucket,
     warn_of_own_counts,
+    warn_of_unused_counts,
     warn_of_unusual_detections,
 )
 from lt_det.evaluation.context import EvaluationContext
@@ -168,7 +170,7 @@ def parse_tasks(iou: str | Sequence[str], key: str = "iou") -> list[Task]:
     Raises:
         LtDetError: a task is unknown or occurs twice, or there are no tasks.
     """
-    names: list[Any] = iou.split(",") if isinstance(iou, str) else list(iou)
+    names: list[Any] = iou.split(",") if isinstance(iou, str) else list(iou) if isinstance(iou, Iterable) else []
     if not names or not set(names) <= {"bbox", "segm"} or len(set(names)) < len(names):
         raise LtDetError(f"{key} is {iou}; write bbox, segm or bbox,segm.")
     return names
@@ -241,6 +243,11 @@ def categories_of_lists(
             )
         return None
     if classes is not None:
+        if not isinstance(classes, Mapping) or not all(isinstance(id_, Integral) for id_ in classes):
+            raise LtDetError(
+                "classes must be a mapping from category id, which is a whole number, to name, such as "
+                "{3: 'cup', 7: 'fork'}."
+            )
         return [{"id": id_, "name": name} for id_, name in sorted(classes.items())]
     if train_categories is not None:
         return [dict(category) for category in train_categories]
@@ -287,6 +294,8 @@ def make_context(
     if stats is not None:
         stats.check_names(annotations.class_names, annotations.name)
     made = make_buckets(buckets, stats, annotations.categories)
+    if buckets is None:
+        warn_of_unused_counts(annotations.categories, stats, annotations.name)
     if annotations.ordered_ids is None or buckets is not None or stats is not None:
         warn_of_missing_buckets(made, buckets is not None, annotations.name)
         warn_of_one_bucket(made, stats)

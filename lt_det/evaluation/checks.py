@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 _MIN_FRACTION_EMPTY = 0.1  # of the images with objects: a detector hardly leaves so many without a detection
 _MIN_FRACTION_REFUSED = 0.1  # of the objects: from here on, boxes instead of masks make a meaningless mask AP
 _MIN_NUMBER_REFUSED = 3
+_MIN_FRACTION_OTHER = 0.02  # of the classes: objects that training drops move a few of LVIS's across an edge
+_MIN_NUMBER_OTHER = 3
 _PASS_TRAIN = "pass train (command line: --train-stats)"
 
 
@@ -89,6 +92,33 @@ def warn_of_own_counts(ground_truth: Any, train: Any) -> None:
             "objects, which is right only for a detector that was trained on them; otherwise name its training set: "
             "%s.",
             _PASS_TRAIN,
+        )
+
+
+def warn_of_unused_counts(categories: Sequence[Mapping[str, Any]], stats: ClassStats | None, name: str) -> None:
+    """Log if the ``frequency`` of the categories, which defines the buckets, does not fit the training set.
+
+    Once in a process: a training evaluates many times.
+
+    Args:
+        categories: of the ground truth, in class order.
+        stats: counts of the training set; None if they are not known.
+        name: of the ground truth.
+    """
+    letters = [str(category.get("frequency")) for category in categories]
+    if stats is None or not set(letters) <= {"r", "c", "f"}:
+        return
+    counted = FrequencyBuckets.from_edges(stats)
+    other = sum(
+        bucket < 0 or counted.names[bucket][0] != letter
+        for bucket, letter in zip(counted.assignment.tolist(), letters, strict=True)
+    )
+    if other >= max(_MIN_FRACTION_OTHER * len(letters), _MIN_NUMBER_OTHER):
+        warn_once(
+            logger,
+            f"The 'frequency' of the categories of {name} defines the buckets, but {other} of {len(letters)} classes "
+            f"are in another one by their images in {stats.source}; to use these counts, write the edges 10 100 "
+            "(--edges, buckets, TEST.BUCKETS.EDGES).",
         )
 
 

@@ -27,12 +27,13 @@ from lt_det.data.class_order import in_class_order
 from lt_det.data.formats import annotations_of, reads_coco_json
 from lt_det.data.registration import evaluation_format
 from lt_det.errors import LtDetError
-from lt_det.evaluation.checks import check_predictions, warn_of_full_images, warn_of_objects, warn_of_one_bucket
+from lt_det.evaluation import checks
 from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.io.federated_lists import check_lists
+from lt_det.evaluation.io.model_outputs import ModelOutputs
 from lt_det.evaluation.io.results_writer import ResultFile
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
@@ -111,12 +112,14 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         self._names = [str(category["name"]) for category in categories]
         if stats is not None:
             stats.check_names(self._names, source)
+        if buckets is None:
+            checks.warn_of_unused_counts(categories, stats, source)
         if not isinstance(buckets, FrequencyBuckets):
             buckets = resolve_buckets(buckets, stats, categories)
-        warn_of_one_bucket(buckets, stats)
+        checks.warn_of_one_bucket(buckets, stats)
         check_max_dets(max_dets, "TEST.MAX_DETS")
         self.context = EvaluationContext(truth, protocol.with_max_dets(max_dets), buckets)
-        warn_of_objects(self.context)
+        checks.warn_of_objects(self.context)
         check_draws(draws, "TEST.RESAMPLES")
         self._stats, self._draws = stats, draws
         is_json = json_file is not None and reads_coco_json(dataset_name)
@@ -153,7 +156,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             draws=cfg.TEST.RESAMPLES,
             max_dets=cfg.TEST.MAX_DETS,
         )
-        warn_of_full_images(evaluator.context, cfg.TEST.DETECTIONS_PER_IMAGE)
+        checks.warn_of_full_images(evaluator.context, cfg.TEST.DETECTIONS_PER_IMAGE)
         return evaluator
 
     @property
@@ -213,7 +216,7 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
         # Start with no detections, so that a model that detects nothing has an AP, too.
         self._match("bbox", Detections.from_results(Results.from_list([], ["bbox"]), self.context.ground_truth, "bbox"))
         self._pending: list[Detections] = []
-        self._processed = ProcessedImages()
+        self._outputs, self._processed = ModelOutputs(self._has_masks), ProcessedImages()
         self._first = FirstDetections()
         self._num_detections = 0
         self.lost_files = False  # to a full disk
@@ -227,17 +230,18 @@ class LongTailEvaluator(DatasetEvaluator):  # type: ignore[misc]
             outputs: one dictionary per record, with ``instances`` as Detectron2's models return them.
 
         Raises:
-            LtDetError: an image is not in the dataset; see also `check_predictions`.
+            LtDetError: an image is not in the dataset; see also `ModelOutputs` and `check_predictions`.
         """
+        truth = self.context.ground_truth
         for image, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to("cpu")
+            (index,) = self.image_indices([image.get("image_id")]).tolist()
+            instances = self._outputs.instances(output, image["image_id"], tuple(truth.sizes[index].tolist()))
             if self.warns_of_keypoints and instances.has("pred_keypoints"):
                 log_first_n(
                     logging.WARNING, "LongTailEvaluator ignores keypoints; Detectron2's COCOEvaluator evaluates them."
                 )
-            (index,) = self.image_indices([image.get("image_id")]).tolist()
             found = boxes_as_arrays(instances, index)
-            check_predictions(found, self.context.ground_truth)
+            checks.check_predictions(found, truth)
             if len(self._pending) >= _IMAGES_PER_CALL and index not in self._pending[-1].images:
                 self._match_pending()
             if not self._processed.is_new(index, image["image_id"], found):

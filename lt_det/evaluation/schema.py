@@ -129,6 +129,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         protocol, max_dets: its name, and how many detections count instead of its own limit; left out for its own.
         area_from: "box" if the areas of detected masks are those of their boxes; left out for those of the masks.
         ground_truth, image_root, results: absolute paths; `results` may be relative to the evaluation's own folder.
+        results_size: bytes of `results` as it was evaluated; left out if it is in the evaluation's own folder.
         fingerprint: of the images and their ground truth under the protocol; evaluations with the same one can be
             paired.
     """
@@ -143,6 +144,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ground_truth: str | None = None
     image_root: str | None = None
     results: str | None = None
+    results_size: Count | msgspec.UnsetType = msgspec.UNSET
     buckets: Buckets
     classes: list[ClassEntry]
     tasks: dict[Task, TaskEvaluation]
@@ -246,6 +248,9 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
     """
     files = sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
     if not files:
+        inside = next((folder for folder in (output_dir, *output_dir.parents) if folder.name == "inference"), None)
+        if inside is not None and any(inside.glob(f"*/{EVALUATION_NAME}")):
+            raise LtDetError(f"{output_dir} is in the folder of a run; name that folder, {inside.parent}.")
         raise LtDetError(
             f"{output_dir} has no inference/*/evaluation.json; train there first, run lt-det train with "
             "--eval-only, or lt-det evaluate with --out."

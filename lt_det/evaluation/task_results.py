@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -153,6 +154,9 @@ def build_evaluation(
     max_dets = context.protocol.max_dets if context.protocol.is_changed else None
     ids, num_objects = context.ground_truth.category_ids.tolist(), context.num_objects[:, 0].tolist()
     assignment = buckets.assignment.tolist()
+    size: int | msgspec.UnsetType = msgspec.UNSET
+    if detections is not None and os.path.isabs(detections) and os.path.isfile(detections):
+        size = os.path.getsize(detections)
     return Evaluation(
         dataset=dataset,
         version=VERSION,
@@ -164,6 +168,7 @@ def build_evaluation(
         ground_truth=ground_truth,
         image_root=image_root,
         results=detections,
+        results_size=size,
         buckets=Buckets(
             names=list(buckets.names), by=buckets.by, edges=None if buckets.edges is None else list(buckets.edges)
         ),

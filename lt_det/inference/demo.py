@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from lt_det.inference.detector import TrainedDetector
+from lt_det.inference.detector import TooNarrow, TrainedDetector
 from lt_det.inference.media import MediaFile, UnreadableMedia, VideoReader, VideoWriter, read_image, write_image
 from lt_det.io.progress import progress_bar
 from lt_det.reporting.visualizer import Detections, DetectionVisualizer
@@ -60,7 +60,10 @@ class Demo:
 
     def _process(self, image: np.ndarray, media_file: MediaFile, **where: int) -> np.ndarray:
         """The image with its detections, which are added to `images`."""
-        detections = self.detector(image)
+        try:
+            detections = self.detector(image)
+        except TooNarrow as error:
+            raise UnreadableMedia(f"{media_file.file} {error}") from error
         height, width = image.shape[:2]
         names = {"file": str(media_file.file), "result": str(media_file.result), **where}
         self.images.append({**names, "width": width, "height": height, "detections": self._as_dicts(detections)})

@@ -142,6 +142,10 @@ def classes_of(cfg: CfgNode) -> tuple[tuple[str, ...], FrequencyBuckets | None]:
     return tuple(str(k) for k in range(num_classes)), None
 
 
+class TooNarrow(LtDetError):
+    """An image that cannot be resized; the message is the rest of a sentence that begins with its name."""
+
+
 class TrainedDetector:
     """A model with its weights, and the steps of Detectron2's `DefaultPredictor` around it."""
 
@@ -160,9 +164,20 @@ class TrainedDetector:
         self._format = cfg.INPUT.FORMAT
 
     def model_input(self, image: NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) RGB to the model's (C, H', W') float32, in INPUT.FORMAT and resized as at test time."""
+        """(H, W, 3) RGB to the model's (C, H', W') float32, in INPUT.FORMAT and resized as at test time.
+
+        Raises:
+            TooNarrow: nothing would be left of the shorter side.
+        """
         converted = convert_PIL_to_numpy(Image.fromarray(image), self._format)
-        resized = self._resize.get_transform(converted).apply_image(converted)
+        resize = self._resize.get_transform(converted)
+        if isinstance(resize, T.ResizeTransform) and not (resize.new_h and resize.new_w):
+            height, width = image.shape[:2]
+            raise TooNarrow(
+                f"has {width} x {height} pixels, of which INPUT.MAX_SIZE_TEST {self._resize.max_size} leaves no "
+                "pixel of the shorter side; cut it into parts"
+            )
+        resized = resize.apply_image(converted)
         return torch.as_tensor(np.ascontiguousarray(resized.astype("float32").transpose(2, 0, 1)))
 
     @torch.no_grad()

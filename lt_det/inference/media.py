@@ -64,8 +64,18 @@ def find_files(inputs: Sequence[str]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            raise LtDetError(f"The input {name} does not exist; give files or folders, and KEY VALUE overrides last.")
+            raise LtDetError(f"The input {name} {_why_absent(name)}.")
     return list(dict.fromkeys(files))
+
+
+def _why_absent(name: str) -> str:
+    if "://" in name:
+        return "is an address; download it, and give the file"
+    if name.isdecimal():
+        return "does not exist, and cameras cannot be read; record a video, and give its file"
+    if set(name) & {"*", "?", "["}:
+        return "does not exist; write the pattern without quotes, so that the shell replaces it, or give the folder"
+    return "does not exist; give files or folders, and KEY VALUE overrides last"
 
 
 def with_results(files: Sequence[Path], output: str) -> list[MediaFile]:

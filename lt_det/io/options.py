@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class _Repeatable(argparse.Action):
+class GivenOnce(argparse.Action):
+    """The action of an option with one value, and of arguments without a name."""
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -15,24 +17,32 @@ class _Repeatable(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        setattr(namespace, self.dest, self.combined(getattr(namespace, self.dest, self.default), values))
-
-    def combined(self, before: Any, values: Any) -> Any:
-        """The value of the option, from the one so far, which is the default at first, and what is given now."""
-        raise NotImplementedError
-
-
-class GivenOnce(_Repeatable):
-    """The action of an option with one value."""
-
-    def combined(self, before: Any, values: Any) -> Any:
-        if before != self.default:
+        given = vars(namespace).setdefault("options_given", set())
+        if self.dest in given:
+            before = getattr(namespace, self.dest)
             raise argparse.ArgumentError(self, f"given twice, as {before} and as {values}; give one of them")
-        return values
+        if self.option_strings:
+            given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
-class Collected(_Repeatable):
+class Collected(argparse.Action):
     """The action of an option with a list of values and a default, which the first of several lists replaces."""
 
-    def combined(self, before: Any, values: Any) -> Any:
-        return [*(() if before is self.default else before), *values]
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, self.default)
+        setattr(namespace, self.dest, [*(() if before is self.default else before), *(values or ())])
+
+
+class OneValueParser(argparse.ArgumentParser):
+    """A parser, and the parsers of its commands, whose options with one value are `GivenOnce`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("action", None, GivenOnce)

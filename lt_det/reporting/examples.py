@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lt_det.evaluation.io.coco_results import load_results
+from lt_det.evaluation.io.coco_results import Results
 from lt_det.evaluation.protocols import Task
 from lt_det.evaluation.schema import Evaluation, Numbers
 from lt_det.io.annotations.coco_json import load_annotations
+from lt_det.reporting.evaluated_results import evaluated_results
 from lt_det.reporting.example_images import UNUSABLE, BoxKind, Example, draw_example, image_file, why_missing
 from lt_det.reporting.overlays import score_words
 from lt_det.terminal import count_of
@@ -52,7 +53,7 @@ def class_examples(evaluation: Evaluation, task: Task, folder: Path, outside_ima
         ids = [entry.id for entry in evaluation.classes]
         images_of = {index: _images_of(truth, ids[index]) for index in (*best, *worst)}
         wanted = {image["id"] for images in images_of.values() for image in images}
-        detections = _detections(folder / results, wanted)
+        detections = _detections(evaluated_results(evaluation, folder), wanted)
         true = defaultdict(list)
         for annotation in truth["annotations"]:
             if annotation["image_id"] in wanted:
@@ -93,9 +94,8 @@ def _images_of(truth: dict[str, Any], category: Any) -> list[dict[str, Any]]:
     return [images[number] for number in having]
 
 
-def _detections(file: Path, wanted: set[int]) -> dict[int, list[dict[str, Any]]]:
+def _detections(results: Results, wanted: set[int]) -> dict[int, list[dict[str, Any]]]:
     """The detections in these images, most confident first."""
-    results = load_results(file, ["bbox"])
     assert results.boxes is not None
     by_image = defaultdict(list)
     for index in [index for index, image_id in enumerate(results.image_ids.tolist()) if image_id in wanted]:

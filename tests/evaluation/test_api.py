@@ -387,3 +387,52 @@ except lt_det.LtDetError as error:
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert "Boxes, in_memory (coco protocol)" in result.stdout, result.stderr
     assert "pandas, which is not installed" in result.stdout
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_training_set_whose_counts_are_not_used(lvis_world, mini, tmp_path, caplog, fits):
+    """The letters of the ground truth define the buckets also where a part of the training set is given."""
+    train = load_annotations(mini.train_json)
+    if not fits:
+        train["images"] = train["images"][:20]
+        ids = {image["id"] for image in train["images"]}
+        train["annotations"] = [entry for entry in train["annotations"] if entry["image_id"] in ids]
+    (tmp_path / "train.json").write_text(json.dumps(train))
+    data, detections = lvis_world
+    result = evaluate(data, detections, tmp_path / "train.json")
+    assert ("by their images in " + str(tmp_path / "train.json") in caplog.text) == (not fits)
+    letters = {"rare": "r", "common": "c", "frequent": "f"}
+    frequency = {category["id"]: category["frequency"] for category in data["categories"]}
+    assert all(letters[entry.bucket] == frequency[entry.id] for entry in result.per_class["bbox"])
+    caplog.clear()
+    evaluate(data, detections, tmp_path / "train.json", buckets=[10, 100])
+    assert "defines the buckets" not in caplog.text
+
+
+@pytest.mark.parametrize("convert", [np.int64, torch.tensor], ids=["NumPy", "tensors"])
+def test_keys_of_any_type_are_ids(world, convert):
+    data, detections = world
+    by_id = dict(zip([image["id"] for image in data["images"]], per_image(data, detections), strict=True))
+    converted = {convert(id_): arrays for id_, arrays in by_id.items()}
+    expected = evaluate(data, by_id)
+    same(evaluate(data, converted), expected)
+    metric = LongTailAP(data)
+    metric.update(converted)
+    same(metric.compute(), expected)
+
+
+def test_masks_that_are_logits():
+    mask = np.full((1, 8, 8), -3.0)
+    target, found = [BOX | {"masks": np.ones((1, 8, 8))}], FOUND | {"masks": mask}
+    with pytest.raises(LtDetError, match="'masks' go from -3 to -3, so they may be logits"):
+        evaluate(target, [found], iou="segm")
+    for right in (np.ones((1, 8, 8)), np.full((1, 1, 8, 8), 0.9), np.full((1, 8, 8), 255.0)):
+        assert evaluate(target, [FOUND | {"masks": right}], iou="segm").metrics["segm"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("classes", [["cup"], {"3": "cup"}, {"cup": 3}])
+def test_classes_that_are_no_names_by_id(classes):
+    with pytest.raises(LtDetError, match=r"classes must be a mapping"):
+        evaluate([BOX], [FOUND], classes=classes)
+    with pytest.raises(LtDetError, match=r"iou is 0.5"):
+        evaluate([BOX], [FOUND], iou=0.5)

@@ -39,6 +39,26 @@ def test_both_names_of_the_config_are_one_option(second, capsys):
     assert argument_parser().parse_args([]).config_file == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("evaluate", "--results", ("a.json", "b.json")),
+        ("evaluate", "--iou", ("bbox", "segm")),  # the first is the default
+        ("evaluate", "--train-stats", ("a.json", "b.json")),
+        ("split", "--val", ("0.2", "0.3")),
+        ("subset", "--num-classes", ("3", "4")),
+        ("export", "--format", ("torchscript", "onnx")),
+        ("demo", "--output", ("a", "b")),
+        ("zoo check", "--config", ("a.yaml", "b.yaml")),
+    ],
+)
+def test_any_option_with_one_value_is_refused_twice(command, option, values, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), *(word for value in values for word in (option, value))])
+    assert stopped.value.code == 2
+    assert f"{option}: given twice, as {values[0]} and as {values[1]}" in capsys.readouterr().err
+
+
 def test_lists_are_collected():
     words = ["--config", "a", "--output", "o", "--input", "x", "y", "--input", "z"]
     assert demo.parser().parse_args(words).input == ["x", "y", "z"]

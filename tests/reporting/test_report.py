@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import cv2
 import numpy as np
@@ -67,6 +68,12 @@ def test_report(output):
 def test_nothing_to_report(tmp_path):
     with pytest.raises(LtDetError, match=r"has no inference/\*/evaluation\.json; train there first"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize("inside", ["inference", "inference/cups", "inference/cups/evaluation.json"])
+def test_a_file_in_the_folder_of_a_run(output, inside):
+    with pytest.raises(LtDetError, match=f"{re.escape(str(output / inside))} is in the folder of a run; .* {output}"):
+        write_report(output / inside)
 
 
 def test_names_are_not_markup(output):

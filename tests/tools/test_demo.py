@@ -180,6 +180,31 @@ def test_counts_beside_the_weights_define_the_buckets(weights, mini, tmp_path, c
     assert (names, buckets) == (ClassStats.from_json(mini.train_json).names, None)
 
 
+def test_an_image_too_narrow_to_be_resized_is_named_and_the_others_processed(weights, media, tmp_path):
+    narrow = media / "narrow.png"
+    cv2.imwrite(str(narrow), np.zeros((1, 3000, 3), np.uint8))
+    with pytest.raises(
+        LtDetError, match=r"^1 of 5 inputs .*narrow.png has 3000 x 1 pixels, of which INPUT.MAX_SIZE_TEST"
+    ):
+        run(weights, [media], tmp_path / "out")
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("https://example.com/a.jpg", "is an address"),
+        ("rtsp://10.0.0.1/stream", "is an address"),
+        ("0", "cameras cannot be read"),
+        ("photos/*.jpg", "without quotes"),
+        ("a.jpg", "give files or folders"),
+    ],
+)
+def test_what_is_no_file(weights, tmp_path, name, words):
+    with pytest.raises(LtDetError, match=words):
+        run(weights, [name], tmp_path / "out")
+
+
 def test_unreadable_inputs_are_named_and_the_others_processed(weights, media, tmp_path):
     (media / "000.jpg").write_bytes(b"not an image")
     video = (media / "video.mp4").read_bytes()

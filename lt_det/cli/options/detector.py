@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 
-from lt_det.io.options import GivenOnce
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """Add RUN or ``--config``, and overrides of the config; see `config_of_detector`."""
-    parser.add_argument(
-        "--config", action=GivenOnce, metavar="FILE", help="instead of RUN: a yaml config with MODEL.WEIGHTS"
-    )
+    parser.add_argument("--config", metavar="FILE", help="instead of RUN: a yaml config with MODEL.WEIGHTS")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)
     parser.add_argument(
         "words",

@@ -19,7 +19,7 @@ from lt_det.inference.detector import (
 from lt_det.inference.media import find_files, with_results
 from lt_det.inference.numbers_file import NumbersFile
 from lt_det.io.atomic import check_folder
-from lt_det.io.options import GivenOnce
+from lt_det.io.options import OneValueParser
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
@@ -60,13 +60,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneValueParser(
         program,
         description="Draw the detections of a trained detector on images and videos, with the bucket of each class.",
     )
-    parser.add_argument(
-        "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
-    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
     parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"

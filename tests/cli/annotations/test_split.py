@@ -106,6 +106,25 @@ def test_videos_are_noticed(capsys, annotations, tmp_path, caplog):
     assert caplog.text == ""
 
 
+def test_images_that_share_a_file_are_noticed(capsys, annotations, tmp_path, caplog):
+    """As after a merge of two exports; --group-by file_name, which the message names, keeps them together."""
+    for copies in (1, 2):
+        data = json.loads(annotations.read_text())
+        for number, image in enumerate(data["images"]):
+            del image["video_id"]
+            image["file_name"] = f"photo{number // copies}.jpg"
+        half = sum(number % copies for number in range(len(data["images"])))
+        (tmp_path / "photos.json").write_text(json.dumps(data))
+        caplog.clear()
+        split(capsys, tmp_path / "photos.json", "--out", tmp_path, "--force")
+        assert (f"({half} of them)" in caplog.text and "--group-by file_name" in caplog.text) == (copies == 2)
+    caplog.clear()
+    split(capsys, tmp_path / "photos.json", "--out", tmp_path, "--force", "--group-by", "file_name")
+    train, val = ({image["file_name"] for image in part["images"]} for part in read(tmp_path, "train", "val"))
+    assert not train & val
+    assert not caplog.text
+
+
 def test_augmented_copies_are_noticed(capsys, annotations, tmp_path, caplog):
     data = json.loads(annotations.read_text())
     for copies in (1, 3):  # an export without augmentation has one of each

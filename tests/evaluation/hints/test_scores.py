@@ -28,6 +28,15 @@ def test_scores(lowest, highest, words):
     assert ("percent" in words) == any("divide" in hint for hint in hints)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "number", "hint"), [(0.25, 100, True), (0.5, 3000, True), (0.05, 3000, False), (0.5, 99, False)]
+)
+def test_scores_above_a_threshold(lowest, number, hint):
+    zeros, scores = np.zeros(number, dtype=np.int64), np.linspace(lowest, 0.98, number)
+    hints = score_hints(Detections(zeros, zeros, scores, np.ones((number, 4))))
+    assert [f"below {lowest}" in sentence for sentence in hints] == [True] * hint
+
+
 @pytest.mark.parametrize("score", [0.0, 0.9, 1.0, 50.0])
 def test_scores_that_are_all_the_same(score):
     zeros = np.zeros(10, dtype=np.int64)

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from lt_det.data import register_dataset
 from lt_det.errors import LtDetError
-from lt_det.evaluation import LongTailEvaluator, evaluate
+from lt_det.evaluation import LongTailAP, LongTailEvaluator, evaluate
 from lt_det.evaluation.matching.ground_truth import GroundTruth
 from tests.helpers.jittered_detections import GOOD, HEIGHT, WIDTH, corners, detections_of, world
 
@@ -115,3 +115,18 @@ def test_one_image_of_many(evaluator, outputs, caplog):
 def test_an_image_of_another_dataset(evaluator, outputs, record):
     with pytest.raises(LtDetError, match="images are not in 'processed_val'"):
         evaluator.process([record], [{"instances": outputs[0][1]}])
+
+
+@pytest.mark.parametrize("protocol", ["coco", "fixed"])
+@pytest.mark.parametrize("evaluated", [0, 30, IMAGES])
+def test_a_validation_loop_over_some_images_only(outputs, caplog, protocol, evaluated):
+    """As in each of several processes: the objects of the other images count as missed, which is said."""
+    data = world(7, images=IMAGES)
+    data["images"] = [image | {"neg_category_ids": [1], "not_exhaustive_category_ids": []} for image in data["images"]]
+    metric = LongTailAP(data, protocol=protocol)
+    for image_id, instances in outputs[:evaluated]:
+        boxes, labels = instances.pred_boxes.tensor, instances.pred_classes + 1
+        metric.update({image_id: {"boxes": boxes, "labels": labels, "scores": instances.scores}})
+    metric.compute()
+    assert (f"30 of the {IMAGES} images" in caplog.text) == (evaluated == 30)
+    assert ("were evaluated" in caplog.text) == (evaluated == 30)

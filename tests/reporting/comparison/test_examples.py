@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from lt_det.cli import main
+from lt_det.evaluation import evaluate
 from lt_det.reporting import write_comparison
 from lt_det.reporting.comparison.examples import EvaluatedRun, FoundCounts, found_by_one
 from tests.helpers.evaluations import AWKWARD, evaluation, typed, write_run
@@ -55,6 +56,25 @@ def write(tmp_path):
 
 def names(pairs):
     return [pair[0].name.split(",")[0] for pair in pairs]
+
+
+def test_results_that_another_detector_has_replaced(tmp_path):
+    """Two detectors that write the same results file, evaluated one after the other."""
+    images = [{"id": i, "width": 640, "height": 480, "file_name": f"{i}.jpg"} for i in RARE]
+    annotations = [{"id": i, "image_id": i, "category_id": 1, "bbox": BOX} for i in RARE]
+    truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]}
+    (tmp_path / "val.json").write_text(json.dumps(truth))
+    results, runs = tmp_path / "results.json", []
+    for number in (2, 5):
+        found = [{"image_id": i, "category_id": 1, "bbox": BOX, "score": i / 8} for i in RARE[:number]]
+        results.write_text(json.dumps(found))
+        result = evaluate(tmp_path / "val.json", results)
+        runs.append(EvaluatedRun(str(number), result.evaluation, result.save(tmp_path / str(number)).parent))
+    (shown,) = found_by_one(*runs[1:], runs[:1])
+    assert shown.table is None
+    assert f"{results} is not the file that was evaluated" in shown.missing
+    (shown,) = found_by_one(runs[1], runs[1:])
+    assert shown.counts["all"].first == 5
 
 
 def test_objects_that_one_run_finds(write):
