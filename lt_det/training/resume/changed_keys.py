@@ -69,7 +69,7 @@ def changed_keys_logged(folder: Path) -> Iterator[None]:
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Value before and value after, by dotted path, of each key that differs; None where one of the two lacks it.
 
-    Left out are the keys of which other messages tell.
+    Left out are the keys that other messages name.
 
     Args:
         before, after: contents of config.yaml.
