@@ -33,7 +33,8 @@ from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
-from lt_det.training.config_files.without_effect import doubtful_pixels, doubtful_rates
+from lt_det.training.config_files.shipped import config_path
+from lt_det.training.config_files.without_effect import doubtful_pixels, doubtful_rates, settings_without_effect
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
@@ -88,7 +89,8 @@ def _findings(
         config_file, opts, allow_unsafe: see `examine_config`.
         failed: whether a finding before was fatal.
     """
-    cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe), 1)
+    places: dict[str, Path] = {}
+    cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe, places), 1)
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
     if allow_unsafe:
         yield Finding("config", f"{UNSAFE_OPTION}: code in its tags was run", "write plain values, and omit the option")
@@ -115,6 +117,8 @@ def _findings(
     for subject, check in (("re-weighting", _reweighting), ("re-sampling", _resampling), ("WANDB_PROJECT", _wandb)):
         finding = _checked(subject, check, cfg)
         if finding.found:  # empty: the config does not use it
+    for message in settings_without_effect(cfg, Path(config_path(config_file)), places, opts):
+        yield Finding("keys", "without effect", message)
             yield finding
         elif subject == "re-weighting" and (advice := reweighting_without_start(cfg.MODEL.LONG_TAIL.REWEIGHTING)):
             yield Finding(subject, "off", advice)
