@@ -121,10 +121,10 @@ def evaluate(
     context = make_context(annotations, chosen.with_max_dets(max_dets), buckets, stats, tasks)
     if buckets_need_counts(buckets, annotations.categories):
         warn_of_own_counts(ground_truth, train)
-    images = ImageIds(annotations.data["images"])
+    images, names = ImageIds(annotations.data["images"]), annotations.class_names
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
-        arrays = Detections.from_results(results, context.ground_truth, task, area_from, images)
+        arrays = Detections.from_results(results, context.ground_truth, task, area_from, images, names)
         check_format(arrays, results, context.ground_truth, task, images)
         warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:
