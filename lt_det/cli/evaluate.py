@@ -14,6 +14,7 @@ from lt_det.errors import LtDetError
 from lt_det.io.annotations.coco_json import read_json
 from lt_det.io.atomic import check_folder
 from lt_det.io.console import SafeConsole
+from lt_det.io.paths import expanded
 
 if TYPE_CHECKING:
     from lt_det.evaluation.io.ground_truth_input import Annotations
@@ -34,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--train-stats",
+        type=expanded,
         metavar="JSON",
         help="training json, or counts saved by a training (class_stats.json), that define the buckets; not needed for "
         "the default buckets if every category of the ground truth has LVIS's 'frequency'",

@@ -15,6 +15,7 @@ from lt_det.io.regular_files import check_regular
 
 _CANNOT_BE_READ = (OSError, EOFError, SyntaxError)  # what Pillow raises
 _NOT_POLYGONS = "mask_format=='polygon'"  # part of what Detectron2's mapper raises for RLE
+_NO_PIXELS, _NARROW = "must be > 0", 100  # part of what Pillow raises for a size of 0, and a ratio of the sides
 
 
 class ErrorOfAWorker(LtDetError):
@@ -97,6 +98,13 @@ def _failure(record: dict[str, Any], error: Exception) -> str:
         return (
             f"The image {name} has a mask that is no polygon, such as RLE, but the mapper makes polygons; set "
             "INPUT.MASK_FORMAT to bitmask (LazyConfig: instance_mask_format of the mapper)."
+        )
+    width, height = record.get("width") or 0, record.get("height") or 0
+    if _NO_PIXELS in str(error) and max(width, height) > _NARROW * min(width, height):
+        return (
+            f"The image {name} of {width} x {height} pixels is too narrow: its shorter side has no pixel left when "
+            "it is resized; remove it from the annotation file, cut it into parts with their annotations, or raise "
+            "INPUT.MAX_SIZE_TRAIN (in an evaluation, MAX_SIZE_TEST; LazyConfig: max_size of the mapper)."
         )
     if isinstance(error, ModuleNotFoundError) and error.name:
         return (

@@ -16,6 +16,15 @@ from lt_det.io.annotations.coco_json import image_file_name, image_records
 _SHOWN = 3  # names in a message
 
 
+def repeated_sets(train: Sequence[str]) -> list[str]:
+    """One sentence for each training set that is listed more than once."""
+    return [
+        f"the training set '{name}' is listed {number} times, so its images and objects count {number} times"
+        for name, number in Counter(train).items()
+        if number > 1
+    ]
+
+
 def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
     """One sentence for each pair of sets that share images.
 
@@ -29,15 +38,11 @@ def shared_images(train: Sequence[str], test: Sequence[str]) -> list[str]:
     Raises:
         LtDetError: an annotation file cannot be read.
     """
-    times = Counter(train)
-    found = [
-        f"the training set '{name}' is listed {number} times, so its images and objects count {number} times"
-        for name, number in times.items()
-        if number > 1
-    ]
-    if not test and len(times) < 2:
+    sets = list(dict.fromkeys(train))
+    found: list[str] = []
+    if not test and len(sets) < 2:
         return found
-    trained = {name: list(map(os.path.abspath, _image_files(name, True))) for name in times}
+    trained = {name: list(map(os.path.abspath, _image_files(name, True))) for name in sets}
     known = {name: set(files) for name, files in trained.items()}
     for first, second in combinations(trained, 2):
         if shared := [file for file in trained[second] if file in known[first]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 from lt_det.datasets.output_file import check_output
 from lt_det.datasets.splitting import GroupOf, assign_images, select_part
 from lt_det.errors import LtDetError
-from lt_det.io.annotations.coco_json import image_file_name, load_original
+from lt_det.io.annotations.coco_json import image_file_name, image_records, load_original
 from lt_det.io.atomic import atomic_files, writing_to
 from lt_det.io.json.encoding import encoder_of
 from lt_det.statistics.class_stats import ClassStats
+from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
+
+PARTS = ("train", "val", "test")
 
 _FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
 _FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
@@ -56,7 +60,8 @@ def write_split(
     Args:
         json_file: a COCO- or LVIS-format json.
         folder: folder for the parts. The images stay where they are.
-        fractions: name of each part and its fraction of the images, the training part first; their sum is 1.
+        fractions: name of each part and its fraction of the images, the training part first; their sum is 1. Other
+            parts of an earlier split stay in the folder; a warning names those that share images with the new ones.
         seed: other seeds give other splits.
         group_key: key of the image records, such as "video_id": images with the same value stay in one part.
         group_pattern: regular expression that is searched in each image's file name; images with the same match (its
@@ -82,7 +87,38 @@ def write_split(
                 out.write(encode(part))
             stats = ClassStats.from_annotations(select_part(normalized, normalized, parts, index), name)
             written.append(Part(name, folder / names[index], len(part["images"]), stats))
+    _warn_of_older_parts(folder, {name: index for index, name in enumerate(fractions)}, normalized, parts, json_file)
     return written
+
+
+def _warn_of_older_parts(
+    folder: Path, written: Mapping[str, int], normalized: Mapping[str, Any], parts: Sequence[int], json_file: Path
+) -> None:
+    """Log the parts of an earlier split that this one does not replace, such as test.json if it has no test part."""
+    part_of = {_identity(image): part for image, part in zip(normalized["images"], parts, strict=True)}
+    for path in (folder / f"{name}.json" for name in PARTS if name not in written):
+        if not path.is_file() or path.samefile(json_file):
+            continue
+        try:
+            shared = Counter(part_of.get(_identity(image)) for image in image_records(path))
+        except LtDetError:
+            continue  # no annotation file
+        numbers = [
+            f"{count_of(shared[part], 'image')} of {name}.json" for name, part in written.items() if shared[part]
+        ]
+        if numbers:
+            logger.warning(
+                "%s is of an earlier split, stays as it is, and has %s; delete it, or write this part, too "
+                "(lt-det split --%s).",
+                path,
+                " and ".join(numbers),
+                path.stem,
+            )
+
+
+def _identity(image: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the same image has in two parts of one file; images of another file may have the same ids."""
+    return image["id"], image.get("file_name"), image.get("coco_url")
 
 
 def _group_of(

@@ -20,7 +20,7 @@ from lt_det.config import (
 )
 from lt_det.data.class_counts import training_stats
 from lt_det.data.formats import annotations_of
-from lt_det.data.shared_images import shared_images
+from lt_det.data.shared_images import repeated_sets, shared_images
 from lt_det.doctor.finding import Finding
 from lt_det.doctor.hints import hints
 from lt_det.doctor.pixel_statistics import unfit_pixel_statistics
@@ -33,7 +33,8 @@ from lt_det.statistics.bucket_advice import one_bucket_advice
 from lt_det.statistics.class_stats import ClassStats
 from lt_det.terminal import count_of
 from lt_det.training.accumulation import amp_precision
-from lt_det.training.config_files.without_effect import doubtful_pixels, doubtful_rates
+from lt_det.training.config_files.shipped import config_path
+from lt_det.training.config_files.without_effect import doubtful_pixels, doubtful_rates, settings_without_effect
 from lt_det.training.config_loading import load_config
 from lt_det.training.decoupled import check_decoupled_training
 from lt_det.training.detectron2_keys.checks import check_detectron2_keys
@@ -47,6 +48,7 @@ from lt_det.training.weights.reading import read_weights
 from lt_det.training.world_size_scaling import scaled_to_processes
 
 _OTHER_SCRIPT = "if a script of your own registers it, doctor cannot check it"
+_FAILS = "training fails with this"  # an error of Detectron2
 
 
 def examine_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> Iterator[Finding]:
@@ -66,9 +68,16 @@ def examine_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: boo
     findings = _findings(config_file, opts, allow_unsafe, lambda: any(finding.fatal for finding in reported))
     with quiet():  # the findings say what the log would
         while (finding := _next(findings, config_file)) is not None:
-            if not finding.fatal or finding.advice not in {other.advice for other in reported}:
-                yield finding  # one mistake can make several checks fail
+            if not (finding.fatal and _is_consequence(finding, reported)):
+                yield finding
             reported.append(finding)
+
+
+def _is_consequence(finding: Finding, reported: Sequence[Finding]) -> bool:
+    """Whether a fatal finding may be of a mistake that was named before: one mistake can make several checks fail."""
+    if finding.found == _FAILS and any(other.fatal and other.subject == "keys" for other in reported):
+        return True
+    return finding.advice in {other.advice for other in reported}
 
 
 def _next(findings: Iterator[Finding], config_file: str) -> Finding | None:
@@ -88,7 +97,8 @@ def _findings(
         config_file, opts, allow_unsafe: see `examine_config`.
         failed: whether a finding before was fatal.
     """
-    cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe), 1)
+    places: dict[str, Path] = {}
+    cfg = scaled_to_processes(load_config(config_file, opts, allow_unsafe, places), 1)
     yield Finding("config", f"{config_file}: loss {cfg.MODEL.LONG_TAIL.LOSS.NAME}, {cfg.MODEL.ROI_HEADS.NAME}")
     if allow_unsafe:
         yield Finding("config", f"{UNSAFE_OPTION}: code in its tags was run", "write plain values, and omit the option")
@@ -107,6 +117,8 @@ def _findings(
             yield finding
         if subject == "device" and not finding.fatal:
             device = cfg.MODEL.DEVICE
+    for message in settings_without_effect(cfg, Path(config_path(config_file)), places, opts):
+        yield Finding("keys", "without effect", message)
     if unfit := unfit_pixel_statistics(cfg):
         yield unfit
     else:
@@ -135,8 +147,8 @@ def _checked(subject: str, check: Callable[..., str | Finding], *arguments: Any)
         reason = " ".join(str(error.args[0] if error.args else error).split())
         if isinstance(error, KeyError) and reason.endswith("registry!"):
             return Finding(subject, misspelled_part(error) or reason, f"correct the name; {_OTHER_SCRIPT}")
-        reason = misspelled_part(error) or f"{type(error).__name__}: {reason}"
-        return Finding(subject, "training fails with this", reason, fatal=True)
+        reason = f"{type(error).__name__}: {reason}" if reason else reason_of(error)  # an assertion without a text
+        return Finding(subject, _FAILS, misspelled_part(error) or reason, fatal=True)
 
 
 def _output_dir(cfg: Any) -> str:
@@ -226,6 +238,8 @@ def _data(cfg: Any, failed: Callable[[], bool]) -> Iterator[Finding]:
         if name not in names:  # for a later evaluation, for example
             yield from (finding._replace(fatal=False) for finding in _set(name))
     can_train = unusable.isdisjoint([*cfg.DATASETS.TRAIN, *meta])
+    for message in repeated_sets(cfg.DATASETS.TRAIN):
+        yield Finding("datasets", message, "list it once; ignore this warning if the repetition is intended")
     if not unusable:
         for message in shared_images(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST):
             yield Finding("datasets", message, "use other images; ignore this warning if the overlap is intended")

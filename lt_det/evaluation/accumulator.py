@@ -36,7 +36,7 @@ from lt_det.evaluation.context import EvaluationContext
 from lt_det.evaluation.hints.first_detections import FirstDetections
 from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.io.coco_results import Results
-from lt_det.evaluation.io.federated_lists import has_lists
+from lt_det.evaluation.io.federated_lists import default_protocol
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import (
     check_distinct,
@@ -51,7 +51,7 @@ from lt_det.evaluation.matching.match import Matches
 from lt_det.evaluation.matching.processed_images import warn_of_missing_images
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors
-from lt_det.evaluation.protocols import COCO, LVIS, AreaFrom, Task, check_max_dets
+from lt_det.evaluation.protocols import COCO, AreaFrom, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.task_results import TaskResult, summarize_task
 
@@ -125,7 +125,7 @@ class LongTailAP:
                 )
         else:
             self._annotations = read_ground_truth(ground_truth, self._tasks, self._categories)
-            chosen = chosen or (LVIS if has_lists(self._annotations.data["images"]) else COCO)
+            chosen = chosen or default_protocol(self._annotations.name, self._annotations.data["images"])
             chosen = chosen.with_max_dets(max_dets)
             self._context = make_context(self._annotations, chosen, buckets, self._stats, self._tasks)
             self._sizes = self._annotations.image_sizes

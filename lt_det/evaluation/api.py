@@ -25,7 +25,7 @@ from lt_det.evaluation.hints.image_id_readings import ImageIds
 from lt_det.evaluation.hints.masks import mask_hints
 from lt_det.evaluation.hints.results import check_empty_boxes, check_mask_sizes, result_hints
 from lt_det.evaluation.io.coco_results import Results, load_results
-from lt_det.evaluation.io.federated_lists import check_lists, has_lists
+from lt_det.evaluation.io.federated_lists import check_lists, default_protocol
 from lt_det.evaluation.io.ground_truth_input import Annotations, check_labels, read_ground_truth, read_training_set
 from lt_det.evaluation.io.per_image import is_per_image, predictions_to_results, with_image_ids
 from lt_det.evaluation.io.result_fields import check_pixels
@@ -35,7 +35,7 @@ from lt_det.evaluation.matching.match import Matches, match
 from lt_det.evaluation.metrics.bootstrap import check_draws
 from lt_det.evaluation.metrics.tide import Errors, find_errors
 from lt_det.evaluation.progress import Track
-from lt_det.evaluation.protocols import COCO, LVIS, PROTOCOLS, AreaFrom, Protocol, Task, check_max_dets
+from lt_det.evaluation.protocols import PROTOCOLS, AreaFrom, Protocol, Task, check_max_dets
 from lt_det.evaluation.result import EvaluationResult
 from lt_det.evaluation.task_results import TaskResult, build_evaluation, summarize_task
 from lt_det.statistics.buckets import BucketOptions, FrequencyBuckets, resolve_buckets
@@ -117,14 +117,14 @@ def evaluate(
         check_pixels(results.boxes, results.source)
     if annotations.ordered_ids is not None:
         add_categories(annotations, results, listed)
-    chosen = chosen or (LVIS if has_lists(annotations.data["images"]) else COCO)
+    chosen = chosen or default_protocol(annotations.name, annotations.data["images"])
     context = make_context(annotations, chosen.with_max_dets(max_dets), buckets, stats, tasks)
     if buckets_need_counts(buckets, annotations.categories):
         warn_of_own_counts(ground_truth, train)
-    images = ImageIds(annotations.data["images"])
+    images, names = ImageIds(annotations.data["images"]), annotations.class_names
     outcome: dict[Task, TaskResult] = {}
     for task in tasks:
-        arrays = Detections.from_results(results, context.ground_truth, task, area_from, images)
+        arrays = Detections.from_results(results, context.ground_truth, task, area_from, images, names)
         check_format(arrays, results, context.ground_truth, task, images)
         warn_of_unusual_detections(count_unusual_detections(arrays, context.ground_truth, task))
         if task == tasks[0]:

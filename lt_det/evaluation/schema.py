@@ -7,6 +7,7 @@ has are refused.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -241,13 +242,20 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
         output_dir: ``inference/<dataset>/evaluation.json`` are read.
 
     Returns:
-        Evaluations by the name of the dataset's folder.
+        Evaluations by the path of the dataset's folder in ``inference``.
 
     Raises:
         LtDetError: nothing has been evaluated there, or a file is not an evaluation.
     """
-    files = sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
-    if not files:
+    found = {
+        file.parent.name: read_evaluation(file) for file in sorted(output_dir.glob(f"inference/*/{EVALUATION_NAME}"))
+    }
+    for file in sorted(output_dir.glob(f"inference/*/*/**/{EVALUATION_NAME}")):
+        name = file.parent.relative_to(output_dir / "inference").as_posix()
+        with contextlib.suppress(LtDetError):  # a copy that someone put there may be anything
+            if (evaluation := read_evaluation(file)).dataset == name:  # a dataset whose name has a slash
+                found[name] = evaluation
+    if not found:
         inside = next((folder for folder in (output_dir, *output_dir.parents) if folder.name == "inference"), None)
         if inside is not None and any(inside.glob(f"*/{EVALUATION_NAME}")):
             raise LtDetError(f"{output_dir} is in the folder of a run; name that folder, {inside.parent}.")
@@ -255,7 +263,7 @@ def read_evaluations(output_dir: Path) -> dict[str, Evaluation]:
             f"{output_dir} has no inference/*/evaluation.json; train there first, run lt-det train with "
             "--eval-only, or lt-det evaluate with --out."
         )
-    return {file.parent.name: read_evaluation(file) for file in files}
+    return found
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:

@@ -1,14 +1,17 @@
-"""Options that a command line has several times: refused, or collected; argparse would drop all but the last."""
+"""What every command does with its options: a repeated one is refused or collected, and paths are expanded."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from lt_det.io.paths import expanded
 
 
 class GivenOnce(argparse.Action):
-    """The action of an option with one value, and of arguments without a name."""
+    """The action of an option with one value, and of arguments without a name; argparse would drop all but the last."""
 
     def __call__(
         self,
@@ -41,8 +44,12 @@ class Collected(argparse.Action):
 
 
 class OneValueParser(argparse.ArgumentParser):
-    """A parser, and the parsers of its commands, whose options with one value are `GivenOnce`."""
+    """A parser, and the parsers of its commands, whose options with one value are `GivenOnce`.
+
+    The type Path expands ~ and $VARIABLES, as in a config: no shell does so in ``--gt=~/val.json`` or in quotes.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register("action", None, GivenOnce)
+        self.register("type", Path, lambda written: Path(expanded(written)))

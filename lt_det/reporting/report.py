@@ -59,7 +59,8 @@ def _write(
             parts.append(markdown_paragraph(advice))
         for task in evaluation.tasks:
             inside = root / "inference" / folder
-            section = evaluation_section(evaluation, task, f"{folder}_{task}", inside, outside_images)
+            key = f"{folder.replace('/', '_')}_{task}"
+            section = evaluation_section(evaluation, task, key, inside, outside_images)
             sections.append(section)
             for table in _tables(evaluation, task):
                 console.print(table.to_rich())

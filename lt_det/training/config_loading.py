@@ -35,6 +35,7 @@ from lt_det.training.config_files.values import check_values
 from lt_det.training.config_files.without_effect import (
     doubtful_pixels,
     doubtful_rates,
+    settings_without_effect,
     warn_of_cpu,
     warn_of_default_sampler,
     warn_of_unused_keys,
@@ -65,13 +66,15 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         LtDetError: see `load_config` and `check_config`.
     """
-    cfg = load_config(args.config_file, args.opts, _allows_unsafe(args))
+    places: dict[str, Path] = {}
+    cfg = load_config(args.config_file, args.opts, _allows_unsafe(args), places)
     warn_of_unused_keys(cfg, args.opts[::2])
     if args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         warn_of_unused_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, training=not args.eval_only)
     warn_of_cpu(args, cfg.MODEL.DEVICE)
     if not args.eval_only and comm.is_main_process():
-        for message in (*doubtful_rates(cfg), *doubtful_pixels(cfg)):
+        without_effect = settings_without_effect(cfg, Path(config_path(args.config_file)), places, args.opts)
+        for message in (*doubtful_rates(cfg), *doubtful_pixels(cfg), *without_effect):
             logger.warning("%s.", message)
     check_config(cfg, training=not args.eval_only, resume=args.resume)
     cfg.freeze()
@@ -122,7 +125,9 @@ def _set_up_logs(cfg: Any, args: argparse.Namespace, output_dir: str) -> None:
     make_logs_printable(logging.getLogger("lt_det"))
 
 
-def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False) -> CfgNode:
+def load_config(
+    config_file: str, opts: Sequence[str] = (), allow_unsafe: bool = False, places: dict[str, Path] | None = None
+) -> CfgNode:
     """Read a yaml config with lt_det's keys and KEY VALUE overrides, and register the datasets it lists.
 
     Nothing in a config runs, and no `_BASE_` is downloaded, other than where Detectron2 reads it.
@@ -132,6 +137,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
         opts: overrides, in pairs.
         allow_unsafe: run the code in tags such as ``!!python/object/apply:eval`` of Detectron2's Base-RetinaNet.yaml;
             only for files that you trust as you trust a program.
+        places: see `read_config`.
 
     Raises:
         LtDetError: missing file, invalid yaml, a tag that would run code, unknown key, null or a value of another type,
@@ -149,7 +155,7 @@ def load_config(config_file: str, opts: Sequence[str] = (), allow_unsafe: bool =
     add_keys(cfg)
     add_user_keys(cfg)
     defaults, retired = cfg.clone(), retired_keys(cfg)
-    places: dict[str, Path] = {}
+    places = {} if places is None else places
     content = read_config(config_file, allow_unsafe, places)
 
     def place_of(key: str) -> str:

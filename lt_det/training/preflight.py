@@ -21,7 +21,7 @@ from lt_det.config import check_max_to_keep, check_training_keys, num_classes_of
 from lt_det.data import training_stats
 from lt_det.data.loader import check_meta_classes
 from lt_det.data.missing_files import advice_for_missing_files
-from lt_det.data.shared_images import shared_images
+from lt_det.data.shared_images import repeated_sets, shared_images
 from lt_det.errors import LtDetError, did_you_mean
 from lt_det.evaluation.evaluator import LongTailEvaluator
 from lt_det.io.atomic import check_folder
@@ -103,7 +103,7 @@ def check_lazy_config(cfg: Any, *, training: bool, resume: bool) -> None:
 
 def _warn_of_shared_images(train: Sequence[str], test: Sequence[str]) -> None:
     if train and comm.is_main_process():
-        for message in shared_images(train, test):
+        for message in (*repeated_sets(train), *shared_images(train, test)):
             logger.warning("%s.", message)
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetMapper
+from detectron2.data.transforms import ResizeShortestEdge
 from PIL import Image
 
-from lt_det.data.image_errors import NameUnreadable, UnreadableImage
+from lt_det.data.image_errors import FailedMapper, NameUnreadable, UnreadableImage
 
 
 @pytest.mark.parametrize("key", ["file_name", "sem_seg_file_name"])
@@ -43,6 +44,22 @@ def test_turned_image_whose_annotations_are_turned(tmp_path):
     record = {"file_name": str(tmp_path / "0.jpg"), "width": 48, "height": 64, "annotations": []}
     mapper = NameUnreadable(DatasetMapper(is_train=True, augmentations=[], image_format="BGR"))
     assert mapper(record)["image"].shape == (3, 64, 48)
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000)])
+def test_image_that_is_too_narrow_to_be_resized(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "0.png")
+    record = {"file_name": str(tmp_path / "0.png"), "width": size[0], "height": size[1], "annotations": []}
+    for longest in (1333, 3000):
+        augmentations = [ResizeShortestEdge(800, longest)]
+        mapper = NameUnreadable(DatasetMapper(is_train=True, augmentations=augmentations, image_format="BGR"))
+        if longest == 3000:
+            assert mapper(record)["image"].shape == (3, size[1], size[0])
+            continue
+        with pytest.raises(
+            FailedMapper, match=rf"0\.png of {size[0]} x {size[1]} pixels is too narrow.*MAX_SIZE_TRAIN"
+        ):
+            mapper(record)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from lt_det.data import register_dataset
-from lt_det.data.shared_images import shared_images
+from lt_det.data.shared_images import repeated_sets, shared_images
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def test_training_sets_that_share_images(register):
     assert f"1 of 3 images of '{more}' are in the training set '{train}', too (b.jpg)" in message
     assert "count twice" in message
     assert not shared_images([train, register("new", ["e.jpg"])], [])
-    (message,) = shared_images([train, train], [])
+    assert not shared_images([train, train], [])
+    (message,) = repeated_sets([train, more, train])
     assert f"'{train}' is listed 2 times" in message
 
 

@@ -17,6 +17,8 @@ from lt_det.doctor.environment import examine_environment
 from lt_det.io.annotations import coco_json
 from tests.helpers import REPOSITORY, free_port
 
+PRECOMPUTED = ("MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals")
+
 
 @pytest.fixture
 def config(mini, tmp_path):
@@ -240,10 +242,14 @@ def test_a_network_that_a_script_registers(config):
         (["OUTPUT_DIR", "/dev/null/output"], "OUTPUT_DIR", "cannot be written"),
         (["MODEL.LONG_TAIL.LOSS.NAME", "hinge"], "config", "There is no loss 'hinge'"),
         (["MODEL.WEIGHTS"], "config", "MODEL.WEIGHTS has no value"),
+        # Detectron2 then also fails on an assertion without a text, and on an index.
+        (["MODEL.LOAD_PROPOSALS", "True", *PRECOMPUTED], "keys", "has 0 files for 1 dataset"),
     ],
 )
 def test_one_mistake_is_one_fatal_finding(config, opts, subject, advice):
-    ((found_subject, found_advice),) = fatal(config, *opts)
+    found = fatal(config, *opts)
+    assert len(found) == 1, found
+    ((found_subject, found_advice),) = found
     assert found_subject == subject
     assert advice in found_advice
 
@@ -441,6 +447,14 @@ def test_overrides_on_the_command_line(config, capsys):
     assert "4 images" in capsys.readouterr().out
     assert main(["doctor", "SOLVER.IMS_PER_BATCH", "4"]) == 1
     assert "add --config FILE" in capsys.readouterr().err
+
+
+def test_settings_without_effect_and_repeated_sets_are_advised(config, tmp_path):
+    train = f"{tmp_path.name}_train"
+    findings = examine(config, "SOLVER.BASE_LR_END", "0.001", "DATASETS.TRAIN", f"('{train}', '{train}')")
+    advice = {finding.subject: finding.advice for finding in findings if finding.advice}
+    assert "SOLVER.BASE_LR_END 0.001 has no effect" in advice["keys"]
+    assert "list it once" in advice["datasets"]
 
 
 def test_nothing_to_balance_is_advised(config):

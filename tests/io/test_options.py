@@ -1,15 +1,18 @@
-"""Options that a command line has several times: no value is dropped without a word."""
+"""Options that a command line has several times: no value is dropped without a word. Paths with ~ and $VARIABLES."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from lt_det.cli import main
+from lt_det.cli.command_line import _parser
 from lt_det.cli.options.buckets import add_bucket_options, bucket_options
 from lt_det.cli.tools import demo, export
 from lt_det.errors import LtDetError
 from lt_det.io.options import Collected
 from lt_det.training import argument_parser
+from lt_det.training.config_files.shipped import config_path
 
 PARSE = {
     "train": lambda words: argument_parser().parse_args(words),
@@ -57,6 +60,26 @@ def test_any_option_with_one_value_is_refused_twice(command, option, values, cap
         main([*command.split(), *(word for value in values for word in (option, value))])
     assert stopped.value.code == 2
     assert f"{option}: given twice, as {values[0]} and as {values[1]}" in capsys.readouterr().err
+
+
+def test_paths_are_expanded(tmp_path, monkeypatch):
+    """Also where the shell leaves them, as in --gt=~/val.json."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SET", "lvis")
+    args = _parser().parse_args(
+        ["evaluate", "--gt=~/$SET.json", "--results", "$SET.json", "--train-stats=~/a.json", "--bucket-map=~/b.json"]
+    )
+    assert (args.gt, args.results) == (tmp_path / "lvis.json", Path("lvis.json"))
+    assert (args.train_stats, args.bucket_map) == (f"{tmp_path}/a.json", f"{tmp_path}/b.json")
+    words = ["--config=c", "--weights=~/a.pth", "--output=~/out"]
+    for args in (
+        demo.parser().parse_args([*words, "--input=~/x"]),
+        export.parser().parse_args([*words, "--sample-image=~/x"]),
+    ):
+        assert (args.weights, args.output) == (f"{tmp_path}/a.pth", f"{tmp_path}/out")
+        assert vars(args).get("input", vars(args).get("sample_image")) == [f"{tmp_path}/x"]
+    (tmp_path / "mine.yaml").write_text("VERSION: 2")
+    assert config_path("~/mine.yaml") == f"{tmp_path}/mine.yaml"
 
 
 def test_lists_are_collected():

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from lt_det.errors import LtDetError
-from lt_det.reporting import write_report
+from lt_det.reporting import write_comparison, write_report
 from lt_det.reporting.charts.class_counts import plot_class_counts
 from lt_det.reporting.tables import TextTable, class_count_tables
 from lt_det.statistics.buckets import FrequencyBuckets
@@ -63,6 +64,23 @@ def test_report(output):
     assert "rare" in text.getvalue()
     assert "n/a" not in text.getvalue()  # no class is common
     assert not_blank(report.parent / "cups_bbox.png")
+
+
+def test_a_dataset_whose_name_has_a_slash(tmp_path):
+    """As of a dataset of a team; copies of evaluations that lie deeper are left out."""
+    run = tmp_path / "run"
+    for name in ("cups", "team/cups", "cups/old", "broken/copy"):
+        folder = run / "inference" / name
+        folder.mkdir(parents=True)
+        content = EVALUATION | {"dataset": "cups" if name == "cups/old" else name}
+        (folder / "evaluation.json").write_text("{" if name == "broken/copy" else json.dumps(content))
+    report = write_report(run, Console(quiet=True))
+    assert re.findall("^## (.*)$", report.read_text(), re.MULTILINE) == ["cups", "team/cups"]
+    assert not_blank(report.parent / "team_cups_bbox.png")
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    page = write_comparison([run, other], tmp_path / "compared", console=Console(quiet=True))
+    assert "team/cups" in page.read_text()
 
 
 def test_nothing_to_report(tmp_path):

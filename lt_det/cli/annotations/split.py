@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="images whose file_name matches this regular expression, such as '^(.*)_frame', with the same text (in "
         "its first group, if it has one) stay in one part",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--force", action="store_true", help="overwrite the files that this split writes")
     parser.set_defaults(run=run)
 
 

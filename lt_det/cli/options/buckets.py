@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lt_det.errors import LtDetError
+from lt_det.io.paths import expanded
 from lt_det.statistics.buckets import LVIS_EDGES, BucketOptions
 
 
@@ -25,7 +26,10 @@ def add_bucket_options(command: argparse.ArgumentParser) -> None:
         "--groups", type=int, metavar="G", help="instead of edges: G groups with the same number of classes"
     )
     division.add_argument(
-        "--bucket-map", metavar="JSON", help="instead of edges: a json file with {class name: bucket name}"
+        "--bucket-map",
+        type=expanded,
+        metavar="JSON",
+        help="instead of edges: a json file with {class name: bucket name}",
     )
 
 

@@ -20,6 +20,7 @@ from lt_det.inference.media import find_files, with_results
 from lt_det.inference.numbers_file import NumbersFile
 from lt_det.io.atomic import check_folder
 from lt_det.io.options import OneValueParser
+from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.reporting.visualizer import DetectionVisualizer
 from lt_det.training.launch.single_process import run_single_process
@@ -65,12 +66,22 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         description="Draw the detections of a trained detector on images and videos, with the bucket of each class.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
-    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
+    parser.add_argument("--weights", type=expanded, metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
-        "--input", required=True, nargs="+", action="extend", metavar="PATH", help="images, videos, or folders of them"
+        "--input",
+        type=expanded,
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="images, videos, or folders of them",
     )
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="folder for the results, which are named like the inputs"
+        "--output",
+        type=expanded,
+        required=True,
+        metavar="FOLDER",
+        help="folder for the results, which are named like the inputs",
     )
     parser.add_argument("--threshold", type=float, metavar="SCORE", help=f"minimum score (default {THRESHOLD})")
     parser.add_argument(UNSAFE_OPTION, action="store_true", help=UNSAFE_HELP)

@@ -17,6 +17,7 @@ from lt_det.inference.export_detectron2 import CONFIG_NAME, WEIGHTS_NAME, export
 from lt_det.inference.media import find_files, is_video, read_image
 from lt_det.io.atomic import atomic_files, check_folder
 from lt_det.io.options import OneValueParser
+from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_HELP, UNSAFE_OPTION
 from lt_det.terminal import count_of
 from lt_det.training.launch.single_process import run_single_process
@@ -107,16 +108,19 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         "and a config for Detectron2 alone, and check it against the model.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the yaml config of the training")
-    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS_HELP)
+    parser.add_argument("--weights", type=expanded, metavar="FILE", help=WEIGHTS_HELP)
     parser.add_argument(
         "--format",
         choices=(*FORMATS, DETECTRON2),
         default="torchscript",
         help="torchscript and onnx run without Detectron2, detectron2 without lt_det (default: torchscript)",
     )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder for the model and its description")
+    parser.add_argument(
+        "--output", type=expanded, required=True, metavar="FOLDER", help="folder for the model and its description"
+    )
     parser.add_argument(
         "--sample-image",
+        type=expanded,
         required=True,
         nargs="+",
         action="extend",

@@ -1,4 +1,4 @@
-"""What category ids may stand for that are not those of the ground truth: class indices, or ids off by one."""
+"""What category ids may stand for that are not those of the ground truth: class indices, ids off by one, or names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ def id_readings(known: Sequence[int]) -> dict[str, Callable[[int], int | None]]:
     }
 
 
-def unknown_ids_hint(found: Sequence[Any], known: Sequence[Any]) -> str:
+def unknown_ids_hint(found: Sequence[Any], known: Sequence[Any], names: Sequence[str] = ()) -> str:
     """A sentence if category ids of which some are unknown all have another meaning; else empty.
 
     Args:
         found: ids of the detections.
         known: ids of the ground truth.
+        names: of the categories of the ground truth.
     """
     distinct = set(found)
+    are_texts = all(isinstance(id_, str) for id_ in distinct)
+    if are_texts and {id_.lower() for id_ in distinct} <= set(map(str.lower, names)):
+        return f" All of them could be names of categories: {ADVICE}."
     if not all(type(id_) is int for id_ in (*distinct, *known)):
         return ""
     # Indices first: ids that are one below 1, 2, 3, ... are indices, too, which says more.

@@ -18,8 +18,10 @@ from lt_det.evaluation.io.result_fields import result_boxes, result_ids, result_
 from lt_det.evaluation.progress import Track
 from lt_det.evaluation.protocols import Task
 from lt_det.io.annotations.coco_json import read_json
+from lt_det.io.annotations.fields import short_repr
 
 _PIECE_SIZE = 1 << 24  # bytes
+_SHOWN_KEYS = 8  # in a message
 _REVERSED_BOUNDARY = re.compile(rb"\{\s*,\s*\}")  # between two detections, in reversed text
 
 _FIELDS: dict[Task, tuple[str, Any]] = {
@@ -67,15 +69,14 @@ class Results:
             LtDetError: it is not a list of detections, or a field is missing or has a value of another type.
         """
         if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-            raise LtDetError(
-                f"{source} is not a list of detections; write COCO results: image_id, category_id, score, bbox."
-            )
+            raise LtDetError(f"{source} is not a list of detections; {_advice_for_another_value(results)}.")
         required = dict.fromkeys(("image_id", "category_id", "score"), "AP")
         for key, metric in (required | {_FIELDS[task][0]: _NEEDED_FOR[task] for task in tasks}).items():
             missing = sum(key not in result for result in results)
             if missing:
                 raise LtDetError(
-                    f"{missing} of {len(results)} detections of {source} have no '{key}'; {metric} needs it in each."
+                    f"{missing} of {len(results)} detections of {source} have no '{key}'"
+                    f"{_advice_for_missing(results, key, metric)}."
                 )
         return cls(
             result_ids(results, "image_id", source),
@@ -85,6 +86,25 @@ class Results:
             [result["segmentation"] for result in results] if "segm" in tasks else None,
             source,
         )
+
+
+def _advice_for_another_value(value: Any) -> str:
+    """What to do with a value that is no list of detections, as the end of a sentence."""
+    for key, records in value.items() if isinstance(value, dict) else ():
+        if isinstance(records, list) and records and isinstance(records[0], dict) and "image_id" in records[0]:
+            if "score" in records[0]:
+                return f"its '{key}' is one: write this list alone"
+            return f"its '{key}' have no 'score': name the detections of a detector, and not annotations"
+    return "write COCO results: image_id, category_id, score, bbox"
+
+
+def _advice_for_missing(results: Sequence[dict[str, Any]], key: str, metric: str) -> str:
+    """Why a field is needed and what may be meant, as the end of a sentence."""
+    without = [result for result in results if key not in result]
+    if key == "bbox" and all("segmentation" in result for result in without):
+        return "; for masks alone, evaluate segm alone (--iou segm; Python: iou='segm', area_from='mask')"
+    keys = ", ".join(map(short_repr, list(without[0])[:_SHOWN_KEYS])) or "no key"
+    return f"; {metric} needs it in each, and the first of them has {keys}"
 
 
 def load_results(file: str | os.PathLike[str], tasks: Sequence[Task], track: Track = iter) -> Results:

@@ -6,7 +6,8 @@ import logging
 from typing import Any
 
 from lt_det.errors import LtDetError
-from lt_det.evaluation.protocols import Protocol
+from lt_det.evaluation.protocols import COCO, LVIS, Protocol
+from lt_det.terminal import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -16,8 +17,21 @@ def has_lists(images: list[dict[str, Any]]) -> bool:
     return any(image.get("neg_category_ids") is not None for image in images)
 
 
+def default_protocol(ground_truth: str, images: list[dict[str, Any]]) -> Protocol:
+    """LVIS's for images with lists, else COCO's; with a warning if they have LVIS's other list, and not that one."""
+    if has_lists(images):
+        return LVIS
+    if any(image.get("not_exhaustive_category_ids") for image in images):
+        warn_once(
+            logger,
+            f"{ground_truth} has not_exhaustive_category_ids, but no neg_category_ids, so it is evaluated as COCO, "
+            "and these lists are ignored; add neg_category_ids if the annotation is LVIS's.",
+        )
+    return COCO
+
+
 def check_lists(ground_truth: str, images: list[dict[str, Any]], protocol: Protocol, advice: str) -> None:
-    """Raise if a federated protocol cannot be used on these images; warn if only some have lists, or all are empty.
+    """Raise if a federated protocol cannot be used on these images; warn if lists are missing, or all are empty.
 
     Without lists every detection of a class without an object in its image would be ignored, and AP would be far too
     high.
@@ -46,4 +60,11 @@ def check_lists(ground_truth: str, images: list[dict[str, Any]], protocol: Proto
             "%d of %d images have no neg_category_ids: in them, detections of classes without an object are ignored.",
             without,
             len(images),
+        )
+    if all(image.get("not_exhaustive_category_ids") is None for image in images):
+        warn_once(
+            logger,
+            f"{ground_truth} has no not_exhaustive_category_ids, so that every detection beyond the annotated objects "
+            "of a class is a false positive, as if all objects were annotated; add these lists if the annotations had "
+            "them (an empty one for each image says that all are).",
         )

@@ -57,6 +57,7 @@ class Detections:
         task: Task,
         area_from: AreaFrom = "mask",
         named: ImageIds | None = None,
+        class_names: Sequence[str] = (),
     ) -> Detections:
         """
         Args:
@@ -65,6 +66,7 @@ class Detections:
             task: boxes are taken for "bbox", masks for "segm".
             area_from: "box" gives masks the areas of the boxes of the same results, as `lvis` and `pycocotools` do.
             named: images of the ground truth, for the error message.
+            class_names: of the ground truth, for the error message.
 
         Raises:
             LtDetError: an image or category is not in the ground truth, or a segmentation is invalid.
@@ -76,7 +78,7 @@ class Detections:
             "category_id",
             truth.category_ids,
             results.source,
-            lambda found: unknown_ids_hint(found, known),
+            lambda found: unknown_ids_hint(found, known, class_names),
         )
         if task == "bbox":
             assert results.boxes is not None

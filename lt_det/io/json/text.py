@@ -133,6 +133,10 @@ def decode_json(text: bytes, what: str, place: Callable[[int], int] = int) -> An
         for beginning, found in _OTHER_TEXTS.items():
             if start.startswith(beginning):
                 raise LtDetError(f"{what} {found}.") from None
+        if error.msg == "Extra data" and _are_lines(error.doc, error.pos):
+            raise LtDetError(
+                f"{what} is not valid json, but json lines; write one list of all lines (jq -s . FILE > LIST.json)."
+            ) from None
         if error.msg == "Extra data":
             raise LtDetError(
                 f"{what} is not valid json (more than one value: the second begins at byte {byte}, near {near!r}); "
@@ -170,6 +174,11 @@ def _check_surrogates(value: Any, what: str) -> None:
         ) from None
     except RecursionError:
         raise too_deep(what, 0) from None
+
+
+def _are_lines(text: str, second: int) -> bool:
+    """Whether the value that begins at `second` begins a line, and the value before is a line."""
+    return "\n" not in text[:second].strip() and text[second - 1 : second + 1] in ("\n{", "\n[")
 
 
 def _encoding_error(error: UnicodeError, place: Callable[[int], int] = int) -> str:

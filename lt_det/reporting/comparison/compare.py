@@ -112,7 +112,7 @@ def write_comparison(
                 new = [run for run in having if run.name not in described]
                 found = dict(zip([run.name for run in new], found_by_one(base, new, outside_images), strict=True))
                 described |= set(found)
-                comparisons.append(_compare(base, having, task, f"{name}_{task}", found))
+                comparisons.append(_compare(base, having, task, f"{name.replace('/', '_')}_{task}", found))
     for sentence in left_out:
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for comparison in comparisons:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lt_det.training.config_files.key_paths import value_at
+
 Problem = tuple[str, Any, str]  # key, value, and what to write instead
 
 _CASCADES = ("CascadeROIHeads", "LongTailCascadeROIHeads")  # a user's own may read the keys otherwise
+_WITH_ANCHORS = ("GeneralizedRCNN", "ProposalNetwork", "PanopticFPN", "RetinaNet")
+_ANCHORS = {
+    "DefaultAnchorGenerator": ("SIZES", "ASPECT_RATIOS"),
+    "RotatedAnchorGenerator": ("SIZES", "ASPECT_RATIOS", "ANGLES"),
+}
+_FPNS = ("build_resnet_fpn_backbone", "build_retinanet_resnet_fpn_backbone", "build_timm_fpn_backbone")
+_GROUPS = 32  # of Detectron2's "GN"
 
 
 def combination_problems(cfg: Any) -> Iterator[Problem]:
@@ -18,6 +27,8 @@ def combination_problems(cfg: Any) -> Iterator[Problem]:
     yield from _of_matchers(cfg)
     yield from _of_cascade(cfg)
     yield from _of_input(cfg)
+    yield from _of_anchors(cfg)
+    yield from _of_group_norm(cfg)
 
 
 def _of_matchers(cfg: Any) -> Iterator[Problem]:
@@ -99,6 +110,63 @@ def _of_input(cfg: Any) -> Iterator[Problem]:
         )
     elif crop.TYPE == "absolute_range" and size[0] > size[1]:
         yield key, crop.SIZE, "with INPUT.CROP.TYPE absolute_range, write the smallest size before the largest"
+
+
+def _of_anchors(cfg: Any) -> Iterator[Problem]:
+    """One list of sizes, ratios (and angles) for all features or one for each, with the same number of anchors."""
+    model = cfg.MODEL
+    section = "RETINANET" if model.META_ARCHITECTURE == "RetinaNet" else "RPN"
+    if model.META_ARCHITECTURE not in _WITH_ANCHORS or model.ANCHOR_GENERATOR.NAME not in _ANCHORS:
+        return
+    if section == "RPN" and model.PROPOSAL_GENERATOR.NAME not in ("RPN", "RRPN"):
+        return
+    features = list(model[section].IN_FEATURES)
+    uneven = []  # two such keys can still make the same number of anchors everywhere
+    for key in _ANCHORS[model.ANCHOR_GENERATOR.NAME]:
+        lists = [part for part in model.ANCHOR_GENERATOR[key] if isinstance(part, list | tuple)]
+        if len(lists) > 1 and len(lists) != len(features):
+            yield (
+                f"MODEL.ANCHOR_GENERATOR.{key}",
+                model.ANCHOR_GENERATOR[key],
+                f"write one list for all features, or {len(features)}, one for each feature of "
+                f"MODEL.{section}.IN_FEATURES {features}",
+            )
+        if len({len(part) for part in lists}) > 1:
+            uneven.append(key)
+    if len(uneven) == 1:
+        yield (
+            f"MODEL.ANCHOR_GENERATOR.{uneven[0]}",
+            model.ANCHOR_GENERATOR[uneven[0]],
+            "write as many numbers for each feature, because the network has one head for all of them",
+        )
+
+
+def _of_group_norm(cfg: Any) -> Iterator[Problem]:
+    """Numbers of channels that Detectron2's group normalization cannot divide into 32 groups."""
+    model = cfg.MODEL
+    has_fpn, has_heads = model.BACKBONE.NAME in _FPNS, model.META_ARCHITECTURE in ("GeneralizedRCNN", "PanopticFPN")
+    normalized = {
+        ("FPN.NORM", "FPN.OUT_CHANNELS"): has_fpn,
+        ("RETINANET.NORM", "FPN.OUT_CHANNELS"): has_fpn and model.META_ARCHITECTURE == "RetinaNet",
+        ("SEM_SEG_HEAD.NORM", "SEM_SEG_HEAD.CONVS_DIM"): (
+            model.META_ARCHITECTURE in ("PanopticFPN", "SemanticSegmentor")
+            and model.SEM_SEG_HEAD.NAME == "SemSegFPNHead"
+        ),
+        ("ROI_BOX_HEAD.NORM", "ROI_BOX_HEAD.CONV_DIM"): (
+            has_heads and model.ROI_BOX_HEAD.NAME == "FastRCNNConvFCHead" and model.ROI_BOX_HEAD.NUM_CONV > 0
+        ),
+        ("ROI_MASK_HEAD.NORM", "ROI_MASK_HEAD.CONV_DIM"): (
+            has_heads and model.MASK_ON and model.ROI_MASK_HEAD.NAME == "MaskRCNNConvUpsampleHead"
+        ),
+    }
+    for (norm, channels), is_used in normalized.items():
+        number = value_at(model, channels)
+        if is_used and value_at(model, norm) == "GN" and number % _GROUPS:
+            yield (
+                f"MODEL.{channels}",
+                number,
+                f"write a multiple of {_GROUPS}, such as {-(-number // _GROUPS) * _GROUPS}, because MODEL.{norm} is GN",
+            )
 
 
 def _is_pixels(size: Any) -> bool:

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from lt_det.errors import LtDetError
+from lt_det.io.paths import expanded
 
 SCHEME = "lt_det://"
 
@@ -37,6 +38,7 @@ def config_path(given: str) -> str:
     Raises:
         LtDetError: there is neither.
     """
+    given = expanded(given)
     if Path(given).is_file():
         return given
     if given in shipped_names():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import get_cfg
 from detectron2.utils import comm
 
 from lt_det.modeling.roi_heads import STOCK_HEADS
@@ -18,6 +19,12 @@ from lt_det.training.resume.checkpoint_folder import holds_checkpoint
 logger = logging.getLogger(__name__)
 
 _NETWORKS = ("GeneralizedRCNN", "RetinaNet", "PanopticFPN", "ProposalNetwork", "SemanticSegmentor")  # of Detectron2
+
+# Sections whose other keys nothing reads while ENABLED is False. TEST.AUG is for evaluations after a training, too.
+_SWITCHED = ("SOLVER.CLIP_GRADIENTS", "SOLVER.AMP", "SOLVER.EMA", "INPUT.CROP", "TEST.PRECISE_BN")
+
+# Detectron2's schedules, and the keys that only they read.
+_SCHEDULES = {"WarmupMultiStepLR": ("SOLVER.STEPS", "SOLVER.GAMMA"), "WarmupCosineLR": ("SOLVER.BASE_LR_END",)}
 
 
 def warn_of_unused_keys(cfg: Any, keys: Sequence[str]) -> None:
@@ -57,6 +64,47 @@ def warn_of_default_sampler(cfg: Any, content: Mapping[str, Any], opts: Sequence
             key,
             cfg.DATALOADER.SAMPLER_TRAIN,
         )
+
+
+def settings_without_effect(cfg: Any, file: Path, places: Mapping[str, Path], opts: Sequence[str]) -> Iterator[str]:
+    """Settings of the file or the overrides that the rest of the config switches off, as clauses without a full stop.
+
+    Not those of a base, which may be for other configs, and none that someone switched off on purpose.
+
+    Args:
+        cfg: of a training, with the overrides.
+        file: the config.
+        places: the file of each key, see `read_config`.
+        opts: overrides.
+    """
+    overridden, defaults = set(opts[::2]), get_cfg()
+    for section in _SWITCHED:
+        keys = [f"{section}.{key}" for key in value_at(cfg, section) if key != "ENABLED"]
+        given = [key for key in keys if key in overridden or places.get(key) == file]
+        switch = f"{section}.ENABLED"
+        if given and not value_at(cfg, switch) and switch not in places and switch not in overridden:
+            verb = "has" if len(given) == 1 else "have"
+            yield f"{', '.join(given)} {verb} no effect, because {switch} is False; set it to True"
+    for key, cause, advice in _unread(cfg):
+        value = value_at(cfg, key)
+        is_given = key in overridden or (places.get(key) == file and cause not in overridden)
+        if is_given and value and value != value_at(defaults, key):
+            is_what = f"{value_at(cfg, cause)}" if value_at(cfg, cause) else "empty"
+            yield f"{key} {value} has no effect, because {cause} is {is_what}; {advice}"
+
+
+def _unread(cfg: Any) -> Iterator[tuple[str, str, str]]:
+    """Keys that nothing reads, the key that is the reason, and what to do."""
+    scheduler = "SOLVER.LR_SCHEDULER_NAME"
+    for name, keys in _SCHEDULES.items() if cfg.SOLVER.LR_SCHEDULER_NAME in _SCHEDULES else ():
+        if name != cfg.SOLVER.LR_SCHEDULER_NAME:
+            for key in keys:
+                yield key, scheduler, f"leave it out, or set {scheduler} to {name}"
+    if not cfg.DATASETS.TEST:
+        yield "TEST.EVAL_PERIOD", "DATASETS.TEST", "name a test set, or leave it out"
+    clip = "SOLVER.CLIP_GRADIENTS"
+    if cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "value":
+        yield f"{clip}.NORM_TYPE", f"{clip}.CLIP_TYPE", f"leave it out, or set {clip}.CLIP_TYPE to norm"
 
 
 def warn_of_unused_weights(key: str, weights: str, output_dir: str, *, training: bool) -> None:

@@ -70,6 +70,27 @@ def test_existing_files_stay(capsys, annotations, tmp_path):
     assert (out / "val.json").read_bytes() != before
 
 
+def test_a_part_of_an_earlier_split_is_noticed(capsys, annotations, tmp_path, caplog):
+    """It has images of the new parts; a test set of other images, and the annotations themselves, may be there."""
+    out = tmp_path / "parts"
+    split(capsys, annotations, "--out", out, "--test", 0.2)
+    earlier = (out / "test.json").read_bytes()
+    assert split(capsys, annotations, "--out", out, "--force", "--group-by", "video_id")[0] == 0
+    assert str(out / "test.json") in caplog.text
+    assert "--test" in caplog.text
+    assert (out / "test.json").read_bytes() == earlier
+    others = json.loads(annotations.read_text())
+    for image in others["images"]:
+        image["file_name"] = f"other/{image['file_name']}"
+    whole = annotations.rename(out / "whole.json")
+    for content in (json.dumps(others), "[1, 2]", whole.read_text()):
+        caplog.clear()
+        (out / "test.json").write_text(content)
+        source = out / "test.json" if content == whole.read_text() else whole
+        assert split(capsys, source, "--out", out, "--force", "--group-by", "video_id")[0] == 0
+        assert caplog.text == ""
+
+
 def test_the_annotations_themselves_are_not_replaced(capsys, annotations, tmp_path):
     source = annotations.rename(tmp_path / "train.json")
     code, _, err = split(capsys, source, "--out", tmp_path, "--force")

@@ -157,10 +157,15 @@ def test_ids_that_are_shifted_but_known(category_ids, written, words, caplog):
         ((1, 2, 90), (1, 2, 3), "class numbers, 1 to 3"),
         ((7, 8, 9, 20), (8, 9, 10), "one above"),
         ((1, 2, 3), (55, 1, 2), ""),
+        ((1, 2, 3), ("Class 1", "class 3"), "names of categories"),
+        ((1, 2, 3), ("class 1", "class 9"), ""),
+        ((1, 2, 3), ("class 1", 2), ""),
     ],
 )
 def test_unknown_ids(category_ids, written, words):
     data = world(3, category_ids=category_ids)
+    for category in data["categories"]:
+        category["name"] = f"class {category['id']}"
     results = [{"image_id": 1, "category_id": id_, "score": 0.5, "bbox": [1, 1, 9, 9]} for id_ in written]
     with pytest.raises(LtDetError, match="'category_id'") as raised:
         evaluate(data, results)

@@ -103,7 +103,7 @@ DEEP = 10 * sys.getrecursionlimit()
         (b'{"a": [1' + b"0" * 5000 + b"]}", "is not valid json .*digits"),
         (gzip.compress(b'{"a": [1]}', mtime=0), "is compressed .gzip.; decompress"),
         ('{"a": "é"}'.encode("utf-16")[:-1], "is not valid json"),
-        (b'{"a": 1}\n{"a": 2}\n', "is not valid json"),
+        (b'{"a": 1} {"a": 2}\n', "is not valid json"),
         (b"PK\x03\x04\0\0\0\0", "is compressed .zip.; decompress .*torch.save"),
         (b"{'a': [1]}", "single quotes; write it with json.dump"),
         (b"[{'a': [1]}]", "single quotes; write it with json.dump"),
@@ -129,8 +129,12 @@ def test_mistakes(tmp_path, content, message):
 def test_one_json_value_a_line(tmp_path):
     file = tmp_path / "lines.json"
     file.write_text('{"a": 1}\n{"a": 2}\n')
-    with pytest.raises(LtDetError, match=r"more than one value: the second begins at byte 9, .* such as a list of all"):
+    with pytest.raises(LtDetError, match=r"lines.json is not valid json, but json lines; write one list"):
         read_json(file, "file")
+    for text in ('{"a": 1} {"a": 2}\n', '{"a":\n1}\n{"a": 2}\n'):
+        file.write_text(text)
+        with pytest.raises(LtDetError, match=r"more than one value: the second begins at byte \d+, .* such as a list"):
+            read_json(file, "file")
 
 
 def test_files_that_cannot_be_opened(tmp_path):

@@ -11,6 +11,11 @@ RANGE = ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"]
 LABELS, IOUS = "MODEL.ROI_HEADS.IOU_LABELS", "MODEL.ROI_BOX_CASCADE_HEAD.IOUS"
 TWO_STAGES = ["MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", "((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0))"]
 THRESHOLDS, SIZE, EDGES = "MODEL.ROI_HEADS.IOU_THRESHOLDS", "INPUT.CROP.SIZE", "INPUT.MIN_SIZE_TRAIN"
+ANCHORS, RATIOS = "MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"
+TWO_FEATURES = ["MODEL.RPN.IN_FEATURES", "['p3', 'p4']"]
+FPN = ["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"]
+RETINANET = ["MODEL.META_ARCHITECTURE", "RetinaNet"]
+BOX_NORM = ["MODEL.ROI_BOX_HEAD.NORM", "GN", "MODEL.ROI_BOX_HEAD.NUM_CONV"]
 AGNOSTIC = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"
 
 
@@ -30,6 +35,13 @@ AGNOSTIC = "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG"
         ([*CROP, "relative"], SIZE, "[0.9]", "two numbers"),
         (RANGE, EDGES, "(64, 80, 96)", "such as [64, 96]"),
         (RANGE, EDGES, "(96, 64)", "such as [64, 96]"),
+        ([], ANCHORS, "[[8], [16], [32]]", "one for each feature of MODEL.RPN.IN_FEATURES ['p3']"),
+        (TWO_FEATURES, RATIOS, "[[1.0], [0.5, 1.0]]", "as many numbers for each feature"),
+        ([*RETINANET, "MODEL.RETINANET.IN_FEATURES", "['p3', 'p4']"], ANCHORS, "[[8], [16], [32]]", "RETINANET"),
+        ([*FPN, "MODEL.FPN.NORM", "GN"], "MODEL.FPN.OUT_CHANNELS", "100", "such as 128, because MODEL.FPN.NORM is GN"),
+        ([*FPN, *RETINANET, "MODEL.RETINANET.NORM", "GN"], "MODEL.FPN.OUT_CHANNELS", "100", "MODEL.RETINANET.NORM is"),
+        ([*BOX_NORM, "2"], "MODEL.ROI_BOX_HEAD.CONV_DIM", "16", "such as 32"),
+        (["MODEL.MASK_ON", "True", "MODEL.ROI_MASK_HEAD.NORM", "GN"], "MODEL.ROI_MASK_HEAD.CONV_DIM", "80", "96"),
     ],
 )
 def test_values_that_do_not_fit(before, key, value, complaint):
@@ -56,6 +68,13 @@ def test_values_that_do_not_fit(before, key, value, complaint):
         [*RANGE, EDGES, "(64, 96)"],
         [*RANGE, EDGES, "(64, 64)"],
         [EDGES, "(96, 64, 80)"],
+        [ANCHORS, "[[8, 16, 32]]", *TWO_FEATURES],
+        [ANCHORS, "[8, 16, 32]", *TWO_FEATURES],
+        [ANCHORS, "[[8, 16], [32, 64]]", RATIOS, "[[0.5, 1.0], [1.0, 2.0]]", *TWO_FEATURES],
+        [ANCHORS, "[[8], [16], [32]]", "MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"],
+        [*FPN, "MODEL.FPN.NORM", "BN", "MODEL.FPN.OUT_CHANNELS", "100"],
+        ["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", "100"],  # another backbone
+        [*BOX_NORM, "0", "MODEL.ROI_BOX_HEAD.CONV_DIM", "16"],
     ],
 )
 def test_values_that_fit(opts):

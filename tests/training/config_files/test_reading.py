@@ -100,13 +100,13 @@ def test_code_in_a_config_or_its_base_runs_only_where_that_is_allowed(tmp_path, 
 
 def test_detectron2s_expressions_load_with_the_option(tmp_path):
     sizes = '!!python/object/apply:eval ["[[x, x * 2**(1.0/3)] for x in [20, 32, 48]]"]'
-    file = tmp_path / "a.yaml"
-    file.write_text(f"_BASE_: {MINI}\nMODEL: {{ANCHOR_GENERATOR: {{SIZES: {sizes}}}}}\n")
+    features, file = "RPN: {IN_FEATURES: [p3, p4, p5]}", tmp_path / "a.yaml"
+    file.write_text(f"_BASE_: {MINI}\nMODEL: {{{features}, ANCHOR_GENERATOR: {{SIZES: {sizes}}}}}\n")
     message = refusal(file, read=load_config)
     expected = [[x, x * 2 ** (1.0 / 3)] for x in [20, 32, 48]]
     assert f"write SIZES: {expected}" in message
     assert expected == load_config(str(file), allow_unsafe=True).MODEL.ANCHOR_GENERATOR.SIZES
-    file.write_text(f"_BASE_: {MINI}\nMODEL: {{ANCHOR_GENERATOR: {{SIZES: {expected}}}}}\n")
+    file.write_text(f"_BASE_: {MINI}\nMODEL: {{{features}, ANCHOR_GENERATOR: {{SIZES: {expected}}}}}\n")
     assert expected == load_config(str(file)).MODEL.ANCHOR_GENERATOR.SIZES
 
 

@@ -12,6 +12,7 @@ from lt_det.training import load_config
 from lt_det.training.config_files.without_effect import (
     doubtful_pixels,
     doubtful_rates,
+    settings_without_effect,
     warn_of_cpu,
     warn_of_unused_keys,
     warn_of_unused_weights,
@@ -73,6 +74,52 @@ def test_a_threshold_without_its_sampler(tmp_path, caplog):
     # The baseline of a config that repeats images.
     assert not load("_BASE_: lt_det://lvis_eql_rfs\n", sampler, "TrainingSampler")
     assert not load("_BASE_: lt_det://lvis_eql_rfs\nDATALOADER:\n  SAMPLER_TRAIN: TrainingSampler\n")
+
+
+COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
+
+
+@pytest.mark.parametrize(
+    ("text", "opts", "named"),
+    [
+        ("SOLVER: {LR_SCHEDULER_NAME: WarmupCosineLR, STEPS: [60, 80]}", [], ["SOLVER.STEPS"]),
+        ("VERSION: 2", [*COSINE, "SOLVER.GAMMA", "0.2"], ["SOLVER.GAMMA"]),
+        ("VERSION: 2", ["SOLVER.BASE_LR_END", "0.001"], ["SOLVER.BASE_LR_END"]),
+        ("DATASETS: {TEST: []}\nTEST: {EVAL_PERIOD: 50}", [], ["TEST.EVAL_PERIOD"]),
+        ("SOLVER: {EMA: {DECAY: 0.9}}", ["INPUT.CROP.SIZE", "[0.5, 0.5]"], ["SOLVER.EMA.DECAY", "INPUT.CROP.SIZE"]),
+        ("SOLVER: {CLIP_GRADIENTS: {CLIP_TYPE: norm, CLIP_VALUE: 1.0}}", [], ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE"]),
+        ("SOLVER: {CLIP_GRADIENTS: {ENABLED: True, NORM_TYPE: 1.0}}", [], ["SOLVER.CLIP_GRADIENTS.NORM_TYPE"]),
+        # Keys of a base, switches that someone chose, and values that are none.
+        ("VERSION: 2", COSINE, []),
+        ("SOLVER: {STEPS: [60, 80]}", COSINE, []),
+        ("SOLVER: {LR_SCHEDULER_NAME: WarmupCosineLR, STEPS: []}", [], []),
+        ("SOLVER: {LR_SCHEDULER_NAME: Mine, STEPS: [60, 80], BASE_LR_END: 0.1}", [], []),
+        ("SOLVER: {CLIP_GRADIENTS: {ENABLED: False, CLIP_VALUE: 1.0}}", [], []),
+        ("INPUT: {CROP: {SIZE: [0.5, 0.5]}}", ["INPUT.CROP.ENABLED", "False"], []),
+        ("INPUT: {CROP: {ENABLED: True, SIZE: [0.5, 0.5]}}", [], []),
+        ("TEST: {EVAL_PERIOD: 50}", ["DATASETS.TEST", "()"], []),
+        ("DATASETS: {TEST: []}", [], []),
+        ("DATASETS: {TEST: []}\nTEST: {EVAL_PERIOD: 0}", [], []),
+    ],
+)
+def test_settings_that_others_switch_off(text, opts, named, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"_BASE_: lt_det://coco_softmax\n{text}\n")
+    found = list(of_file(tmp_path / "config.yaml", opts))
+    assert len(found) == len(named)
+    for key in named:
+        assert any(key in clause and "no effect" in clause for clause in found)
+
+
+def of_file(file, opts=()):
+    places = {}
+    cfg = load_config(str(file), opts, places=places)
+    return settings_without_effect(cfg, file, places, opts)
+
+
+def test_the_config_of_a_run_has_every_key(tmp_path):
+    cfg = load_config(SEESAW, [*COSINE, "SOLVER.STEPS", "(30000,)"])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert not list(of_file(tmp_path / "config.yaml"))
 
 
 @pytest.mark.parametrize(

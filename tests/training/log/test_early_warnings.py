@@ -43,7 +43,11 @@ def test_without_a_log_they_are_printed():
 
 
 def test_an_override_without_effect_is_in_the_log(sixty_config, tmp_path):
-    key = "MODEL.LONG_TAIL.LOSS.FOCAL.GAMMA"
-    words = ["--config", str(sixty_config), "--eval-only", "DATASETS.TEST", "('streamed',)", key, "1.0"]
-    setup(argument_parser().parse_args([*words, "OUTPUT_DIR", str(tmp_path)]))
-    assert f"{key} has no effect" in (tmp_path / "log.txt").read_text()
+    of_network, of_training = "MODEL.LONG_TAIL.LOSS.FOCAL.GAMMA", "SOLVER.BASE_LR_END"
+    words = ["--config", str(sixty_config), "DATASETS.TEST", "('streamed',)", of_network, "1.0", of_training, "0.001"]
+    for options in (["--eval-only"], []):
+        folder = tmp_path / str(len(options))
+        setup(argument_parser().parse_args([*options, *words, "OUTPUT_DIR", str(folder)]))
+        log = (folder / "log.txt").read_text()
+        assert f"{of_network} has no effect" in log
+        assert (f"{of_training} 0.001 has no effect" in log) == (not options)
