@@ -23,6 +23,7 @@ from lt_det.io.atomic import writing_to
 from lt_det.io.paths import expanded
 from lt_det.io.plain_values.yaml_files import UNSAFE_OPTION
 from lt_det.terminal import make_logs_printable
+from lt_det.training.config_files.combinations import check_combinations
 from lt_det.training.config_files.key_paths import has_key, value_at
 from lt_det.training.config_files.keys import check_keys
 from lt_det.training.config_files.lazy_overrides import apply_lazy_overrides
@@ -161,6 +162,9 @@ def load_config(
     def place_of(key: str) -> str:
         return str(places.get(key, config_file))
 
+    def final_place_of(key: str) -> str:
+        return PLACE if key in opts[::2] else place_of(key)
+
     check_keys(content, defaults, place_of, retired)
     with config_content(content):
         _merge(cfg.merge_from_file, config_file, config_file)
@@ -170,7 +174,8 @@ def load_config(
         if has_key(defaults, key) and value_at(defaults, key) is None:
             _merge(cfg.merge_from_list, [key, None], PLACE)  # otherwise a value must have the type of the file's
         _merge(cfg.merge_from_list, [key, value], PLACE)
-    check_values(cfg, defaults, lambda key: PLACE if key in opts[::2] else place_of(key))
+    check_values(cfg, defaults, final_place_of)
+    check_combinations(cfg, final_place_of)
     _expand_paths(cfg)
     warn_of_default_sampler(cfg, content, opts)
     check_heads(cfg)

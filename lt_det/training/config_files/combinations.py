@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from lt_det.training.config_files.key_paths import value_at
-
-Problem = tuple[str, Any, str]  # key, value, and what to write instead
+from lt_det.training.config_files.values import Problem, refuse
 
 _CASCADES = ("CascadeROIHeads", "LongTailCascadeROIHeads")  # a user's own may read the keys otherwise
 _WITH_ANCHORS = ("GeneralizedRCNN", "ProposalNetwork", "PanopticFPN", "RetinaNet")
@@ -19,16 +19,17 @@ _FPNS = ("build_resnet_fpn_backbone", "build_retinanet_resnet_fpn_backbone", "bu
 _GROUPS = 32  # of Detectron2's "GN"
 
 
-def combination_problems(cfg: Any) -> Iterator[Problem]:
+def check_combinations(cfg: Any, place_of: Callable[[str], str]) -> None:
     """
     Args:
-        cfg: whose values have the right types, see `lt_det.training.config_files.values`.
+        cfg: with all overrides, whose values have the right types, see `check_values`.
+        place_of: where a key is written, for messages: its file, or the command line.
+
+    Raises:
+        LtDetError: values do not fit each other; the message names a key, and the file or the command line.
     """
-    yield from _of_matchers(cfg)
-    yield from _of_cascade(cfg)
-    yield from _of_input(cfg)
-    yield from _of_anchors(cfg)
-    yield from _of_group_norm(cfg)
+    parts = (_of_matchers, _of_cascade, _of_input, _of_anchors, _of_group_norm)
+    refuse(chain.from_iterable(part(cfg) for part in parts), place_of)
 
 
 def _of_matchers(cfg: Any) -> Iterator[Problem]:

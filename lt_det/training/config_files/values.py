@@ -7,13 +7,11 @@ nothing inside a list. Detectron2 then fails somewhere else, or trains with what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lt_det.errors import LtDetError
 from lt_det.numbers import is_number
-from lt_det.training.config_files.combinations import combination_problems
 from lt_det.training.config_files.ranges import elements_problem, range_problem
 from lt_det.training.config_files.types import element_kind, flat, is_of_kind, type_problem
 
@@ -55,6 +53,8 @@ _PARTS: dict[str, Callable[[Any], bool]] = {
     "MODEL.FPN": lambda model: "fpn" in str(model.BACKBONE.NAME),
 }
 
+Problem = tuple[str, Any, str]  # key, value, and what to write instead
+
 LOSSES = "MODEL.LONG_TAIL.LOSS."  # a section for each loss
 
 
@@ -68,15 +68,26 @@ def check_values(cfg: Any, defaults: Any, place_of: Callable[[str], str]) -> Non
 
     Raises:
         LtDetError: null, a value or an element of a list with another type, a number that is NaN, infinite or out
-            of range, a name that is no choice, values that do not fit each other; the message names the key, and the
-            file or the command line.
+            of range, a name that is no choice; the message names the key, and the file or the command line.
     """
-    for key, value, problem in chain(_problems(cfg, defaults, cfg, ""), combination_problems(cfg)):
+    refuse(_problems(cfg, defaults, cfg, ""), place_of)
+
+
+def refuse(problems: Iterable[Problem], place_of: Callable[[str], str]) -> None:
+    """
+    Args:
+        problems: keys, values, and what to write instead.
+        place_of: see `check_values`.
+
+    Raises:
+        LtDetError: there is a problem; the message names the first.
+    """
+    for key, value, problem in problems:
         end = "" if problem.endswith("?") else "."
         raise LtDetError(f"{place_of(key)}: {key} is {'null' if value is None else repr(value):.120}; {problem}{end}")
 
 
-def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> Iterator[tuple[str, Any, str]]:
+def _problems(node: Any, defaults: Mapping[str, Any], cfg: Any, above: str) -> Iterator[Problem]:
     """Keys, values, and what to write instead."""
     for key, default in defaults.items():
         path = f"{above}{key}"

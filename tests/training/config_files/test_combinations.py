@@ -79,3 +79,12 @@ def test_values_that_do_not_fit(before, key, value, complaint):
 )
 def test_values_that_fit(opts):
     load_config("mini_lvis_softmax", opts)
+
+
+def test_overrides_may_complete_a_file(tmp_path):
+    """A file whose values fit only together with what the command line adds."""
+    file = tmp_path / "cascade.yaml"
+    file.write_text("_BASE_: lt_det://mini_lvis_softmax\nMODEL: {ROI_HEADS: {IOU_THRESHOLDS: [0.4, 0.6]}}\n")
+    with pytest.raises(LtDetError, match=r"cascade\.yaml"):
+        load_config(str(file))
+    load_config(str(file), [LABELS, "[0, -1, 1]"])
