@@ -25,7 +25,7 @@ def test_missing_dataset_and_where_to_get_it(name, command, monkeypatch):
         check_datasets([name])
 
 
-@pytest.mark.parametrize("name", ["litter_train", "coco_of_mine"])
+@pytest.mark.parametrize("name", ["gone_of_mine", "coco_of_mine"])
 def test_a_missing_file_of_ones_own_dataset(name, tmp_path):
     """DETECTRON2_DATASETS would not change where it is looked for."""
     register_dataset(name, tmp_path / "gone.json", tmp_path)
