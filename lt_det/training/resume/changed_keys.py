@@ -13,25 +13,25 @@ from lt_det.training.config_files.run_config import NAME, config_in
 
 logger = logging.getLogger(__name__)
 
-# Of a yaml config, then of a LazyConfig. The checkpoint has the seeds, so a new one has no effect.
-_SEEDS = ("SEED", "train.seed")
-# A resumed training counts the images that it has seen in iterations.
+# Of a yaml config, then of a LazyConfig. A resumed training counts the images that it has seen in iterations.
 _COUNT_IMAGES = (
     "SOLVER.IMS_PER_BATCH",
     "DATALOADER.SAMPLER_TRAIN",
     "dataloader.train.total_batch_size",
     "dataloader.train.sampler._target_",
 )
-# The folder may have been moved; the weights and what is in the optimizer have messages of their own.
+# The folder may have been moved; the weights, the seed and what is in the optimizer have messages of their own.
 _NOT_HERE = (
     "OUTPUT_DIR",
     "MODEL.WEIGHTS",
+    "SEED",
     "SOLVER.BASE_LR",
     "SOLVER.MOMENTUM",
     "SOLVER.NESTEROV",
     "SOLVER.WEIGHT_DECAY",
     "train.output_dir",
     "train.init_checkpoint",
+    "train.seed",
     "optimizer",
 )
 
@@ -48,13 +48,6 @@ def changed_keys_logged(folder: Path) -> Iterator[None]:
     if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
         return
     changes = changed_keys(before, after)
-    for key in (key for key in _SEEDS if key in changes):
-        was, now = changes.pop(key)
-        if isinstance(now, int) and now >= 0:  # another one draws a seed, which a resumed training need not
-            logger.warning(
-                f"{key} {now} has no effect: --resume goes on with the random numbers of the interrupted training, "
-                f"whose {key} was {was}; for another seed, start a training in another OUTPUT_DIR."
-            )
     for key in (key for key in _COUNT_IMAGES if key in changes):
         was, now = changes.pop(key)
         logger.warning(

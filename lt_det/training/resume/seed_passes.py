@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from detectron2.engine import HookBase
@@ -10,6 +11,8 @@ from torch import nn
 
 from lt_det.training.resume.loaded_state import check_seed
 from lt_det.training.resume.seeding import seed_generators, shared_seed
+
+logger = logging.getLogger(__name__)
 
 
 class SeedPasses(HookBase):
@@ -25,7 +28,7 @@ class SeedPasses(HookBase):
             model: as the trainer calls it.
             seed: SEED of the config; negative: a random one that the processes share.
         """
-        self._model, self._seed = model, shared_seed(seed)
+        self._model, self._configured, self._seed = model, seed, shared_seed(seed)
         self._passes = 0
 
     def before_train(self) -> None:
@@ -42,6 +45,12 @@ class SeedPasses(HookBase):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._seed = check_seed(state["seed"], "the passes")
+        if 0 <= self._configured != self._seed:  # a negative one asks for a random seed, which the checkpoint has
+            logger.warning(
+                f"SEED {self._configured} (LazyConfig: train.seed) has no effect: --resume goes on with the random "
+                f"numbers of the checkpoint, whose seed is {self._seed}; for another seed, start a training in another "
+                "OUTPUT_DIR."
+            )
 
     def _before_pass(self, model: nn.Module, args: tuple[Any, ...]) -> None:
         if model.training:

@@ -4,10 +4,12 @@ import logging
 import re
 
 import pytest
+import torch
 from detectron2.config import LazyConfig
 
 from lt_det.training import argument_parser, load_lazy_config, setup
 from lt_det.training.resume.changed_keys import changed_keys_logged
+from lt_det.training.resume.seed_passes import SeedPasses
 from tests.helpers import REPOSITORY
 
 
@@ -30,10 +32,17 @@ def test_changed_keys_are_listed_once(sixty_config, tmp_path):
     assert "BASE_LR" not in said  # the checkpoint's applies, which another message says
 
 
-def test_a_new_seed_has_no_effect(sixty_config, tmp_path):
-    ((level, said),) = said_when_resumed(sixty_config, tmp_path, "SEED", "123")
-    assert level == "WARNING"
-    assert said.startswith("SEED 123 has no effect: ")
+@pytest.mark.parametrize(("seed", "warns"), [(123, True), (5, False), (-1, False)])
+def test_a_new_seed_has_no_effect(seed, warns, caplog):
+    """Each time that it is resumed with it: the checkpoint knows the seed, and config.yaml the last one asked for."""
+    for _ in range(2):
+        caplog.clear()
+        passes = SeedPasses(torch.nn.Identity(), seed)
+        passes.load_state_dict({"seed": 5})
+        assert passes.state_dict() == {"seed": 5}
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * warns
+        assert caplog.text.count(f"SEED {seed} (LazyConfig: train.seed) has no effect: ") == warns
+        assert caplog.text.count("whose seed is 5;") == warns
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,6 @@ def test_a_lazy_config(tmp_path, caplog):
     with caplog.at_level(logging.INFO), changed_keys_logged(tmp_path):
         words = ["train.seed=5", "train.max_iter=9", "dataloader.train.total_batch_size=3", "optimizer.lr=1"]
         LazyConfig.save(load_lazy_config(config, words), str(tmp_path / "config.yaml"))
-    seed, batch, others = (record.getMessage() for record in caplog.records)
-    assert seed.startswith("train.seed 5 has no effect: ")
+    batch, others = (record.getMessage() for record in caplog.records)
     assert batch.startswith("dataloader.train.total_batch_size is 3 and was ")
     assert others.endswith("was written: train.max_iter is 9 and was 800.")
