@@ -71,7 +71,7 @@ def compared(folders: Mapping[str, Path], ground_truth: Mapping[str, Any], train
 
 def table() -> str:
     """Markdown: one line for each dataset and number of absent classes."""
-    lines = header("dataset", ["absent classes evaluated per image", *(f"{name} minus" for name in DRAWN)])
+    lines = header("dataset", ["absent classes evaluated per image", *(f"{name}, EQL minus sigmoid" for name in DRAWN)])
     for row in read_rows(KIND).values():
         for one in row["numbers"]:
             texts = [

@@ -21,7 +21,7 @@ from lt_det.terminal import count_of
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("train", "val", "test")
+_PARTS = ("train", "val", "test")
 
 _FRAME = re.compile(r"^(.+?)[_.-]*(?:frame|frm)[_.-]*\d+\.\w+$", re.IGNORECASE)
 _FRAME_PATTERN = "(?i)^(.+?)[_.-]*(frame|frm)"  # what a user can pass on
@@ -96,7 +96,7 @@ def _warn_of_older_parts(
 ) -> None:
     """Log the parts of an earlier split that this one does not replace, such as test.json if it has no test part."""
     part_of = {_identity(image): part for image, part in zip(normalized["images"], parts, strict=True)}
-    for path in (folder / f"{name}.json" for name in PARTS if name not in written):
+    for path in (folder / f"{name}.json" for name in _PARTS if name not in written):
         if not path.is_file() or path.samefile(json_file):
             continue
         try:

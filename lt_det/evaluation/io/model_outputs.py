@@ -17,12 +17,12 @@ _SHORT_FLOATS = ("torch.float16", "torch.bfloat16")  # NumPy lacks the second
 class ModelOutputs:
     """Reads the outputs of one model, which predicts masks in all images or in none."""
 
-    def __init__(self, masks_count: bool) -> None:
+    def __init__(self, evaluates_masks: bool) -> None:
         """
         Args:
-            masks_count: whether masks are evaluated.
+            evaluates_masks: whether masks are evaluated.
         """
-        self._sizes_matter = masks_count
+        self._sizes_matter = evaluates_masks
         self._with_masks: bool | None = None  # None: nothing has been detected yet
 
     def instances(self, output: Any, image_id: Any, size: tuple[int, int]) -> Any:
@@ -67,7 +67,7 @@ class ModelOutputs:
         """
         Args:
             instances: at least one.
-            where: begin of the message.
+            where: beginning of the message.
             size: height and width of the image in the ground truth.
         """
         with_masks = instances.has("pred_masks")

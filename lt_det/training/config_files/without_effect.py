@@ -89,8 +89,7 @@ def settings_without_effect(cfg: Any, file: Path, places: Mapping[str, Path], op
         value = value_at(cfg, key)
         is_given = key in overridden or (places.get(key) == file and cause not in overridden)
         if is_given and value and value != value_at(defaults, key):
-            is_what = f"{value_at(cfg, cause)}" if value_at(cfg, cause) else "empty"
-            yield f"{key} {value} has no effect, because {cause} is {is_what}; {advice}"
+            yield f"{key} {value} has no effect, because {cause} is {value_at(cfg, cause) or 'empty'}; {advice}"
 
 
 def _unread(cfg: Any) -> Iterator[tuple[str, str, str]]:
